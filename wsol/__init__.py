@@ -1,0 +1,23 @@
+"""wsol: the evaluation benchmark for weakly supervised object localization."""
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+__all__ = ["InputError", "__version__", "evaluate"]
+
+if TYPE_CHECKING:
+    from wsol.errors import InputError
+    from wsol.pipeline import evaluate
+
+
+def __getattr__(name: str) -> Any:
+    """Imports the public names on first use, so that ``import wsol`` does not load torch."""
+    if name == "evaluate":
+        from wsol.pipeline import evaluate  # noqa: PLC0415
+
+        return evaluate
+    if name == "InputError":
+        from wsol.errors import InputError  # noqa: PLC0415
+
+        return InputError
+    raise AttributeError(f"module 'wsol' has no attribute {name!r}")

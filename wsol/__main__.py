@@ -1,0 +1,19 @@
+"""The console script ``wsol``: each command as a subcommand."""
+
+import importlib
+import sys
+
+_COMMANDS = ("eval", "list")
+
+
+def main() -> int:
+    """Runs ``wsol COMMAND ...`` as ``python -m wsol.COMMAND ...`` does."""
+    if len(sys.argv) < 2 or sys.argv[1] not in _COMMANDS:
+        asked = sys.argv[1:2] in (["-h"], ["--help"])
+        print(f"usage: wsol {{{','.join(_COMMANDS)}}} ...", file=sys.stdout if asked else sys.stderr)
+        return 0 if asked else 2
+    return int(importlib.import_module(f"wsol.{sys.argv[1]}").main(sys.argv[2:]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

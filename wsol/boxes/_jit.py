@@ -1,0 +1,14 @@
+"""Numba with a type: compiled on first call, cached on disk, and free of the interpreter lock."""
+
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar, cast
+
+import numba
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def jit(function: Callable[P, R]) -> Callable[P, R]:
+    """Compiles ``function`` in nopython mode, keeping its signature for the type checker."""
+    return cast(Callable[P, R], numba.njit(cache=True, nogil=True)(function))

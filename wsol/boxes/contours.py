@@ -1,0 +1,283 @@
+"""The box of the contour with the largest area, at every threshold, in one pass over the pixels."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsol.boxes._jit import jit
+
+# The eight neighbours clockwise from north-west, as (dy, dx); bit k of a neighbourhood is neighbour k.
+_RING = ((-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1))
+
+
+def largest_contour_boxes(maps: NDArray[np.uint8], thresholds: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Boxes the contour of largest area in the mask ``map > threshold``, for many thresholds at once.
+
+    The area is that of the polygon through the pixel centres of an outer contour (8-connected), as OpenCV's
+    ``contourArea`` measures it: holes count as area, a line one pixel wide has none. Of equal areas the component
+    whose topmost, then leftmost pixel comes last in raster order wins; that is the first contour of OpenCV's
+    ``findContours(RETR_TREE)``. Contours of holes need no look: each is at most as large as the one around it, and
+    where it is as large it has the same box.
+
+    Pixels enter from the brightest down and components merge (union-find). Each keeps its extent, the contour area it
+    would have without holes, and its Euler number, all updated from a pixel's 3 x 3 neighbourhood. Only a component
+    with holes that competes for the largest area is followed along its border.
+
+    Args:
+        maps: uint8 ``(n, h, w)``.
+        thresholds: int64 ``(n, levels)``, ascending along the levels.
+
+    Returns:
+        int32 ``(n, levels, 4)``, half-open pixel edges ``(x0, y0, x1, y1)``; zeros where the mask is empty.
+    """
+    out = np.zeros((*thresholds.shape, 4), np.int32)
+    _sweep(np.ascontiguousarray(maps), thresholds, _AREA, _EULER, _LINKS, out)
+    return out
+
+
+def _tables() -> tuple[NDArray[np.int8], NDArray[np.int8], NDArray[np.int8]]:
+    """Returns what a pixel changes by entering a neighbourhood (one of 256).
+
+    Returns:
+        area: ``(256,)``, twice the contour area gained: of the four 2 x 2 windows around the pixel, each with three
+            pixels set holds half a unit of polygon, each with four a whole one.
+        euler: ``(256,)``, four times the Euler number gained, by Gray's bit quads for 8-connectivity,
+            4 E = Q1 - Q3 - 2 QD (Gray, "Local properties of binary images in two dimensions", 1971).
+        links: ``(256, 5)``, one neighbour of each cluster of neighbours that touch each other; 8 ends the list.
+    """
+    area, euler = np.zeros(256, np.int8), np.zeros(256, np.int8)
+    links = np.full((256, 5), 8, np.int8)
+    quads = {0: 0, 1: 1, 2: 0, 3: -1, 4: 0}
+    for near in range(256):
+        on = [bool(near >> k & 1) for k in range(8)]
+        for corner in (0, 2, 4, 6):
+            sides = on[corner - 1], on[(corner + 1) % 8]
+            before = sum(sides) + on[corner]
+            area[near] += before >= 2
+            diagonal_before = all(sides) and not on[corner]
+            diagonal_after = on[corner] and not any(sides)
+            euler[near] += quads[before + 1] - quads[before] - 2 * diagonal_after + 2 * diagonal_before
+        unseen = {k for k in range(8) if on[k]}
+        clusters = 0
+        while unseen:
+            reached = {min(unseen)}
+            links[near, clusters] = min(unseen)
+            clusters += 1
+            while reached:
+                y, x = _RING[reached.pop()]
+                touching = {k for k in unseen if max(abs(_RING[k][0] - y), abs(_RING[k][1] - x)) <= 1}
+                unseen -= touching
+                reached |= touching
+    return area, euler, links
+
+
+_AREA, _EULER, _LINKS = _tables()
+
+# What a component keeps, at its root pixel: extents (inclusive), first pixel in raster order, number of pixels, twice
+# the contour area without holes, four times the Euler number, and the size at which its border was last followed.
+_X0, _Y0, _X1, _Y1, _FIRST, _SIZE, _TWICE, _QUADS, _TRACED_SIZE, _TRACED = range(10)
+
+
+@jit
+def _sweep(
+    maps: NDArray[np.uint8],
+    thresholds: NDArray[np.int64],
+    area_gain: NDArray[np.int8],
+    euler_gain: NDArray[np.int8],
+    links: NDArray[np.int8],
+    out: NDArray[np.int32],
+) -> None:
+    n, h, w = maps.shape
+    levels = thresholds.shape[1]
+    stride = w + 2  # one empty pixel on every side saves the border checks
+    cells = stride * (h + 2)
+    ring = np.array([-stride - 1, -stride, -stride + 1, 1, stride + 1, stride, stride - 1, -1])
+    parent = np.empty(cells, np.uint32)  # 0, a border pixel, stands for "not in the mask"; unsigned indexes faster
+    parts = np.empty((cells, 10), np.int32)
+    order = np.empty(h * w, np.uint32)
+    alive = np.empty(h * w, np.uint32)
+    entry = np.empty(256, np.int64)
+    for m in range(n):
+        level = -1
+        for value in range(256):  # entry[value]: the level, from the top, at which pixels of this value come in
+            while level + 1 < levels and thresholds[m, level + 1] < value:
+                level += 1
+            entry[value] = level
+        begin = np.zeros(levels + 2, np.int64)
+        for y in range(h):
+            for x in range(w):
+                begin[levels - entry[maps[m, y, x]]] += 1
+        position = 0
+        for k in range(levels + 2):
+            begin[k], position = position, position + begin[k]
+        for y in range(h):
+            for x in range(w):
+                k = levels - entry[maps[m, y, x]]
+                if k <= levels:
+                    order[begin[k]] = (y + 1) * stride + x + 1
+                    begin[k] += 1
+        parent[:] = 0
+        living = 0
+        done = 0
+        for k in range(1, levels + 1):
+            level = levels - k
+            if begin[k] == done:
+                if k > 1:
+                    out[m, level] = out[m, level + 1]
+                continue
+            for i in range(done, begin[k]):
+                near = _near(order[i], np.uint32(stride), parent)
+                if near == 0:
+                    _found(order[i], stride, parent, parts)
+                    alive[living] = order[i]
+                    living += 1
+                else:
+                    root = _join(order[i], ring, links[near], parent, parts)
+                    _grow(order[i], stride, root, parts)
+                    parts[root, _TWICE] += area_gain[near]
+                    parts[root, _QUADS] += euler_gain[near]
+            done = begin[k]
+            kept = 0
+            for i in range(living):
+                if parent[alive[i]] == alive[i]:
+                    alive[kept] = alive[i]
+                    kept += 1
+            living = kept
+            best = _largest(alive[:living], ring, stride, parent, parts)
+            out[m, level] = parts[best, :4]
+            out[m, level, 2:] += 1
+
+
+@jit
+def _near(pixel: np.uint32, stride: np.uint32, parent: NDArray[np.uint32]) -> int:
+    """Returns which neighbours of a pixel are in the mask, one bit each."""
+    one = np.uint32(1)
+    return (
+        (parent[pixel - stride - one] != 0)
+        | (parent[pixel - stride] != 0) << 1
+        | (parent[pixel - stride + one] != 0) << 2
+        | (parent[pixel + one] != 0) << 3
+        | (parent[pixel + stride + one] != 0) << 4
+        | (parent[pixel + stride] != 0) << 5
+        | (parent[pixel + stride - one] != 0) << 6
+        | (parent[pixel - one] != 0) << 7
+    )
+
+
+@jit
+def _found(pixel: np.uint32, stride: int, parent: NDArray[np.uint32], parts: NDArray[np.int32]) -> None:
+    """Makes a pixel without neighbours in the mask a component."""
+    parent[pixel] = pixel
+    y, x = np.int32(pixel // stride) - 1, np.int32(pixel % stride) - 1
+    parts[pixel, _X0], parts[pixel, _Y0], parts[pixel, _X1], parts[pixel, _Y1] = x, y, x, y
+    parts[pixel, _FIRST], parts[pixel, _SIZE] = pixel, 1
+    parts[pixel, _TWICE], parts[pixel, _QUADS], parts[pixel, _TRACED_SIZE] = 0, 4, 0
+
+
+@jit
+def _join(
+    pixel: np.uint32, ring: NDArray[np.int64], links: NDArray[np.int8], parent: NDArray[np.uint32], parts: NDArray[np.int32]
+) -> np.uint32:
+    """Adds a pixel to the components it touches, makes them one, and returns its root."""
+    root = _root(np.uint32(pixel + ring[links[0]]), parent)
+    k = 1
+    while links[k] < 8:
+        other = _root(np.uint32(pixel + ring[links[k]]), parent)
+        k += 1
+        if other == root:
+            continue
+        if parts[other, _SIZE] > parts[root, _SIZE]:
+            root, other = other, root
+        parent[other] = root
+        parts[root, _X0] = min(parts[root, _X0], parts[other, _X0])
+        parts[root, _Y0] = min(parts[root, _Y0], parts[other, _Y0])
+        parts[root, _X1] = max(parts[root, _X1], parts[other, _X1])
+        parts[root, _Y1] = max(parts[root, _Y1], parts[other, _Y1])
+        parts[root, _FIRST] = min(parts[root, _FIRST], parts[other, _FIRST])
+        parts[root, _SIZE] += parts[other, _SIZE]
+        parts[root, _TWICE] += parts[other, _TWICE]
+        parts[root, _QUADS] += parts[other, _QUADS]
+    parent[pixel] = root
+    return root
+
+
+@jit
+def _grow(pixel: np.uint32, stride: int, root: np.uint32, parts: NDArray[np.int32]) -> None:
+    """Stretches a component's extents over a pixel."""
+    y, x = np.int32(pixel // stride) - 1, np.int32(pixel % stride) - 1
+    parts[root, _X0] = min(parts[root, _X0], x)
+    parts[root, _Y0] = min(parts[root, _Y0], y)
+    parts[root, _X1] = max(parts[root, _X1], x)
+    parts[root, _Y1] = max(parts[root, _Y1], y)
+    parts[root, _FIRST] = min(parts[root, _FIRST], np.int32(pixel))
+    parts[root, _SIZE] += 1
+
+
+@jit
+def _root(pixel: np.uint32, parent: NDArray[np.uint32]) -> np.uint32:
+    while parent[pixel] != pixel:
+        parent[pixel] = parent[parent[pixel]]
+        pixel = parent[pixel]
+    return pixel
+
+
+@jit
+def _largest(
+    roots: NDArray[np.uint32], ring: NDArray[np.int64], stride: int, parent: NDArray[np.uint32], parts: NDArray[np.int32]
+) -> np.uint32:
+    """Returns the root of the component of largest contour area, of equals the last in raster order."""
+    certain = np.int64(-1)
+    for root in roots:
+        certain = max(certain, parts[root, _TWICE])
+    rivals = 0
+    winner = roots[0]
+    for root in roots:
+        if _bound(root, parts) >= certain:
+            rivals += 1
+            winner = root
+    if rivals == 1:
+        return winner
+    largest, first = np.int64(-1), np.int64(-1)
+    for root in roots:
+        if _bound(root, parts) < max(certain, largest):
+            continue
+        area = parts[root, _TWICE]
+        if parts[root, _QUADS] != 4:  # the component has holes
+            if parts[root, _TRACED_SIZE] != parts[root, _SIZE]:
+                parts[root, _TRACED] = _contour_area(parts[root, _FIRST], ring, stride, parent)
+                parts[root, _TRACED_SIZE] = parts[root, _SIZE]
+            area = parts[root, _TRACED]
+        if area > largest or (area == largest and parts[root, _FIRST] > first):
+            winner, largest, first = root, area, parts[root, _FIRST]
+    return winner
+
+
+@jit
+def _bound(root: np.uint32, parts: NDArray[np.int32]) -> int:
+    """Returns what twice the contour area of a component cannot exceed."""
+    if parts[root, _QUADS] == 4:
+        return parts[root, _TWICE]
+    return 2 * (parts[root, _X1] - parts[root, _X0]) * (parts[root, _Y1] - parts[root, _Y0])
+
+
+@jit
+def _contour_area(first: int, ring: NDArray[np.int64], stride: int, parent: NDArray[np.uint32]) -> int:
+    """Returns twice the area inside the outer border that starts at a component's first pixel in raster order.
+
+    Border following after Suzuki and Abe, "Topological structural analysis of digitized binary images", 1985.
+    """
+    k = 7  # west of the first pixel lies background; look clockwise for the last pixel of the border
+    while parent[first + ring[k]] == 0:
+        k = (k + 1) % 8
+    last = first + ring[k]
+    pixel = first
+    twice = 0
+    while True:
+        k = (k + 7) % 8  # counter-clockwise from where the border came
+        while parent[pixel + ring[k]] == 0:
+            k = (k + 7) % 8
+        following = pixel + ring[k]
+        twice += (pixel % stride) * (following // stride) - (following % stride) * (pixel // stride)
+        if following == first and pixel == last:
+            return abs(twice)
+        pixel = following
+        k = (k + 4) % 8

@@ -1,0 +1,76 @@
+"""Upsampling of score maps."""
+
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsol.boxes._jit import jit
+
+_A = np.float32(-0.75)
+
+
+def bicubic(maps: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    """Resizes maps by bicubic convolution with a = -0.75, half-pixel centres and replicated borders.
+
+    This is what ``cv2.resize(INTER_CUBIC)`` and ``torch.nn.functional.interpolate(mode="bicubic")`` compute
+    (Keys, "Cubic convolution interpolation for digital image processing", 1981, eq. 4), rows first, in float32; the
+    order of additions is fixed, so the bits do not depend on threads.
+
+    Args:
+        maps: float32 ``(n, h, w)``.
+        size: ``(height, width)`` to reach.
+
+    Returns:
+        float32 ``(n, height, width)``; a copy of ``maps`` where the size is reached already.
+    """
+    height, width = size
+    out = np.empty((len(maps), height, width), np.float32)
+    _separable(np.ascontiguousarray(maps), *_taps(maps.shape[1], height), *_taps(maps.shape[2], width), out)
+    return out
+
+
+@cache
+def _taps(source: int, target: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Returns for each target index its four source indices and their weights, both ``(target, 4)``."""
+    centre = (np.arange(target) + 0.5) * (source / target) - 0.5
+    first = np.floor(centre)
+    t = (centre - first).astype(np.float32)[:, None]
+    distance = np.abs(t - np.arange(-1, 3, dtype=np.float32))
+    near = ((_A + 2) * distance - (_A + 3)) * distance * distance + 1
+    far = ((_A * distance - 5 * _A) * distance + 8 * _A) * distance - 4 * _A
+    weights = np.where(distance <= 1, near, far)
+    indices = np.clip(first[:, None].astype(np.int64) + np.arange(-1, 3), 0, source - 1)
+    return indices, weights
+
+
+@jit
+def _separable(
+    maps: NDArray[np.float32],
+    rows: NDArray[np.int64],
+    row_weights: NDArray[np.float32],
+    columns: NDArray[np.int64],
+    column_weights: NDArray[np.float32],
+    out: NDArray[np.float32],
+) -> None:
+    n, h, _ = maps.shape
+    _, height, width = out.shape
+    wide = np.empty((h, width), np.float32)
+    for m in range(n):
+        for y in range(h):
+            for x in range(width):
+                wide[y, x] = (
+                    column_weights[x, 0] * maps[m, y, columns[x, 0]]
+                    + column_weights[x, 1] * maps[m, y, columns[x, 1]]
+                    + column_weights[x, 2] * maps[m, y, columns[x, 2]]
+                    + column_weights[x, 3] * maps[m, y, columns[x, 3]]
+                )
+        for y in range(height):
+            a, b, c, d = rows[y]
+            for x in range(width):
+                out[m, y, x] = (
+                    row_weights[y, 0] * wide[a, x]
+                    + row_weights[y, 1] * wide[b, x]
+                    + row_weights[y, 2] * wide[c, x]
+                    + row_weights[y, 3] * wide[d, x]
+                )

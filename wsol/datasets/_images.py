@@ -1,0 +1,66 @@
+"""Image files to RGB, on the pixel grid that the annotation means."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from wsol.datasets.base import Sample
+from wsol.errors import ImageError
+
+_TURNED = (5, 6, 7, 8)  # the EXIF orientations that swap width and height
+
+
+def read_image(sample: Sample) -> tuple[Image.Image, tuple[int, int]]:
+    """Decodes a sample's image file.
+
+    Pixels are taken as stored, as PIL and torchvision do, with one exception: where the EXIF orientation swaps width
+    and height and the annotation's size is the swapped one, the annotator saw the turned picture and so it is turned.
+    Grayscale, palette, CMYK and 16-bit files become 8-bit RGB; an alpha channel is dropped.
+
+    Args:
+        sample: A sample with a path.
+
+    Returns:
+        The RGB image, and ``(width, height)`` of the frame of the sample's boxes: the annotation's size, or the
+        image's own where the annotation has none.
+
+    Raises:
+        ImageError: The file is missing, not an image, truncated, or too large to be one.
+    """
+    if sample.path is None:
+        raise ImageError(f"{sample.image_id} has no image file: the data set was read from lists alone; name the images")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            warnings.filterwarnings("ignore", category=UserWarning)  # oddities of EXIF blocks and palettes
+            with Image.open(sample.path) as file:
+                image = _turned_like(file, sample.size)
+                image = _eight_bit(image).convert("RGB")
+    except FileNotFoundError as error:
+        raise ImageError(f"{sample.path} is missing; {_MEND}") from error
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{sample.path} is not an image; {_MEND}") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageError(f"{sample.path} cannot be decoded ({error}); {_MEND}") from error
+    return image, sample.size or image.size
+
+
+_MEND = "restore the file, or give --skip-bad-images to count it and go on"
+
+
+def _turned_like(image: Image.Image, size: tuple[int, int] | None) -> Image.Image:
+    turned = size is not None and image.size != size and image.size == size[::-1]
+    if turned and image.getexif().get(0x0112) in _TURNED:
+        return ImageOps.exif_transpose(image)
+    return image
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """Scales 16-bit gray down; PIL's own conversion would clip it to white."""
+    if image.mode.startswith("I"):
+        return Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
+    return image
+
+

@@ -1,0 +1,179 @@
+"""What a data set is: samples with published boxes, their frame, and a fingerprint."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsol.errors import InputError
+from wsol.registry import Registry
+
+T = TypeVar("T")
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+
+Corners = Literal["edges", "inclusive", "one-based"]
+"""How published corners name pixels. The top-left pixel alone is
+
+- ``edges``: (0, 0, 1, 1), half-open pixel edges (COCO);
+- ``inclusive``: (0, 0, 0, 0), the first and the last pixel, counted from 0 (ILSVRC, Tiny ImageNet);
+- ``one-based``: (1, 1, 1, 1), the same counted from 1 (PASCAL VOC).
+"""
+_TO_EDGES: dict[str, tuple[float, float, float, float]] = {
+    "edges": (0, 0, 0, 0),
+    "inclusive": (0, 0, 1, 1),
+    "one-based": (-1, -1, 0, 0),
+}
+
+
+@dataclass(frozen=True)
+class Mask:
+    """A pixel annotation in the annotation's frame.
+
+    Attributes:
+        foreground: bool ``(height, width)``, the object.
+        ignore: bool ``(height, width)``, pixels that no metric counts.
+    """
+
+    foreground: NDArray[np.bool_]
+    ignore: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One image and class to localize.
+
+    Attributes:
+        image_id: Unique in the data set; the published id or path.
+        label: Class index, counted from 0 in the data set's class order.
+        boxes: float64 ``(n, 4)``, the published corners ``(x0, y0, x1, y1)`` untouched, in the annotation's frame.
+        corners: How these corners name pixels.
+        path: The image file; None where a data set is known from lists alone.
+        size: ``(width, height)`` of the annotation's frame; None where the annotation names none and the frame is the
+            image file's own pixel grid.
+        mask: Reads the pixel annotation, where there is one.
+    """
+
+    image_id: str
+    label: int
+    boxes: NDArray[np.float64]
+    corners: Corners
+    path: Path | None = None
+    size: tuple[int, int] | None = None
+    mask: Callable[[], Mask] | None = None
+
+    @property
+    def edges(self) -> NDArray[np.float64]:
+        """The boxes as half-open pixel edges, float64 ``(n, 4)``: the top-left pixel alone is (0, 0, 1, 1)."""
+        return self.boxes + np.asarray(_TO_EDGES[self.corners])
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The samples of one split.
+
+    Attributes:
+        name: Registered name.
+        split: ``train``, ``val`` or ``test``.
+        samples: In the published order.
+        classes: Class names in label order.
+        origin: Where the split comes from if it is not the data set's own, such as ``tenth-of-train,seed=0``.
+    """
+
+    name: str
+    split: Split
+    samples: tuple[Sample, ...] = field(repr=False)
+    classes: tuple[str, ...] = field(repr=False)
+    origin: str = ""
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __iter__(self) -> Iterator[Sample]:
+        return iter(self.samples)
+
+    def limit(self, n: int) -> "Dataset":
+        """Returns at most ``n`` samples, evenly spaced, so that a data set sorted by class keeps its mixture."""
+        if n < 1:
+            raise InputError(f"a limit of {n} leaves no image; give 1 or more")
+        keep = np.arange(min(n, len(self))) * len(self) // min(n, len(self))
+        return self.subset(keep.tolist())
+
+    def subset(self, indices: Sequence[int]) -> "Dataset":
+        """Returns the samples at these places."""
+        return replace(self, samples=tuple(self.samples[i] for i in indices))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) over image ids, labels, published boxes, corner convention and sizes, in order."""
+        digest = hashlib.sha256()
+        for s in self.samples:
+            digest.update(f"{s.image_id}\0{s.label}\0{s.corners}\0{s.size}\0{len(s.boxes)}\0".encode())
+            digest.update(s.boxes.astype("<f8").tobytes())
+        return digest.hexdigest()
+
+    @property
+    def signature(self) -> str:
+        """``name-split#n:fingerprint``, with the origin of a split that is not the data set's own."""
+        origin = f"({self.origin})" if self.origin else ""
+        return f"{self.name}-{self.split}{origin}#{len(self)}:{self.fingerprint[:8]}"
+
+
+class Adapter(Protocol):
+    """Reads one data set in its original layout: ``adapter(root, split, **arguments) -> Dataset``."""
+
+    def __call__(self, root: Path, split: Split, **arguments: str) -> Dataset:
+        """Returns the samples of ``split`` found under ``root``."""
+
+
+DATASETS: Registry[Adapter] = Registry("data set", "wsol.datasets")
+
+
+def as_boxes(rows: Sequence[Sequence[float]]) -> NDArray[np.float64]:
+    """Returns corner rows as float64 ``(n, 4)``, also for no rows."""
+    return np.asarray(rows, np.float64).reshape(-1, 4)
+
+
+TENTH = "tenth-of-train,seed=0"
+
+
+def tenth_of_train(items: Sequence[T], split: Split, seed: int = 0) -> tuple[T, ...]:
+    """Splits a training set that has boxes: a seeded tenth becomes ``val``, the rest stays ``train``.
+
+    Args:
+        items: The training set.
+        split: Which part to return, ``train`` or ``val``.
+        seed: Seed of the draw; ``TENTH`` names the default.
+
+    Returns:
+        The part, in the order given.
+    """
+    chosen = set(np.random.default_rng(seed).permutation(len(items))[: len(items) // 10].tolist())
+    return tuple(item for i, item in enumerate(items) if (i in chosen) == (split == "val"))
+
+
+def count_clipped(sample: Sample, size: tuple[int, int]) -> int:
+    """Counts the boxes that leave the frame by up to one pixel; real annotations do that and protocols clip them.
+
+    Args:
+        sample: A sample with boxes.
+        size: ``(width, height)`` of its frame.
+
+    Raises:
+        InputError: A box is outside by more than a pixel.
+    """
+    inside = np.array([0, 0, *size], np.float64)
+    over = (np.array([-1, -1, 1, 1]) * (sample.edges - inside)).max(axis=1)
+    if (over > 1).any():
+        box = tuple(sample.boxes[int(over.argmax())].tolist())
+        raise InputError(
+            f"{sample.image_id}: the box {box} lies {over.max():g} pixels outside its {size[0]} x {size[1]} frame; "
+            f"mend the annotation, its size, or the corner convention ({sample.corners})"
+        )
+    return int((over > 0).sum())

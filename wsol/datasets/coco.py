@@ -1,0 +1,93 @@
+"""Any data set in COCO's JSON format."""
+
+import contextlib
+import io
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wsol.datasets.base import DATASETS, Dataset, Mask, Sample, Split, as_boxes
+from wsol.errors import InputError
+
+
+@DATASETS.register("coco")
+def coco(root: Path, split: Split, annotations: str = "", images: str = "") -> Dataset:
+    """Reads COCO-format JSON through pycocotools (Lin et al., "Microsoft COCO", ECCV 2014).
+
+    A sample is one pair of image and category: GT-known localization is defined on it. Its id is the file name, with
+    ``#category name`` behind it where an image holds several categories; top-1 classification asks for that category.
+    Classes are the categories sorted by their id. Boxes are ``x, y, width, height`` from 0, half-open edges; the
+    frame is the JSON's width and height. Crowd regions are ignored pixels, not boxes. Masks unite the category's
+    instances (polygons or RLE).
+
+    Args:
+        root: Folder that holds annotations and images.
+        split: ``train``, ``val`` or ``test``.
+        annotations: The JSON file, relative to ``root``. By default ``annotations/instances_train2017.json`` for
+            ``train`` and ``annotations/instances_val2017.json`` for ``test``; there is no default for ``val``.
+        images: The folder of the images, relative to ``root``; by default ``train2017`` or ``val2017``.
+
+    Raises:
+        InputError: The file is missing or not COCO's JSON.
+    """
+    year = {"train": "train2017", "test": "val2017", "val": ""}[split]
+    if not annotations and not year:
+        raise InputError("coco: no val split of its own; give --dataset-arg annotations=FILE and images=DIR")
+    path = root / (annotations or f"annotations/instances_{year}.json")
+    folder = root / (images or (year if not annotations else ""))
+    index = _index(path)
+    categories = sorted(index.cats)
+    labels = {category: label for label, category in enumerate(categories)}
+    names = tuple(str(index.cats[category].get("name", category)) for category in categories)
+    samples = []
+    for image_id in sorted(index.imgs):
+        image = index.imgs[image_id]
+        found = index.imgToAnns[image_id]
+        present = sorted({a["category_id"] for a in found if not a.get("iscrowd")})
+        for category in present:
+            if category not in labels:
+                raise InputError(f"{path}: image {image_id} has the unknown category {category}; add it to 'categories'")
+            mine = [a for a in found if a["category_id"] == category]
+            solid = [a for a in mine if not a.get("iscrowd")]
+            boxes = as_boxes([[x, y, x + w, y + h] for x, y, w, h in (a["bbox"] for a in solid)])
+            name = str(image["file_name"])
+            samples.append(
+                Sample(
+                    name if len(present) == 1 else f"{name}#{names[labels[category]]}",
+                    labels[category],
+                    boxes,
+                    "edges",
+                    folder / name,
+                    (int(image["width"]), int(image["height"])),
+                    partial(_mask, index, mine, (int(image["height"]), int(image["width"])))
+                    if any(a.get("segmentation") for a in solid)
+                    else None,
+                )
+            )
+    return Dataset("coco", split, tuple(samples), names)
+
+
+def _index(path: Path) -> Any:
+    from pycocotools.coco import COCO  # noqa: PLC0415  # costs matplotlib
+
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints as it goes
+            index = COCO(str(path))
+        _ = index.cats, index.imgs, index.imgToAnns
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is missing: it should hold COCO-format annotations; give annotations=FILE") from error
+    except (json.JSONDecodeError, UnicodeDecodeError, AssertionError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is not COCO's JSON with images, annotations and categories ({error!r})") from error
+    return index
+
+
+def _mask(index: Any, annotations: list[dict[str, Any]], shape: tuple[int, int]) -> Mask:
+    foreground, crowd = np.zeros(shape, bool), np.zeros(shape, bool)
+    for annotation in annotations:
+        if annotation.get("segmentation"):
+            target = crowd if annotation.get("iscrowd") else foreground
+            target |= index.annToMask(annotation).astype(bool)
+    return Mask(foreground, crowd & ~foreground)

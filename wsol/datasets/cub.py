@@ -1,0 +1,58 @@
+"""CUB-200-2011: birds."""
+
+from pathlib import Path
+
+from wsol.datasets._download import ARCHIVES, Archive
+from wsol.datasets._lists import number, read_rows, whole
+from wsol.datasets.base import DATASETS, TENTH, Dataset, Sample, Split, as_boxes, tenth_of_train
+from wsol.datasets.metadata import read_lists
+from wsol.errors import InputError
+
+ARCHIVES["cub"] = (
+    Archive(
+        "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz", "97eceeb196236b17998738112f37df78"
+    ),
+)
+
+
+@DATASETS.register("cub")
+def cub(root: Path, split: Split, v2: str = "", v2_images: str = "") -> Dataset:
+    """Reads CUB-200-2011 (Wah et al., "The Caltech-UCSD Birds-200-2011 Dataset", 2011).
+
+    Boxes are published as ``x y width height`` and kept as ``(x, y, x + width, y + height)``, half-open edges; a few
+    leave the image by a pixel. The frame is the image file's own. One box an image.
+
+    Splits: ``test`` is the official test set. ``val`` is CUBV2 where ``v2`` names its lists, and ``train`` the whole
+    official training set then; else ``val`` is a seeded tenth of the official training set and ``train`` the rest.
+
+    Args:
+        root: The folder ``CUB_200_2011``, or the one above it.
+        split: ``train``, ``val`` or ``test``.
+        v2: Folder with the lists of Choe et al. for CUBV2.
+        v2_images: Folder that holds its images; ``root`` if empty.
+
+    Raises:
+        InputError: A file of the layout is missing or malformed.
+    """
+    home = root / "CUB_200_2011" if (root / "CUB_200_2011").is_dir() else root
+    names = tuple(row[1] for row in read_rows(home / "classes.txt", "a class number and its name", 2))
+    if split == "val" and v2:
+        return Dataset("cub", split, read_lists(Path(v2), Path(v2_images or root)), names, "CUBV2")
+    wanted = "0" if split == "test" else "1"
+    sides = dict(read_rows(home / "train_test_split.txt", "an image number and 1 (train) or 0 (test)", 2))
+    labels = dict(read_rows(home / "image_class_labels.txt", "an image number and its class number", 2))
+    boxes = {row[0]: row[1:] for row in read_rows(home / "bounding_boxes.txt", "an image number, x, y, width, height", 5)}
+    samples = []
+    for key, image in read_rows(home / "images.txt", "an image number and its path", 2):
+        for name, table in (("train_test_split", sides), ("image_class_labels", labels), ("bounding_boxes", boxes)):
+            if key not in table:
+                raise InputError(f"{home / name}.txt has no line for image {key} ({image}); restore the file")
+        if sides[key] != wanted:
+            continue
+        x, y, width, height = (number(field, home / "bounding_boxes.txt", f"image {key}") for field in boxes[key])
+        label = whole(labels[key], home / "image_class_labels.txt", f"image {key}") - 1
+        corners = as_boxes([[x, y, x + width, y + height]])
+        samples.append(Sample(image, label, corners, "edges", home / "images" / image))
+    if split == "test" or v2:
+        return Dataset("cub", split, tuple(samples), names)
+    return Dataset("cub", split, tenth_of_train(samples, split), names, TENTH if split == "val" else "")

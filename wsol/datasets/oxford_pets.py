@@ -1,0 +1,81 @@
+"""Oxford-IIIT Pet: 37 breeds with trimaps."""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from wsol.datasets._download import ARCHIVES, Archive
+from wsol.datasets._lists import read_text, whole
+from wsol.datasets.base import DATASETS, TENTH, Dataset, Mask, Sample, Split, as_boxes, tenth_of_train
+from wsol.errors import InputError
+
+ARCHIVES["oxford-pets"] = (
+    Archive("https://www.robots.ox.ac.uk/~vgg/data/pets/data/images.tar.gz", "5c4f3ee8e5d25df40f4fd59a7f44e54c"),
+    Archive("https://www.robots.ox.ac.uk/~vgg/data/pets/data/annotations.tar.gz", "95a8c909bbe2e81eed6a22bccdf3f68f"),
+)
+
+_PET, _BORDER = 1, 3
+
+
+@DATASETS.register("oxford-pets")
+def oxford_pets(root: Path, split: Split) -> Dataset:
+    """Reads Oxford-IIIT Pet (Parkhi et al., "Cats and Dogs", CVPR 2012) through its trimaps.
+
+    A trimap's 1 is the pet (foreground), 2 background, 3 the border, which is ignored. The box is the extent of the
+    foreground, half-open edges, in the trimap's frame. The XML boxes of the data set frame the head and are not used.
+
+    Splits: ``test`` is the official test set, ``val`` a seeded tenth of the official trainval set, ``train`` the rest.
+
+    Args:
+        root: The folder with ``images`` and ``annotations``, or the one above it (``oxford-iiit-pet``).
+        split: ``train``, ``val`` or ``test``.
+
+    Raises:
+        InputError: A file of the layout is missing or malformed.
+    """
+    home = root / "oxford-iiit-pet" if (root / "oxford-iiit-pet").is_dir() else root
+    entries = {part: _entries(home / "annotations" / f"{part}.txt") for part in ("trainval", "test")}
+    names = {label: name.rsplit("_", 1)[0] for part in entries.values() for name, label in part}
+    classes = tuple(names.get(label, str(label)) for label in range(1 + max(names, default=-1)))
+    chosen = tuple(entries["test"]) if split == "test" else tenth_of_train(entries["trainval"], split)
+    samples = tuple(_sample(home, name, label, boxed=split != "train") for name, label in chosen)
+    return Dataset("oxford-pets", split, samples, classes, TENTH if split == "val" else "")
+
+
+def _entries(path: Path) -> list[tuple[str, int]]:
+    entries = []
+    for line in read_text(path, "name, class, species, breed on each line").splitlines():
+        if line.strip() and not line.startswith("#"):
+            name, label, *_ = [*line.split(), ""]
+            entries.append((name, whole(label, path, name) - 1))
+    return entries
+
+
+def _sample(home: Path, name: str, label: int, boxed: bool) -> Sample:
+    image, trimap = home / "images" / f"{name}.jpg", home / "annotations" / "trimaps" / f"{name}.png"
+    if not boxed:
+        return Sample(name, label, as_boxes([]), "edges", image)
+    values = _trimap(trimap)
+    rows, columns = np.flatnonzero((values == _PET).any(1)), np.flatnonzero((values == _PET).any(0))
+    if not len(rows):
+        raise InputError(f"{trimap} marks no pet (1), so the image has no box; mend it or leave the image out")
+    box = as_boxes([[columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]])
+    return Sample(name, label, box, "edges", image, (values.shape[1], values.shape[0]), partial(_mask, trimap))
+
+
+def _mask(path: Path) -> Mask:
+    values = _trimap(path)
+    return Mask(values == _PET, values == _BORDER)
+
+
+def _trimap(path: Path) -> NDArray[np.uint8]:
+    try:
+        with Image.open(path) as file:
+            return np.asarray(file.convert("L"), np.uint8)
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is missing: the image has no trimap and so no box; restore it") from error
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise InputError(f"{path} cannot be decoded ({error}); restore the trimap") from error

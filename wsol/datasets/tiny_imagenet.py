@@ -1,0 +1,55 @@
+"""Tiny ImageNet: 200 classes at 64 x 64."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from wsol.datasets._download import ARCHIVES, Archive
+from wsol.datasets._lists import number, read_rows, read_text
+from wsol.datasets.base import DATASETS, TENTH, Dataset, Sample, Split, as_boxes, tenth_of_train
+from wsol.errors import InputError
+
+ARCHIVES["tiny-imagenet"] = (Archive("http://cs231n.stanford.edu/tiny-imagenet-200.zip", "90528d7ca1a48142e341f4ef8d21d0de"),)
+
+
+@DATASETS.register("tiny-imagenet")
+def tiny_imagenet(root: Path, split: Split) -> Dataset:
+    """Reads Tiny ImageNet (Stanford CS231n), all of whose training and validation images have one box.
+
+    Corners are 0-based and inclusive, 0 to 63. Classes are the synsets of ``wnids.txt`` in SORTED order, as an image
+    folder gives them, not in the order of that file. The frame is the image file's own.
+
+    Splits: ``test`` is the official validation set (the official test set has no labels), ``val`` a seeded tenth of
+    the training set, ``train`` the rest.
+
+    Args:
+        root: The folder ``tiny-imagenet-200``, or the one above it.
+        split: ``train``, ``val`` or ``test``.
+
+    Raises:
+        InputError: A file of the layout is missing or malformed.
+    """
+    home = root / "tiny-imagenet-200" if (root / "tiny-imagenet-200").is_dir() else root
+    wnids = sorted(row[0] for row in read_rows(home / "wnids.txt", "a synset", 1))
+    words = dict(line.split("\t", 1) for line in read_text(home / "words.txt", "synset, tab, name").splitlines() if "\t" in line)
+    names = tuple(words.get(wnid, wnid).strip() for wnid in wnids)
+    if split == "test":
+        path = home / "val" / "val_annotations.txt"
+        rows = read_rows(path, "file, synset, x0, y0, x1, y1", 6)
+        samples = [_sample(file, wnid, wnids, corners, home / "val" / "images", path) for file, wnid, *corners in rows]
+        return Dataset("tiny-imagenet", split, tuple(samples), names)
+    train = list(_train(home, wnids))
+    return Dataset("tiny-imagenet", split, tenth_of_train(train, split), names, TENTH if split == "val" else "")
+
+
+def _train(home: Path, wnids: list[str]) -> Iterable[Sample]:
+    for wnid in wnids:
+        path = home / "train" / wnid / f"{wnid}_boxes.txt"
+        for file, *corners in read_rows(path, "file, x0, y0, x1, y1", 5):
+            yield _sample(file, wnid, wnids, corners, path.parent / "images", path)
+
+
+def _sample(file: str, wnid: str, wnids: list[str], corners: list[str], images: Path, path: Path) -> Sample:
+    if wnid not in wnids:
+        raise InputError(f"{path}: {file} has the synset {wnid!r}, which wnids.txt does not list; restore the file")
+    box = as_boxes([[number(corner, path, file) for corner in corners]])
+    return Sample(file, wnids.index(wnid), box, "inclusive", images / file)

@@ -1,0 +1,42 @@
+"""Overlap of boxes."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def overlap(boxes: NDArray[np.float64], truth: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+    """Measures intersections and areas.
+
+    Args:
+        boxes: ``(..., 4)``, half-open edges ``(x0, y0, x1, y1)``.
+        truth: ``(g, 4)``, likewise.
+
+    Returns:
+        intersection ``(..., g)``, area of the boxes ``(..., 1)``, area of the ground truth ``(g,)``, in square pixels.
+    """
+    low = np.maximum(boxes[..., None, :2], truth[:, :2])
+    high = np.minimum(boxes[..., None, 2:], truth[:, 2:])
+    return np.clip(high - low, 0, None).prod(-1), _area(boxes)[..., None], _area(truth)
+
+
+def best_iou(boxes: NDArray[np.float64], truth: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Returns the intersection over union of each box with the ground-truth box that it fits best.
+
+    Inclusive corners (the +1 of PASCAL VOC and Choe et al.) are the same thing once they are edges.
+
+    Args:
+        boxes: ``(..., 4)``, half-open edges, not inverted.
+        truth: ``(g, 4)``, likewise, at least one.
+
+    Returns:
+        ``(...)`` in [0, 1].
+    """
+    intersection, area, true_area = overlap(boxes, truth)
+    union = area + true_area - intersection
+    best: NDArray[np.float64] = (intersection / union).max(-1)
+    return best
+
+
+def _area(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    area: NDArray[np.float64] = (boxes[..., 2:] - boxes[..., :2]).prod(-1)
+    return area

@@ -1,0 +1,103 @@
+"""All metrics of a run under all threshold rules, overall and per class."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from wsol.errors import InputError
+from wsol.metrics.base import METRICS, Evidence, Metric, TauRule
+
+COLUMNS = ["metric", "tau_rule", "tau", "value", "ci_low", "ci_high", "n"]
+
+
+def summarise(
+    evidence: Evidence, taus: NDArray[np.float64], fixed: float, validation: Evidence | None = None
+) -> pd.DataFrame:
+    """Computes every metric under every threshold rule that applies.
+
+    ``fixed`` takes the given tau; ``val`` the tau at which the same metric is best on the validation split; ``oracle``
+    the tau at which it is best on these images themselves. Of equally good taus the smallest is taken.
+
+    Args:
+        evidence: Of the evaluated images.
+        taus: float64 ``(levels,)``, the grid of the curves.
+        fixed: The fixed tau, one of the grid.
+        validation: Of the validation split; without it no row has the rule ``val``.
+
+    Returns:
+        One row a metric and rule: metric, tau_rule, tau, value (percent), ci_low, ci_high, n. Rule and tau are empty
+        where no threshold enters; the interval is empty.
+    """
+    rows = [
+        [metric.name, rule, tau, 100 * float(values.mean()), np.nan, np.nan, len(values)]
+        for metric, rule, tau, values in _values(evidence, taus, fixed, validation)
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def per_class(
+    evidence: Evidence,
+    labels: NDArray[np.int64],
+    names: tuple[str, ...],
+    taus: NDArray[np.float64],
+    fixed: float,
+    validation: Evidence | None = None,
+) -> pd.DataFrame:
+    """Computes the same for the images of each class, at the taus of all images together.
+
+    Args:
+        evidence: Of the evaluated images.
+        labels: int64 ``(n,)``, their classes.
+        names: Class names in label order.
+        taus: float64 ``(levels,)``, the grid of the curves.
+        fixed: The fixed tau, one of the grid.
+        validation: Of the validation split, if there is one.
+
+    Returns:
+        The columns of ``summarise`` behind class_id and class, for every class that has an image.
+    """
+    present, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    rows = []
+    for metric, rule, tau, values in _values(evidence, taus, fixed, validation):
+        means = 100 * np.bincount(inverse, values.astype(np.float64)) / counts
+        for label, mean, n in zip(present.tolist(), means.tolist(), counts.tolist(), strict=True):
+            rows.append([label, names[label], metric.name, rule, tau, mean, np.nan, np.nan, n])
+    return pd.DataFrame(rows, columns=["class_id", "class", *COLUMNS])
+
+
+def best_level(metric: Metric, evidence: Evidence) -> int:
+    """Returns the index of the smallest tau at which a metric is best."""
+    means = metric.per_image(evidence).mean(axis=0)
+    return int(means.argmax() if metric.better == "higher" else means.argmin())
+
+
+def grid_level(tau: float, taus: NDArray[np.float64]) -> int:
+    """Returns the index of a tau on the grid.
+
+    Raises:
+        InputError: It is not on the grid.
+    """
+    level = int(np.abs(taus - tau).argmin())
+    if abs(taus[level] - tau) > 1e-9:
+        raise InputError(f"tau {tau:g} is not on the protocol's grid, 0 to {taus[-1]:g} by {taus[1]:g}; the nearest is {taus[level]:g}")
+    return level
+
+
+def _values(
+    evidence: Evidence, taus: NDArray[np.float64], fixed: float, validation: Evidence | None
+) -> Iterator[tuple[Metric, TauRule | None, float, NDArray[np.float64]]]:
+    """Yields metric, rule, tau and the value of each image."""
+    for metric in map(METRICS.get, METRICS.names()):
+        per_image = metric.per_image(evidence)
+        if not metric.rules:
+            yield metric, None, np.nan, per_image
+        for rule in metric.rules:
+            if rule == "val" and validation is None:
+                continue
+            if rule == "fixed":
+                level = grid_level(fixed, taus)
+            else:
+                level = best_level(metric, validation if rule == "val" and validation else evidence)
+            yield metric, rule, float(taus[level]), per_image[:, level]

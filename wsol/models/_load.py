@@ -1,0 +1,89 @@
+"""From a name and weights to a model."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from wsol.errors import InputError
+from wsol.models._checkpoint import Checkpoint, read_checkpoint
+from wsol.models.base import MODELS, Architecture, Model
+from wsol.models.gap import GapClassifier, find_gap
+
+
+def load_model(name: str, weights: str | Path | None, device: str | torch.device = "cpu") -> Model:
+    """Builds a model and loads its weights.
+
+    Args:
+        name: Registered name, see ``python -m wsol.list models``.
+        weights: A ``.safetensors`` or ``.pth`` file, or the name of published weights, ``IMAGENET1K_V1``.
+        device: Where to put it.
+
+    Returns:
+        The model in evaluation mode. Its number of classes is that of the weights. A file that the authors published
+        is known by its SHA-256 and gets their preprocessing; any other file gets the architecture's usual one.
+
+    Raises:
+        InputError: Name or weights are unknown, unreadable, or do not fit.
+    """
+    architecture = MODELS.get(name)
+    checkpoint = read_checkpoint(_file(name, weights, architecture))
+    published = next((p for p in architecture.published() if checkpoint.sha256.startswith(p.digest)), None)
+    network = architecture.build(checkpoint.state, published).eval()
+    classifier = find_gap(network, name)
+    # What only training uses, such as the auxiliary heads of GoogLeNet, may be missing.
+    alive = {id(parameter) for part in (classifier.parameters(), classifier.buffers()) for parameter in part}
+    used = {key for key, value in network.state_dict(keep_vars=True).items() if id(value) in alive}
+    _fill(network, checkpoint, used, name)
+    preprocessing = published.preprocessing if published else architecture.preprocessing
+    label = published.name if published else checkpoint.path.name
+    classifier.requires_grad_(False).to(device).eval()
+    return Model(name, classifier, preprocessing, label, checkpoint.sha256, _classes(classifier, device))
+
+
+def _classes(classifier: GapClassifier, device: str | torch.device) -> int:
+    if classifier.linear is not None:
+        return classifier.linear.out_features
+    with torch.inference_mode():
+        return classifier(torch.zeros(1, 3, 224, 224, device=device)).shape[1]
+
+
+def _file(name: str, weights: str | Path | None, architecture: Architecture) -> Path:
+    offered = [p.name for p in architecture.published()]
+    known = f"a .safetensors or .pth file{', or ' + ' or '.join(offered) if offered else ''}"
+    if weights is None:
+        raise InputError(f"{name}: no weights; give --weights {known}")
+    if str(weights) in offered:
+        return architecture.fetch(str(weights))
+    if re.fullmatch(r"[A-Z0-9_]+(\.[A-Z0-9_]+)?", str(weights)) and not Path(weights).exists():
+        raise InputError(f"{name}: unknown weights {str(weights)!r}; give --weights {known}")
+    return Path(weights)
+
+
+def _fill(network: nn.Module, checkpoint: Checkpoint, used: set[str], name: str) -> None:
+    own = network.state_dict()
+    state = checkpoint.state
+    faults = []
+    missing = [key for key in own if key not in state and key in used and not key.endswith("num_batches_tracked")]
+    if missing:
+        faults.append(f"missing in the file: {_some(missing)}")
+    unknown = [key for key in state if key not in own]
+    if unknown:
+        faults.append(f"unknown to the network: {_some(unknown)}")
+    shapes = [f"{key} is {_shape(state[key])}, not {_shape(own[key])}" for key in own if key in state and state[key].shape != own[key].shape]
+    if shapes:
+        faults.append(f"of another shape: {_some(shapes)}")
+    if faults:
+        raise InputError(f"{checkpoint.path} does not fit {name}: {'; '.join(faults)}; check --model and --weights")
+    network.load_state_dict(state, strict=False)
+
+
+def _some(items: Iterable[str]) -> str:
+    items = list(items)
+    return ", ".join(items[:4]) + (f" and {len(items) - 4} more" if len(items) > 4 else "")
+
+
+def _shape(tensor: Tensor) -> str:
+    return " x ".join(map(str, tensor.shape)) or "a number"

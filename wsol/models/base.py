@@ -1,0 +1,84 @@
+"""What a model is to the other stations, and how an architecture makes itself known."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from wsol.models.gap import GapClassifier
+from wsol.registry import Registry
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What the weights expect of an RGB image in [0, 1]; its size belongs to the protocol.
+
+    Attributes:
+        mean: Subtracted, per channel.
+        std: Divided by, per channel.
+    """
+
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Published:
+    """Weights that an architecture's authors offer for download.
+
+    Attributes:
+        name: Such as ``IMAGENET1K_V1``.
+        digest: How the SHA-256 of the file begins.
+        preprocessing: What they expect.
+    """
+
+    name: str
+    digest: str
+    preprocessing: Preprocessing
+
+
+class Architecture(Protocol):
+    """Builds one network, trained or not; registered in ``MODELS`` under its name."""
+
+    preprocessing: Preprocessing
+    """What weights of unknown origin are taken to expect."""
+
+    def build(self, state: Mapping[str, Tensor], published: Published | None) -> nn.Module:
+        """Returns the network with the number of classes that ``state`` has, its weights not yet loaded."""
+
+    def published(self) -> tuple[Published, ...]:
+        """Returns the weights that ``fetch`` knows."""
+
+    def fetch(self, name: str) -> Path:
+        """Downloads published weights, or finds them in the cache, and returns the file."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network ready to be evaluated.
+
+    Attributes:
+        name: Registered name.
+        network: In evaluation mode, on its device.
+        preprocessing: What its weights expect.
+        weights: Name of the weights: a file name, or a published name.
+        sha256: Of the weights file, hex.
+        classes: Number of classes.
+    """
+
+    name: str
+    network: GapClassifier
+    preprocessing: Preprocessing
+    weights: str
+    sha256: str
+    classes: int
+
+    @property
+    def signature(self) -> str:
+        """``name:`` and the first eight digits of the weights' SHA-256."""
+        return f"{self.name}:{self.sha256[:8]}"
+
+
+MODELS: Registry[Architecture] = Registry("model", "wsol.models")

@@ -1,0 +1,113 @@
+"""A classifier that ends in global average pooling, found inside any network by inspection."""
+
+import torch
+from torch import Tensor, fx, nn
+
+from wsol.errors import InputError
+
+
+class GapClassifier(nn.Module):
+    """Features, global average pooling, and at most one linear layer.
+
+    With features ``F`` the logits are ``W mean(F) + b``, or ``mean(F)`` where the network's last convolution gives one
+    map a class and nothing follows the pooling.
+
+    Args:
+        backbone: Images ``(n, 3, H, W)`` to features ``(n, C, h, w)``, up to the pooling.
+        linear: The layer after the pooling, ``C`` to classes; None where the features are the class maps.
+    """
+
+    def __init__(self, backbone: nn.Module, linear: nn.Linear | None) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.linear = linear
+
+    def features(self, images: Tensor) -> Tensor:
+        """Returns what is pooled, ``(n, C, h, w)``."""
+        features: Tensor = self.backbone(images)
+        return features
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Returns the class scores of features, ``(n, classes)``."""
+        pooled = features.mean((2, 3))
+        return pooled if self.linear is None else self.linear(pooled)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Returns the class scores of images, ``(n, classes)``."""
+        return self.logits(self.features(images))
+
+
+def find_gap(network: nn.Module, name: str) -> GapClassifier:
+    """Finds the global average pooling of a network and splits the network there.
+
+    The network is traced symbolically and followed back from its output: through dropout and flattening, at most one
+    linear layer, to a pooling to 1 x 1 or a mean over height and width. The parts are shared with ``network``, not
+    copied, and keep their parameter names within the backbone.
+
+    Args:
+        network: In evaluation mode, as parts that only training uses are left out.
+        name: What to call it in messages.
+
+    Raises:
+        InputError: It does not end in global average pooling and at most one linear layer, or cannot be traced.
+    """
+    try:
+        traced = fx.symbolic_trace(network)
+    except Exception as error:  # tracing runs the network's own code, which may raise anything
+        raise InputError(f"{name}: its structure cannot be traced ({error}); write it without data-dependent control flow") from error
+    modules = dict(traced.named_modules())
+    (node,) = traced.graph.output_node().args
+    node = _behind(node, modules)
+    linear = None
+    if isinstance(_module(node, modules), nn.Linear):
+        linear = _module(node, modules)
+        node = _behind(node.args[0], modules)
+    if not _is_global_average(node, modules):
+        raise InputError(
+            f"{name}: class activation maps need global average pooling and at most one linear layer at the end; "
+            f"there stands {_describe(node, modules)}"
+        )
+    pooled = node.args[0]
+    traced.graph.output_node().args = (pooled,)
+    traced.graph.eliminate_dead_code()
+    traced.recompile()
+    traced.delete_all_unused_submodules()
+    return GapClassifier(traced, linear)
+
+
+_PASSING = (nn.Dropout, nn.Dropout2d, nn.Identity, nn.Flatten)
+_PASSING_CALLS = (torch.flatten, nn.functional.dropout, "flatten", "view", "reshape", "squeeze")
+
+
+def _module(node: object, modules: dict[str, nn.Module]) -> nn.Module | None:
+    return modules[str(node.target)] if isinstance(node, fx.Node) and node.op == "call_module" else None
+
+
+def _behind(node: object, modules: dict[str, nn.Module]) -> object:
+    """Returns what feeds a node, past everything that changes shape at most (dropout rests in evaluation mode)."""
+    while isinstance(node, fx.Node) and (isinstance(_module(node, modules), _PASSING) or node.target in _PASSING_CALLS):
+        node = node.args[0]
+    return node
+
+
+def _is_global_average(node: object, modules: dict[str, nn.Module]) -> bool:
+    if not isinstance(node, fx.Node):
+        return False
+    module = _module(node, modules)
+    if module is not None:
+        return isinstance(module, nn.AdaptiveAvgPool2d) and module.output_size in (1, (1, 1))
+    given = (*node.args[1:], *node.kwargs.values())
+    if node.target is nn.functional.adaptive_avg_pool2d:
+        return given[0] in (1, (1, 1), [1, 1])
+    if node.target in ("mean", torch.mean):
+        dims = given[0] if given and isinstance(given[0], (list, tuple)) else given
+        return {d % 4 for d in dims if isinstance(d, int) and not isinstance(d, bool)} == {2, 3}
+    return False
+
+
+def _describe(node: object, modules: dict[str, nn.Module]) -> str:
+    module = _module(node, modules)
+    if module is not None and isinstance(node, fx.Node):
+        return f"{type(module).__name__} ({node.target})"
+    target = getattr(node, "target", None)
+    return str(getattr(target, "__name__", target or "something other than one tensor"))

@@ -1,0 +1,76 @@
+"""Every torchvision classifier; whether it has a global-average-pooling head is found by inspection."""
+
+import urllib.error
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision.models
+from torch import Tensor, nn
+
+from wsol.errors import InputError
+from wsol.models.base import MODELS, Preprocessing, Published
+
+
+class _Torchvision:
+    """A builder of ``torchvision.models``, see torchvision's documentation for the papers.
+
+    Args:
+        name: As ``torchvision.models.list_models`` has it.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """That of torchvision's default weights."""
+        return _preprocessing(torchvision.models.get_model_weights(self.name).DEFAULT)
+
+    def build(self, state: Mapping[str, Tensor], published: Published | None) -> nn.Module:
+        network = self._network()
+        classes = {
+            len(state[key])
+            for key, own in network.state_dict().items()
+            if key in state and len(own.shape) and len(own) == _CLASSES and state[key].shape[1:] == own.shape[1:]
+        } - {_CLASSES}
+        if len(classes) == 1:
+            network = self._network(num_classes=classes.pop())
+        if published and hasattr(network, "transform_input"):
+            network.transform_input = True  # torchvision sets it for its own weights of the Inception family
+        return network
+
+    def published(self) -> tuple[Published, ...]:
+        return tuple(
+            Published(weights.name, weights.url.rsplit("-", 1)[-1].split(".")[0], _preprocessing(weights))
+            for weights in torchvision.models.get_model_weights(self.name)
+        )
+
+    def fetch(self, name: str) -> Path:
+        url = torchvision.models.get_model_weights(self.name)[name].url
+        path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
+        try:
+            torchvision.models.get_model_weights(self.name)[name].get_state_dict(progress=True, check_hash=True)
+        except (urllib.error.URLError, TimeoutError, RuntimeError) as error:
+            raise InputError(f"cannot download {url} ({error}); fetch it by hand and give --weights FILE") from error
+        return path
+
+    def _network(self, **arguments: Any) -> nn.Module:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # on how the weights that are overwritten get sampled
+            network: nn.Module = torchvision.models.get_model(self.name, weights=None, **arguments)
+        return network
+
+
+_CLASSES = 1000  # what every torchvision classifier is built with
+
+
+def _preprocessing(weights: Any) -> Preprocessing:
+    preset = weights.transforms()
+    return Preprocessing(tuple(preset.mean), tuple(preset.std))
+
+
+for _name in torchvision.models.list_models(module=torchvision.models):
+    MODELS.register(_name)(_Torchvision(_name))

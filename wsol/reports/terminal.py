@@ -1,0 +1,48 @@
+"""The table on the terminal."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+_TITLES = {
+    "top1_loc_err": "top-1 localization error",
+    "top5_loc_err": "top-5 localization error",
+    "top1_cls_err": "top-1 classification error",
+    "top5_cls_err": "top-5 classification error",
+    "gt_known_loc_acc": "GT-known accuracy",
+    "max_box_acc": "MaxBoxAcc",
+    "mean_iou": "mean IoU",
+}
+_RULES = ("", "fixed", "val", "oracle")
+
+
+def run_report(run: dict[str, Any], metrics: pd.DataFrame, folder: Path) -> str:
+    """Returns what a command prints of a run: its signature, what was skipped or clipped, the table, the folder."""
+    lines = [str(run["signature"]), *run["notes"]]
+    if run["skipped"]:
+        lines.append(f"{len(run['skipped'])} unreadable images are NOT in these numbers; run.json lists them")
+    if run["clipped_boxes"]:
+        lines.append(f"{run['clipped_boxes']} ground-truth boxes leave their image by up to a pixel and were clipped")
+    return "\n".join([*lines, "", metrics_table(metrics), "", f"{run['dataset']['n']} images, written to {folder}"])
+
+
+def metrics_table(metrics: pd.DataFrame) -> str:
+    """Lays the metrics out with one row a metric and one column a threshold rule.
+
+    Args:
+        metrics: As ``wsol.metrics.summary.summarise`` returns them.
+
+    Returns:
+        Lines of text, values in percent with the tau they were taken at.
+    """
+    cells: dict[str, dict[str, str]] = {}
+    for row in metrics.fillna({"tau_rule": ""}).itertuples():
+        rule = str(row.tau_rule)
+        tau = f" @{row.tau:.3f}" if rule else " " * 7
+        cells.setdefault(_TITLES.get(str(row.metric), str(row.metric)), {})[rule] = f"{row.value:.2f}{tau}"
+    order = [title for title in _TITLES.values() if title in cells]
+    order += [title for title in cells if title not in order]
+    table = pd.DataFrame.from_dict(cells, orient="index").reindex(index=order)
+    table = table.reindex(columns=[rule for rule in _RULES if rule in table.columns])
+    return table.rename(columns={"": "no tau"}).rename_axis("percent @tau", axis=1).fillna("").to_string()

@@ -1,0 +1,116 @@
+"""A run on disk: its files appear whole or not at all, and another run is never overwritten."""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from wsol.errors import InputError
+
+FILES = ("run.json", "metrics.csv", "classes.csv", "predictions.parquet", "curves.npy", "maps.npy", "val")
+_PART = ".part"
+
+
+def claim(folder: Path, request: str) -> None:
+    """Makes a run folder, or accepts one that holds the same run already.
+
+    Args:
+        folder: Where the run is to lie.
+        request: What was asked for: the signature without anything that is only known afterwards.
+
+    Raises:
+        InputError: The folder holds another run, or something else.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise InputError(f"{folder} cannot be made: {error.strerror} ({error.filename}); give another --out") from error
+    if (folder / "run.json").is_file():
+        held = json.loads((folder / "run.json").read_text(encoding="utf-8")).get("request")
+        if held != request:
+            raise InputError(f"{folder} holds another run ({held}, not {request}); give another --out or remove it")
+    strange = [path.name for path in folder.iterdir() if path.name.removesuffix(_PART) not in FILES]
+    if strange:
+        raise InputError(f"{folder} holds files that are no run's, such as {sorted(strange)[0]}; give another --out")
+
+
+def write_run(
+    folder: Path,
+    run: dict[str, Any],
+    metrics: pd.DataFrame,
+    classes: pd.DataFrame,
+    predictions: pd.DataFrame,
+    curves: NDArray[np.float32],
+) -> None:
+    """Writes every file of a run but ``maps.npy``; ``run.json`` comes last and marks the run as complete.
+
+    Args:
+        folder: A claimed folder.
+        run: Facts about the run; JSON.
+        metrics: The table of metrics.
+        classes: The same per class.
+        predictions: One row an image and rank.
+        curves: float32 ``(n, levels)``.
+    """
+    with _whole(folder / "metrics.csv") as path:
+        metrics.to_csv(path, index=False, lineterminator="\n")
+    with _whole(folder / "classes.csv") as path:
+        classes.to_csv(path, index=False, lineterminator="\n")
+    with _whole(folder / "predictions.parquet") as path:
+        predictions.to_parquet(path, index=False)
+    with _whole(folder / "curves.npy") as path, path.open("wb") as file:
+        np.save(file, curves, allow_pickle=False)
+    with _whole(folder / "run.json") as path:
+        path.write_text(json.dumps(run, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+class MapFile:
+    """A ``.npy`` file of float32 that grows along its first axis as batches come; memory does not.
+
+    Args:
+        path: Where it lies once it is closed.
+    """
+
+    _HEADER = 128
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._part = path.with_name(path.name + _PART)
+        self._file = self._part.open("wb")
+        self._file.write(b"\0" * self._HEADER)
+        self._shape: tuple[int, ...] = (0,)
+
+    def append(self, maps: NDArray[np.float32]) -> None:
+        """Adds ``(n, ...)``; what follows the first axis is the same in every call."""
+        self._shape = (self._shape[0] + len(maps), *maps.shape[1:])
+        np.ascontiguousarray(maps, np.float32).tofile(self._file)
+
+    def close(self) -> NDArray[np.float32]:
+        """Completes the file and returns it, mapped into memory."""
+        text = str({"descr": "<f4", "fortran_order": False, "shape": self._shape})
+        room = self._HEADER - 10
+        self._file.seek(0)
+        self._file.write(b"\x93NUMPY\x01\x00" + room.to_bytes(2, "little") + f"{text:<{room - 1}}\n".encode())
+        self._file.close()
+        self._part.replace(self.path)
+        return np.load(self.path, mmap_mode="r" if self._shape[0] else None, allow_pickle=False)
+
+    def discard(self) -> None:
+        """Gives the file up."""
+        self._file.close()
+        self._part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    part = path.with_name(path.name + _PART)
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
