@@ -2,24 +2,18 @@
 
 import sys
 from collections.abc import Callable, Sequence
-from functools import wraps
 
 from wsol.errors import InputError
 
 
-def command(run: Callable[[Sequence[str] | None], None]) -> Callable[[Sequence[str] | None], int]:
-    """Makes a main function of a command out of ``run``, which raises."""
-
-    @wraps(run)
-    def main(argv: Sequence[str] | None = None) -> int:
-        try:
-            run(argv)
-        except InputError as error:
-            print(f"wsol: {error}", file=sys.stderr)
-            return 2
-        except KeyboardInterrupt:
-            print("wsol: interrupted", file=sys.stderr)
-            return 130
-        return 0
-
-    return main
+def run_command(run: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None) -> int:
+    """Runs a command and returns its exit code."""
+    try:
+        run(argv)
+    except InputError as error:
+        print(f"wsol: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("wsol: interrupted", file=sys.stderr)
+        return 130
+    return 0

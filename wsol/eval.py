@@ -5,12 +5,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from wsol._command import command
+from wsol._command import run_command
 from wsol.errors import InputError
 
 
-@command
-def main(argv: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit code."""
+    return run_command(_run, argv)
+
+
+def _run(argv: Sequence[str] | None) -> None:
     """Parses arguments, evaluates, prints the table."""
     options = _parser().parse_args(argv)
     from wsol.pipeline import evaluate  # noqa: PLC0415  # torch takes seconds that --help need not wait for
@@ -18,7 +22,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     given = vars(options)
     given["dataset_args"] = dict(map(_pair, given.pop("dataset_arg")))
-    given["out"] = given["out"] or Path("results") / f"{options.dataset}-{options.split}-{options.model}-{options.method}"
+    given["out"] = (
+        given["out"] or Path("results") / f"{options.dataset}-{options.split}-{options.model}-{options.method}"
+    )
     evaluation = evaluate(**given)
     print(run_report(evaluation.run, evaluation.metrics, given["out"]))
 
@@ -27,9 +33,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("wsol.eval", description="Evaluate how well a classifier localizes objects.")
     parser.add_argument("--model", required=True, help="see python -m wsol.list models")
     parser.add_argument("--weights", help=".safetensors or .pth file, or a published name such as IMAGENET1K_V1")
-    parser.add_argument("--dataset", default="cub", help="see python -m wsol.list datasets (default: %(default)s)")
+    parser.add_argument("--dataset", required=True, help="see python -m wsol.list datasets")
     parser.add_argument("--data-root", type=Path, help="folder of the data set (default: datasets/NAME)")
-    parser.add_argument("--dataset-arg", action="append", default=[], metavar="KEY=VALUE", help="an argument of the data set")
+    parser.add_argument(
+        "--dataset-arg", action="append", default=[], metavar="KEY=VALUE", help="an argument of the data set"
+    )
     parser.add_argument("--download", action="store_true", help="fetch the data set first, where its host allows it")
     parser.add_argument("--split", default="test", choices=("test", "val"), help="(default: %(default)s)")
     parser.add_argument("--method", default="cam", help="see python -m wsol.list methods (default: %(default)s)")
@@ -38,9 +46,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--limit", type=int, metavar="N", help="at most N images, evenly spaced")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda ... (default: %(default)s)")
     parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="(default: %(default)s)")
-    parser.add_argument("--workers", type=int, metavar="N", help="threads for images and boxes (default: one a processor)")
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="threads for images and boxes (default: one a processor)"
+    )
     parser.add_argument("--skip-bad-images", action="store_true", help="count and list unreadable images and go on")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="run folder (default: results/DATASET-SPLIT-MODEL-METHOD)")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="run folder (default: results/DATASET-SPLIT-MODEL-METHOD)"
+    )
     return parser
 
 

@@ -5,7 +5,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from wsol._command import command
+from wsol._command import run_command
 
 _REGISTRIES = {
     "datasets": "wsol.datasets:DATASETS",
@@ -16,8 +16,12 @@ _REGISTRIES = {
 }
 
 
-@command
-def main(argv: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit code."""
+    return run_command(_run, argv)
+
+
+def _run(argv: Sequence[str] | None) -> None:
     """Parses arguments, prints names."""
     parser = argparse.ArgumentParser("wsol.list", description="List what can be named.")
     parser.add_argument("kind", choices=_REGISTRIES)

@@ -95,36 +95,18 @@ def _sweep(
     parts = np.empty((cells, 10), np.int32)
     order = np.empty(h * w, np.uint32)
     alive = np.empty(h * w, np.uint32)
-    entry = np.empty(256, np.int64)
+    end = np.empty(levels, np.int64)
     for m in range(n):
-        level = -1
-        for value in range(256):  # entry[value]: the level, from the top, at which pixels of this value come in
-            while level + 1 < levels and thresholds[m, level + 1] < value:
-                level += 1
-            entry[value] = level
-        begin = np.zeros(levels + 2, np.int64)
-        for y in range(h):
-            for x in range(w):
-                begin[levels - entry[maps[m, y, x]]] += 1
-        position = 0
-        for k in range(levels + 2):
-            begin[k], position = position, position + begin[k]
-        for y in range(h):
-            for x in range(w):
-                k = levels - entry[maps[m, y, x]]
-                if k <= levels:
-                    order[begin[k]] = (y + 1) * stride + x + 1
-                    begin[k] += 1
+        _sort(maps[m], thresholds[m], order, end)
         parent[:] = 0
         living = 0
         done = 0
-        for k in range(1, levels + 1):
-            level = levels - k
-            if begin[k] == done:
-                if k > 1:
+        for level in range(levels - 1, -1, -1):
+            if end[level] == done:
+                if level + 1 < levels:
                     out[m, level] = out[m, level + 1]
                 continue
-            for i in range(done, begin[k]):
+            for i in range(done, end[level]):
                 near = _near(order[i], np.uint32(stride), parent)
                 if near == 0:
                     _found(order[i], stride, parent, parts)
@@ -135,7 +117,7 @@ def _sweep(
                     _grow(order[i], stride, root, parts)
                     parts[root, _TWICE] += area_gain[near]
                     parts[root, _QUADS] += euler_gain[near]
-            done = begin[k]
+            done = end[level]
             kept = 0
             for i in range(living):
                 if parent[alive[i]] == alive[i]:
@@ -148,10 +130,41 @@ def _sweep(
 
 
 @jit
+def _sort(
+    map_: NDArray[np.uint8], thresholds: NDArray[np.int64], order: NDArray[np.uint32], end: NDArray[np.int64]
+) -> None:
+    """Sorts pixels by the highest level whose mask has them, that level first (counting sort).
+
+    ``order`` gets their places in the padded map, ``end[level]`` how many are in the mask of that level.
+    """
+    h, w = map_.shape
+    entry = np.empty(256, np.int64)  # by pixel value: the highest level that lies below it, or -1
+    level = -1
+    for value in range(256):
+        while level + 1 < len(thresholds) and thresholds[level + 1] < value:
+            level += 1
+        entry[value] = level
+    end[:] = 0
+    for y in range(h):
+        for x in range(w):
+            if entry[map_[y, x]] >= 0:
+                end[entry[map_[y, x]]] += 1
+    position = 0
+    for level in range(len(thresholds) - 1, -1, -1):
+        end[level], position = position, position + end[level]
+    for y in range(h):
+        for x in range(w):
+            level = entry[map_[y, x]]
+            if level >= 0:
+                order[end[level]] = (y + 1) * (w + 2) + x + 1
+                end[level] += 1
+
+
+@jit
 def _near(pixel: np.uint32, stride: np.uint32, parent: NDArray[np.uint32]) -> int:
     """Returns which neighbours of a pixel are in the mask, one bit each."""
     one = np.uint32(1)
-    return (
+    near: int = (
         (parent[pixel - stride - one] != 0)
         | (parent[pixel - stride] != 0) << 1
         | (parent[pixel - stride + one] != 0) << 2
@@ -161,6 +174,7 @@ def _near(pixel: np.uint32, stride: np.uint32, parent: NDArray[np.uint32]) -> in
         | (parent[pixel + stride - one] != 0) << 6
         | (parent[pixel - one] != 0) << 7
     )
+    return near
 
 
 @jit
@@ -175,7 +189,11 @@ def _found(pixel: np.uint32, stride: int, parent: NDArray[np.uint32], parts: NDA
 
 @jit
 def _join(
-    pixel: np.uint32, ring: NDArray[np.int64], links: NDArray[np.int8], parent: NDArray[np.uint32], parts: NDArray[np.int32]
+    pixel: np.uint32,
+    ring: NDArray[np.int64],
+    links: NDArray[np.int8],
+    parent: NDArray[np.uint32],
+    parts: NDArray[np.int32],
 ) -> np.uint32:
     """Adds a pixel to the components it touches, makes them one, and returns its root."""
     root = _root(np.uint32(pixel + ring[links[0]]), parent)
@@ -222,14 +240,18 @@ def _root(pixel: np.uint32, parent: NDArray[np.uint32]) -> np.uint32:
 
 @jit
 def _largest(
-    roots: NDArray[np.uint32], ring: NDArray[np.int64], stride: int, parent: NDArray[np.uint32], parts: NDArray[np.int32]
+    roots: NDArray[np.uint32],
+    ring: NDArray[np.int64],
+    stride: int,
+    parent: NDArray[np.uint32],
+    parts: NDArray[np.int32],
 ) -> np.uint32:
     """Returns the root of the component of largest contour area, of equals the last in raster order."""
     certain = np.int64(-1)
     for root in roots:
         certain = max(certain, parts[root, _TWICE])
     rivals = 0
-    winner = roots[0]
+    winner: np.uint32 = roots[0]
     for root in roots:
         if _bound(root, parts) >= certain:
             rivals += 1
@@ -254,9 +276,10 @@ def _largest(
 @jit
 def _bound(root: np.uint32, parts: NDArray[np.int32]) -> int:
     """Returns what twice the contour area of a component cannot exceed."""
-    if parts[root, _QUADS] == 4:
-        return parts[root, _TWICE]
-    return 2 * (parts[root, _X1] - parts[root, _X0]) * (parts[root, _Y1] - parts[root, _Y0])
+    bound: int = parts[root, _TWICE]
+    if parts[root, _QUADS] != 4:
+        bound = 2 * (parts[root, _X1] - parts[root, _X0]) * (parts[root, _Y1] - parts[root, _Y0])
+    return bound
 
 
 @jit
@@ -278,6 +301,6 @@ def _contour_area(first: int, ring: NDArray[np.int64], stride: int, parent: NDAr
         following = pixel + ring[k]
         twice += (pixel % stride) * (following // stride) - (following % stride) * (pixel // stride)
         if following == first and pixel == last:
-            return abs(twice)
+            return abs(int(twice))
         pixel = following
         k = (k + 4) % 8

@@ -25,7 +25,7 @@ __all__ = [
 
 
 def load_dataset(
-    name: str, root: str | Path | None = None, split: Split = "test", *, download: bool = False, **arguments: str
+    name: str, root: str | Path | None = None, split: Split = "test", download: bool = False, **arguments: str
 ) -> Dataset:
     """Reads one split of a data set.
 

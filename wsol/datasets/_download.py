@@ -37,7 +37,7 @@ def download(name: str, root: Path) -> None:
         InputError: No public host offers it, the host cannot be reached, or the checksum does not match.
     """
     if name not in ARCHIVES:
-        raise InputError(f"{name}: no public host offers it for download; the card datasets/{name}.md says how to get it")
+        raise InputError(f"{name}: no public host offers it; the card datasets/{name}.md says how to get it")
     from torchvision.datasets.utils import download_and_extract_archive  # noqa: PLC0415  # slow to import
 
     for archive in ARCHIVES[name]:
@@ -46,6 +46,5 @@ def download(name: str, root: Path) -> None:
         except (urllib.error.URLError, TimeoutError) as error:
             raise InputError(f"cannot download {archive.url} ({error}); fetch it by hand into {root}") from error
         except RuntimeError as error:  # torchvision's word for a checksum that does not match
-            raise InputError(
-                f"{root / Path(archive.url).name} does not have the MD5 {archive.md5} ({error}); delete it and try again"
-            ) from error
+            file = root / archive.url.rsplit("/", 1)[-1]
+            raise InputError(f"{file} does not have the MD5 {archive.md5} ({error}); delete it, try again") from error

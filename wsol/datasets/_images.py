@@ -1,7 +1,6 @@
 """Image files to RGB, on the pixel grid that the annotation means."""
 
 import warnings
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -30,7 +29,9 @@ def read_image(sample: Sample) -> tuple[Image.Image, tuple[int, int]]:
         ImageError: The file is missing, not an image, truncated, or too large to be one.
     """
     if sample.path is None:
-        raise ImageError(f"{sample.image_id} has no image file: the data set was read from lists alone; name the images")
+        raise ImageError(
+            f"{sample.image_id} has no image file: the data set was read from lists alone; name the images"
+        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -62,5 +63,3 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
         return Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
     return image
-
-

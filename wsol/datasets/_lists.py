@@ -23,7 +23,9 @@ def read_text(path: Path, what: str) -> str:
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing: it should hold {what}; check --data-root") from error
     except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from error
+        raise InputError(
+            f"{path} is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8"
+        ) from error
 
 
 def read_rows(path: Path, what: str, columns: int, separator: str | None = None) -> Iterator[list[str]]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,7 +71,7 @@ class Sample:
     @property
     def edges(self) -> NDArray[np.float64]:
         """The boxes as half-open pixel edges, float64 ``(n, 4)``: the top-left pixel alone is (0, 0, 1, 1)."""
-        return self.boxes + np.asarray(_TO_EDGES[self.corners])
+        return np.add(self.boxes, _TO_EDGES[self.corners])
 
 
 @dataclass(frozen=True)
@@ -125,12 +125,8 @@ class Dataset:
         return f"{self.name}-{self.split}{origin}#{len(self)}:{self.fingerprint[:8]}"
 
 
-class Adapter(Protocol):
-    """Reads one data set in its original layout: ``adapter(root, split, **arguments) -> Dataset``."""
-
-    def __call__(self, root: Path, split: Split, **arguments: str) -> Dataset:
-        """Returns the samples of ``split`` found under ``root``."""
-
+Adapter = Callable[..., Dataset]
+"""Reads one data set in its original layout: ``adapter(root, split, **arguments)``, with arguments of type str."""
 
 DATASETS: Registry[Adapter] = Registry("data set", "wsol.datasets")
 

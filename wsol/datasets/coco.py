@@ -49,7 +49,9 @@ def coco(root: Path, split: Split, annotations: str = "", images: str = "") -> D
         present = sorted({a["category_id"] for a in found if not a.get("iscrowd")})
         for category in present:
             if category not in labels:
-                raise InputError(f"{path}: image {image_id} has the unknown category {category}; add it to 'categories'")
+                raise InputError(
+                    f"{path}: image {image_id} has the unknown category {category}; add it to 'categories'"
+                )
             mine = [a for a in found if a["category_id"] == category]
             solid = [a for a in mine if not a.get("iscrowd")]
             boxes = as_boxes([[x, y, x + w, y + h] for x, y, w, h in (a["bbox"] for a in solid)])

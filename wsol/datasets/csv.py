@@ -38,14 +38,18 @@ def csv(root: Path, split: Split, file: str = "boxes.csv", images: str = ".", co
     columns, rows = read_csv(path, "image_id,label,x0,y0,x1,y1")
     absent = [column for column in ("image_id", "label", *_BOX) if column not in columns]
     if absent:
-        raise InputError(f"{path} lacks the columns {', '.join(absent)}; its header should be image_id,label,x0,y0,x1,y1")
+        raise InputError(
+            f"{path} lacks the columns {', '.join(absent)}; its header should be image_id,label,x0,y0,x1,y1"
+        )
     facts: dict[str, tuple[str, tuple[int, int] | None, str]] = {}
     boxes: dict[str, list[list[float]]] = {}
     for line, row in rows:
         image, where = row["image_id"], f"line {line}"
         fact = row["label"], _size(row, path, where), _split(row, path, where)
         if facts.setdefault(image, fact) != fact:
-            raise InputError(f"{path}, {where}: label, size or split of {image} differ from an earlier row; make them agree")
+            raise InputError(
+                f"{path}, {where}: label, size or split of {image} differ from an earlier row; make them agree"
+            )
         if any(row[corner] for corner in _BOX):
             boxes.setdefault(image, []).append([number(row[corner], path, where) for corner in _BOX])
     names = _classes({label for label, _, _ in facts.values()})

@@ -9,9 +9,7 @@ from wsol.datasets.metadata import read_lists
 from wsol.errors import InputError
 
 ARCHIVES["cub"] = (
-    Archive(
-        "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz", "97eceeb196236b17998738112f37df78"
-    ),
+    Archive("https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz", "97eceeb196236b17998738112f37df78"),
 )
 
 
@@ -41,7 +39,9 @@ def cub(root: Path, split: Split, v2: str = "", v2_images: str = "") -> Dataset:
     wanted = "0" if split == "test" else "1"
     sides = dict(read_rows(home / "train_test_split.txt", "an image number and 1 (train) or 0 (test)", 2))
     labels = dict(read_rows(home / "image_class_labels.txt", "an image number and its class number", 2))
-    boxes = {row[0]: row[1:] for row in read_rows(home / "bounding_boxes.txt", "an image number, x, y, width, height", 5)}
+    boxes = {
+        row[0]: row[1:] for row in read_rows(home / "bounding_boxes.txt", "an image number, x, y, width, height", 5)
+    }
     samples = []
     for key, image in read_rows(home / "images.txt", "an image number and its path", 2):
         for name, table in (("train_test_split", sides), ("image_class_labels", labels), ("bounding_boxes", boxes)):

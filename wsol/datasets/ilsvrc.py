@@ -48,12 +48,17 @@ def ilsvrc(root: Path, split: Split, blacklist: str = "", v2: str = "", v2_image
     boxed = [item for item in train if item.xml.is_file()]
     if split == "val":
         if len(boxed) < 10:
-            raise InputError(f"ilsvrc: no val split: {root} has no training images with boxes; name ImageNetV2 by v2=DIR")
+            raise InputError(
+                f"ilsvrc: no val split: {root} has no training images with boxes; name ImageNetV2 by v2=DIR"
+            )
         held_out = tenth_of_train(boxed, "val")
         return Dataset("ilsvrc", split, tuple(_annotated(item, labels) for item in held_out), names, TENTH)
     val_ids = set() if v2 else {item.image_id for item in tenth_of_train(boxed, "val")}
     kept = [item for item in train if item.image_id not in val_ids]
-    samples = (Sample(i.image_id, _label(i.image_id.split("_")[0], labels, i.path), as_boxes([]), "inclusive", i.path) for i in kept)
+    samples = (
+        Sample(i.image_id, _label(i.image_id.split("_")[0], labels, i.path), as_boxes([]), "inclusive", i.path)
+        for i in kept
+    )
     return Dataset("ilsvrc", split, tuple(samples), names)
 
 
@@ -136,7 +141,9 @@ def _annotated(item: _Item, labels: dict[str, int]) -> Sample:
     wnids = _wnids(tree)
     if len(wnids) != 1:
         found = ", ".join(sorted(wnids)) or "no object"
-        raise InputError(f"{item.xml} should hold boxes of one synset and holds {found}; mend it or leave the image out")
+        raise InputError(
+            f"{item.xml} should hold boxes of one synset and holds {found}; mend it or leave the image out"
+        )
     size = tuple(int(_value(tree, f"size/{side}", item.xml)) for side in ("width", "height"))
     corners = ("xmin", "ymin", "xmax", "ymax")
     boxes = [[_value(box, corner, item.xml) for corner in corners] for box in tree.iterfind("object/bndbox")]

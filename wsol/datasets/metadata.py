@@ -58,12 +58,16 @@ def read_lists(folder: Path, images: Path | None) -> tuple[Sample, ...]:
     if path.is_file() or folder.name != "train":
         for image_id, *corners in read_rows(path, "path,x0,y0,x1,y1", 5, ","):
             if image_id not in boxes:
-                raise InputError(f"{path} has a box for {image_id}, which image_ids.txt does not list; add or remove it")
+                raise InputError(
+                    f"{path} has a box for {image_id}, which image_ids.txt does not list; add or remove it"
+                )
             boxes[image_id].append([number(corner, path, image_id) for corner in corners])
     for name, table in (("class_labels.txt", labels), ("image_sizes.txt", sizes)):
         absent = [image_id for image_id in ids if image_id not in table]
         if absent:
-            raise InputError(f"{folder / name} lacks {len(absent)} images of image_ids.txt, the first {absent[0]}; add them")
+            raise InputError(
+                f"{folder / name} lacks {len(absent)} images of image_ids.txt, the first {absent[0]}; add them"
+            )
     return tuple(
         Sample(i, labels[i], as_boxes(boxes[i]), "inclusive", images / i if images else None, sizes[i]) for i in ids
     )

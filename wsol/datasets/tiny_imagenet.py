@@ -8,7 +8,9 @@ from wsol.datasets._lists import number, read_rows, read_text
 from wsol.datasets.base import DATASETS, TENTH, Dataset, Sample, Split, as_boxes, tenth_of_train
 from wsol.errors import InputError
 
-ARCHIVES["tiny-imagenet"] = (Archive("http://cs231n.stanford.edu/tiny-imagenet-200.zip", "90528d7ca1a48142e341f4ef8d21d0de"),)
+ARCHIVES["tiny-imagenet"] = (
+    Archive("http://cs231n.stanford.edu/tiny-imagenet-200.zip", "90528d7ca1a48142e341f4ef8d21d0de"),
+)
 
 
 @DATASETS.register("tiny-imagenet")
@@ -30,7 +32,9 @@ def tiny_imagenet(root: Path, split: Split) -> Dataset:
     """
     home = root / "tiny-imagenet-200" if (root / "tiny-imagenet-200").is_dir() else root
     wnids = sorted(row[0] for row in read_rows(home / "wnids.txt", "a synset", 1))
-    words = dict(line.split("\t", 1) for line in read_text(home / "words.txt", "synset, tab, name").splitlines() if "\t" in line)
+    words = dict(
+        line.split("\t", 1) for line in read_text(home / "words.txt", "synset, tab, name").splitlines() if "\t" in line
+    )
     names = tuple(words.get(wnid, wnid).strip() for wnid in wnids)
     if split == "test":
         path = home / "val" / "val_annotations.txt"

@@ -40,7 +40,7 @@ class Metric:
 
     Attributes:
         name: Registered name.
-        per_image: Evidence to the value of each image, in [0, 1]: ``(n,)``, or ``(n, levels)`` where a threshold enters.
+        per_image: Evidence to each image's value in [0, 1]: ``(n,)``, or ``(n, levels)`` where a threshold enters.
         better: Whether ``higher`` or ``lower`` values are better.
         rules: The threshold rules it is defined for; empty where no threshold enters.
     """

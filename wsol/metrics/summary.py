@@ -80,9 +80,15 @@ def grid_level(tau: float, taus: NDArray[np.float64]) -> int:
         InputError: It is not on the grid.
     """
     level = int(np.abs(taus - tau).argmin())
-    if abs(taus[level] - tau) > 1e-9:
-        raise InputError(f"tau {tau:g} is not on the protocol's grid, 0 to {taus[-1]:g} by {taus[1]:g}; the nearest is {taus[level]:g}")
+    if not abs(taus[level] - tau) <= 1e-9:  # so that NaN is refused too
+        grid = f"0 to {taus[-1]:g} by {taus[1]:g}"
+        raise InputError(f"tau {tau:g} is not on the protocol's grid, {grid}; the nearest is {taus[level]:g}")
     return level
+
+
+def named_tau(taus: NDArray[np.float64], level: int) -> float:
+    """Returns a tau as people write it: 0.142, not the 0.14200000000000002 that the grid's product gives."""
+    return round(float(taus[level]), 9)
 
 
 def _values(
@@ -100,4 +106,4 @@ def _values(
                 level = grid_level(fixed, taus)
             else:
                 level = best_level(metric, validation if rule == "val" and validation else evidence)
-            yield metric, rule, float(taus[level]), per_image[:, level]
+            yield metric, rule, named_tau(taus, level), per_image[:, level]

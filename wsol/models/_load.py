@@ -37,7 +37,7 @@ def load_model(name: str, weights: str | Path | None, device: str | torch.device
     alive = {id(parameter) for part in (classifier.parameters(), classifier.buffers()) for parameter in part}
     used = {key for key, value in network.state_dict(keep_vars=True).items() if id(value) in alive}
     _fill(network, checkpoint, used, name)
-    preprocessing = published.preprocessing if published else architecture.preprocessing
+    preprocessing = published.preprocessing if published else architecture.preprocessing()
     label = published.name if published else checkpoint.path.name
     classifier.requires_grad_(False).to(device).eval()
     return Model(name, classifier, preprocessing, label, checkpoint.sha256, _classes(classifier, device))
@@ -47,7 +47,7 @@ def _classes(classifier: GapClassifier, device: str | torch.device) -> int:
     if classifier.linear is not None:
         return classifier.linear.out_features
     with torch.inference_mode():
-        return classifier(torch.zeros(1, 3, 224, 224, device=device)).shape[1]
+        return int(classifier(torch.zeros(1, 3, 224, 224, device=device)).shape[1])
 
 
 def _file(name: str, weights: str | Path | None, architecture: Architecture) -> Path:
@@ -72,7 +72,11 @@ def _fill(network: nn.Module, checkpoint: Checkpoint, used: set[str], name: str)
     unknown = [key for key in state if key not in own]
     if unknown:
         faults.append(f"unknown to the network: {_some(unknown)}")
-    shapes = [f"{key} is {_shape(state[key])}, not {_shape(own[key])}" for key in own if key in state and state[key].shape != own[key].shape]
+    shapes = [
+        f"{key} is {_shape(state[key])}, not {_shape(own[key])}"
+        for key in own
+        if key in state and state[key].shape != own[key].shape
+    ]
     if shapes:
         faults.append(f"of another shape: {_some(shapes)}")
     if faults:

@@ -42,8 +42,8 @@ class Published:
 class Architecture(Protocol):
     """Builds one network, trained or not; registered in ``MODELS`` under its name."""
 
-    preprocessing: Preprocessing
-    """What weights of unknown origin are taken to expect."""
+    def preprocessing(self) -> Preprocessing:
+        """Returns what weights of unknown origin are taken to expect."""
 
     def build(self, state: Mapping[str, Tensor], published: Published | None) -> nn.Module:
         """Returns the network with the number of classes that ``state`` has, its weights not yet loaded."""

@@ -1,5 +1,7 @@
 """A classifier that ends in global average pooling, found inside any network by inspection."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, fx, nn
 
@@ -54,13 +56,14 @@ def find_gap(network: nn.Module, name: str) -> GapClassifier:
     try:
         traced = fx.symbolic_trace(network)
     except Exception as error:  # tracing runs the network's own code, which may raise anything
-        raise InputError(f"{name}: its structure cannot be traced ({error}); write it without data-dependent control flow") from error
+        raise InputError(
+            f"{name}: its structure cannot be traced ({error}); write it without data-dependent control flow"
+        ) from error
     modules = dict(traced.named_modules())
-    (node,) = traced.graph.output_node().args
-    node = _behind(node, modules)
-    linear = None
-    if isinstance(_module(node, modules), nn.Linear):
-        linear = _module(node, modules)
+    node = _behind(traced.graph.output_node().args[0], modules)
+    last = _module(node, modules)
+    linear = last if isinstance(last, nn.Linear) else None
+    if linear is not None:
         node = _behind(node.args[0], modules)
     if not _is_global_average(node, modules):
         raise InputError(
@@ -79,18 +82,18 @@ _PASSING = (nn.Dropout, nn.Dropout2d, nn.Identity, nn.Flatten)
 _PASSING_CALLS = (torch.flatten, nn.functional.dropout, "flatten", "view", "reshape", "squeeze")
 
 
-def _module(node: object, modules: dict[str, nn.Module]) -> nn.Module | None:
+def _module(node: Any, modules: dict[str, nn.Module]) -> nn.Module | None:
     return modules[str(node.target)] if isinstance(node, fx.Node) and node.op == "call_module" else None
 
 
-def _behind(node: object, modules: dict[str, nn.Module]) -> object:
+def _behind(node: Any, modules: dict[str, nn.Module]) -> Any:
     """Returns what feeds a node, past everything that changes shape at most (dropout rests in evaluation mode)."""
     while isinstance(node, fx.Node) and (isinstance(_module(node, modules), _PASSING) or node.target in _PASSING_CALLS):
         node = node.args[0]
     return node
 
 
-def _is_global_average(node: object, modules: dict[str, nn.Module]) -> bool:
+def _is_global_average(node: Any, modules: dict[str, nn.Module]) -> bool:
     if not isinstance(node, fx.Node):
         return False
     module = _module(node, modules)
@@ -105,7 +108,7 @@ def _is_global_average(node: object, modules: dict[str, nn.Module]) -> bool:
     return False
 
 
-def _describe(node: object, modules: dict[str, nn.Module]) -> str:
+def _describe(node: Any, modules: dict[str, nn.Module]) -> str:
     module = _module(node, modules)
     if module is not None and isinstance(node, fx.Node):
         return f"{type(module).__name__} ({node.target})"

@@ -24,9 +24,7 @@ class _Torchvision:
     def __init__(self, name: str) -> None:
         self.name = name
 
-    @property
     def preprocessing(self) -> Preprocessing:
-        """That of torchvision's default weights."""
         return _preprocessing(torchvision.models.get_model_weights(self.name).DEFAULT)
 
     def build(self, state: Mapping[str, Tensor], published: Published | None) -> nn.Module:
@@ -38,8 +36,8 @@ class _Torchvision:
         } - {_CLASSES}
         if len(classes) == 1:
             network = self._network(num_classes=classes.pop())
-        if published and hasattr(network, "transform_input"):
-            network.transform_input = True  # torchvision sets it for its own weights of the Inception family
+        if published and "transform_input" in vars(network):
+            vars(network)["transform_input"] = True  # torchvision sets it for its own weights of the Inception family
         return network
 
     def published(self) -> tuple[Published, ...]:
@@ -49,7 +47,7 @@ class _Torchvision:
         )
 
     def fetch(self, name: str) -> Path:
-        url = torchvision.models.get_model_weights(self.name)[name].url
+        url = str(torchvision.models.get_model_weights(self.name)[name].url)
         path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
         try:
             torchvision.models.get_model_weights(self.name)[name].get_state_dict(progress=True, check_hash=True)

@@ -41,13 +41,16 @@ class VGG16GAP(nn.Module):
 
 
 class _VGG16GAP:
-    preprocessing = Preprocessing()
+    def preprocessing(self) -> Preprocessing:
+        return Preprocessing()
 
     def build(self, state: Mapping[str, Tensor], published: Published | None) -> nn.Module:
         classes = len(state["fc.weight"]) if "fc.weight" in state else 1000
         inputs = state["conv6.weight"].shape[1] if "conv6.weight" in state else 256
         if inputs not in (256, 512):
-            raise InputError(f"vgg16-gap: conv6.weight has {inputs} input channels; it should have 512, or 256 in two groups")
+            raise InputError(
+                f"vgg16-gap: conv6.weight has {inputs} input channels; it should have 512, or 256 in two groups"
+            )
         return VGG16GAP(classes, groups=512 // inputs, bias="fc.bias" in state)
 
     def published(self) -> tuple[Published, ...]:

@@ -48,7 +48,7 @@ class WsolEvaluation:
         width, height = size
         clipped = np.clip(sample.boxes, 0, [width - 1, height - 1] * 2)
         corners = np.trunc(clipped * self.image_size / [width, height, width, height])
-        return corners + [0, 0, 1, 1]
+        return np.add(corners, [0, 0, 1, 1])
 
     def boxes(self, maps: NDArray[np.float32], taus: NDArray[np.float64]) -> NDArray[np.float64]:
         """Returns the boxes ``(k, levels, 4)`` of raw maps ``(k, h, w)`` at ascending taus, as half-open edges."""

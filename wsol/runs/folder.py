@@ -2,7 +2,9 @@
 
 import contextlib
 import json
+import platform
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from wsol.errors import InputError
 
 FILES = ("run.json", "metrics.csv", "classes.csv", "predictions.parquet", "curves.npy", "maps.npy", "val")
 _PART = ".part"
+_PACKAGES = ("wsol", "torch", "torchvision", "numpy", "pandas", "pillow", "numba")
 
 
 def claim(folder: Path, request: str) -> None:
@@ -28,7 +31,7 @@ def claim(folder: Path, request: str) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
+    except OSError as error:
         raise InputError(f"{folder} cannot be made: {error.strerror} ({error.filename}); give another --out") from error
     if (folder / "run.json").is_file():
         held = json.loads((folder / "run.json").read_text(encoding="utf-8")).get("request")
@@ -72,8 +75,10 @@ def write_run(
 class MapFile:
     """A ``.npy`` file of float32 that grows along its first axis as batches come; memory does not.
 
+    A context: the file appears when it is left, and only if nothing was raised.
+
     Args:
-        path: Where it lies once it is closed.
+        path: Where it appears.
     """
 
     _HEADER = 128
@@ -90,20 +95,29 @@ class MapFile:
         self._shape = (self._shape[0] + len(maps), *maps.shape[1:])
         np.ascontiguousarray(maps, np.float32).tofile(self._file)
 
-    def close(self) -> NDArray[np.float32]:
-        """Completes the file and returns it, mapped into memory."""
-        text = str({"descr": "<f4", "fortran_order": False, "shape": self._shape})
-        room = self._HEADER - 10
-        self._file.seek(0)
-        self._file.write(b"\x93NUMPY\x01\x00" + room.to_bytes(2, "little") + f"{text:<{room - 1}}\n".encode())
-        self._file.close()
-        self._part.replace(self.path)
-        return np.load(self.path, mmap_mode="r" if self._shape[0] else None, allow_pickle=False)
+    def mapped(self) -> NDArray[np.float32]:
+        """Returns the completed file, mapped into memory."""
+        return np.memmap(self.path, np.float32, "r", self._HEADER, self._shape)
 
-    def discard(self) -> None:
-        """Gives the file up."""
+    def __enter__(self) -> "MapFile":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            text = str({"descr": "<f4", "fortran_order": False, "shape": self._shape})
+            room = self._HEADER - 10
+            self._file.seek(0)
+            self._file.write(b"\x93NUMPY\x01\x00" + room.to_bytes(2, "little") + f"{text:<{room - 1}}\n".encode())
         self._file.close()
-        self._part.unlink(missing_ok=True)
+        if kind is None:
+            self._part.replace(self.path)
+        else:
+            self._part.unlink()
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions of Python and of the packages that touch a number."""
+    return {"python": platform.python_version(), **{package: version(package) for package in _PACKAGES}}
 
 
 @contextlib.contextmanager
