@@ -11,12 +11,15 @@ def to_uint8(maps: NDArray[np.float32]) -> NDArray[np.uint8]:
         maps: float32 ``(n, h, w)``.
 
     Returns:
-        uint8 ``(n, h, w)``; all zeros for a map that is constant or holds a value that is not finite.
+        uint8 ``(n, h, w)``; all zeros for a map that is constant, holds a value that is not finite, or spans more than
+        float32 can hold.
     """
     out = np.zeros(maps.shape, np.uint8)
     for level, values in zip(out, maps, strict=True):
         low, high = values.min(), values.max()
-        if np.isfinite(low) and np.isfinite(high) and high > low:
+        with np.errstate(over="ignore", invalid="ignore"):
+            scales = 0 < high - low < np.inf  # not where anything is NaN or infinite
+        if scales:
             level[...] = (values - low) / (high - low) * np.float32(255)
     return out
 

@@ -62,12 +62,13 @@ def read_csv(path: Path, what: str) -> tuple[list[str], list[tuple[int, dict[str
         InputError: The file is missing, not UTF-8, or a row has more or fewer fields than the header.
     """
     reader = csv.DictReader(read_text(path, what).splitlines())
+    columns = list(reader.fieldnames or ())
     rows = []
     for row in reader:
         if None in row or None in row.values():
-            raise InputError(f"{path}, line {reader.line_num}: the row has not the {len(row)} fields of the header")
+            raise InputError(f"{path}, line {reader.line_num}: the row has not the {len(columns)} fields of the header")
         rows.append((reader.line_num, {key: value.strip() for key, value in row.items()}))
-    return list(reader.fieldnames or ()), rows
+    return columns, rows
 
 
 def number(text: str, path: Path, where: str) -> float:

@@ -54,7 +54,7 @@ def coco(root: Path, split: Split, annotations: str = "", images: str = "") -> D
                 )
             mine = [a for a in found if a["category_id"] == category]
             solid = [a for a in mine if not a.get("iscrowd")]
-            boxes = as_boxes([[x, y, x + w, y + h] for x, y, w, h in (a["bbox"] for a in solid)])
+            boxes = as_boxes([_corners(a, path) for a in solid])
             name = str(image["file_name"])
             samples.append(
                 Sample(
@@ -84,6 +84,14 @@ def _index(path: Path) -> Any:
     except (json.JSONDecodeError, UnicodeDecodeError, AssertionError, KeyError, TypeError) as error:
         raise InputError(f"{path} is not COCO's JSON with images, annotations and categories ({error!r})") from error
     return index
+
+
+def _corners(annotation: dict[str, Any], path: Path) -> tuple[float, float, float, float]:
+    try:
+        x, y, width, height = map(float, annotation["bbox"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: annotation {annotation.get('id')} has no bbox of four numbers; mend it") from error
+    return x, y, x + width, y + height
 
 
 def _mask(index: Any, annotations: list[dict[str, Any]], shape: tuple[int, int]) -> Mask:

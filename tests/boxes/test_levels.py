@@ -1,0 +1,31 @@
+import numpy as np
+import pytest
+
+from wsol.boxes.levels import tau_grid, thresholds, to_uint8
+
+
+def test_truncates_after_min_max() -> None:
+    maps = np.array([[[-1, 0, 1, 3]]], np.float32)  # normalised 0, 1/4, 1/2, 1; times 255: 0, 63.75, 127.5, 255
+    assert to_uint8(maps).tolist() == [[[0, 63, 127, 255]]]
+
+
+@pytest.mark.parametrize("bad", [[5, 5, 5], [1, np.nan, 2], [1, np.inf, 2], [-np.inf, 0, 1]])
+def test_constant_and_non_finite_maps_become_zeros(bad: list[float]) -> None:
+    assert (to_uint8(np.array([[bad]], np.float32)) == 0).all()
+
+
+def test_a_range_beyond_float32_becomes_zeros_not_garbage() -> None:
+    assert (to_uint8(np.array([[[-3e38, 0, 3e38]]], np.float32)) == 0).all()
+
+
+def test_grids() -> None:
+    assert len(tau_grid(0.001)) == 1000
+    assert len(tau_grid(0.01)) == 100
+    assert tau_grid(0.001)[0] == 0
+    assert tau_grid(0.001)[-1] < 1
+
+
+def test_thresholds_truncate() -> None:
+    # 0.2 * 255 = 51, 0.999 * 255 = 254.7, 0.5 * 101 = 50.5
+    assert thresholds(np.array([0, 0.2, 0.999]), np.array([255], np.uint8)).tolist() == [[0, 51, 254]]
+    assert thresholds(np.array([0.5]), np.array([101, 0], np.uint8)).tolist() == [[50], [0]]

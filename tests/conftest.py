@@ -1,0 +1,74 @@
+"""What all tests share: small images on disk, a tiny network, and the folder of real data where there is one."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from wsol.models import Model, Preprocessing
+from wsol.models.gap import find_gap
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real photographs and weights; see CONTRIBUTING.md."""
+    folder = os.environ.get("WSOL_REAL_DATA")
+    if not folder:
+        pytest.skip("WSOL_REAL_DATA is not set: the checks on real photographs are left out")
+    return Path(folder)
+
+
+@pytest.fixture
+def draw() -> Callable[..., Path]:
+    """Writes an image of noise and returns its path."""
+
+    def write(path: Path, size: tuple[int, int] = (60, 40), mode: str = "RGB", **save: object) -> Path:
+        width, height = size
+        noise = np.random.default_rng(len(path.name)).integers(0, 256, (height, width, 3), np.uint8)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(noise).convert(mode).save(path, **save)
+        return path
+
+    return write
+
+
+class TinyNet(nn.Module):
+    """Three convolutions, global average pooling, one linear layer: 14 x 14 maps at 224."""
+
+    def __init__(self, classes: int = 7) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 7, 4, 3), nn.ReLU(), nn.Conv2d(8, 16, 3, 2, 1), nn.ReLU())
+        self.last = nn.Conv2d(16, 24, 3, 2, 1)
+        self.fc = nn.Linear(24, classes)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.last(self.stem(images)).relu().mean((2, 3)))
+
+
+@pytest.fixture
+def tiny_model() -> Model:
+    """A random network as the stations take it."""
+    torch.manual_seed(0)
+    return Model("tiny", find_gap(TinyNet().eval(), "tiny"), Preprocessing(), "random", "0" * 64, 7)
+
+
+@pytest.fixture
+def csv_data(tmp_path: Path, draw: Callable[..., Path]) -> Path:
+    """Twelve images of seven classes with a box each, one with two, as a user would have them."""
+    root = tmp_path / "data"
+    rows = ["image_id,label,x0,y0,x1,y1,split"]
+    rng = np.random.default_rng(5)
+    for i in range(12):
+        draw(root / f"{i:02d}.png", (80 + i, 64))
+        part = "val" if i % 3 == 0 else "test"
+        for _ in range(1 + (i == 4)):
+            x0, y0 = rng.integers(0, 30, 2)
+            x1, y1 = rng.integers(35, 60, 2)
+            rows.append(f"{i:02d}.png,{i % 7},{x0},{y0},{x1},{y1},{part}")
+    (root / "boxes.csv").write_text("\n".join(rows) + "\n")
+    return root

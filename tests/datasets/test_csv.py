@@ -1,0 +1,84 @@
+from pathlib import Path
+
+import pytest
+
+from wsol.datasets import load_dataset
+from wsol.errors import InputError
+
+HEADER = "image_id,label,x0,y0,x1,y1\n"
+
+
+def write(root: Path, text: str, **save: str) -> Path:
+    (root / "boxes.csv").write_text(text, **save)
+    return root
+
+
+def test_by_hand(tmp_path: Path) -> None:
+    rows = "b.jpg,dog,1,2,3,4\na.jpg,cat,0,0,9.5,9\nb.jpg,dog,5,6,7,8\n"
+    data = load_dataset("csv", write(tmp_path, HEADER + rows))
+    dog, cat = data
+    assert data.classes == ("cat", "dog")
+    assert (dog.image_id, dog.label, dog.boxes.tolist()) == ("b.jpg", 1, [[1, 2, 3, 4], [5, 6, 7, 8]])
+    assert (cat.label, cat.edges.tolist(), cat.size) == (0, [[0, 0, 9.5, 9]], None)
+    assert cat.path == tmp_path / "a.jpg"
+
+
+@pytest.mark.parametrize(
+    ("corners", "edges"), [("edges", [1, 1, 4, 4]), ("inclusive", [1, 1, 5, 5]), ("one-based", [0, 0, 4, 4])]
+)
+def test_corner_conventions(tmp_path: Path, corners: str, edges: list[float]) -> None:
+    data = load_dataset("csv", write(tmp_path, HEADER + "a,0,1,1,4,4\n"), corners=corners)
+    assert data.samples[0].edges.tolist() == [edges]
+
+
+def test_sizes_splits_and_numeric_labels(tmp_path: Path) -> None:
+    text = "image_id,label,x0,y0,x1,y1,width,height,split\na,3,,,,,,,train\nb,1,0,0,1,1,20,10,validation\n"
+    write(tmp_path, "\ufeff" + text.replace("\n", "\r\n"), encoding="utf-8")  # as a spreadsheet saves it
+    val = load_dataset("csv", tmp_path, "val")
+    assert val.classes == ("0", "1", "2", "3")
+    assert (val.samples[0].size, val.samples[0].label) == ((20, 10), 1)
+    assert len(load_dataset("csv", tmp_path, "train")) == 1
+    with pytest.raises(InputError, match="the split 'test' has no image"):
+        load_dataset("csv", tmp_path)
+
+
+def test_val_is_a_tenth_of_train_where_none_is_named(tmp_path: Path) -> None:
+    rows = "".join(f"{i}.jpg,0,0,0,1,1,train\n" for i in range(30))
+    write(tmp_path, HEADER.replace("\n", ",split\n") + rows)
+    val = load_dataset("csv", tmp_path, "val")
+    assert (len(val), val.origin) == (3, "tenth-of-train,seed=0")
+    assert len(load_dataset("csv", tmp_path, "train")) == 27
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("image_id,x0,y0,x1,y1\na,1,2,3,4\n", "lacks the columns label"),
+        (HEADER + "a,0,1,2,3\n", "line 2: the row has not the 6 fields"),
+        (HEADER + "a,0,1,2,3,4,5\n", "line 2: the row has not the 6 fields"),
+        (HEADER + "a,0,1,2,3,x\n", "line 2: 'x' is not a number"),
+        (HEADER + "a,0,1,2,3,nan\n", "line 2: 'nan' is not a number"),
+        (HEADER + "a,0,1,2,3,\n", "line 2: '' is not a number"),
+        (HEADER + "a,0,,,,\n", "a has no box"),
+        (HEADER + "a,0,3,2,1,4\n", "a has an empty, inverted or non-finite box"),
+        (HEADER + "a,0,1,2,3,4\na,1,1,2,3,4\n", "line 3: label, size or split of a differ"),
+        (HEADER.replace("\n", ",split\n") + "a,0,1,2,3,4,dev\n", "line 2: unknown split 'dev'"),
+        (HEADER.replace("\n", ",width,height\n") + "a,0,1,2,3,4,7.5,3\n", "'7.5' is not a whole number"),
+        (HEADER, "has no image"),
+        ("", "lacks the columns"),
+    ],
+)
+def test_broken_rows_are_named(tmp_path: Path, text: str, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        load_dataset("csv", write(tmp_path, text))
+
+
+def test_unknown_arguments_are_named(tmp_path: Path) -> None:
+    write(tmp_path, HEADER + "a,0,1,2,3,4\n")
+    with pytest.raises(InputError, match="known: edges, inclusive, one-based"):
+        load_dataset("csv", tmp_path, corners="voc")
+    with pytest.raises(InputError, match="unknown --dataset-arg 'corner'; it takes: file, images, corners"):
+        load_dataset("csv", tmp_path, corner="edges")
+    (tmp_path / "boxes.csv").write_bytes(HEADER.encode() + b"caf\xe9.jpg,0,1,2,3,4\n")
+    with pytest.raises(InputError, match="is not UTF-8 text"):
+        load_dataset("csv", tmp_path)

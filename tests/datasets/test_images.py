@@ -1,0 +1,87 @@
+"""Files as they come: gray, CMYK, palette, 16 bit, turned, broken."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from wsol.datasets import Sample
+from wsol.datasets._images import read_image
+from wsol.datasets.base import as_boxes
+from wsol.errors import ImageError
+
+
+def read(path: Path, size: tuple[int, int] | None = None) -> tuple[np.ndarray, tuple[int, int]]:
+    image, frame = read_image(Sample("a", 0, as_boxes([]), "edges", path, size))
+    assert image.mode == "RGB"
+    return np.asarray(image), frame
+
+
+def test_gray_becomes_three_equal_channels(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, 100, 255]], np.uint8)).save(tmp_path / "g.png")
+    assert read(tmp_path / "g.png")[0].tolist() == [[[0] * 3, [100] * 3, [255] * 3]]
+
+
+def test_cmyk_is_converted_not_inverted(tmp_path: Path) -> None:
+    Image.new("CMYK", (8, 8), (255, 0, 0, 0)).save(tmp_path / "c.jpg", quality=100)  # all cyan ink: no red
+    red, green, blue = read(tmp_path / "c.jpg")[0][4, 4].tolist()
+    assert (red < 5, green > 250, blue > 250) == (True, True, True)
+
+
+def test_sixteen_bit_gray_is_scaled_not_clipped(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, 257 * 7, 65535]], np.uint16)).save(tmp_path / "s.png")
+    assert read(tmp_path / "s.png")[0][0, :, 0].tolist() == [0, 7, 255]
+
+
+def test_palette_and_alpha(tmp_path: Path) -> None:
+    Image.new("RGBA", (2, 1), (10, 20, 30, 0)).save(tmp_path / "a.png")
+    assert read(tmp_path / "a.png")[0].tolist() == [[[10, 20, 30]] * 2]
+    Image.new("RGB", (2, 1), (10, 20, 30)).quantize(2).save(tmp_path / "p.png")
+    assert read(tmp_path / "p.png")[0].tolist() == [[[10, 20, 30]] * 2]
+
+
+def turned(path: Path, orientation: int) -> Path:
+    """Stores 3 x 2 pixels, red at the top left, with an orientation."""
+    pixels = np.zeros((2, 3, 3), np.uint8)
+    pixels[0, 0, 0] = 255
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(pixels).save(path, exif=exif)
+    return path
+
+
+def test_exif_turns_the_picture_only_if_the_annotator_saw_it_turned(tmp_path: Path) -> None:
+    path = turned(tmp_path / "t.png", 6)  # to be shown turned a quarter clockwise: the top left goes to the top right
+    stored, frame = read(path)
+    assert (stored.shape, frame, stored[0, 0, 0]) == ((2, 3, 3), (3, 2), 255)
+    stored, frame = read(path, (3, 2))
+    assert (stored.shape, frame, stored[0, 0, 0]) == ((2, 3, 3), (3, 2), 255)
+    shown, frame = read(path, (2, 3))
+    assert (shown.shape, frame, shown[0, 1, 0]) == ((3, 2, 3), (2, 3), 255)
+
+
+def test_a_resized_copy_keeps_the_annotations_frame(tmp_path: Path, draw: Callable[..., Path]) -> None:
+    pixels, frame = read(draw(tmp_path / "r.png", (50, 50)), (500, 375))
+    assert (pixels.shape, frame) == ((50, 50, 3), (500, 375))
+
+
+def test_an_orientation_without_swapped_sizes_changes_nothing(tmp_path: Path, draw: Callable[..., Path]) -> None:
+    path = draw(tmp_path / "z.png", (20, 10))
+    assert read(path, (10, 20))[0].shape == (10, 20, 3)  # sizes swapped, but no EXIF: a squashed copy
+
+
+@pytest.mark.parametrize("keep", [0, 10, 500])
+def test_broken_files_are_named(tmp_path: Path, draw: Callable[..., Path], keep: int) -> None:
+    whole = draw(tmp_path / "whole.jpg").read_bytes()
+    (tmp_path / "cut.jpg").write_bytes(whole[:keep])
+    with pytest.raises(ImageError, match=r"cut\.jpg .*--skip-bad-images"):
+        read(tmp_path / "cut.jpg")
+
+
+def test_missing_files_and_lists_without_images(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=r"gone\.jpg is missing"):
+        read(tmp_path / "gone.jpg")
+    with pytest.raises(ImageError, match="lists alone"):
+        read_image(Sample("a", 0, as_boxes([]), "edges"))

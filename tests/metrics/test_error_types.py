@@ -1,0 +1,29 @@
+import numpy as np
+import pytest
+
+from wsol.metrics.error_types import error_type
+
+ONE = [[0, 0, 10, 10]]
+TWO = [[0, 0, 10, 10], [10, 0, 20, 10]]
+
+
+@pytest.mark.parametrize(
+    ("box", "truth", "expected"),
+    [
+        ([0, 0, 10, 5], ONE, "correct"),  # IoU 50 / 100, and equality counts
+        ([0, 0, 20, 10], TWO, "correct"),  # IoU 0.5 with the first, tested before the two that it covers
+        ([2, 0, 18, 8], TWO, "multi"),  # IoG 64 / 100 with both, IoU 64 / 164
+        ([0, 0, 5, 5], ONE, "part"),  # IoB 1, IoU 25 / 100
+        ([0, 0, 20, 20], ONE, "more"),  # IoG 1, IoB 100 / 400
+        ([8, 0, 18, 10], ONE, "other"),  # IoB 20 / 100, IoG 20 / 100
+        ([50, 50, 60, 60], ONE, "other"),  # nothing shared
+        ([0, 0, 14, 15], ONE, "more"),  # IoU 100 / 210, IoB 100 / 210: not part
+        ([-2, 3, 12, 10], TWO, "correct"),  # 70 shared with the first of 98 + 100 - 70 = 128
+    ],
+)
+def test_by_hand(box: list[float], truth: list[list[float]], expected: str) -> None:
+    assert error_type(np.array(box, float), np.array(truth, float), True, 0.5) == expected
+
+
+def test_a_wrong_class_comes_first() -> None:
+    assert error_type(np.array([0, 0, 10, 10.0]), np.array(ONE, float), False, 0.5) == "class"

@@ -1,0 +1,87 @@
+"""The protocol against its definition, written down a second time with OpenCV, and against the published figures."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from wsol.boxes.resize import bicubic
+from wsol.datasets import Sample, load_dataset
+from wsol.datasets.base import as_boxes
+from wsol.metrics.iou import best_iou
+from wsol.protocols import PROTOCOLS
+
+PROTOCOL = PROTOCOLS.get("wsolevaluation")
+
+
+def inclusive_iou(a: np.ndarray, b: np.ndarray) -> float:
+    w = max(0, min(a[2], b[2]) - max(a[0], b[0]) + 1)
+    h = max(0, min(a[3], b[3]) - max(a[1], b[1]) + 1)
+    areas = [(c[2] - c[0] + 1) * (c[3] - c[1] + 1) for c in (a, b)]
+    return w * h / (sum(areas) - w * h)
+
+
+def box_by_definition(score_map: np.ndarray, tau: float) -> tuple[int, int, int, int]:
+    u8 = (score_map * 255).astype(np.uint8)
+    contours, _ = cv2.findContours(
+        (u8 > int(tau * u8.max())).astype(np.uint8), cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE
+    )
+    if not contours:
+        return 0, 0, 0, 0
+    x, y, w, h = cv2.boundingRect(max(contours, key=cv2.contourArea))
+    return x, y, min(x + w, 223), min(y + h, 223)
+
+
+def test_ground_truth_by_hand() -> None:
+    # 448 x 112: x halves, y doubles. 7 -> 3.5 -> 3; 447 -> 223.5 -> 223; 448 is clipped to 447 first.
+    sample = Sample("a", 0, as_boxes([[7, 3, 448, 111], [0, 0, 1, 1]]), "inclusive")
+    assert PROTOCOL.ground_truth(sample, (448, 112)).tolist() == [[3, 6, 224, 223], [0, 0, 1, 3]]
+
+
+def test_boxes_reach_the_last_pixel_but_not_past_it() -> None:
+    corner = np.zeros((1, 224, 224), np.float32)
+    corner[0, 200:, 210:] = 1
+    # x = 210, w = 14: x + w = 224 is cut to the inclusive corner 223, the edge 224.
+    assert PROTOCOL.boxes(corner, np.array([0.5])).tolist() == [[[210, 200, 224, 224]]]
+    inner = np.zeros((1, 224, 224), np.float32)
+    inner[0, 10:20, 30:50] = 1
+    # x + w = 50 is taken as an inclusive corner: their box is a pixel too large, and so is ours.
+    assert PROTOCOL.boxes(inner, np.array([0.5])).tolist() == [[[30, 10, 51, 21]]]
+
+
+def test_no_contour_is_the_first_pixel() -> None:
+    assert PROTOCOL.boxes(np.zeros((1, 14, 14), np.float32), np.array([0.2])).tolist() == [[[0, 0, 1, 1]]]
+
+
+def test_curves_follow_the_definition_at_every_threshold() -> None:
+    rng = np.random.default_rng(3)
+    truth = np.array([[40, 30, 150, 180], [100, 5, 220, 90]])
+    maps = [rng.normal(size=(14, 14)), rng.random((13, 13)) ** 4, np.eye(7), np.ones((5, 5)), rng.random((224, 224))]
+    for raw in maps:
+        raw32 = raw.astype(np.float32)
+        # The same arithmetic as ours up to the last bit: the point here is thresholds, contours and IoU.
+        big = raw32 if raw32.shape == (224, 224) else bicubic(raw32[None], (224, 224))[0]
+        span = big.max() - big.min()
+        score = (big - big.min()) / span if span > 0 else np.zeros_like(big)
+        taus = PROTOCOL.taus if raw.shape[0] < 224 else PROTOCOL.taus[::97]
+        boxes = PROTOCOL.boxes(raw32[None], taus)[0]
+        ious = best_iou(boxes, truth + [0, 0, 1, 1])
+        for tau, iou in zip(taus, ious, strict=True):
+            box = np.array(box_by_definition(score, tau))
+            assert iou == pytest.approx(max(inclusive_iou(box, t) for t in truth), abs=1e-12), tau
+
+
+
+
+@pytest.mark.parametrize(("lists", "accuracy"), [("ILSVRC", 50.360), ("CUB", 45.200)])
+def test_centre_gaussian_reference(real_data: Path, lists: str, accuracy: float) -> None:
+    y, x = np.mgrid[:224, :224]
+    gaussian = np.exp(-((x - 111.5) ** 2 + (y - 111.5) ** 2) / (2 * 112**2)).astype(np.float32)
+    boxes = PROTOCOL.boxes(gaussian[None], PROTOCOL.taus)[0]
+    images = load_dataset("metadata", real_data / "metadata" / lists, "val")
+    curves = np.stack([best_iou(boxes, PROTOCOL.ground_truth(s, s.size)) for s in images])
+    hits = [100 * (curves >= delta).mean(0).max() for delta in (0.3, 0.5, 0.7)]
+    assert hits[1] == pytest.approx(accuracy, abs=5e-4)
+    # A Gaussian has one contour, so V2's boxes are V1's here.
+    assert hits == pytest.approx({"ILSVRC": [74.940, 50.360, 25.660], "CUB": [87.700, 45.200, 9.400]}[lists], abs=5e-4)
