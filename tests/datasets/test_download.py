@@ -57,7 +57,7 @@ def test_a_wrong_checksum_is_named(tmp_path: Path, host: Archive, monkeypatch: p
 def test_a_host_out_of_reach_is_named(tmp_path: Path, host: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
     gone = Archive(host.url.replace("CUB", "GONE"), host.md5)
     monkeypatch.setitem(_download.ARCHIVES, "cub", (gone,))
-    with pytest.raises(InputError, match="cannot download http:.*fetch it by hand"):
+    with pytest.raises(InputError, match=r"cannot download http:.*fetch it by hand"):
         load_dataset("cub", tmp_path / "new", download=True)
 
 

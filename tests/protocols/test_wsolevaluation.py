@@ -24,9 +24,7 @@ def inclusive_iou(a: np.ndarray, b: np.ndarray) -> float:
 
 def box_by_definition(score_map: np.ndarray, tau: float) -> tuple[int, int, int, int]:
     u8 = (score_map * 255).astype(np.uint8)
-    contours, _ = cv2.findContours(
-        (u8 > int(tau * u8.max())).astype(np.uint8), cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE
-    )
+    contours, _ = cv2.findContours((u8 > int(tau * u8.max())).astype(np.uint8), cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
     if not contours:
         return 0, 0, 0, 0
     x, y, w, h = cv2.boundingRect(max(contours, key=cv2.contourArea))
@@ -66,12 +64,10 @@ def test_curves_follow_the_definition_at_every_threshold() -> None:
         score = (big - big.min()) / span if span > 0 else np.zeros_like(big)
         taus = PROTOCOL.taus if raw.shape[0] < 224 else PROTOCOL.taus[::97]
         boxes = PROTOCOL.boxes(raw32[None], taus)[0]
-        ious = best_iou(boxes, truth + [0, 0, 1, 1])
+        ious = best_iou(boxes, np.add(truth, [0, 0, 1, 1]))
         for tau, iou in zip(taus, ious, strict=True):
             box = np.array(box_by_definition(score, tau))
             assert iou == pytest.approx(max(inclusive_iou(box, t) for t in truth), abs=1e-12), tau
-
-
 
 
 @pytest.mark.parametrize(("lists", "accuracy"), [("ILSVRC", 50.360), ("CUB", 45.200)])

@@ -1,0 +1,126 @@
+"""What a user meets on the terminal: one table, or one sentence and exit code 2."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torchvision.models import squeezenet1_1
+
+from wsol.__main__ import main as console
+from wsol.eval import main as evaluate
+from wsol.list import main as list_
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "random.safetensors"
+    save_file(squeezenet1_1(num_classes=7).state_dict(), path)
+    return path
+
+
+def arguments(weights: Path, data: Path, out: Path, *more: str) -> list[str]:
+    given = {"--model": "squeezenet1_1", "--weights": weights, "--dataset": "csv", "--data-root": data, "--out": out}
+    return [str(word) for pair in given.items() for word in pair] + ["--device", "cpu", *more]
+
+
+def test_a_table_and_a_run_folder(
+    tmp_path: Path, weights: Path, csv_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = arguments(weights, csv_data, tmp_path / "run", "--dataset-arg", "corners=edges", "--limit", "4")
+    assert evaluate(call) == 0
+    printed = capsys.readouterr()
+    for part in ("top-1 localization error", "GT-known accuracy", "fixed", "oracle", "csv-test#4:", "4 images"):
+        assert part in printed.out
+    assert printed.err == ""  # no bar where there is no terminal
+    assert (tmp_path / "run" / "run.json").is_file()
+    assert evaluate(call) == 0  # the same run again is the same run
+    assert evaluate([*call, "--tau", "0.3"]) == 2
+    assert "holds another run" in capsys.readouterr().err
+
+
+def test_skipped_images_are_said(
+    tmp_path: Path, weights: Path, csv_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (csv_data / "01.png").write_bytes(b"GIF89a")
+    assert evaluate(arguments(weights, csv_data, tmp_path / "run", "--skip-bad-images")) == 0
+    assert "1 unreadable images are NOT in these numbers" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (["--model", "squeezenet1_7"], "unknown model 'squeezenet1_7'; did you mean"),
+        (["--model", "vgg16"], "vgg16: class activation maps need global average pooling"),
+        (["--model", "resnet18"], "does not fit resnet18: missing in the file"),
+        (["--weights", "gone.pth"], "there is no weights file gone.pth"),
+        (["--dataset", "cubs"], "unknown data set 'cubs'; did you mean cub"),
+        (["--data-root", "nowhere"], "there is no folder nowhere; give --data-root"),
+        (["--dataset", "cub"], "classes.txt is missing: it should hold"),
+        (["--dataset-arg", "corners"], "--dataset-arg 'corners' should be KEY=VALUE"),
+        (["--dataset-arg", "corner=x"], "unknown --dataset-arg 'corner'"),
+        (["--method", "gradcamm"], "unknown method 'gradcamm'"),
+        (["--protocol", "wsoleval"], "unknown protocol 'wsoleval'; did you mean wsolevaluation"),
+        (["--tau", "0.12345"], "tau 0.12345 is not on the protocol's grid"),
+        (["--limit", "0"], "a limit of 0 leaves no image"),
+        (["--download"], "csv: no public host offers it"),
+    ],
+)
+def test_one_sentence_and_exit_code_2(
+    tmp_path: Path,
+    weights: Path,
+    csv_data: Path,
+    capsys: pytest.CaptureFixture[str],
+    change: list[str],
+    sentence: str,
+) -> None:
+    assert evaluate(arguments(weights, csv_data, tmp_path / "run", *change)) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("wsol: ")
+    assert sentence in printed.err
+    assert printed.err.count("\n") == 1
+    assert "Traceback" not in printed.err
+
+
+def test_another_folder_is_left_alone(
+    tmp_path: Path, weights: Path, csv_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "thesis.tex").touch()
+    assert evaluate(arguments(weights, csv_data, tmp_path)) == 2
+    assert "holds files that are no run's, such as" in capsys.readouterr().err
+    assert evaluate(arguments(weights, csv_data, tmp_path / "thesis.tex")) == 2
+    assert "cannot be made" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["datasets", "models", "methods", "protocols", "metrics"])
+def test_list(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert list_([kind]) == 0
+    known = {"datasets": "cub", "models": "vgg16-gap", "methods": "cam", "protocols": "wsolevaluation"}
+    assert known.get(kind, "max_box_acc") in capsys.readouterr().out.splitlines()
+
+
+def test_the_console_script_and_the_modules_are_the_same(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["wsol", "list", "methods"])
+    assert console() == 0
+    here = capsys.readouterr().out
+    there = subprocess.run([sys.executable, "-m", "wsol.list", "methods"], capture_output=True, text=True, check=True)
+    assert there.stdout == here
+    monkeypatch.setattr(sys, "argv", ["wsol", "lisst"])
+    assert console() == 2
+
+
+def test_help_does_not_wait_for_torch() -> None:
+    code = """
+import sys, wsol.eval
+try:
+    wsol.eval.main(["--help"])
+except SystemExit:
+    assert "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

@@ -1,0 +1,79 @@
+"""Real photographs, a real network, real annotations."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+import wsol
+from wsol.datasets import count_clipped, load_dataset
+from wsol.datasets._images import read_image
+
+ONE_IMAGE = 100 / 270
+
+
+def test_squeezenet_gives_the_reference_values(real_data: Path) -> None:
+    result = wsol.evaluate(
+        "squeezenet1_0",
+        real_data / "weights" / "squeezenet1_0.safetensors",
+        dataset="ilsvrc",
+        data_root=real_data / "imagenet",
+        device="cpu",
+    )
+    found = {(r.metric, r.tau_rule if isinstance(r.tau_rule, str) else ""): r for r in result.metrics.itertuples()}
+    # Measured elsewhere, with an independent implementation and the field's reference evaluator.
+    expected = {
+        ("top1_cls_err", ""): 28.148,
+        ("top5_cls_err", ""): 11.481,
+        ("gt_known_loc_acc", "fixed"): 55.556,
+        ("top1_loc_err", "fixed"): 56.667,
+        ("top5_loc_err", "fixed"): 48.519,
+        ("max_box_acc", "oracle"): 57.037,
+    }
+    for key, value in expected.items():
+        assert found[key].value == pytest.approx(value, abs=ONE_IMAGE + 1e-3), key
+        assert found[key].n == 270
+    assert found["max_box_acc", "oracle"].tau == pytest.approx(0.142, abs=0.005)
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "split", "n", "boxes", "clipped"),
+    [
+        ("ilsvrc", "imagenet", "test", 270, 388, 0),
+        ("cub", "CUB_200_2011", "test", 88, 88, None),
+        ("cub", "CUB_200_2011", "val", 9, 9, None),
+        ("tiny-imagenet", "tiny-imagenet-200", "test", 500, 500, 0),
+        ("tiny-imagenet", "tiny-imagenet-200", "val", 60, 60, 0),
+        ("oxford-pets", "oxford-iiit-pet", "test", 15, 15, 0),
+    ],
+)
+def test_every_box_is_inside_its_image(
+    real_data: Path, name: str, folder: str, split: str, n: int, boxes: int, clipped: int | None
+) -> None:
+    data = load_dataset(name, real_data / folder, split)
+    assert len(data) == n
+    assert sum(len(sample.boxes) for sample in data) == boxes
+    over = sum(count_clipped(sample, read_image(sample)[1]) for sample in data)
+    assert over == clipped if clipped is not None else over <= 1  # one bird is a pixel wider than its picture
+
+
+def test_pet_masks_fill_their_boxes(real_data: Path) -> None:
+    for sample in load_dataset("oxford-pets", real_data / "oxford-iiit-pet"):
+        mask = sample.mask()
+        (x0, y0, x1, y1) = sample.boxes[0].astype(int)
+        assert mask.foreground.shape[::-1] == sample.size
+        inside = mask.foreground[y0:y1, x0:x1]
+        assert inside.sum() == mask.foreground.sum()
+        assert all(side.any() for side in (inside[0], inside[-1], inside[:, 0], inside[:, -1]))
+
+
+def test_metadata_lists_load_whole(real_data: Path) -> None:
+    v2 = load_dataset("metadata", real_data / "metadata" / "ILSVRC", "val")
+    assert (len(v2), len(v2.classes), sum(len(s.boxes) for s in v2)) == (10_000, 1000, 18_532)
+    assert sum(count_clipped(s, s.size) for s in v2) == 0
+    assert len(load_dataset("metadata", real_data / "metadata" / "CUB" / "val", "val")) == 1000
+
+
+def test_real_data_is_not_forgotten_in_ci() -> None:
+    if os.environ.get("CI") and (Path(__file__).parents[2] / "shared" / "real").is_dir():
+        assert os.environ.get("WSOL_REAL_DATA")
