@@ -1,6 +1,5 @@
 """Real photographs, a real network, real annotations."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -72,8 +71,3 @@ def test_metadata_lists_load_whole(real_data: Path) -> None:
     assert (len(v2), len(v2.classes), sum(len(s.boxes) for s in v2)) == (10_000, 1000, 18_532)
     assert sum(count_clipped(s, s.size) for s in v2) == 0
     assert len(load_dataset("metadata", real_data / "metadata" / "CUB" / "val", "val")) == 1000
-
-
-def test_real_data_is_not_forgotten_in_ci() -> None:
-    if os.environ.get("CI") and (Path(__file__).parents[2] / "shared" / "real").is_dir():
-        assert os.environ.get("WSOL_REAL_DATA")
