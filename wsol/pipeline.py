@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from wsol.cams import METHODS
 from wsol.collect import Clock, Collected, Setup, collect
@@ -91,7 +92,7 @@ def evaluate(
         tau: Threshold of the run's predictions: a number on the protocol's grid, ``val`` (best GT-known accuracy on
             the validation split, which is run first, into ``out/val``) or ``oracle`` (best on these images themselves).
         limit: At most this many images, evenly spaced.
-        device: ``auto``, ``cpu``, ``cuda`` ...
+        device: ``auto``, ``cpu``, ``cuda`` ...; a loaded model stays where it is.
         batch_size: Images in a forward pass.
         workers: Threads that decode images and draw boxes; one a processor if None.
         skip_bad_images: Count and list unreadable images instead of stopping at the first.
@@ -208,7 +209,9 @@ def _predict(protocol: Protocol, found: Collected, level: int, pool: Executor) -
         boxes = protocol.boxes(found.maps[i, 1:] if rank else found.maps[i], at)[:, 0]
         return np.concatenate([boxes[rank - 1 : rank], boxes]) if rank else boxes
 
-    boxes = np.stack([*pool.map(draw, range(len(found.truths)))])
+    drawn = pool.map(draw, range(len(found.truths)))
+    bar = tqdm(drawn, total=len(found.truths), unit="image", desc="boxes of the predictions", leave=False, disable=None)
+    boxes = np.stack([*bar])
     ious = np.stack([best_iou(box, truth) for box, truth in zip(boxes, found.truths, strict=True)])
     right = found.classes == found.classes[:, :1]
     errors = [

@@ -176,3 +176,14 @@ def test_weights_that_cannot_be_downloaded(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setattr("torch.hub.download_url_to_file", refuse)
     with pytest.raises(InputError, match=r"cannot download https.*resnet18-.*no route.*give --weights FILE"):
         load_model("resnet18", "IMAGENET1K_V1")
+
+
+def test_a_damaged_cache_is_not_taken_for_the_published_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, resnet: nn.Module
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    cached = tmp_path / "hub" / "checkpoints" / "resnet18-f37072fd.pth"
+    cached.parent.mkdir(parents=True)
+    torch.save(resnet.state_dict(), cached)
+    with pytest.raises(InputError, match=r"resnet18-f37072fd\.pth is not the file published as IMAGENET1K_V1"):
+        load_model("resnet18", "IMAGENET1K_V1")

@@ -1,9 +1,11 @@
 """ILSVRC 2012, classification and localization: the ImageNet benchmark."""
 
 import xml.etree.ElementTree as ET
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from tqdm import tqdm
 
 from wsol.datasets._lists import number, read_rows, read_text, whole
 from wsol.datasets.base import DATASETS, TENTH, Dataset, Sample, Split, as_boxes, tenth_of_train
@@ -41,7 +43,7 @@ def ilsvrc(root: Path, split: Split, blacklist: str = "", v2: str = "", v2_image
     if split == "test":
         blacklisted = _blacklisted(Path(blacklist)) if blacklist else set()
         kept = [item for item in layout.val if item.image_id not in blacklisted]
-        return Dataset("ilsvrc", split, tuple(_annotated(item, labels) for item in kept), names)
+        return Dataset("ilsvrc", split, _annotated(kept, labels), names)
     if split == "val" and v2:
         return Dataset("ilsvrc", split, read_lists(Path(v2), Path(v2_images or root)), names, "ImageNetV2")
     train = list(_train(layout))
@@ -52,7 +54,7 @@ def ilsvrc(root: Path, split: Split, blacklist: str = "", v2: str = "", v2_image
                 f"ilsvrc: no val split: {root} has no training images with boxes; name ImageNetV2 by v2=DIR"
             )
         held_out = tenth_of_train(boxed, "val")
-        return Dataset("ilsvrc", split, tuple(_annotated(item, labels) for item in held_out), names, TENTH)
+        return Dataset("ilsvrc", split, _annotated(held_out, labels), names, TENTH)
     val_ids = set() if v2 else {item.image_id for item in tenth_of_train(boxed, "val")}
     kept = [item for item in train if item.image_id not in val_ids]
     samples = (
@@ -136,7 +138,12 @@ def _blacklisted(path: Path) -> set[str]:
     return {f"ILSVRC2012_val_{whole(row[0], path, 'an image number'):08d}" for row in rows}
 
 
-def _annotated(item: _Item, labels: dict[str, int]) -> Sample:
+def _annotated(items: Sequence[_Item], labels: dict[str, int]) -> tuple[Sample, ...]:
+    bar = tqdm(items, desc="ilsvrc annotations", unit="file", leave=False, disable=None)
+    return tuple(_sample(item, labels) for item in bar)
+
+
+def _sample(item: _Item, labels: dict[str, int]) -> Sample:
     tree = _parse(item.xml)
     wnids = _wnids(tree)
     if len(wnids) != 1:

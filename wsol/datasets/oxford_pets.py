@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from tqdm import tqdm
 
 from wsol.datasets._download import ARCHIVES, Archive
 from wsol.datasets._lists import read_text, whole
@@ -41,7 +42,8 @@ def oxford_pets(root: Path, split: Split) -> Dataset:
     names = {label: name.rsplit("_", 1)[0] for part in entries.values() for name, label in part}
     classes = tuple(names.get(label, str(label)) for label in range(1 + max(names, default=-1)))
     chosen = tuple(entries["test"]) if split == "test" else tenth_of_train(entries["trainval"], split)
-    samples = tuple(_sample(home, name, label, boxed=split != "train") for name, label in chosen)
+    bar = tqdm(chosen, desc="oxford-pets trimaps", unit="file", leave=False, disable=None)
+    samples = tuple(_sample(home, name, label, boxed=split != "train") for name, label in bar)
     return Dataset("oxford-pets", split, samples, classes, TENTH if split == "val" else "")
 
 

@@ -31,7 +31,7 @@ def summarise(
         where no threshold enters; the interval is empty.
     """
     rows = [
-        [metric.name, rule, tau, 100 * float(values.mean()), np.nan, np.nan, len(values)]
+        [metric.name, rule, tau, 100 * float(values.mean(dtype=np.float64)), np.nan, np.nan, len(values)]
         for metric, rule, tau, values in _values(evidence, taus, fixed, validation)
     ]
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -69,7 +69,7 @@ def per_class(
 
 def best_level(metric: Metric, evidence: Evidence) -> int:
     """Returns the index of the smallest tau at which a metric is best."""
-    means = metric.per_image(evidence).mean(axis=0)
+    means = metric.per_image(evidence).mean(axis=0, dtype=np.float64)
     return int(means.argmax() if metric.better == "higher" else means.argmin())
 
 

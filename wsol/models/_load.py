@@ -30,7 +30,10 @@ def load_model(name: str, weights: str | Path | None, device: str | torch.device
     """
     architecture = MODELS.get(name)
     checkpoint = read_checkpoint(_file(name, weights, architecture))
-    published = next((p for p in architecture.published() if checkpoint.sha256.startswith(p.digest)), None)
+    offered = architecture.published()
+    published = next((p for p in offered if checkpoint.sha256.startswith(p.digest)), None)
+    if published is None and weights in [p.name for p in offered]:
+        raise InputError(f"{checkpoint.path} is not the file published as {weights}; delete it and try again")
     network = architecture.build(checkpoint.state, published).eval()
     classifier = find_gap(network, name)
     # What only training uses, such as the auxiliary heads of GoogLeNet, may be missing.

@@ -1,5 +1,6 @@
 """Every torchvision classifier; whether it has a global-average-pooling head is found by inspection."""
 
+import sys
 import urllib.error
 import warnings
 from collections.abc import Mapping
@@ -42,17 +43,21 @@ class _Torchvision:
 
     def published(self) -> tuple[Published, ...]:
         return tuple(
-            Published(weights.name, weights.url.rsplit("-", 1)[-1].split(".")[0], _preprocessing(weights))
+            Published(weights.name, _digest(weights.url), _preprocessing(weights))
             for weights in torchvision.models.get_model_weights(self.name)
         )
 
     def fetch(self, name: str) -> Path:
         url = str(torchvision.models.get_model_weights(self.name)[name].url)
         path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
-        try:
-            torchvision.models.get_model_weights(self.name)[name].get_state_dict(progress=True, check_hash=True)
-        except (urllib.error.URLError, TimeoutError, RuntimeError) as error:
-            raise InputError(f"cannot download {url} ({error}); fetch it by hand and give --weights FILE") from error
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                torch.hub.download_url_to_file(url, str(path), _digest(url), progress=sys.stderr.isatty())
+            except (urllib.error.URLError, TimeoutError, RuntimeError) as error:
+                raise InputError(
+                    f"cannot download {url} ({error}); fetch it by hand and give --weights FILE"
+                ) from error
         return path
 
     def _network(self, **arguments: Any) -> nn.Module:
@@ -63,6 +68,11 @@ class _Torchvision:
 
 
 _CLASSES = 1000  # what every torchvision classifier is built with
+
+
+def _digest(url: str) -> str:
+    """Returns how a published file's SHA-256 begins; its name says so, resnet50-0676ba61.pth."""
+    return url.rsplit("-", 1)[-1].removesuffix(".pth")
 
 
 def _preprocessing(weights: Any) -> Preprocessing:
