@@ -73,6 +73,9 @@ def test_squeezenet_and_vgg16_gap_take_their_classes_from_the_file(tmp_path: Pat
     save_file(VGG16GAP(200, groups=2).state_dict(), tmp_path / "v.safetensors")
     model = load_model("vgg16-gap", tmp_path / "v.safetensors")
     assert model.classes == 200
+    save_file({"fc.weight": torch.tensor(1.0), "conv6.weight": torch.zeros(2)}, tmp_path / "b.safetensors")
+    with pytest.raises(InputError, match=r"b\.safetensors does not fit vgg16-gap: missing in the file: features\.0"):
+        load_model("vgg16-gap", tmp_path / "b.safetensors")
     assert model.network.linear.bias is None
 
 

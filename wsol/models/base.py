@@ -1,9 +1,9 @@
 """What a model is to the other stations, and how an architecture makes itself known."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from torch import Tensor, nn
 
@@ -39,20 +39,24 @@ class Published:
     preprocessing: Preprocessing
 
 
-class Architecture(Protocol):
+class Architecture(ABC):
     """Builds one network, trained or not; registered in ``MODELS`` under its name."""
 
-    def preprocessing(self) -> Preprocessing:
-        """Returns what weights of unknown origin are taken to expect."""
-
+    @abstractmethod
     def build(self, state: Mapping[str, Tensor], published: Published | None) -> nn.Module:
         """Returns the network with the number of classes that ``state`` has, its weights not yet loaded."""
 
+    def preprocessing(self) -> Preprocessing:
+        """Returns what weights of unknown origin are taken to expect."""
+        return Preprocessing()
+
     def published(self) -> tuple[Published, ...]:
         """Returns the weights that ``fetch`` knows."""
+        return ()
 
     def fetch(self, name: str) -> Path:
         """Downloads published weights, or finds them in the cache, and returns the file."""
+        raise LookupError(name)
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ import torchvision.models
 from torch import Tensor, nn
 
 from wsol.errors import InputError
-from wsol.models.base import MODELS, Preprocessing, Published
+from wsol.models.base import MODELS, Architecture, Preprocessing, Published
 
 
-class _Torchvision:
+class _Torchvision(Architecture):
     """A builder of ``torchvision.models``, see torchvision's documentation for the papers.
 
     Args:

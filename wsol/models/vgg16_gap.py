@@ -1,12 +1,11 @@
 """VGG16-GAP, the network of the CAM paper."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
-from wsol.errors import InputError
-from wsol.models.base import MODELS, Preprocessing, Published
+from wsol.models.base import MODELS, Architecture, Published
 
 
 class VGG16GAP(nn.Module):
@@ -40,24 +39,11 @@ class VGG16GAP(nn.Module):
         return logits
 
 
-class _VGG16GAP:
-    def preprocessing(self) -> Preprocessing:
-        return Preprocessing()
-
+class _VGG16GAP(Architecture):
     def build(self, state: Mapping[str, Tensor], published: Published | None) -> nn.Module:
-        classes = len(state["fc.weight"]) if "fc.weight" in state else 1000
-        inputs = state["conv6.weight"].shape[1] if "conv6.weight" in state else 256
-        if inputs not in (256, 512):
-            raise InputError(
-                f"vgg16-gap: conv6.weight has {inputs} input channels; it should have 512, or 256 in two groups"
-            )
-        return VGG16GAP(classes, groups=512 // inputs, bias="fc.bias" in state)
-
-    def published(self) -> tuple[Published, ...]:
-        return ()
-
-    def fetch(self, name: str) -> Path:
-        raise InputError(f"vgg16-gap: there are no published weights {name!r}")
+        head = state.get("fc.weight", torch.empty(1000, 1024))
+        grouped = state.get("conv6.weight", torch.empty(0)).shape[1:2] != (512,)
+        return VGG16GAP(*head.shape[:1], groups=2 if grouped else 1, bias="fc.bias" in state)
 
 
 MODELS.register("vgg16-gap")(_VGG16GAP())
