@@ -42,8 +42,9 @@ class VGG16GAP(nn.Module):
 class _VGG16GAP(Architecture):
     def build(self, state: Mapping[str, Tensor], published: Published | None) -> nn.Module:
         head = state.get("fc.weight", torch.empty(1000, 1024))
+        classes = head.shape[0] if head.dim() else 1000
         grouped = state.get("conv6.weight", torch.empty(0)).shape[1:2] != (512,)
-        return VGG16GAP(*head.shape[:1], groups=2 if grouped else 1, bias="fc.bias" in state)
+        return VGG16GAP(classes, groups=2 if grouped else 1, bias="fc.bias" in state)
 
 
 MODELS.register("vgg16-gap")(_VGG16GAP())
