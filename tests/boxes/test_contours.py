@@ -23,8 +23,11 @@ def agree(image: np.ndarray) -> None:
     """Compares every threshold at which the mask can change."""
     thresholds = np.union1d(0, np.r_[image[image < 255], np.maximum(image, 1).ravel() - 1]).astype(np.int64)
     boxes = largest_contour_boxes(image[None], thresholds[None])[0]
-    for threshold, box in zip(thresholds.tolist(), boxes.tolist(), strict=True):
-        assert tuple(box) == by_opencv(image, threshold), threshold
+    alone = largest_contour_boxes(np.repeat(image[None], len(thresholds), 0), thresholds[:, None])[:, 0]
+    for threshold, box, by_itself in zip(thresholds.tolist(), boxes.tolist(), alone.tolist(), strict=True):
+        expected = by_opencv(image, threshold)
+        assert tuple(box) == expected, threshold
+        assert tuple(by_itself) == expected, threshold
 
 
 def picture(rows: str) -> np.ndarray:

@@ -5,6 +5,16 @@ from numpy.typing import NDArray
 
 from wsol.boxes._jit import jit
 
+# Numba's cache on disk watches the file of the function that was compiled and no other, so all that is compiled
+# together lies in this one file.
+#
+# A mask lives in a map padded by one empty pixel on every side, flattened; ``stride`` is the width of that. ``parent``,
+# by pixel, leads to a component's root; 0, a border pixel, stands for "not in the mask" (unsigned indexes are faster).
+# ``parts``, ``(pixels, 10)``, has at the root what the component keeps: extents (inclusive), first pixel in raster
+# order, number of pixels, twice the contour area as if without holes, four times the Euler number, and the area inside
+# the outer border with the number of pixels when it was followed.
+_X0, _Y0, _X1, _Y1, _FIRST, _SIZE, _TWICE, _QUADS, _TRACED, _TRACED_SIZE = range(10)
+
 # The eight neighbours clockwise from north-west, as (dy, dx); bit k of a neighbourhood is neighbour k.
 _RING = ((-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1))
 
@@ -18,9 +28,9 @@ def largest_contour_boxes(maps: NDArray[np.uint8], thresholds: NDArray[np.int64]
     ``findContours(RETR_TREE)``. Contours of holes need no look: each is at most as large as the one around it, and
     where it is as large it has the same box.
 
-    Pixels enter from the brightest down and components merge (union-find). Each keeps its extent, the contour area it
-    would have without holes, and its Euler number, all updated from a pixel's 3 x 3 neighbourhood. Only a component
-    with holes that competes for the largest area is followed along its border.
+    The mask of the highest threshold enters run by run, what each lower one adds pixel by pixel, and components merge.
+    Each keeps its extent, the contour area it would have without holes, and its Euler number. Only a component with
+    holes that competes for the largest area is followed along its border.
 
     Args:
         maps: uint8 ``(n, h, w)``.
@@ -30,7 +40,7 @@ def largest_contour_boxes(maps: NDArray[np.uint8], thresholds: NDArray[np.int64]
         int32 ``(n, levels, 4)``, half-open pixel edges ``(x0, y0, x1, y1)``; zeros where the mask is empty.
     """
     out = np.zeros((*thresholds.shape, 4), np.int32)
-    _sweep(np.ascontiguousarray(maps), thresholds, _AREA, _EULER, _LINKS, out)
+    _sweep(np.ascontiguousarray(maps), thresholds, out)
     return out
 
 
@@ -72,70 +82,51 @@ def _tables() -> tuple[NDArray[np.int8], NDArray[np.int8], NDArray[np.int8]]:
 
 _AREA, _EULER, _LINKS = _tables()
 
-# What a component keeps, at its root pixel: extents (inclusive), first pixel in raster order, number of pixels, twice
-# the contour area without holes, four times the Euler number, and the size at which its border was last followed.
-_X0, _Y0, _X1, _Y1, _FIRST, _SIZE, _TWICE, _QUADS, _TRACED_SIZE, _TRACED = range(10)
-
 
 @jit
-def _sweep(
-    maps: NDArray[np.uint8],
-    thresholds: NDArray[np.int64],
-    area_gain: NDArray[np.int8],
-    euler_gain: NDArray[np.int8],
-    links: NDArray[np.int8],
-    out: NDArray[np.int32],
-) -> None:
+def _sweep(maps: NDArray[np.uint8], thresholds: NDArray[np.int64], out: NDArray[np.int32]) -> None:
     n, h, w = maps.shape
     levels = thresholds.shape[1]
-    stride = w + 2  # one empty pixel on every side saves the border checks
-    cells = stride * (h + 2)
+    stride = w + 2
     ring = np.array([-stride - 1, -stride, -stride + 1, 1, stride + 1, stride, stride - 1, -1])
-    parent = np.empty(cells, np.uint32)  # 0, a border pixel, stands for "not in the mask"; unsigned indexes faster
-    parts = np.empty((cells, 10), np.int32)
+    parent = np.empty(stride * (h + 2), np.uint32)
+    parts = np.empty((stride * (h + 2), 10), np.int32)
     order = np.empty(h * w, np.uint32)
-    alive = np.empty(h * w, np.uint32)
     end = np.empty(levels, np.int64)
+    roots = np.empty(h * w, np.uint32)
     for m in range(n):
         _sort(maps[m], thresholds[m], order, end)
         parent[:] = 0
-        living = 0
+        count = _add_rows(maps[m], thresholds[m, levels - 1], parent, parts, roots)
         done = 0
         for level in range(levels - 1, -1, -1):
-            if end[level] == done:
-                if level + 1 < levels:
-                    out[m, level] = out[m, level + 1]
+            if level < levels - 1 and end[level] == done:
+                out[m, level] = out[m, level + 1]
                 continue
             for i in range(done, end[level]):
-                near = _near(order[i], np.uint32(stride), parent)
-                if near == 0:
-                    _found(order[i], stride, parent, parts)
-                    alive[living] = order[i]
-                    living += 1
-                else:
-                    root = _join(order[i], ring, links[near], parent, parts)
-                    _grow(order[i], stride, root, parts)
-                    parts[root, _TWICE] += area_gain[near]
-                    parts[root, _QUADS] += euler_gain[near]
+                if _add_pixel(order[i], stride, ring, parent, parts):
+                    roots[count] = order[i]
+                    count += 1
             done = end[level]
             kept = 0
-            for i in range(living):
-                if parent[alive[i]] == alive[i]:
-                    alive[kept] = alive[i]
+            for i in range(count):
+                if parent[roots[i]] == roots[i]:
+                    roots[kept] = roots[i]
                     kept += 1
-            living = kept
-            best = _largest(alive[:living], ring, stride, parent, parts)
-            out[m, level] = parts[best, :4]
-            out[m, level, 2:] += 1
+            count = kept
+            if count:
+                best = _largest(roots[:count], stride, ring, parent, parts)
+                out[m, level] = parts[best, :4]
+                out[m, level, 2:] += 1
 
 
 @jit
 def _sort(
     map_: NDArray[np.uint8], thresholds: NDArray[np.int64], order: NDArray[np.uint32], end: NDArray[np.int64]
 ) -> None:
-    """Sorts pixels by the highest level whose mask has them, that level first (counting sort).
+    """Sorts the pixels below the highest level by the highest that has them, that one first (counting sort).
 
-    ``order`` gets their places in the padded map, ``end[level]`` how many are in the mask of that level.
+    ``order`` gets their places in the padded map, ``end[level]`` where those that enter at that level end.
     """
     h, w = map_.shape
     entry = np.empty(256, np.int64)  # by pixel value: the highest level that lies below it, or -1
@@ -145,9 +136,12 @@ def _sort(
             level += 1
         entry[value] = level
     end[:] = 0
+    top = len(thresholds) - 1
+    if top == 0:
+        return
     for y in range(h):
         for x in range(w):
-            if entry[map_[y, x]] >= 0:
+            if 0 <= entry[map_[y, x]] < top:
                 end[entry[map_[y, x]]] += 1
     position = 0
     for level in range(len(thresholds) - 1, -1, -1):
@@ -155,94 +149,16 @@ def _sort(
     for y in range(h):
         for x in range(w):
             level = entry[map_[y, x]]
-            if level >= 0:
+            if 0 <= level < top:
                 order[end[level]] = (y + 1) * (w + 2) + x + 1
                 end[level] += 1
 
 
 @jit
-def _near(pixel: np.uint32, stride: np.uint32, parent: NDArray[np.uint32]) -> int:
-    """Returns which neighbours of a pixel are in the mask, one bit each."""
-    one = np.uint32(1)
-    near: int = (
-        (parent[pixel - stride - one] != 0)
-        | (parent[pixel - stride] != 0) << 1
-        | (parent[pixel - stride + one] != 0) << 2
-        | (parent[pixel + one] != 0) << 3
-        | (parent[pixel + stride + one] != 0) << 4
-        | (parent[pixel + stride] != 0) << 5
-        | (parent[pixel + stride - one] != 0) << 6
-        | (parent[pixel - one] != 0) << 7
-    )
-    return near
-
-
-@jit
-def _found(pixel: np.uint32, stride: int, parent: NDArray[np.uint32], parts: NDArray[np.int32]) -> None:
-    """Makes a pixel without neighbours in the mask a component."""
-    parent[pixel] = pixel
-    y, x = np.int32(pixel // stride) - 1, np.int32(pixel % stride) - 1
-    parts[pixel, _X0], parts[pixel, _Y0], parts[pixel, _X1], parts[pixel, _Y1] = x, y, x, y
-    parts[pixel, _FIRST], parts[pixel, _SIZE] = pixel, 1
-    parts[pixel, _TWICE], parts[pixel, _QUADS], parts[pixel, _TRACED_SIZE] = 0, 4, 0
-
-
-@jit
-def _join(
-    pixel: np.uint32,
-    ring: NDArray[np.int64],
-    links: NDArray[np.int8],
-    parent: NDArray[np.uint32],
-    parts: NDArray[np.int32],
-) -> np.uint32:
-    """Adds a pixel to the components it touches, makes them one, and returns its root."""
-    root = _root(np.uint32(pixel + ring[links[0]]), parent)
-    k = 1
-    while links[k] < 8:
-        other = _root(np.uint32(pixel + ring[links[k]]), parent)
-        k += 1
-        if other == root:
-            continue
-        if parts[other, _SIZE] > parts[root, _SIZE]:
-            root, other = other, root
-        parent[other] = root
-        parts[root, _X0] = min(parts[root, _X0], parts[other, _X0])
-        parts[root, _Y0] = min(parts[root, _Y0], parts[other, _Y0])
-        parts[root, _X1] = max(parts[root, _X1], parts[other, _X1])
-        parts[root, _Y1] = max(parts[root, _Y1], parts[other, _Y1])
-        parts[root, _FIRST] = min(parts[root, _FIRST], parts[other, _FIRST])
-        parts[root, _SIZE] += parts[other, _SIZE]
-        parts[root, _TWICE] += parts[other, _TWICE]
-        parts[root, _QUADS] += parts[other, _QUADS]
-    parent[pixel] = root
-    return root
-
-
-@jit
-def _grow(pixel: np.uint32, stride: int, root: np.uint32, parts: NDArray[np.int32]) -> None:
-    """Stretches a component's extents over a pixel."""
-    y, x = np.int32(pixel // stride) - 1, np.int32(pixel % stride) - 1
-    parts[root, _X0] = min(parts[root, _X0], x)
-    parts[root, _Y0] = min(parts[root, _Y0], y)
-    parts[root, _X1] = max(parts[root, _X1], x)
-    parts[root, _Y1] = max(parts[root, _Y1], y)
-    parts[root, _FIRST] = min(parts[root, _FIRST], np.int32(pixel))
-    parts[root, _SIZE] += 1
-
-
-@jit
-def _root(pixel: np.uint32, parent: NDArray[np.uint32]) -> np.uint32:
-    while parent[pixel] != pixel:
-        parent[pixel] = parent[parent[pixel]]
-        pixel = parent[pixel]
-    return pixel
-
-
-@jit
 def _largest(
     roots: NDArray[np.uint32],
-    ring: NDArray[np.int64],
     stride: int,
+    ring: NDArray[np.int64],
     parent: NDArray[np.uint32],
     parts: NDArray[np.int32],
 ) -> np.uint32:
@@ -265,7 +181,7 @@ def _largest(
         area = parts[root, _TWICE]
         if parts[root, _QUADS] != 4:  # the component has holes
             if parts[root, _TRACED_SIZE] != parts[root, _SIZE]:
-                parts[root, _TRACED] = _contour_area(parts[root, _FIRST], ring, stride, parent)
+                parts[root, _TRACED] = _contour_area(parts[root, _FIRST], stride, ring, parent)
                 parts[root, _TRACED_SIZE] = parts[root, _SIZE]
             area = parts[root, _TRACED]
         if area > largest or (area == largest and parts[root, _FIRST] > first):
@@ -283,7 +199,91 @@ def _bound(root: np.uint32, parts: NDArray[np.int32]) -> int:
 
 
 @jit
-def _contour_area(first: int, ring: NDArray[np.int64], stride: int, parent: NDArray[np.uint32]) -> int:
+def _add_rows(
+    map_: NDArray[np.uint8],
+    threshold: int,
+    parent: NDArray[np.uint32],
+    parts: NDArray[np.int32],
+    roots: NDArray[np.uint32],
+) -> int:
+    """Adds all pixels above a threshold to an empty mask, run by run; lists candidates for roots, returns how many.
+
+    A run and one that touches it in the row above close ``shared - 1`` whole units of polygon between them, and half
+    a unit at each end where one is longer; every such pair takes one from the Euler number, every run adds one.
+    """
+    h, w = map_.shape
+    stride = w + 2
+    runs = np.empty((2, w, 2), np.int64)  # first and last column of each, in this row and the one above
+    counts = np.zeros(2, np.int64)
+    total = 0
+    for y in range(h):
+        now, above = y % 2, 1 - y % 2
+        counts[now] = 0
+        nearest = 0  # no run above that ends before this one begins can touch a later one
+        x = 0
+        while x < w:
+            if map_[y, x] <= threshold:
+                x += 1
+                continue
+            x0 = x
+            first = np.uint32((y + 1) * stride + x0 + 1)
+            while x < w and map_[y, x] > threshold:
+                parent[(y + 1) * stride + x + 1] = first
+                x += 1
+            x1 = x - 1
+            runs[now, counts[now], 0], runs[now, counts[now], 1] = x0, x1
+            counts[now] += 1
+            _begin(first, x0, y, x1, parts)
+            roots[total] = first
+            total += 1
+            while nearest < counts[above] and runs[above, nearest, 1] < x0 - 1:
+                nearest += 1
+            k = nearest
+            while k < counts[above] and runs[above, k, 0] <= x1 + 1:
+                a0, a1 = runs[above, k, 0], runs[above, k, 1]
+                shared = min(a1, x1) - max(a0, x0) + 1
+                root = _merge(_root(first, parent), _root(np.uint32(y * stride + a0 + 1), parent), parent, parts)
+                parts[root, _QUADS] -= 4
+                if shared > 0:
+                    parts[root, _TWICE] += 2 * (shared - 1) + (a0 != x0) + (a1 != x1)
+                k += 1
+    return total
+
+
+@jit
+def _add_pixel(
+    pixel: np.uint32,
+    stride: int,
+    ring: NDArray[np.int64],
+    parent: NDArray[np.uint32],
+    parts: NDArray[np.int32],
+) -> bool:
+    """Adds one pixel and joins the components it touches; returns whether it begins one of its own."""
+    near = _near(pixel, np.uint32(stride), parent)
+    y, x = np.int32(pixel // stride) - 1, np.int32(pixel % stride) - 1
+    if near == 0:
+        parent[pixel] = pixel
+        _begin(pixel, int(x), int(y), int(x), parts)
+        return True
+    root = _root(np.uint32(pixel + ring[_LINKS[near, 0]]), parent)
+    k = 1
+    while _LINKS[near, k] < 8:
+        root = _merge(root, _root(np.uint32(pixel + ring[_LINKS[near, k]]), parent), parent, parts)
+        k += 1
+    parent[pixel] = root
+    parts[root, _X0] = min(parts[root, _X0], x)
+    parts[root, _Y0] = min(parts[root, _Y0], y)
+    parts[root, _X1] = max(parts[root, _X1], x)
+    parts[root, _Y1] = max(parts[root, _Y1], y)
+    parts[root, _FIRST] = min(parts[root, _FIRST], np.int32(pixel))
+    parts[root, _SIZE] += 1
+    parts[root, _TWICE] += _AREA[near]
+    parts[root, _QUADS] += _EULER[near]
+    return False
+
+
+@jit
+def _contour_area(first: int, stride: int, ring: NDArray[np.int64], parent: NDArray[np.uint32]) -> int:
     """Returns twice the area inside the outer border that starts at a component's first pixel in raster order.
 
     Border following after Suzuki and Abe, "Topological structural analysis of digitized binary images", 1985.
@@ -304,3 +304,55 @@ def _contour_area(first: int, ring: NDArray[np.int64], stride: int, parent: NDAr
             return abs(int(twice))
         pixel = following
         k = (k + 4) % 8
+
+
+@jit
+def _near(pixel: np.uint32, stride: np.uint32, parent: NDArray[np.uint32]) -> int:
+    """Returns which neighbours of a pixel are in the mask, one bit each."""
+    one = np.uint32(1)
+    near: int = (
+        (parent[pixel - stride - one] != 0)
+        | (parent[pixel - stride] != 0) << 1
+        | (parent[pixel - stride + one] != 0) << 2
+        | (parent[pixel + one] != 0) << 3
+        | (parent[pixel + stride + one] != 0) << 4
+        | (parent[pixel + stride] != 0) << 5
+        | (parent[pixel + stride - one] != 0) << 6
+        | (parent[pixel - one] != 0) << 7
+    )
+    return near
+
+
+@jit
+def _begin(first: np.uint32, x0: int, y: int, x1: int, parts: NDArray[np.int32]) -> None:
+    """Writes down a component of one run of pixels."""
+    parts[first, _X0], parts[first, _Y0], parts[first, _X1], parts[first, _Y1] = x0, y, x1, y
+    parts[first, _FIRST], parts[first, _SIZE] = first, x1 - x0 + 1
+    parts[first, _TWICE], parts[first, _QUADS], parts[first, _TRACED_SIZE] = 0, 4, 0
+
+
+@jit
+def _merge(root: np.uint32, other: np.uint32, parent: NDArray[np.uint32], parts: NDArray[np.int32]) -> np.uint32:
+    """Makes two components one and returns its root."""
+    if other == root:
+        return root
+    if parts[other, _SIZE] > parts[root, _SIZE]:
+        root, other = other, root
+    parent[other] = root
+    parts[root, _X0] = min(parts[root, _X0], parts[other, _X0])
+    parts[root, _Y0] = min(parts[root, _Y0], parts[other, _Y0])
+    parts[root, _X1] = max(parts[root, _X1], parts[other, _X1])
+    parts[root, _Y1] = max(parts[root, _Y1], parts[other, _Y1])
+    parts[root, _FIRST] = min(parts[root, _FIRST], parts[other, _FIRST])
+    parts[root, _SIZE] += parts[other, _SIZE]
+    parts[root, _TWICE] += parts[other, _TWICE]
+    parts[root, _QUADS] += parts[other, _QUADS]
+    return root
+
+
+@jit
+def _root(pixel: np.uint32, parent: NDArray[np.uint32]) -> np.uint32:
+    while parent[pixel] != pixel:
+        parent[pixel] = parent[parent[pixel]]
+        pixel = parent[pixel]
+    return pixel
