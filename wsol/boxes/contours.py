@@ -260,17 +260,20 @@ def _add_pixel(
 ) -> bool:
     """Adds one pixel and joins the components it touches; returns whether it begins one of its own."""
     near = _near(pixel, np.uint32(stride), parent)
-    y, x = np.int32(pixel // stride) - 1, np.int32(pixel % stride) - 1
     if near == 0:
         parent[pixel] = pixel
+        y, x = np.int32(pixel // stride) - 1, np.int32(pixel % stride) - 1
         _begin(pixel, int(x), int(y), int(x), parts)
         return True
     root = _root(np.uint32(pixel + ring[_LINKS[near, 0]]), parent)
     k = 1
     while _LINKS[near, k] < 8:
-        root = _merge(root, _root(np.uint32(pixel + ring[_LINKS[near, k]]), parent), parent, parts)
+        other = _root(np.uint32(pixel + ring[_LINKS[near, k]]), parent)
+        if other != root:
+            root = _merge(root, other, parent, parts)
         k += 1
     parent[pixel] = root
+    y, x = np.int32(pixel // stride) - 1, np.int32(pixel % stride) - 1
     parts[root, _X0] = min(parts[root, _X0], x)
     parts[root, _Y0] = min(parts[root, _Y0], y)
     parts[root, _X1] = max(parts[root, _X1], x)
