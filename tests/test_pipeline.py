@@ -15,6 +15,7 @@ import wsol
 from wsol.datasets import Dataset, load_dataset
 from wsol.errors import InputError
 from wsol.metrics.base import METRICS
+from wsol.metrics.iou import best_iou
 from wsol.models import Model
 from wsol.protocols import PROTOCOLS
 
@@ -47,8 +48,8 @@ def plainly(model: Model, root: Path) -> pd.DataFrame:
             shared_h = max(0, min(box[3], true[3]) - max(box[1], true[1]) + 1)
             areas = [(b[2] - b[0] + 1) * (b[3] - b[1] + 1) for b in (box, true)]
             ious.append(shared_w * shared_h / (sum(areas) - shared_w * shared_h))
-        rows.append([name, label, order.index(label) + 1, order[:5], max(ious), cam])
-    return pd.DataFrame(rows, columns=["image_id", "label", "rank", "top", "iou", "cam"])
+        rows.append([name, label, order.index(label) + 1, order[:5], max(ious), cam, logits.softmax(0)[label].item()])
+    return pd.DataFrame(rows, columns=["image_id", "label", "rank", "top", "iou", "cam", "probability"])
 
 
 def value(metrics: pd.DataFrame, metric: str, rule: str | None = None) -> float:
@@ -83,6 +84,8 @@ def test_every_number_and_file(tmp_path: Path, tiny_model: Model, csv_data: Path
         result.predictions.class_id != result.predictions.label
     ).tolist()
 
+    np.testing.assert_allclose(own.score, plain.probability, rtol=1e-4)
+
     maps = np.load(out / "maps.npy", allow_pickle=False)
     assert (maps.shape, maps.dtype) == ((8, 6, 14, 14), np.float32)
     np.testing.assert_allclose(maps[:, 0], np.stack(plain.cam), rtol=1e-4, atol=1e-5)
@@ -108,6 +111,34 @@ def test_every_number_and_file(tmp_path: Path, tiny_model: Model, csv_data: Path
     assert dict(zip(fixed.class_id, fixed.value, strict=True)) == pytest.approx(
         (100 * hit.groupby(plain.label).mean()).to_dict()
     )
+
+
+def test_curves_and_boxes_are_those_of_the_stored_maps(tmp_path: Path, tiny_model: Model, csv_data: Path) -> None:
+    out = tmp_path / "run"
+    guesses = wsol.evaluate(tiny_model, dataset="csv", data_root=csv_data, device="cpu", tau=0.4, out=out).predictions
+    protocol, data = PROTOCOLS.get("wsolevaluation"), load_dataset("csv", csv_data)
+    maps, curves = np.load(out / "maps.npy"), np.load(out / "curves.npy")
+    places = guesses[(guesses["rank"] > 0) & (guesses.class_id == guesses.label)]["rank"]
+    assert places.max() > 1  # the ground-truth class is not always the first guess
+    assert len(places) < len(data)  # and not always among five
+    assert any(len(sample.boxes) > 1 for sample in data)
+    for i, (sample, (_, rows)) in enumerate(zip(data, guesses.groupby("image_id", sort=False), strict=True)):
+        with Image.open(sample.path) as image:
+            truth = protocol.ground_truth(sample, image.size)
+        for box, score_map in zip(rows[["x0", "y0", "x1", "y1"]].to_numpy(), maps[i], strict=True):
+            assert box.tolist() == protocol.boxes(score_map[None], np.array([0.4]))[0, 0].tolist()
+        np.testing.assert_array_equal(
+            curves[i], best_iou(protocol.boxes(maps[i, :1], protocol.taus)[0], truth).astype(np.float32)
+        )
+
+
+def test_a_given_tau_is_the_fixed_one(tiny_model: Model, csv_data: Path) -> None:
+    result = wsol.evaluate(tiny_model, dataset="csv", data_root=csv_data, device="cpu", tau=0.35)
+    fixed = result.metrics[result.metrics.tau_rule == "fixed"]
+    assert (fixed.tau == 0.35).all()
+    assert (result.predictions.tau == 0.35).all()
+    own = result.predictions[result.predictions["rank"] == 0]
+    assert value(result.metrics, "gt_known_loc_acc", "fixed") == pytest.approx(100 * (own.iou >= 0.5).mean())
 
 
 def test_batches_and_threads_change_nothing(tiny_model: Model, csv_data: Path) -> None:
@@ -178,6 +209,12 @@ def test_bad_images_stop_the_run_or_are_counted(tmp_path: Path, tiny_model: Mode
     assert (result.metrics.n == 7).all()
     assert "csv-test#7:" in result.signature
     assert len(np.load(tmp_path / "r" / "maps.npy")) == 7
+    left = load_dataset("csv", csv_data).subset([0, 1, *range(3, 8)])
+    assert result.predictions.image_id.unique().tolist() == [sample.image_id for sample in left]
+    assert result.predictions.drop_duplicates("image_id").label.tolist() == [sample.label for sample in left]
+    assert left.signature in result.signature
+    counts = result.classes[result.classes.metric == "top1_cls_err"].set_index("class_id").n.to_dict()
+    assert counts == {label: [s.label for s in left].count(label) for label in {s.label for s in left}}
 
 
 def test_all_images_bad(tiny_model: Model, csv_data: Path) -> None:
@@ -189,8 +226,11 @@ def test_all_images_bad(tiny_model: Model, csv_data: Path) -> None:
 
 def test_boxes_outside(tiny_model: Model, tmp_path: Path, draw: Callable[..., Path]) -> None:
     draw(tmp_path / "a.png", (60, 40))
-    (tmp_path / "boxes.csv").write_text("image_id,label,x0,y0,x1,y1\na.png,0,0,0,61,40\n")
-    assert wsol.evaluate(tiny_model, dataset="csv", data_root=tmp_path, device="cpu").run["clipped_boxes"] == 1
+    draw(tmp_path / "b.png", (60, 40))
+    rows = "a.png,0,0,0,61,40\na.png,0,-1,0,60,40\nb.png,0,0,0,60,40\n"
+    (tmp_path / "boxes.csv").write_text("image_id,label,x0,y0,x1,y1\n" + rows)
+    result = wsol.evaluate(tiny_model, dataset="csv", data_root=tmp_path, device="cpu", batch_size=1)
+    assert result.run["clipped_boxes"] == 2
     (tmp_path / "boxes.csv").write_text("image_id,label,x0,y0,x1,y1\na.png,0,0,0,62,40\n")
     with pytest.raises(InputError, match=r"a.png: the box .* lies 2 pixels outside its 60 x 40 frame"):
         wsol.evaluate(tiny_model, dataset="csv", data_root=tmp_path, device="cpu")

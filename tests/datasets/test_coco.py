@@ -23,9 +23,9 @@ def content() -> dict[str, Any]:
             {"id": 1, "image_id": 3, "category_id": 18, "bbox": [5, 5, 10, 10], "area": 100, "iscrowd": 0,
              "segmentation": [[5, 5, 15, 5, 15, 15, 5, 15]]},
             {"id": 2, "image_id": 3, "category_id": 18, "bbox": [30.5, 10, 8.25, 4], "area": 33, "iscrowd": 0},
-            # a crowd of the same class: columns 50 to 59 as uncompressed RLE (column-major)
-            {"id": 3, "image_id": 3, "category_id": 18, "bbox": [50, 0, 10, 40], "area": 400, "iscrowd": 1,
-             "segmentation": {"size": [40, 60], "counts": [50 * 40, 10 * 40]}},
+            # a crowd of the same class: columns 10 to 19 as uncompressed RLE (column-major), half over the square
+            {"id": 3, "image_id": 3, "category_id": 18, "bbox": [10, 0, 10, 40], "area": 400, "iscrowd": 1,
+             "segmentation": {"size": [40, 60], "counts": [10 * 40, 10 * 40, 40 * 40]}},
             {"id": 4, "image_id": 3, "category_id": 90, "bbox": [0, 0, 4, 3], "area": 12, "iscrowd": 0},
             {"id": 5, "image_id": 7, "category_id": 90, "bbox": [1, 2, 3, 4], "area": 12, "iscrowd": 0},
         ],
@@ -54,8 +54,8 @@ def test_by_hand(tmp_path: Path, draw: Callable[..., Path]) -> None:
     mask = dog.mask()
     assert mask.foreground.sum() == 100
     assert mask.foreground[5:15, 5:15].all()
-    assert mask.ignore.sum() == 400
-    assert mask.ignore[:, 50:].all()
+    assert mask.ignore.sum() == 400 - 50  # foreground is never ignored
+    assert mask.ignore[20:, 10:20].all()
     assert alone.edges.tolist() == [[1, 2, 4, 6]]
     assert (brush.mask, alone.mask) == (None, None)
 

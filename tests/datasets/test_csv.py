@@ -60,6 +60,7 @@ def test_val_is_a_tenth_of_train_where_none_is_named(tmp_path: Path) -> None:
         (HEADER + "a,0,1,2,3,nan\n", "line 2: 'nan' is not a number"),
         (HEADER + "a,0,1,2,3,\n", "line 2: '' is not a number"),
         (HEADER + "a,0,,,,\n", "a has no box"),
+        (HEADER + "a,0,1,2,3,2\n", "a has an empty, inverted or non-finite box"),
         (HEADER + "a,0,3,2,1,4\n", "a has an empty, inverted or non-finite box"),
         (HEADER + "a,0,1,2,3,4\na,1,1,2,3,4\n", "line 3: label, size or split of a differ"),
         (HEADER.replace("\n", ",split\n") + "a,0,1,2,3,4,dev\n", "line 2: unknown split 'dev'"),

@@ -48,6 +48,27 @@ def test_splits(cub: Path) -> None:
     assert len(set.union(*parts)) == 22
 
 
+def test_cubv2_serves_as_val(cub: Path) -> None:
+    lists = cub / "v2"
+    lists.mkdir()
+    for file, line in (
+        ("image_ids.txt", "001.x/9.jpg"),
+        ("class_labels.txt", "001.x/9.jpg,1"),
+        ("image_sizes.txt", "001.x/9.jpg,50,40"),
+        ("localization.txt", "001.x/9.jpg,1,2,3,4"),
+    ):
+        (lists / file).write_text(line + "\n")
+    data = load_dataset("cub", cub, "val", v2=str(lists), v2_images=str(cub / "photos"))
+    assert data.signature.startswith("cub-val(CUBV2)#1:")
+    assert data.samples[0].path == cub / "photos" / "001.x" / "9.jpg"
+    assert data.samples[0].edges.tolist() == [[1, 2, 4, 5]]  # these corners are inclusive
+    assert len(load_dataset("cub", cub, "train", v2=str(lists))) == 20
+
+
+def test_train_comes_without_boxes(cub: Path) -> None:
+    assert all(len(sample.boxes) == 0 for sample in load_dataset("cub", cub, "train"))
+
+
 def test_a_line_that_is_missing_is_named(cub: Path) -> None:
     path = cub / "CUB_200_2011" / "bounding_boxes.txt"
     path.write_text("\n".join(path.read_text().splitlines()[1:]))

@@ -83,6 +83,27 @@ def test_classic_layout(tmp_path: Path, draw: Callable[..., Path], images: str, 
     assert sample.path == tmp_path / images / f"{name(9)}.JPEG"
 
 
+def test_classic_layout_of_the_training_set(tmp_path: Path, draw: Callable[..., Path]) -> None:
+    (tmp_path / "synsets.txt").write_text("\n".join(WNIDS))
+    draw(tmp_path / "val" / f"{name(9)}.JPEG")
+    annotate(tmp_path / "bbox" / "val" / f"{name(9)}.xml", (60, 40), WNIDS[1], (1, 2, 3, 4))
+    for i in range(10):
+        draw(tmp_path / "train" / WNIDS[2] / f"{WNIDS[2]}_{i}.JPEG")
+        annotate(tmp_path / "bbox" / "train" / WNIDS[2] / f"{WNIDS[2]}_{i}.xml", (60, 40), WNIDS[2], (1, 2, 3, 4))
+    val, train = load_dataset("ilsvrc", tmp_path, "val"), load_dataset("ilsvrc", tmp_path, "train")
+    assert (len(val), len(train), val.samples[0].label) == (1, 9, 1)
+    assert val.samples[0].boxes.tolist() == [[1, 2, 3, 4]]
+
+
+def test_a_thousand_synsets_are_a_class_list(tmp_path: Path, draw: Callable[..., Path]) -> None:
+    for number in range(1000):
+        annotate(tmp_path / "bbox" / f"{name(number)}.xml", (60, 40), f"n{number:08d}", (1, 2, 3, 4))
+        (tmp_path / "val").mkdir(exist_ok=True)
+        (tmp_path / "val" / f"{name(number)}.JPEG").touch()
+    data = load_dataset("ilsvrc", tmp_path)
+    assert [sample.label for sample in data] == [*range(1000)]
+
+
 def test_classic_layout_without_a_class_list_does_not_guess(tmp_path: Path, draw: Callable[..., Path]) -> None:
     draw(tmp_path / "val" / f"{name(9)}.JPEG")
     annotate(tmp_path / "bbox" / f"{name(9)}.xml", (60, 40), WNIDS[1], (1, 2, 3, 4))

@@ -80,6 +80,16 @@ def test_broken_files_are_named(tmp_path: Path, draw: Callable[..., Path], keep:
         read(tmp_path / "cut.jpg")
 
 
+def test_whatever_a_decoder_raises_is_one_sentence(tmp_path: Path) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "x.dds")
+    broken = bytearray((tmp_path / "x.dds").read_bytes())
+    broken[84:88] = b"ZZZZ"
+    broken[80] = 4
+    (tmp_path / "x.dds").write_bytes(broken)
+    with pytest.raises(ImageError, match=r"x\.dds (cannot be decoded|is not an image)"):
+        read(tmp_path / "x.dds")
+
+
 def test_missing_files_and_lists_without_images(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r"gone\.jpg is missing"):
         read(tmp_path / "gone.jpg")

@@ -13,7 +13,13 @@ TWO = [[0, 0, 10, 10], [10, 0, 20, 10]]
         ([0, 0, 10, 5], ONE, "correct"),  # IoU 50 / 100, and equality counts
         ([0, 0, 20, 10], TWO, "correct"),  # IoU 0.5 with the first, tested before the two that it covers
         ([2, 0, 18, 8], TWO, "multi"),  # IoG 64 / 100 with both, IoU 64 / 164
+        ([6, 0, 14, 12], TWO, "multi"),  # IoG 40 / 100 with both, IoU 40 / 156
+        ([7, 0, 13, 12], TWO, "other"),  # IoG 30 / 100 with both, which is not above 0.3; IoB 30 / 72 with each
         ([0, 0, 5, 5], ONE, "part"),  # IoB 1, IoU 25 / 100
+        ([-2, 0, 2, 10], ONE, "other"),  # IoB 20 / 40 is not above 0.5; IoG 20 / 100
+        ([0, 0, 10, 7], [[-5, 0, 5, 20], [0, 0, 10, 10]], "correct"),  # the second box is the best: 70 / 100
+        ([0, 3, 20, 13], ONE, "more"),  # IoG 70 / 100, and equality counts; IoU 70 / 230
+        ([11, 0, 14, 10], [[-90, 0, 12, 10], [10, 0, 20, 10]], "part"),  # IoB 30 / 30 with the second, the best
         ([0, 0, 20, 20], ONE, "more"),  # IoG 1, IoB 100 / 400
         ([8, 0, 18, 10], ONE, "other"),  # IoB 20 / 100, IoG 20 / 100
         ([50, 50, 60, 60], ONE, "other"),  # nothing shared

@@ -53,6 +53,9 @@ def test_classes_are_means_at_the_common_tau() -> None:
     assert found["c", "gt_known_loc_acc", "oracle"] == (50, 2)  # images 0, 2 at 0.4
     assert found["c", "mean_iou", "fixed"] == (pytest.approx(35), 2)
     assert set(rows["class"]) == {"a", "c"}
+    uneven = per_class(EVIDENCE, np.array([2, 0, 0, 0]), ("a", "b", "c"), TAUS, 0.2)
+    found = {(r["class"], r.metric): (r.value, r.n) for _, r in uneven.iterrows() if r.metric == "top1_cls_err"}
+    assert found == {("a", "top1_cls_err"): (pytest.approx(200 / 3), 3), ("c", "top1_cls_err"): (0, 1)}
 
 
 def test_an_iou_of_exactly_delta_hits_also_where_delta_is_no_binary_fraction() -> None:
