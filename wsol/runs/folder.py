@@ -33,8 +33,12 @@ def claim(folder: Path, request: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{folder} cannot be made: {error.strerror} ({error.filename}); give another --out") from error
-    if (folder / "run.json").is_file():
-        held = json.loads((folder / "run.json").read_text(encoding="utf-8")).get("request")
+    known = folder / "run.json"
+    if known.is_file():
+        try:
+            held = json.loads(known.read_text(encoding="utf-8"))["request"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{known} cannot be read ({error!r}); give another --out or remove the folder") from error
         if held != request:
             raise InputError(f"{folder} holds another run ({held}, not {request}); give another --out or remove it")
     strange = [path.name for path in folder.iterdir() if path.name.removesuffix(_PART) not in FILES]

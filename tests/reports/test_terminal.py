@@ -1,0 +1,41 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from wsol.metrics.summary import COLUMNS
+from wsol.reports.terminal import metrics_table, run_report
+
+METRICS = pd.DataFrame(
+    [
+        ["gt_known_loc_acc", "fixed", 0.2, 55.5556, np.nan, np.nan, 9],
+        ["gt_known_loc_acc", "oracle", 0.142, 57.037, np.nan, np.nan, 9],
+        ["top1_cls_err", None, np.nan, 28.148, np.nan, np.nan, 9],
+        ["their_own", "fixed", 0.2, 1, np.nan, np.nan, 9],
+    ],
+    columns=COLUMNS,
+)
+
+
+def report(**changes: Any) -> str:
+    run = {"signature": "sig", "notes": [], "skipped": {}, "clipped_boxes": 0, "dataset": {"n": 9}} | changes
+    return run_report(run, METRICS, Path("out"))
+
+
+def test_one_row_a_metric_one_column_a_rule() -> None:
+    rows = {line[:27].strip(): line[27:].split() for line in metrics_table(METRICS).splitlines()}
+    assert rows["percent @tau"] == ["no", "tau", "fixed", "oracle"]
+    assert rows["top-1 classification error"] == ["28.15"]
+    assert rows["GT-known accuracy"] == ["55.56", "@0.200", "57.04", "@0.142"]
+    assert rows["their_own"] == ["1.00", "@0.200"]
+    assert list(rows) == ["percent @tau", "top-1 classification error", "GT-known accuracy", "their_own"]
+
+
+def test_what_is_left_out_or_odd_is_said() -> None:
+    plain = report()
+    assert plain.startswith("sig\n\n")
+    assert plain.endswith("9 images, written to out")
+    assert "2 unreadable images are NOT in these numbers" in report(skipped={"a": "broken", "b": "gone"})
+    assert "3 ground-truth boxes leave their image" in report(clipped_boxes=3)
+    assert "sig\nthe labels are odd\n" in report(notes=["the labels are odd"])

@@ -1,0 +1,48 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from wsol.errors import InputError
+from wsol.runs.folder import MapFile, claim
+
+
+def test_maps_grow_and_read_as_npy(tmp_path: Path) -> None:
+    parts = [np.random.default_rng(n).normal(size=(n, 6, 3, 2)).astype(np.float32) for n in (2, 1, 4)]
+    with MapFile(tmp_path / "maps.npy") as store:
+        for part in parts:
+            store.append(part)
+        assert not (tmp_path / "maps.npy").exists()
+    whole = np.load(tmp_path / "maps.npy", allow_pickle=False)
+    np.testing.assert_array_equal(whole, np.concatenate(parts))
+    np.testing.assert_array_equal(store.mapped(), whole)
+    assert whole.dtype == np.float32
+    assert [path.name for path in tmp_path.iterdir()] == ["maps.npy"]
+
+
+def test_what_breaks_off_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(KeyError), MapFile(tmp_path / "maps.npy") as store:
+        store.append(np.zeros((1, 6, 3, 2), np.float32))
+        raise KeyError
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_a_folder_belongs_to_one_run(tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "run"
+    claim(folder, "a")
+    claim(folder, "b")  # nothing has been written yet
+    (folder / "maps.npy.part").touch()  # left by a run that was killed
+    (folder / "run.json").write_text(json.dumps({"request": "a"}))
+    claim(folder, "a")
+    with pytest.raises(InputError, match=r"holds another run \(a, not b\)"):
+        claim(folder, "b")
+    (folder / "notes.txt").touch()
+    with pytest.raises(InputError, match=r"no run's, such as notes\.txt"):
+        claim(folder, "a")
+
+
+def test_a_damaged_run_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(InputError, match=r"run\.json cannot be read"):
+        claim(tmp_path, "a")
