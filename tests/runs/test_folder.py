@@ -22,9 +22,13 @@ def test_maps_grow_and_read_as_npy(tmp_path: Path) -> None:
 
 
 def test_what_breaks_off_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(KeyError), MapFile(tmp_path / "maps.npy") as store:
-        store.append(np.zeros((1, 6, 3, 2), np.float32))
-        raise KeyError
+    def write() -> None:
+        with MapFile(tmp_path / "maps.npy") as store:
+            store.append(np.zeros((1, 6, 3, 2), np.float32))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        write()
     assert [*tmp_path.iterdir()] == []
 
 
