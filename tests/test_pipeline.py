@@ -188,6 +188,12 @@ def test_a_loaded_data_set_and_a_limit(tiny_model: Model, csv_data: Path) -> Non
     assert result.predictions.image_id.unique().tolist() == [test.samples[i].image_id for i in (0, 2, 5)]
     with pytest.raises(InputError, match="tau val needs a validation split"):
         wsol.evaluate(tiny_model, dataset=test, tau="val")
+    with pytest.raises(InputError, match="chosen on the split val, not on test"):
+        wsol.evaluate(tiny_model, dataset=test, validation=test, tau="val")
+    with pytest.raises(InputError, match=r"unknown tau '0\.2'"):
+        wsol.evaluate(tiny_model, dataset=test, tau="0.2")
+    with pytest.raises(InputError, match="the split 'test' has no image"):
+        wsol.evaluate(tiny_model, dataset=test.subset([]))
     with pytest.raises(InputError, match="tau val needs a validation split"):
         wsol.evaluate(tiny_model, dataset="csv", data_root=csv_data, split="val", tau="val")
 
@@ -215,6 +221,13 @@ def test_bad_images_stop_the_run_or_are_counted(tmp_path: Path, tiny_model: Mode
     assert left.signature in result.signature
     counts = result.classes[result.classes.metric == "top1_cls_err"].set_index("class_id").n.to_dict()
     assert counts == {label: [s.label for s in left].count(label) for label in {s.label for s in left}}
+
+
+def test_the_signature_names_the_val_images_that_were_used(tiny_model: Model, csv_data: Path) -> None:
+    (csv_data / "03.png").write_bytes(b"broken")  # in val
+    result = wsol.evaluate(tiny_model, dataset="csv", data_root=csv_data, device="cpu", tau="val", skip_bad_images=True)
+    used = load_dataset("csv", csv_data, "val").subset([0, 2, 3])
+    assert f"|tau:val({used.signature})=" in result.signature
 
 
 def test_all_images_bad(tiny_model: Model, csv_data: Path) -> None:

@@ -18,9 +18,9 @@ from tqdm import tqdm
 
 from wsol.cams import METHODS
 from wsol.collect import Clock, Collected, Setup, collect
-from wsol.datasets import Dataset, Split, load_dataset
+from wsol.datasets import Dataset, Split, check, load_dataset
 from wsol.errors import InputError
-from wsol.metrics.base import METRICS, Evidence
+from wsol.metrics.base import METRICS
 from wsol.metrics.error_types import error_type
 from wsol.metrics.iou import best_iou
 from wsol.metrics.summary import best_level, grid_level, named_tau, per_class, summarise
@@ -106,6 +106,8 @@ def evaluate(
     """
     conventions = PROTOCOLS.get(protocol)
     METHODS.get(method)
+    if isinstance(tau, str) and tau not in ("val", "oracle"):
+        raise InputError(f"unknown tau {tau!r}; give a number, val or oracle")
     if not isinstance(tau, str):
         grid_level(tau, conventions.taus)
     for name, number in (("batch_size", batch_size), ("workers", workers)):
@@ -117,6 +119,7 @@ def evaluate(
         loaded = source if isinstance(source, Dataset) else load_dataset(source, data_root, part, download, **arguments)
         if loaded.split == "train":
             raise InputError(f"{loaded.name}: the split train has image labels only; evaluate on test or val")
+        check(loaded)
         return loaded if limit is None else loaded.limit(limit)
 
     evaluated, held_out = images(dataset, split), None
@@ -125,6 +128,8 @@ def evaluate(
         if source is None or evaluated.split == "val":
             raise InputError("tau val needs a validation split beside the evaluated one; give a number or oracle")
         held_out = images(source, "val")
+        if held_out.split != "val":
+            raise InputError(f"tau is to be chosen on the split val, not on {held_out.split}; give another validation")
     loaded = model if isinstance(model, Model) else load_model(model, weights, _device(device))
     setup = Setup(loaded, method, conventions, batch_size, skip_bad_images)
     with (
@@ -134,21 +139,22 @@ def evaluate(
         if held_out is None:
             return _run(setup, evaluated, tau, None, pool, Path(folder))[0]
         claim(Path(folder), _signature(setup, evaluated, tau, held_out))
-        _, evidence = _run(setup, held_out, "oracle", None, pool, Path(folder) / "val")
-        return _run(setup, evaluated, tau, (held_out, evidence), pool, Path(folder))[0]
+        _, chosen_on = _run(setup, held_out, "oracle", None, pool, Path(folder) / "val")
+        return _run(setup, evaluated, tau, chosen_on, pool, Path(folder), held_out)[0]
 
 
 def _run(
     setup: Setup,
     images: Dataset,
     tau: Tau,
-    held_out: tuple[Dataset, Evidence] | None,
+    chosen_on: Collected | None,
     pool: Executor,
     folder: Path,
-) -> tuple[Evaluation, Evidence]:
-    """Takes one split through all stations and writes its folder."""
-    val_images, val_evidence = held_out or (None, None)
-    request = _signature(setup, images, tau, val_images)
+    held_out: Dataset | None = None,
+) -> tuple[Evaluation, Collected]:
+    """Takes one split through all stations and writes its folder; ``chosen_on`` is what ``held_out`` came to."""
+    val_images, val_evidence = (chosen_on.images, chosen_on.evidence) if chosen_on else (None, None)
+    request = _signature(setup, images, tau, held_out)
     claim(folder, request)
     clock = Clock()
     found = collect(setup, images, pool, clock, folder / "maps.npy")
@@ -188,7 +194,7 @@ def _run(
         "seconds": {station: round(seconds, 3) for station, seconds in clock.seconds.items()},
     }
     write_run(folder, run, metrics, classes, predictions, evidence.curves)
-    return Evaluation(metrics, classes, predictions, run), evidence
+    return Evaluation(metrics, classes, predictions, run), found
 
 
 def _signature(setup: Setup, images: Dataset, tau: Tau, held_out: Dataset | None, chosen: float | None = None) -> str:

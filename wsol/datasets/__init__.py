@@ -4,11 +4,9 @@ import inspect
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from wsol.datasets._download import download as fetch
 from wsol.datasets._loader import Batch, read_batches
-from wsol.datasets.base import DATASETS, SPLITS, Dataset, Sample, Split, as_boxes, count_clipped
+from wsol.datasets.base import DATASETS, SPLITS, Dataset, Sample, Split, as_boxes, check, count_clipped
 from wsol.errors import InputError
 
 __all__ = [
@@ -18,6 +16,7 @@ __all__ = [
     "Dataset",
     "Sample",
     "Split",
+    "check",
     "count_clipped",
     "load_dataset",
     "read_batches",
@@ -62,26 +61,5 @@ def load_dataset(
     dataset = adapter(folder, split, **arguments)
     if split == "train":  # weak labels only: nothing downstream can look at a box
         dataset = replace(dataset, samples=tuple(replace(s, boxes=as_boxes([]), mask=None) for s in dataset.samples))
-    _check(dataset)
+    check(dataset)
     return dataset
-
-
-def _check(dataset: Dataset) -> None:
-    if not dataset.samples:
-        raise InputError(f"{dataset.name}: the split {dataset.split!r} has no image")
-    seen: set[str] = set()
-    for sample in dataset.samples:
-        where = f"{dataset.name} {dataset.split}: {sample.image_id}"
-        if sample.image_id in seen:
-            raise InputError(f"{where} is listed twice; keep one entry")
-        seen.add(sample.image_id)
-        if not 0 <= sample.label < len(dataset.classes):
-            raise InputError(f"{where} has label {sample.label}, outside 0 to {len(dataset.classes) - 1}")
-        if dataset.split != "train" and not len(sample.boxes):
-            raise InputError(f"{where} has no box; annotate it or take it out of the split")
-        edges = sample.edges
-        if not np.isfinite(edges).all() or (edges[:, 2:] <= edges[:, :2]).any():
-            raise InputError(
-                f"{where} has an empty, inverted or non-finite box in {sample.boxes.tolist()} "
-                f"({sample.corners} corners x0, y0, x1, y1); mend the annotation"
-            )

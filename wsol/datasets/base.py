@@ -154,6 +154,33 @@ def tenth_of_train(items: Sequence[T], split: Split, seed: int = 0) -> tuple[T, 
     return tuple(item for i, item in enumerate(items) if (i in chosen) == (split == "val"))
 
 
+def check(dataset: Dataset) -> None:
+    """Looks for what no station could make sense of.
+
+    Raises:
+        InputError: There is no sample, an id stands twice, a label names no class, or, but for ``train``, a sample has
+            no box or one that is not finite, empty or inverted.
+    """
+    if not dataset.samples:
+        raise InputError(f"{dataset.name}: the split {dataset.split!r} has no image")
+    seen: set[str] = set()
+    for sample in dataset.samples:
+        where = f"{dataset.name} {dataset.split}: {sample.image_id}"
+        if sample.image_id in seen:
+            raise InputError(f"{where} is listed twice; keep one entry")
+        seen.add(sample.image_id)
+        if not 0 <= sample.label < len(dataset.classes):
+            raise InputError(f"{where} has label {sample.label}, outside 0 to {len(dataset.classes) - 1}")
+        if dataset.split != "train" and not len(sample.boxes):
+            raise InputError(f"{where} has no box; annotate it or take it out of the split")
+        edges = sample.edges
+        if not np.isfinite(edges).all() or (edges[:, 2:] <= edges[:, :2]).any():
+            raise InputError(
+                f"{where} has an empty, inverted or non-finite box in {sample.boxes.tolist()} "
+                f"({sample.corners} corners x0, y0, x1, y1); mend the annotation"
+            )
+
+
 def count_clipped(sample: Sample, size: tuple[int, int]) -> int:
     """Counts the boxes that leave the frame by up to one pixel; real annotations do that and protocols clip them.
 
