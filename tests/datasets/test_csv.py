@@ -42,6 +42,12 @@ def test_sizes_splits_and_numeric_labels(tmp_path: Path) -> None:
         load_dataset("csv", tmp_path)
 
 
+def test_one_number_written_in_several_ways_is_one_class(tmp_path: Path) -> None:
+    data = load_dataset("csv", write(tmp_path, HEADER + "a,01,0,0,1,1\nb,1,0,0,1,1\nc,1.0,0,0,1,1\nd,10,0,0,1,1\n"))
+    assert [sample.label for sample in data] == [1, 1, 1, 10]
+    assert len(data.classes) == 11
+
+
 def test_val_is_a_tenth_of_train_where_none_is_named(tmp_path: Path) -> None:
     rows = "".join(f"{i}.jpg,0,0,0,1,1,train\n" for i in range(30))
     write(tmp_path, HEADER.replace("\n", ",split\n") + rows)
@@ -65,6 +71,11 @@ def test_val_is_a_tenth_of_train_where_none_is_named(tmp_path: Path) -> None:
         (HEADER + "a,0,1,2,3,4\na,1,1,2,3,4\n", "line 3: label, size or split of a differ"),
         (HEADER.replace("\n", ",split\n") + "a,0,1,2,3,4,dev\n", "line 2: unknown split 'dev'"),
         (HEADER.replace("\n", ",width,height\n") + "a,0,1,2,3,4,7.5,3\n", "'7.5' is not a whole number"),
+        (HEADER + "a,,1,2,3,4\nb,cat,1,2,3,4\n", "the label '' stands among names"),
+        (HEADER + "a,7,1,2,3,4\nb,cat,1,2,3,4\n", "the label '7' stands among names"),
+        (HEADER + "a,-1,1,2,3,4\nb,0,1,2,3,4\n", "labels go from -1 to 0; number classes from 0"),
+        (HEADER + "a,99999999,1,2,3,4\n", "labels go from 99999999 to 99999999"),
+        (HEADER + "a,0.5,1,2,3,4\n", "'0.5' is not a whole number"),
         (HEADER, "has no image"),
         ("", "lacks the columns"),
     ],

@@ -90,6 +90,19 @@ def test_whatever_a_decoder_raises_is_one_sentence(tmp_path: Path) -> None:
         read(tmp_path / "x.dds")
 
 
+def test_enormous_pictures_are_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    Image.new("L", (20, 6)).save(tmp_path / "b.png")
+    with (
+        pytest.warns(Image.DecompressionBombWarning),
+        pytest.raises(ImageError, match="claims 20 x 6 pixels, too many"),
+    ):
+        read(tmp_path / "b.png")
+    Image.new("L", (20, 11)).save(tmp_path / "c.png")
+    with pytest.raises(ImageError, match=r"c\.png cannot be decoded"):
+        read(tmp_path / "c.png")
+
+
 def test_missing_files_and_lists_without_images(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r"gone\.jpg is missing"):
         read(tmp_path / "gone.jpg")

@@ -1,7 +1,5 @@
 """Image files to RGB, on the pixel grid that the annotation means."""
 
-import warnings
-
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -33,12 +31,12 @@ def read_image(sample: Sample) -> tuple[Image.Image, tuple[int, int]]:
             f"{sample.image_id} has no image file: the data set was read from lists alone; name the images"
         )
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            warnings.filterwarnings("ignore", category=UserWarning)  # oddities of EXIF blocks and palettes
-            with Image.open(sample.path) as file:
-                image = _turned_like(file, sample.size)
-                image = _eight_bit(image).convert("RGB")
+        with Image.open(sample.path) as file:
+            if Image.MAX_IMAGE_PIXELS and file.width * file.height > Image.MAX_IMAGE_PIXELS:
+                raise ImageError(f"{sample.path} claims {file.width} x {file.height} pixels, too many; {_MEND}")
+            image = _eight_bit(_turned_like(file, sample.size)).convert("RGB")
+    except ImageError:
+        raise
     except FileNotFoundError as error:
         raise ImageError(f"{sample.path} is missing; {_MEND}") from error
     except UnidentifiedImageError as error:

@@ -8,6 +8,7 @@ from wsol.datasets.base import DATASETS, TENTH, Corners, Dataset, Sample, Split,
 from wsol.errors import InputError
 
 _BOX = ("x0", "y0", "x1", "y1")
+_MOST_CLASSES = 1_000_000  # a larger number is no class but something else, an image id for one
 _ALIASES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
@@ -52,8 +53,7 @@ def csv(root: Path, split: Split, file: str = "boxes.csv", images: str = ".", co
             )
         if any(row[corner] for corner in _BOX):
             boxes.setdefault(image, []).append([number(row[corner], path, where) for corner in _BOX])
-    names = _classes({label for label, _, _ in facts.values()})
-    index = {name: label for label, name in enumerate(names)}
+    index, names = _labels({label for label, _, _ in facts.values()}, path)
     parts: dict[str, list[Sample]] = {"train": [], "val": [], "test": []}
     for image, (label, size, part) in facts.items():
         box = as_boxes(boxes.get(image, []))
@@ -76,7 +76,28 @@ def _split(row: dict[str, str], path: Path, where: str) -> str:
     return _ALIASES[word]
 
 
-def _classes(labels: set[str]) -> tuple[str, ...]:
-    if all(label.isdigit() for label in labels):
-        return tuple(str(label) for label in range(1 + max(map(int, labels), default=-1)))
-    return tuple(sorted(labels))
+def _labels(words: set[str], path: Path) -> tuple[dict[str, int], tuple[str, ...]]:
+    """Returns the label of each word and the class names: whole numbers mean themselves, names their sorted place."""
+    numeric = {word for word in words if _is_number(word)}
+    if numeric != words or not words:
+        if "" in words or numeric:
+            odd = "" if "" in words else min(numeric)
+            raise InputError(
+                f"{path}: the label {odd!r} stands among names; give every row a name, or every row a number"
+            )
+        names = tuple(sorted(words))
+        return {name: label for label, name in enumerate(names)}, names
+    index = {word: whole(word, path, "the column label") for word in words}
+    if min(index.values()) < 0 or max(index.values()) >= _MOST_CLASSES:
+        raise InputError(
+            f"{path}: labels go from {min(index.values())} to {max(index.values())}; number classes from 0"
+        )
+    return index, tuple(map(str, range(1 + max(index.values()))))
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
