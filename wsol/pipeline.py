@@ -115,8 +115,9 @@ def evaluate(
             raise InputError(f"{name} is {number}; give 1 or more")
 
     def images(source: str | Dataset, part: Split) -> Dataset:
-        arguments = dict(dataset_args or {})
-        loaded = source if isinstance(source, Dataset) else load_dataset(source, data_root, part, download, **arguments)
+        loaded = source
+        if not isinstance(loaded, Dataset):
+            loaded = load_dataset(loaded, data_root, part, dataset_args, download)
         if loaded.split == "train":
             raise InputError(f"{loaded.name}: the split train has image labels only; evaluate on test or val")
         check(loaded)
@@ -240,9 +241,11 @@ def _device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        return torch.empty(0, device=name).device
+        torch.ones(1, device=name).item()
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device {name!r} cannot be used here ({str(error).splitlines()[0]}); try cpu") from error
+        reason = str(error).splitlines()[0][:120]
+        raise InputError(f"device {name!r} cannot be used here ({reason}); try cpu") from error
+    return torch.device(name)
 
 
 def _processors() -> int:

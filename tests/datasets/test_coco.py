@@ -38,7 +38,7 @@ def write(root: Path, data: Any) -> Path:
 
 
 def load(root: Path) -> Any:
-    return load_dataset("coco", root, annotations="notes.json")
+    return load_dataset("coco", root, dataset_args={"annotations": "notes.json"})
 
 
 def test_by_hand(tmp_path: Path, draw: Callable[..., Path]) -> None:
@@ -89,6 +89,16 @@ def test_what_is_not_coco_is_named(tmp_path: Path) -> None:
     broken = content()
     broken["annotations"][0]["category_id"] = 5
     with pytest.raises(InputError, match="unknown category 5"):
+        load(write(tmp_path, broken))
+
+
+@pytest.mark.parametrize("key", ["file_name", "width", "height"])
+def test_an_image_without_a_field_is_named(tmp_path: Path, key: str) -> None:
+    broken = content()
+    broken["images"][1][key] = None
+    if key == "file_name":
+        del broken["images"][1][key]
+    with pytest.raises(InputError, match="image 3 lacks file_name, width or height"):
         load(write(tmp_path, broken))
 
 

@@ -27,7 +27,7 @@ def test_by_hand(tmp_path: Path) -> None:
     ("corners", "edges"), [("edges", [1, 1, 4, 4]), ("inclusive", [1, 1, 5, 5]), ("one-based", [0, 0, 4, 4])]
 )
 def test_corner_conventions(tmp_path: Path, corners: str, edges: list[float]) -> None:
-    data = load_dataset("csv", write(tmp_path, HEADER + "a,0,1,1,4,4\n"), corners=corners)
+    data = load_dataset("csv", write(tmp_path, HEADER + "a,0,1,1,4,4\n"), dataset_args={"corners": corners})
     assert data.samples[0].edges.tolist() == [edges]
 
 
@@ -88,9 +88,9 @@ def test_broken_rows_are_named(tmp_path: Path, text: str, sentence: str) -> None
 def test_unknown_arguments_are_named(tmp_path: Path) -> None:
     write(tmp_path, HEADER + "a,0,1,2,3,4\n")
     with pytest.raises(InputError, match="known: edges, inclusive, one-based"):
-        load_dataset("csv", tmp_path, corners="voc")
+        load_dataset("csv", tmp_path, dataset_args={"corners": "voc"})
     with pytest.raises(InputError, match="unknown --dataset-arg 'corner'; it takes: file, images, corners"):
-        load_dataset("csv", tmp_path, corner="edges")
+        load_dataset("csv", tmp_path, dataset_args={"corner": "edges"})
     (tmp_path / "boxes.csv").write_bytes(HEADER.encode() + b"caf\xe9.jpg,0,1,2,3,4\n")
     with pytest.raises(InputError, match="is not UTF-8 text"):
         load_dataset("csv", tmp_path)

@@ -58,11 +58,11 @@ def test_cubv2_serves_as_val(cub: Path) -> None:
         ("localization.txt", "001.x/9.jpg,1,2,3,4"),
     ):
         (lists / file).write_text(line + "\n")
-    data = load_dataset("cub", cub, "val", v2=str(lists), v2_images=str(cub / "photos"))
+    data = load_dataset("cub", cub, "val", dataset_args={"v2": str(lists), "v2_images": str(cub / "photos")})
     assert data.signature.startswith("cub-val(CUBV2)#1:")
     assert data.samples[0].path == cub / "photos" / "001.x" / "9.jpg"
     assert data.samples[0].edges.tolist() == [[1, 2, 4, 5]]  # these corners are inclusive
-    assert len(load_dataset("cub", cub, "train", v2=str(lists))) == 20
+    assert len(load_dataset("cub", cub, "train", dataset_args={"v2": str(lists)})) == 20
 
 
 def test_train_comes_without_boxes(cub: Path) -> None:

@@ -59,7 +59,7 @@ def test_kaggle_layout_by_hand(kaggle: Path) -> None:
 
 def test_blacklist_leaves_images_out_by_number(kaggle: Path) -> None:
     (kaggle / "blacklist.txt").write_text("2\n36\n")
-    data = load_dataset("ilsvrc", kaggle, blacklist=str(kaggle / "blacklist.txt"))
+    data = load_dataset("ilsvrc", kaggle, dataset_args={"blacklist": str(kaggle / "blacklist.txt")})
     assert [sample.image_id for sample in data] == [name(7)]
 
 
@@ -121,16 +121,17 @@ def test_imagenetv2_serves_as_val(kaggle: Path) -> None:
         ("localization.txt", "val2/0/0.jpeg,1,2,3,4"),
     ):
         (lists / file).write_text(line + "\n")
-    data = load_dataset("ilsvrc", kaggle, "val", v2=str(lists))
+    data = load_dataset("ilsvrc", kaggle, "val", dataset_args={"v2": str(lists)})
     assert data.signature.startswith("ilsvrc-val(ImageNetV2)#1:")
-    assert len(load_dataset("ilsvrc", kaggle, "train", v2=str(lists))) == 24
+    assert len(load_dataset("ilsvrc", kaggle, "train", dataset_args={"v2": str(lists)})) == 24
 
 
 @pytest.mark.parametrize(
     ("break_it", "sentence"),
     [
         (lambda xml: xml.unlink(), "is missing: the image has no box"),
-        (lambda xml: xml.write_text("<annotation>"), "is not XML"),
+        (lambda xml: xml.write_text("<annotation>"), "is not readable XML"),
+        (lambda xml: xml.write_text('<?xml version="1.0" encoding="klingon"?><a/>'), "is not readable XML"),
         (lambda xml: annotate(xml, (9, 9), "n09999999", (1, 2, 3, 4)), "'n09999999' is not among the 3"),
         (lambda xml: annotate(xml, (9, 9), WNIDS[0]), "holds no object"),
         (lambda xml: annotate(xml, (9, 9), WNIDS[0], ("a", 2, 3, 4)), "'a' is not a number"),

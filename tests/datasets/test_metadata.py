@@ -29,7 +29,7 @@ def test_by_hand(tmp_path: Path) -> None:
     assert second.edges.tolist() == [[0, 0, 9, 8]]  # inclusive: this box is the whole 9 x 8 image
     assert first.path is None
     assert data.classes == ("0", "1", "2", "3", "4")
-    with_images = load_dataset("metadata", tmp_path / "val", "val", images=str(tmp_path))
+    with_images = load_dataset("metadata", tmp_path / "val", "val", dataset_args={"images": str(tmp_path)})
     assert with_images.samples[1].path == tmp_path / "b.jpg"
     assert with_images.fingerprint == data.fingerprint
 

@@ -1,6 +1,7 @@
 """Data sets: image, class, boxes and masks, each read in its original layout."""
 
 import inspect
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +25,11 @@ __all__ = [
 
 
 def load_dataset(
-    name: str, root: str | Path | None = None, split: Split = "test", download: bool = False, **arguments: str
+    name: str,
+    root: str | Path | None = None,
+    split: Split = "test",
+    dataset_args: Mapping[str, str] | None = None,
+    download: bool = False,
 ) -> Dataset:
     """Reads one split of a data set.
 
@@ -32,8 +37,8 @@ def load_dataset(
         name: Registered name, see ``python -m wsol.list datasets``.
         root: Folder that holds the data set; ``datasets/<name>`` if None.
         split: ``train``, ``val`` or ``test``.
+        dataset_args: The adapter's own arguments, as its docstring and the data set's card name them.
         download: Fetch the data set into ``root`` first, where its host allows it.
-        **arguments: The adapter's own arguments, as its docstring names them.
 
     Returns:
         The samples, checked: ids are unique, labels name a class, and in ``val`` and ``test`` every sample has a box
@@ -54,11 +59,11 @@ def load_dataset(
             "describes, or --download where the data set is public"
         )
     known = list(inspect.signature(adapter).parameters)[2:]
-    for argument in arguments:
+    for argument in dataset_args or {}:
         if argument not in known:
             takes = ", ".join(known) or "none"
             raise InputError(f"{name}: unknown --dataset-arg {argument!r}; it takes: {takes}")
-    dataset = adapter(folder, split, **arguments)
+    dataset = adapter(folder, split, **(dataset_args or {}))
     if split == "train":  # weak labels only: nothing downstream can look at a box
         dataset = replace(dataset, samples=tuple(replace(s, boxes=as_boxes([]), mask=None) for s in dataset.samples))
     check(dataset)

@@ -1,6 +1,5 @@
 """Fetching public archives, checksum verified."""
 
-import urllib.error
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +42,7 @@ def download(name: str, root: Path) -> None:
     for archive in ARCHIVES[name]:
         try:
             download_and_extract_archive(archive.url, str(root), md5=archive.md5)
-        except (urllib.error.URLError, TimeoutError) as error:
+        except OSError as error:  # URLError is one
             raise InputError(f"cannot download {archive.url} ({error}); fetch it by hand into {root}") from error
         except RuntimeError as error:  # torchvision's word for a checksum that does not match
             file = root / archive.url.rsplit("/", 1)[-1]

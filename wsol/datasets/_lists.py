@@ -22,6 +22,8 @@ def read_text(path: Path, what: str) -> str:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing: it should hold {what}; check --data-root") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); it should be a file with {what}") from error
     except UnicodeDecodeError as error:
         raise InputError(
             f"{path} is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8"

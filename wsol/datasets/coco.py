@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,7 +43,7 @@ def coco(root: Path, split: Split, annotations: str = "", images: str = "") -> D
     names = tuple(str(index.cats[category].get("name", category)) for category in categories)
     samples = []
     for image_id in sorted(index.imgs):
-        image = index.imgs[image_id]
+        name, size = _image(index.imgs[image_id], path)
         found = index.imgToAnns[image_id]
         present = sorted({a["category_id"] for a in found if not a.get("iscrowd")})
         for category in present:
@@ -55,7 +54,6 @@ def coco(root: Path, split: Split, annotations: str = "", images: str = "") -> D
             mine = [a for a in found if a["category_id"] == category]
             solid = [a for a in mine if not a.get("iscrowd")]
             boxes = as_boxes([_corners(a, path) for a in solid])
-            name = str(image["file_name"])
             samples.append(
                 Sample(
                     name if len(present) == 1 else f"{name}#{names[labels[category]]}",
@@ -63,10 +61,8 @@ def coco(root: Path, split: Split, annotations: str = "", images: str = "") -> D
                     boxes,
                     "edges",
                     folder / name,
-                    (int(image["width"]), int(image["height"])),
-                    partial(_mask, index, mine, (int(image["height"]), int(image["width"])))
-                    if any(a.get("segmentation") for a in solid)
-                    else None,
+                    size,
+                    partial(_mask, index, mine, size) if any(a.get("segmentation") for a in solid) else None,
                 )
             )
     return Dataset("coco", split, tuple(samples), names)
@@ -78,12 +74,19 @@ def _index(path: Path) -> Any:
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # it prints as it goes
             index = COCO(str(path))
-        _ = index.cats, index.imgs, index.imgToAnns
+        _ = sorted(index.cats), sorted(index.imgs), index.imgToAnns
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing: it should hold COCO-format annotations; give annotations=FILE") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, AssertionError, KeyError, TypeError) as error:
+    except (OSError, ValueError, AssertionError, LookupError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is not COCO's JSON with images, annotations and categories ({error!r})") from error
     return index
+
+
+def _image(image: dict[str, Any], path: Path) -> tuple[str, tuple[int, int]]:
+    try:
+        return str(image["file_name"]), (int(image["width"]), int(image["height"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: image {image.get('id')} lacks file_name, width or height; mend it") from error
 
 
 def _corners(annotation: dict[str, Any], path: Path) -> tuple[float, float, float, float]:
@@ -94,8 +97,8 @@ def _corners(annotation: dict[str, Any], path: Path) -> tuple[float, float, floa
     return x, y, x + width, y + height
 
 
-def _mask(index: Any, annotations: list[dict[str, Any]], shape: tuple[int, int]) -> Mask:
-    foreground, crowd = np.zeros(shape, bool), np.zeros(shape, bool)
+def _mask(index: Any, annotations: list[dict[str, Any]], size: tuple[int, int]) -> Mask:
+    foreground, crowd = np.zeros(size[::-1], bool), np.zeros(size[::-1], bool)
     for annotation in annotations:
         if annotation.get("segmentation"):
             target = crowd if annotation.get("iscrowd") else foreground

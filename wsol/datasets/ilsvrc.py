@@ -167,8 +167,8 @@ def _parse(path: Path) -> ET.Element:
         return ET.parse(path).getroot()
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing: the image has no box; add the file or take the image out") from error
-    except ET.ParseError as error:
-        raise InputError(f"{path} is not XML ({error}); restore the file") from error
+    except (ET.ParseError, LookupError, ValueError, OSError) as error:  # the middle two: encodings nobody has
+        raise InputError(f"{path} is not readable XML ({error}); restore the file") from error
 
 
 def _value(element: ET.Element, tag: str, path: Path) -> float:

@@ -80,7 +80,7 @@ def grid_level(tau: float, taus: NDArray[np.float64]) -> int:
         InputError: It is not on the grid.
     """
     level = int(np.abs(taus - tau).argmin())
-    if not abs(taus[level] - tau) <= 1e-9:  # so that NaN is refused too
+    if not abs(taus[level] - tau) <= 1e-6:  # so that NaN is refused too
         grid = f"0 to {taus[-1]:g} by {taus[1]:g}"
         raise InputError(f"tau {tau:g} is not on the protocol's grid, {grid}; the nearest is {taus[level]:g}")
     return level

@@ -40,10 +40,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
     share (``module.`` of DataParallel, ``_orig_mod.`` of torch.compile).
 
     Raises:
-        InputError: The file is missing, holds no tensors by name, or would have to run code to be read.
+        InputError: The file holds no tensors by name, or would have to run code to be read.
     """
-    if not path.is_file():
-        raise InputError(f"there is no weights file {path}; check --weights")
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):

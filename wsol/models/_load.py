@@ -1,6 +1,5 @@
 """From a name and weights to a model."""
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -55,14 +54,12 @@ def _classes(classifier: GapClassifier, device: str | torch.device) -> int:
 
 def _file(name: str, weights: str | Path | None, architecture: Architecture) -> Path:
     offered = [p.name for p in architecture.published()]
-    known = f"a .safetensors or .pth file{', or ' + ' or '.join(offered) if offered else ''}"
-    if weights is None:
-        raise InputError(f"{name}: no weights; give --weights {known}")
-    if str(weights) in offered:
+    if weights is not None and str(weights) in offered:
         return architecture.fetch(str(weights))
-    if re.fullmatch(r"[A-Z0-9_]+(\.[A-Z0-9_]+)?", str(weights)) and not Path(weights).exists():
-        raise InputError(f"{name}: unknown weights {str(weights)!r}; give --weights {known}")
-    return Path(weights)
+    if weights is not None and Path(weights).is_file():
+        return Path(weights)
+    fault = "no weights" if weights is None else f"there is no weights file {weights}"
+    raise InputError(f"{name}: {fault}; give --weights {' or '.join(['a .safetensors or .pth file', *offered])}")
 
 
 def _fill(network: nn.Module, checkpoint: Checkpoint, used: set[str], name: str) -> None:
