@@ -76,6 +76,7 @@ def test_val_is_a_tenth_of_train_where_none_is_named(tmp_path: Path) -> None:
         (HEADER + "a,-1,1,2,3,4\nb,0,1,2,3,4\n", "labels go from -1 to 0; number classes from 0"),
         (HEADER + "a,99999999,1,2,3,4\n", "labels go from 99999999 to 99999999"),
         (HEADER + "a,0.5,1,2,3,4\n", "'0.5' is not a whole number"),
+        (HEADER + "a" * 200_000 + ",0,1,2,3,4\n", "line 2: field larger than field limit"),
         (HEADER, "has no image"),
         ("", "lacks the columns"),
     ],

@@ -128,6 +128,7 @@ class Written(nn.Module):
     [
         lambda net, x: net.fc(x.mean((2, 3))),
         lambda net, x: net.fc(x.mean(dim=[-1, -2])),
+        lambda net, x: net.fc(x.mean(keepdim=False, dim=(2, 3))),
         lambda net, x: net.fc(torch.mean(x, dim=(2, 3), keepdim=True).flatten(1)),
         lambda net, x: net.fc(net.drop(net.pool(x).squeeze(-1).squeeze(-1))),
         lambda net, x: net.fc(nn.functional.adaptive_avg_pool2d(x, 1).view(-1, 6)),

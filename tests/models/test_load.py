@@ -149,6 +149,7 @@ def test_nothing_in_a_file_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ("gone.pth", "there is no weights file gone.pth"),
         ("empty.pth", "empty.pth is not a readable weights file"),
         ("text.safetensors", "text.safetensors is not a readable weights file"),
+        ("cut.pth", "cut.pth is not a readable weights file"),
         ("list.pth", "list.pth holds no tensors by name"),
     ],
 )
@@ -159,6 +160,8 @@ def test_bad_weights_are_named(
     Path("empty.pth").touch()
     Path("text.safetensors").write_text("no weights at all, but some text")
     torch.save([torch.zeros(1)], "list.pth")
+    torch.save({"a": torch.zeros(9)}, "cut.pth", _use_new_zipfile_serialization=False)
+    Path("cut.pth").write_bytes(Path("cut.pth").read_bytes()[:150])
     with pytest.raises(InputError, match=sentence):
         load_model("resnet18", weights)
 

@@ -64,12 +64,17 @@ def read_csv(path: Path, what: str) -> tuple[list[str], list[tuple[int, dict[str
         InputError: The file is missing, not UTF-8, or a row has more or fewer fields than the header.
     """
     reader = csv.DictReader(read_text(path, what).splitlines())
-    columns = list(reader.fieldnames or ())
     rows = []
-    for row in reader:
-        if None in row or None in row.values():
-            raise InputError(f"{path}, line {reader.line_num}: the row has not the {len(columns)} fields of the header")
-        rows.append((reader.line_num, {key: value.strip() for key, value in row.items()}))
+    try:
+        columns = list(reader.fieldnames or ())
+        for row in reader:
+            if None in row or None in row.values():
+                raise InputError(
+                    f"{path}, line {reader.line_num}: the row has not the {len(columns)} fields of the header"
+                )
+            rows.append((reader.line_num, {key: value.strip() for key, value in row.items()}))
+    except csv.Error as error:
+        raise InputError(f"{path}, line {reader.line_num + 1}: {error}; mend the line") from error
     return columns, rows
 
 

@@ -99,13 +99,17 @@ def _is_global_average(node: Any, modules: dict[str, nn.Module]) -> bool:
     module = _module(node, modules)
     if module is not None:
         return isinstance(module, nn.AdaptiveAvgPool2d) and module.output_size in (1, (1, 1))
-    given = (*node.args[1:], *node.kwargs.values())
     if node.target is nn.functional.adaptive_avg_pool2d:
-        return given[0] in (1, (1, 1), [1, 1])
+        return _argument(node, "output_size") in (1, (1, 1), [1, 1])
     if node.target in ("mean", torch.mean):
-        dims = given[0] if given and isinstance(given[0], (list, tuple)) else given
-        return {d % 4 for d in dims if isinstance(d, int) and not isinstance(d, bool)} == {2, 3}
+        dims = _argument(node, "dim")
+        return isinstance(dims, (list, tuple)) and {d % 4 for d in dims if isinstance(d, int)} == {2, 3}
     return False
+
+
+def _argument(node: fx.Node, name: str) -> Any:
+    """Returns what a call gets beside its input, by position or by name."""
+    return node.args[1] if len(node.args) > 1 else node.kwargs.get(name)
 
 
 def _describe(node: Any, modules: dict[str, nn.Module]) -> str:

@@ -41,7 +41,11 @@ def claim(folder: Path, request: str) -> None:
             raise InputError(f"{known} cannot be read ({error!r}); give another --out or remove the folder") from error
         if held != request:
             raise InputError(f"{folder} holds another run ({held}, not {request}); give another --out or remove it")
-    strange = [path.name for path in folder.iterdir() if path.name.removesuffix(_PART) not in FILES]
+    strange = [
+        path.name
+        for path in folder.iterdir()
+        if path.name.removesuffix(_PART) not in FILES or path.is_dir() != (path.name == "val")
+    ]
     if strange:
         raise InputError(f"{folder} holds files that are no run's, such as {sorted(strange)[0]}; give another --out")
 
