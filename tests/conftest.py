@@ -29,7 +29,7 @@ def draw() -> Callable[..., Path]:
 
     def write(path: Path, size: tuple[int, int] = (60, 40), mode: str = "RGB", **save: object) -> Path:
         width, height = size
-        noise = np.random.default_rng(len(path.name)).integers(0, 256, (height, width, 3), np.uint8)
+        noise = np.random.default_rng([*path.name.encode()]).integers(0, 256, (height, width, 3), np.uint8)
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(noise).convert(mode).save(path, **save)
         return path

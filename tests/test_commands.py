@@ -64,6 +64,7 @@ def test_skipped_images_are_said(
         (["--dataset-arg", "corner=x"], "unknown --dataset-arg 'corner'"),
         (["--method", "gradcamm"], "unknown method 'gradcamm'"),
         (["--protocol", "wsoleval"], "unknown protocol 'wsoleval'; did you mean wsolevaluation"),
+        (["--dataset", "CUBB"], "unknown data set 'CUBB'; did you mean cub"),
         (["--tau", "0.12345"], "tau 0.12345 is not on the protocol's grid"),
         (["--limit", "0"], "a limit of 0 leaves no image"),
         (["--download"], "csv: no public host offers it"),

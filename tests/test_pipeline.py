@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 import wsol
-from wsol.datasets import Dataset, load_dataset
+from wsol.datasets import load_dataset
 from wsol.errors import InputError
 from wsol.metrics.base import METRICS
 from wsol.metrics.iou import best_iou
@@ -122,6 +122,9 @@ def test_curves_and_boxes_are_those_of_the_stored_maps(tmp_path: Path, tiny_mode
     assert places.max() > 1  # the ground-truth class is not always the first guess
     assert len(places) < len(data)  # and not always among five
     assert any(len(sample.boxes) > 1 for sample in data)
+    corners = guesses.set_index(["image_id", "rank"])[["x0", "y0", "x1", "y1"]]
+    later = {i for i, rows in guesses.groupby("image_id") if (rows.class_id == rows.label).tolist()[1:2] == [False]}
+    assert any(corners.loc[i, 0].tolist() != corners.loc[i, 1].tolist() for i in later)
     for i, (sample, (_, rows)) in enumerate(zip(data, guesses.groupby("image_id", sort=False), strict=True)):
         with Image.open(sample.path) as image:
             truth = protocol.ground_truth(sample, image.size)
@@ -135,6 +138,8 @@ def test_curves_and_boxes_are_those_of_the_stored_maps(tmp_path: Path, tiny_mode
 def test_a_given_tau_is_the_fixed_one(tiny_model: Model, csv_data: Path) -> None:
     result = wsol.evaluate(tiny_model, dataset="csv", data_root=csv_data, device="cpu", tau=0.35)
     fixed = result.metrics[result.metrics.tau_rule == "fixed"]
+    again = wsol.evaluate(tiny_model, dataset="csv", data_root=csv_data, device="cpu", tau=float(np.float32(0.35)))
+    assert again.signature == result.signature
     assert (fixed.tau == 0.35).all()
     assert (result.predictions.tau == 0.35).all()
     own = result.predictions[result.predictions["rank"] == 0]
@@ -190,6 +195,8 @@ def test_a_loaded_data_set_and_a_limit(tiny_model: Model, csv_data: Path) -> Non
         wsol.evaluate(tiny_model, dataset=test, tau="val")
     with pytest.raises(InputError, match="chosen on the split val, not on test"):
         wsol.evaluate(tiny_model, dataset=test, validation=test, tau="val")
+    with pytest.raises(InputError, match="a loaded validation goes with a loaded data set"):
+        wsol.evaluate(tiny_model, dataset="csv", validation=val, tau="val")
     with pytest.raises(InputError, match=r"unknown tau '0\.2'"):
         wsol.evaluate(tiny_model, dataset=test, tau="0.2")
     with pytest.raises(InputError, match="the split 'test' has no image"):
@@ -219,6 +226,10 @@ def test_bad_images_stop_the_run_or_are_counted(tmp_path: Path, tiny_model: Mode
     assert result.predictions.image_id.unique().tolist() == [sample.image_id for sample in left]
     assert result.predictions.drop_duplicates("image_id").label.tolist() == [sample.label for sample in left]
     assert left.signature in result.signature
+    first_right = result.predictions[result.predictions["rank"] == 1].set_index("label")
+    errors = (first_right.class_id != first_right.index).groupby(level=0).mean() * 100
+    by_class = result.classes[result.classes.metric == "top1_cls_err"].set_index("class_id").value
+    assert by_class.to_dict() == pytest.approx(errors.to_dict())
     counts = result.classes[result.classes.metric == "top1_cls_err"].set_index("class_id").n.to_dict()
     assert counts == {label: [s.label for s in left].count(label) for label in {s.label for s in left}}
 
@@ -226,6 +237,7 @@ def test_bad_images_stop_the_run_or_are_counted(tmp_path: Path, tiny_model: Mode
 def test_the_signature_names_the_val_images_that_were_used(tiny_model: Model, csv_data: Path) -> None:
     (csv_data / "03.png").write_bytes(b"broken")  # in val
     result = wsol.evaluate(tiny_model, dataset="csv", data_root=csv_data, device="cpu", tau="val", skip_bad_images=True)
+    assert list(result.run["val"]["skipped"]) == ["03.png"]
     used = load_dataset("csv", csv_data, "val").subset([0, 2, 3])
     assert f"|tau:val({used.signature})=" in result.signature
 
@@ -286,5 +298,7 @@ def test_an_unknown_device(csv_data: Path) -> None:
         wsol.evaluate("resnet18", "w.pth", dataset="csv", data_root=csv_data, device="abacus")
     with pytest.raises(InputError, match="batch_size is 0"):
         wsol.evaluate("resnet18", "w.pth", dataset="csv", data_root=csv_data, batch_size=0)
+    train = csv_data.rename(csv_data.with_name("train"))
+    (train / "boxes.csv").write_text((train / "boxes.csv").read_text().replace(",test", ",train"))
     with pytest.raises(InputError, match="image labels only"):
-        wsol.evaluate("resnet18", "w.pth", dataset=Dataset("c", "train", (), ()))
+        wsol.evaluate("resnet18", "w.pth", dataset=load_dataset("csv", train, "train"))

@@ -1,17 +1,24 @@
 """What all commands share: an input error is one sentence on stderr and exit code 2."""
 
 import sys
+import warnings
 from collections.abc import Callable, Sequence
+
+from PIL import Image
 
 from wsol.errors import InputError
 
 
 def run_command(run: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None) -> int:
     """Runs a command and returns its exit code."""
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # a large photograph is no fault
     try:
         run(argv)
     except InputError as error:
         print(f"wsol: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:  # a full disk, a folder that cannot be written
+        print(f"wsol: {error}; free space or give a folder that can be written", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("wsol: interrupted", file=sys.stderr)

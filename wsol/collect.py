@@ -166,8 +166,10 @@ def _localize(
                 f"{model.name} gives scores that are not finite in the batch that begins with {samples[0].image_id}; "
                 f"check the weights ({model.weights})"
             )
+        # Of equal scores the smaller class comes first, on every device; a ReLU behind the last layer makes such.
+        ranked = passed.logits.sort(descending=True, stable=True).indices
         labels = torch.tensor([[sample.label] for sample in samples], device=probabilities.device)
-        classes = torch.cat([labels, passed.logits.topk(min(TOP, model.classes)).indices], 1)
+        classes = torch.cat([labels, ranked[:, :TOP]], 1)
     with clock("maps"):
         maps = METHODS.get(setup.method)(passed, classes)
         chosen = probabilities.gather(1, classes)

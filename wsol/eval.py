@@ -57,7 +57,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _tau(text: str) -> float | str:
-    return text if text in ("val", "oracle") else float(text)
+    try:
+        return text if text in ("val", "oracle") else float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of: a number, val, oracle") from error
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -86,7 +86,7 @@ def evaluate(
         data_root: Folder of the data set; ``datasets/<name>`` if None.
         dataset_args: The adapter's own arguments.
         download: Fetch the data set first, where its host allows it.
-        split: ``test`` or ``val``; ``train`` has no boxes.
+        split: ``test`` or ``val``; ``train`` has no boxes. A loaded data set brings its own.
         method: Registered name of what makes the score maps.
         protocol: Registered name of the conventions.
         tau: Threshold of the run's predictions: a number on the protocol's grid, ``val`` (best GT-known accuracy on
@@ -109,26 +109,29 @@ def evaluate(
     if isinstance(tau, str) and tau not in ("val", "oracle"):
         raise InputError(f"unknown tau {tau!r}; give a number, val or oracle")
     if not isinstance(tau, str):
-        grid_level(tau, conventions.taus)
+        tau = named_tau(conventions.taus, grid_level(tau, conventions.taus))
     for name, number in (("batch_size", batch_size), ("workers", workers)):
         if number is not None and number < 1:
             raise InputError(f"{name} is {number}; give 1 or more")
 
-    def images(source: str | Dataset, part: Split) -> Dataset:
-        loaded = source
-        if not isinstance(loaded, Dataset):
-            loaded = load_dataset(loaded, data_root, part, dataset_args, download)
+    if validation is not None and not isinstance(dataset, Dataset):
+        raise InputError(f"a loaded validation goes with a loaded data set; {dataset} brings its own val split")
+
+    def images(source: str | Dataset, part: Split, fetch: bool) -> Dataset:
+        if isinstance(source, Dataset):
+            check(loaded := source)
+        else:
+            loaded = load_dataset(source, data_root, part, dataset_args, fetch)
         if loaded.split == "train":
             raise InputError(f"{loaded.name}: the split train has image labels only; evaluate on test or val")
-        check(loaded)
         return loaded if limit is None else loaded.limit(limit)
 
-    evaluated, held_out = images(dataset, split), None
+    evaluated, held_out = images(dataset, split, download), None
     if tau == "val":
         source = validation if isinstance(dataset, Dataset) else dataset
         if source is None or evaluated.split == "val":
             raise InputError("tau val needs a validation split beside the evaluated one; give a number or oracle")
-        held_out = images(source, "val")
+        held_out = images(source, "val", False)
         if held_out.split != "val":
             raise InputError(f"tau is to be chosen on the split val, not on {held_out.split}; give another validation")
     loaded = model if isinstance(model, Model) else load_model(model, weights, _device(device))
@@ -189,7 +192,8 @@ def _run(
         "tau": {"rule": tau if isinstance(tau, str) else "fixed", "value": named_tau(taus, level)},
         "skipped": found.skipped,
         "clipped_boxes": found.clipped,
-        "notes": _notes(images, setup.model),
+        "val": {"skipped": chosen_on.skipped, "clipped_boxes": chosen_on.clipped} if chosen_on else None,
+        "notes": [*setup.model.notes, *_notes(images, setup.model)],
         "versions": versions(),
         "device": str(next(setup.model.network.parameters()).device),
         "seconds": {station: round(seconds, 3) for station, seconds in clock.seconds.items()},

@@ -47,8 +47,9 @@ class Registry(Generic[T]):
         if name not in self._entries and name.replace("-", "_") in self._modules():
             self._import(name.replace("-", "_"))
         if name not in self._entries and name not in self.names():
-            close = difflib.get_close_matches(name, self.names(), n=3, cutoff=0.5)
-            hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(self.names())}."
+            close = difflib.get_close_matches(name.lower(), self.names(), n=3, cutoff=0.5)
+            known = ", ".join(self.names()[:12]) + (" ..." if len(self.names()) > 12 else "")
+            hint = f"did you mean {' or '.join(close)}?" if close else f"known: {known}"
             raise InputError(f"unknown {self.kind} {name!r}; {hint}")
         return self._entries[name]
 

@@ -48,6 +48,11 @@ def test_one_number_written_in_several_ways_is_one_class(tmp_path: Path) -> None
     assert len(data.classes) == 11
 
 
+def test_nan_and_inf_are_names(tmp_path: Path) -> None:
+    data = load_dataset("csv", write(tmp_path, HEADER + "a,nan,0,0,1,1\nb,inf,0,0,1,1\n"))
+    assert data.classes == ("inf", "nan")
+
+
 def test_val_is_a_tenth_of_train_where_none_is_named(tmp_path: Path) -> None:
     rows = "".join(f"{i}.jpg,0,0,0,1,1,train\n" for i in range(30))
     write(tmp_path, HEADER.replace("\n", ",split\n") + rows)

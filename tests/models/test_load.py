@@ -97,6 +97,8 @@ def test_a_published_file_is_known_by_its_checksum(tmp_path: Path, monkeypatch: 
     images = torch.rand(1, 3, 64, 64)
     monkeypatch.setattr(type(architecture), "published", lambda _: ())
     plain = load_model("googlenet", path)
+    assert "input is not transformed" in plain.notes[0]
+    assert model.notes == ()
     assert plain.preprocessing == Preprocessing()
     # torchvision's own weights of the Inception family want their input transformed; a user's do not.
     assert not torch.allclose(model.network(images), plain.network(images))
@@ -149,6 +151,7 @@ def test_nothing_in_a_file_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ("gone.pth", "there is no weights file gone.pth"),
         ("empty.pth", "empty.pth is not a readable weights file"),
         ("text.safetensors", "text.safetensors is not a readable weights file"),
+        ("page.pth", "page.pth is not a readable weights file; check --weights"),
         ("cut.pth", "cut.pth is not a readable weights file"),
         ("list.pth", "list.pth holds no tensors by name"),
     ],
@@ -158,6 +161,7 @@ def test_bad_weights_are_named(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("empty.pth").touch()
+    Path("page.pth").write_text("<html>not found</html>")
     Path("text.safetensors").write_text("no weights at all, but some text")
     torch.save([torch.zeros(1)], "list.pth")
     torch.save({"a": torch.zeros(9)}, "cut.pth", _use_new_zipfile_serialization=False)

@@ -19,7 +19,14 @@ METRICS = pd.DataFrame(
 
 
 def report(**changes: Any) -> str:
-    run = {"signature": "sig", "notes": [], "skipped": {}, "clipped_boxes": 0, "dataset": {"n": 9}} | changes
+    run = {
+        "signature": "sig",
+        "notes": [],
+        "skipped": {},
+        "val": None,
+        "clipped_boxes": 0,
+        "dataset": {"n": 9},
+    } | changes
     return run_report(run, METRICS, Path("out"))
 
 
@@ -37,5 +44,6 @@ def test_what_is_left_out_or_odd_is_said() -> None:
     assert plain.startswith("sig\n\n")
     assert plain.endswith("9 images, written to out")
     assert "2 unreadable images are NOT in these numbers" in report(skipped={"a": "broken", "b": "gone"})
+    assert "1 unreadable images of val had no part" in report(val={"skipped": {"c": "broken"}})
     assert "3 ground-truth boxes leave their image" in report(clipped_boxes=3)
     assert "sig\nthe labels are odd\n" in report(notes=["the labels are odd"])

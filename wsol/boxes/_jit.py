@@ -11,4 +11,8 @@ R = TypeVar("R")
 
 def jit(function: Callable[P, R]) -> Callable[P, R]:
     """Compiles ``function`` in nopython mode, keeping its signature for the type checker."""
-    return cast(Callable[P, R], numba.njit(cache=True, nogil=True)(function))
+    try:
+        compiled = numba.njit(cache=True, nogil=True)(function)
+    except RuntimeError:  # no folder can be written, neither beside the code nor in the user's cache
+        compiled = numba.njit(nogil=True)(function)
+    return cast(Callable[P, R], compiled)

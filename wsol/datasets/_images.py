@@ -13,7 +13,7 @@ def read_image(sample: Sample) -> tuple[Image.Image, tuple[int, int]]:
     """Decodes a sample's image file.
 
     Pixels are taken as stored, as PIL and torchvision do, with one exception: where the EXIF orientation swaps width
-    and height and the annotation's size is the swapped one, the annotator saw the turned picture and so it is turned.
+    and height and the annotation's size has the swapped shape, the annotator saw the turned picture, so it is turned.
     Grayscale, palette, CMYK and 16-bit files become 8-bit RGB; an alpha channel is dropped.
 
     Args:
@@ -32,11 +32,7 @@ def read_image(sample: Sample) -> tuple[Image.Image, tuple[int, int]]:
         )
     try:
         with Image.open(sample.path) as file:
-            if Image.MAX_IMAGE_PIXELS and file.width * file.height > Image.MAX_IMAGE_PIXELS:
-                raise ImageError(f"{sample.path} claims {file.width} x {file.height} pixels, too many; {_MEND}")
             image = _eight_bit(_turned_like(file, sample.size)).convert("RGB")
-    except ImageError:
-        raise
     except FileNotFoundError as error:
         raise ImageError(f"{sample.path} is missing; {_MEND}") from error
     except UnidentifiedImageError as error:
@@ -50,14 +46,21 @@ _MEND = "restore the file, or give --skip-bad-images to count it and go on"
 
 
 def _turned_like(image: Image.Image, size: tuple[int, int] | None) -> Image.Image:
-    turned = size is not None and image.size != size and image.size == size[::-1]
+    turned = size and not _same_shape(image.size, size) and _same_shape(image.size, size[::-1])
     if turned and image.getexif().get(0x0112) in _TURNED:
         return ImageOps.exif_transpose(image)
     return image
 
 
+def _same_shape(a: tuple[int, int], b: tuple[int, int]) -> bool:
+    """Says whether one is the other resized, to within a rounded pixel."""
+    return abs(a[0] * b[1] - a[1] * b[0]) <= max(b)
+
+
 def _eight_bit(image: Image.Image) -> Image.Image:
     """Scales 16-bit gray down; PIL's own conversion would clip it to white."""
     if image.mode.startswith("I"):
-        return Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
+        values = np.asarray(image).astype(np.int64)
+        wide = image.mode != "I" or values.max() > 255  # 32-bit files hold either range
+        return Image.fromarray((values >> 8 if wide else values).clip(0, 255).astype(np.uint8))
     return image

@@ -78,15 +78,17 @@ def _index(path: Path) -> Any:
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing: it should hold COCO-format annotations; give annotations=FILE") from error
     except (OSError, ValueError, AssertionError, LookupError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} is not COCO's JSON with images, annotations and categories ({error!r})") from error
+        raise InputError(
+            f"{path} is not COCO's JSON with images, annotations and categories ({error!r:.200})"
+        ) from error
     return index
 
 
 def _image(image: dict[str, Any], path: Path) -> tuple[str, tuple[int, int]]:
-    try:
-        return str(image["file_name"]), (int(image["width"]), int(image["height"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: image {image.get('id')} lacks file_name, width or height; mend it") from error
+    name, width, height = (image.get(key) for key in ("file_name", "width", "height"))
+    if not isinstance(name, str) or not isinstance(width, int) or not isinstance(height, int):
+        raise InputError(f"{path}: image {image.get('id')} lacks file_name, width or height; mend it")
+    return name, (width, height)
 
 
 def _corners(annotation: dict[str, Any], path: Path) -> tuple[float, float, float, float]:

@@ -1,5 +1,6 @@
 """A folder of images and a CSV file: the way in for one's own data."""
 
+import math
 from pathlib import Path
 from typing import get_args
 
@@ -97,7 +98,6 @@ def _labels(words: set[str], path: Path) -> tuple[dict[str, int], tuple[str, ...
 
 def _is_number(word: str) -> bool:
     try:
-        float(word)
+        return math.isfinite(float(word))  # "nan" and "inf" are names
     except ValueError:
         return False
-    return True

@@ -113,7 +113,9 @@ def _classic(root: Path) -> _Layout:
 
 
 def _xml_folder(root: Path) -> Path:
-    for folder in sorted(path for path in root.iterdir() if path.is_dir() and path.name != "train"):
+    for folder in sorted(
+        path for path in root.iterdir() if path.is_dir() and path.name != "train" and path.name[0] != "."
+    ):
         for inner in (folder, folder / "val", folder / "CLS-LOC" / "val"):
             if next(inner.glob("*.xml"), None):
                 return inner
@@ -151,7 +153,7 @@ def _sample(item: _Item, labels: dict[str, int]) -> Sample:
         raise InputError(
             f"{item.xml} should hold boxes of one synset and holds {found}; mend it or leave the image out"
         )
-    size = tuple(int(_value(tree, f"size/{side}", item.xml)) for side in ("width", "height"))
+    size = tuple(whole(tree.findtext(f"size/{side}", ""), item.xml, f"<{side}>") for side in ("width", "height"))
     corners = ("xmin", "ymin", "xmax", "ymax")
     boxes = [[_value(box, corner, item.xml) for corner in corners] for box in tree.iterfind("object/bndbox")]
     label = _label(wnids.pop(), labels, item.xml)

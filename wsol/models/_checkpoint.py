@@ -46,14 +46,18 @@ def read_checkpoint(path: Path) -> Checkpoint:
         while block := file.read(1 << 20):
             digest.update(block)
     try:
-        if path.suffix == ".safetensors":
+        if path.suffix.lower() == ".safetensors":
             content: Any = safetensors.torch.load_file(path)
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        with path.open("rb") as file:
+            if file.read(1) not in (b"P", b"\x80"):  # neither a zip file nor a pickle
+                raise InputError(f"{path} is not a readable weights file; check --weights") from error
         raise InputError(f"{path} holds more than tensors and is not unpickled; save its state_dict() alone") from error
     except Exception as error:  # a damaged file makes the readers raise anything from EOFError to struct.error
-        raise InputError(f"{path} is not a readable weights file ({error}); save it again") from error
+        reason = str(error) or type(error).__name__
+        raise InputError(f"{path} is not a readable weights file ({reason}); save it again") from error
     return Checkpoint(path, digest.hexdigest(), _unwrapped(content, path))
 
 

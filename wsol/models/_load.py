@@ -42,7 +42,13 @@ def load_model(name: str, weights: str | Path | None, device: str | torch.device
     preprocessing = published.preprocessing if published else architecture.preprocessing()
     label = published.name if published else checkpoint.path.name
     classifier.requires_grad_(False).to(device).eval()
-    return Model(name, classifier, preprocessing, label, checkpoint.sha256, _classes(classifier, device))
+    notes = []
+    if published is None and "transform_input" in vars(network):
+        notes.append(
+            f"{label} is no file of torchvision's: its input is not transformed as {name}'s own weights want it"
+        )
+    classes = _classes(classifier, device)
+    return Model(name, classifier, preprocessing, label, checkpoint.sha256, classes, tuple(notes))
 
 
 def _classes(classifier: GapClassifier, device: str | torch.device) -> int:
@@ -81,7 +87,12 @@ def _fill(network: nn.Module, checkpoint: Checkpoint, used: set[str], name: str)
         faults.append(f"of another shape: {_some(shapes)}")
     if faults:
         raise InputError(f"{checkpoint.path} does not fit {name}: {'; '.join(faults)}; check --model and --weights")
-    network.load_state_dict(state, strict=False)
+    try:
+        network.load_state_dict(state, strict=False)
+    except (RuntimeError, NotImplementedError) as error:  # sparse, quantised and meta tensors
+        raise InputError(
+            f"{checkpoint.path} cannot be loaded into {name} ({error}); save dense float tensors"
+        ) from error
 
 
 def _some(items: Iterable[str]) -> str:

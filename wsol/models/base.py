@@ -70,6 +70,7 @@ class Model:
         weights: Name of the weights: a file name, or a published name.
         sha256: Of the weights file, hex.
         classes: Number of classes.
+        notes: What deserves a second look, one sentence each.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Model:
     weights: str
     sha256: str
     classes: int
+    notes: tuple[str, ...] = ()
 
     @property
     def signature(self) -> str:

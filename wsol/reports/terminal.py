@@ -22,6 +22,8 @@ def run_report(run: dict[str, Any], metrics: pd.DataFrame, folder: Path) -> str:
     lines = [str(run["signature"]), *run["notes"]]
     if run["skipped"]:
         lines.append(f"{len(run['skipped'])} unreadable images are NOT in these numbers; run.json lists them")
+    if run["val"] and run["val"]["skipped"]:
+        lines.append(f"{len(run['val']['skipped'])} unreadable images of val had no part in the choice of tau")
     if run["clipped_boxes"]:
         lines.append(f"{run['clipped_boxes']} ground-truth boxes leave their image by up to a pixel and were clipped")
     return "\n".join([*lines, "", metrics_table(metrics), "", f"{run['dataset']['n']} images, written to {folder}"])
