@@ -293,6 +293,15 @@ def test_broken_weights_are_named(tiny_model: Model, csv_data: Path) -> None:
         wsol.evaluate(tiny_model, dataset="csv", data_root=csv_data, device="cpu")
 
 
+def test_equal_scores_rank_by_class_and_flat_maps_box_the_first_pixel(tiny_model: Model, csv_data: Path) -> None:
+    with torch.no_grad():
+        tiny_model.network.linear.weight.zero_()
+        tiny_model.network.linear.bias.zero_()
+    guesses = wsol.evaluate(tiny_model, dataset="csv", data_root=csv_data, device="cpu").predictions
+    assert guesses[guesses["rank"] > 0].class_id.tolist() == [0, 1, 2, 3, 4] * 8
+    assert (guesses[["x0", "y0", "x1", "y1"]] == [0, 0, 1, 1]).all(axis=None)
+
+
 def test_an_unknown_device(csv_data: Path) -> None:
     with pytest.raises(InputError, match="device 'abacus' cannot be used here"):
         wsol.evaluate("resnet18", "w.pth", dataset="csv", data_root=csv_data, device="abacus")
