@@ -117,6 +117,8 @@ class Written(nn.Module):
         self.norm = nn.BatchNorm1d(6)
         self.drop = nn.Dropout(0.5)
         self.fc = nn.Linear(6, 6)
+        self.one = nn.Conv2d(6, 5, 1)
+        self.three = nn.Conv2d(6, 5, 3, padding=1)
         self.head = head
 
     def forward(self, images: Tensor) -> Tensor:
@@ -133,6 +135,9 @@ class Written(nn.Module):
         lambda net, x: net.fc(net.drop(net.pool(x).squeeze(-1).squeeze(-1))),
         lambda net, x: net.fc(nn.functional.adaptive_avg_pool2d(x, 1).view(-1, 6)),
         lambda net, x: net.fc(nn.functional.adaptive_avg_pool2d(x, output_size=1).reshape(-1, 6)),
+        lambda net, x: net.one(net.pool(x)).flatten(1),
+        lambda net, x: net.one(net.drop(x.mean((2, 3), keepdim=True))).squeeze(-1).squeeze(-1),
+        lambda net, x: net.pool(net.one(x).relu()).flatten(1),
         lambda net, x: net.pool(x.relu()).flatten(1),
         lambda net, x: x.mean((2, 3)),
     ],
@@ -148,6 +153,7 @@ def test_ways_to_write_the_same_head(head: Callable[[Written, Tensor], Tensor]) 
     [
         (lambda net, x: net.fc(net.norm(net.pool(x).flatten(1))), "BatchNorm1d"),
         (lambda net, x: net.fc(x.amax((2, 3))), "amax"),
+        (lambda net, x: net.three(net.pool(x)).flatten(1), "Conv2d"),
         (lambda net, x: net.fc(x.mean(1).flatten(1)[:, :6]), "getitem"),
         (lambda net, x: net.fc(x.mean((2, 3))).softmax(1), "softmax"),
         (lambda net, x: net.fc(net.fc(x.mean((2, 3)))), "Linear"),

@@ -36,8 +36,8 @@ def load_model(name: str, weights: str | Path | None, device: str | torch.device
     network = architecture.build(checkpoint.state, published).eval()
     classifier = find_gap(network, name)
     # What only training uses, such as the auxiliary heads of GoogLeNet, may be missing.
-    alive = {id(parameter) for part in (classifier.parameters(), classifier.buffers()) for parameter in part}
-    used = {key for key, value in network.state_dict(keep_vars=True).items() if id(value) in alive}
+    alive = {tensor.data_ptr() for tensor in (*classifier.parameters(), *classifier.buffers())}
+    used = {key for key, value in network.state_dict().items() if value.data_ptr() in alive}
     _fill(network, checkpoint, used, name)
     preprocessing = published.preprocessing if published else architecture.preprocessing()
     label = published.name if published else checkpoint.path.name

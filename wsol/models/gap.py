@@ -43,8 +43,8 @@ def find_gap(network: nn.Module, name: str) -> GapClassifier:
     """Finds the global average pooling of a network and splits the network there.
 
     The network is traced symbolically and followed back from its output: through dropout and flattening, at most one
-    linear layer, to a pooling to 1 x 1 or a mean over height and width. The parts are shared with ``network``, not
-    copied, and keep their parameter names within the backbone.
+    linear layer or 1 x 1 convolution, to a pooling to 1 x 1 or a mean over height and width. The parts share their
+    tensors with ``network``.
 
     Args:
         network: In evaluation mode, as parts that only training uses are left out.
@@ -61,8 +61,7 @@ def find_gap(network: nn.Module, name: str) -> GapClassifier:
         ) from error
     modules = dict(traced.named_modules())
     node = _behind(traced.graph.output_node().args[0], modules)
-    last = _module(node, modules)
-    linear = last if isinstance(last, nn.Linear) else None
+    linear = _linear(_module(node, modules))
     if linear is not None:
         node = _behind(node.args[0], modules)
     if not _is_global_average(node, modules):
@@ -84,6 +83,24 @@ _PASSING_CALLS = (torch.flatten, nn.functional.dropout, "flatten", "view", "resh
 
 def _module(node: Any, modules: dict[str, nn.Module]) -> nn.Module | None:
     return modules[str(node.target)] if isinstance(node, fx.Node) and node.op == "call_module" else None
+
+
+def _linear(module: nn.Module | None) -> nn.Linear | None:
+    """Returns a layer that is linear on a pooled vector as a linear layer; a 1 x 1 convolution lends it its tensors."""
+    if isinstance(module, nn.Linear):
+        return module
+    if (
+        not isinstance(module, nn.Conv2d)
+        or module.kernel_size != (1, 1)
+        or module.groups != 1
+        or module.padding != (0, 0)
+    ):
+        return None
+    linear = nn.Linear(module.in_channels, module.out_channels, bias=module.bias is not None, device="meta")
+    linear.weight = nn.Parameter(module.weight.detach().flatten(1))
+    if module.bias is not None:
+        linear.bias = nn.Parameter(module.bias.detach())
+    return linear
 
 
 def _behind(node: Any, modules: dict[str, nn.Module]) -> Any:
