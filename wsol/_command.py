@@ -18,7 +18,7 @@ def run_command(run: Callable[[Sequence[str] | None], None], argv: Sequence[str]
         print(f"wsol: {error}", file=sys.stderr)
         return 2
     except OSError as error:  # a full disk, a folder that cannot be written
-        print(f"wsol: {error}; free space or give a folder that can be written", file=sys.stderr)
+        print(f"wsol: {error}; check that the path can be read and written and that the disk has room", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("wsol: interrupted", file=sys.stderr)

@@ -1,5 +1,7 @@
 """What holds for every data set."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -61,8 +63,6 @@ def test_a_tenth_of_train_is_taken_out_of_train() -> None:
 
 
 def test_every_data_set_has_a_card() -> None:
-    from pathlib import Path  # noqa: PLC0415
-
     cards = {path.stem for path in (Path(__file__).parents[2] / "datasets").glob("*.md")}
     assert {*DATASETS.names()} == cards
     assert not (Path(__file__).parents[2] / "datasets" / "__init__.py").exists()

@@ -2,6 +2,7 @@
 
 import hashlib
 import pickle
+import urllib.error
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,7 @@ def test_what_does_not_fit_is_named(tmp_path: Path, resnet: nn.Module) -> None:
     state["layer1.0.conv1.weight"] = torch.zeros(3, 3)
     del state["layer4.0.conv1.weight"]
     state["extra.weight"] = torch.zeros(1)
+    state["fc.bias"] = torch.tensor(1.0)
     save_file(state, tmp_path / "w.safetensors")
     with pytest.raises(InputError) as caught:
         load_model("resnet18", tmp_path / "w.safetensors")
@@ -179,8 +181,6 @@ def test_weights_that_cannot_be_downloaded(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
 
     def refuse(*_: object, **__: object) -> None:
-        import urllib.error  # noqa: PLC0415
-
         raise urllib.error.URLError("no route")
 
     monkeypatch.setattr("torch.hub.download_url_to_file", refuse)

@@ -33,7 +33,10 @@ class _Torchvision(Architecture):
         classes = {
             len(state[key])
             for key, own in network.state_dict().items()
-            if key in state and len(own.shape) and len(own) == _CLASSES and state[key].shape[1:] == own.shape[1:]
+            if key in state
+            and own.shape[:1] == (_CLASSES,)
+            and state[key].dim()
+            and state[key].shape[1:] == own.shape[1:]
         } - {_CLASSES}
         if len(classes) == 1:
             network = self._network(num_classes=classes.pop())
