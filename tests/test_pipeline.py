@@ -52,6 +52,16 @@ def plainly(model: Model, root: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["image_id", "label", "rank", "top", "iou", "cam", "probability"])
 
 
+def whole_image_iou(root: Path) -> float:
+    """The mean IoU of the whole image with its best box, straight from the table."""
+    table = pd.read_csv(root / "boxes.csv").query("split == 'test'")
+    shares = []
+    for name, group in table.groupby("image_id"):
+        width, height = Image.open(root / str(name)).size
+        shares.append(max((group.x1 - group.x0) * (group.y1 - group.y0)) / (width * height))
+    return float(np.mean(shares))
+
+
 def value(metrics: pd.DataFrame, metric: str, rule: str | None = None) -> float:
     row = metrics[(metrics.metric == metric) & (metrics.tau_rule.isna() if rule is None else metrics.tau_rule == rule)]
     return float(row.value.item())
@@ -95,8 +105,16 @@ def test_every_number_and_file(tmp_path: Path, tiny_model: Model, csv_data: Path
     assert value(result.metrics, "max_box_acc", "oracle") == pytest.approx(100 * (curves >= 0.5).mean(0).max())
 
     assert {path.name for path in out.iterdir()} == {
-        "run.json", "metrics.csv", "classes.csv", "predictions.parquet", "curves.npy", "maps.npy",
+        "run.json", "metrics.csv", "classes.csv", "baselines.csv", "predictions.parquet", "curves.npy", "maps.npy",
+        "gallery.png",
     }  # fmt: skip
+    assert (out / "gallery.png").read_bytes().startswith(b"\x89PNG")
+    baselines = pd.read_csv(out / "baselines.csv")
+    pd.testing.assert_frame_equal(baselines, result.baselines, check_dtype=False)
+    full = baselines.query("baseline == 'full-image' and metric == 'mean_iou' and tau_rule == 'fixed'").value.item()
+    assert full == pytest.approx(100 * whole_image_iou(csv_data), abs=0.5)
+    assert {*baselines.baseline} == {"center-box", "center-gaussian", "full-image", "random"}
+    assert "top1_cls_err" not in set(baselines.metric)  # no box enters it
     run = json.loads((out / "run.json").read_text())
     assert run["signature"] == result.signature
     data = load_dataset("csv", csv_data)

@@ -3,11 +3,12 @@
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["InputError", "__version__", "evaluate"]
+__all__ = ["InputError", "__version__", "evaluate", "train"]
 
 if TYPE_CHECKING:
     from wsol.errors import InputError
     from wsol.pipeline import evaluate
+    from wsol.training import train
 
 
 def __getattr__(name: str) -> Any:
@@ -16,6 +17,10 @@ def __getattr__(name: str) -> Any:
         from wsol.pipeline import evaluate  # noqa: PLC0415
 
         return evaluate
+    if name == "train":
+        from wsol.training import train  # noqa: PLC0415
+
+        return train
     if name == "InputError":
         from wsol.errors import InputError  # noqa: PLC0415
 

@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-_COMMANDS = ("eval", "list")
+_COMMANDS = ("eval", "list", "train")
 
 
 def main() -> int:

@@ -24,3 +24,15 @@ def run_command(run: Callable[[Sequence[str] | None], None], argv: Sequence[str]
         print("wsol: interrupted", file=sys.stderr)
         return 130
     return 0
+
+
+def pair(text: str) -> tuple[str, str]:
+    """Splits KEY=VALUE.
+
+    Raises:
+        InputError: There is no equals sign.
+    """
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise InputError(f"--dataset-arg {text!r} should be KEY=VALUE")
+    return key, value

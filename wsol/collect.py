@@ -3,9 +3,10 @@
 import contextlib
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -146,6 +147,17 @@ def _check_classes(model: Model, images: Dataset) -> None:
             f"{model.name} has {model.classes} classes, but {images.name} has the label {highest} "
             f"({images.classes[highest]}); give weights that were trained on its classes"
         )
+    named = model.class_names
+    if named and named != images.classes:
+        other = next(i for i, (a, b) in enumerate(zip_longest(named, images.classes)) if a != b)
+        raise InputError(
+            f"{model.weights} was trained on other classes than those of {images.name}: class {other} is "
+            f"{_named(named, other)}, not {_named(images.classes, other)}; give weights that were trained on them"
+        )
+
+
+def _named(names: Sequence[str], i: int) -> str:
+    return repr(names[i]) if i < len(names) else "none"
 
 
 def _next(batches: Iterator[Batch], clock: Clock) -> Batch | None:

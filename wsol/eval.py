@@ -5,8 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from wsol._command import run_command
-from wsol.errors import InputError
+from wsol._command import pair, run_command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -21,19 +20,22 @@ def _run(argv: Sequence[str] | None) -> None:
     from wsol.reports.terminal import run_report  # noqa: PLC0415
 
     given = vars(options)
-    given["dataset_args"] = dict(map(_pair, given.pop("dataset_arg")))
-    given["out"] = (
-        given["out"] or Path("results") / f"{options.dataset}-{options.split}-{options.model}-{options.method}"
-    )
+    given["dataset_args"] = dict(map(pair, given.pop("dataset_arg")))
+    network = options.model or Path(options.weights or "model").stem
+    given["out"] = given["out"] or Path("results") / f"{options.dataset}-{options.split}-{network}-{options.method}"
     evaluation = evaluate(**given)
-    print(run_report(evaluation.run, evaluation.metrics, given["out"]))
+    print(run_report(evaluation.run, evaluation.metrics, evaluation.baselines, given["out"]))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("wsol.eval", description="Evaluate how well a classifier localizes objects.")
-    parser.add_argument("--model", required=True, help="see python -m wsol.list models")
-    parser.add_argument("--weights", help=".safetensors or .pth file, or a published name such as IMAGENET1K_V1")
-    parser.add_argument("--dataset", required=True, help="see python -m wsol.list datasets")
+    parser.add_argument("--model", help="see python -m wsol.list models (default: what the weights file names)")
+    parser.add_argument(
+        "--weights", help=".safetensors or .pth file, or a published name (default: those that come along)"
+    )
+    parser.add_argument(
+        "--dataset", default="synthetic", help="see python -m wsol.list datasets (default: %(default)s)"
+    )
     parser.add_argument("--data-root", type=Path, help="folder of the data set (default: datasets/NAME)")
     parser.add_argument(
         "--dataset-arg", action="append", default=[], metavar="KEY=VALUE", help="an argument of the data set"
@@ -61,13 +63,6 @@ def _tau(text: str) -> float | str:
         return text if text in ("val", "oracle") else float(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is none of: a number, val, oracle") from error
-
-
-def _pair(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise InputError(f"--dataset-arg {text!r} should be KEY=VALUE")
-    return key, value
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ _REGISTRIES = {
     "datasets": "wsol.datasets:DATASETS",
     "models": "wsol.models:MODELS",
     "methods": "wsol.cams:METHODS",
+    "baselines": "wsol.baselines:BASELINES",
     "protocols": "wsol.protocols:PROTOCOLS",
     "metrics": "wsol.metrics.base:METRICS",
 }

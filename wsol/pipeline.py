@@ -1,7 +1,6 @@
 """The public function: from names to tables and a run folder."""
 
 import contextlib
-import os
 import tempfile
 from collections.abc import Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -12,10 +11,11 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from wsol._machine import find_device, processors
+from wsol.baselines import BASELINES, baseline_evidence
 from wsol.cams import METHODS
 from wsol.collect import Clock, Collected, Setup, collect
 from wsol.datasets import Dataset, Split, check, load_dataset
@@ -26,6 +26,7 @@ from wsol.metrics.iou import best_iou
 from wsol.metrics.summary import best_level, grid_level, named_tau, per_class, summarise
 from wsol.models import Model, load_model
 from wsol.protocols import PROTOCOLS, Protocol
+from wsol.reports.gallery import draw_gallery
 from wsol.runs.folder import claim, versions, write_run
 from wsol.runs.predictions import predictions_table
 
@@ -41,12 +42,14 @@ class Evaluation:
     Attributes:
         metrics: metric, tau_rule, tau, value (percent), ci_low, ci_high, n.
         classes: The same per class.
+        baselines: The localization metrics of boxes that look at no image, with the run's classification.
         predictions: One row an image and rank, see ``wsol.runs.predictions``.
         run: What ``run.json`` holds.
     """
 
     metrics: pd.DataFrame
     classes: pd.DataFrame
+    baselines: pd.DataFrame
     predictions: pd.DataFrame
     run: dict[str, Any] = field(repr=False)
 
@@ -57,10 +60,10 @@ class Evaluation:
 
 
 def evaluate(
-    model: str | Model,
+    model: str | Model | None = None,
     weights: str | Path | None = None,
     *,
-    dataset: str | Dataset,
+    dataset: str | Dataset = "synthetic",
     validation: Dataset | None = None,
     data_root: str | Path | None = None,
     dataset_args: Mapping[str, str] | None = None,
@@ -79,11 +82,11 @@ def evaluate(
     """Evaluates how well a classifier's score maps localize objects.
 
     Args:
-        model: Registered name, or a loaded model.
-        weights: Weights file or published name, where ``model`` is a name.
+        model: Registered name, or a loaded model; None where the weights file names it.
+        weights: Weights file or published name, where ``model`` is a name; None for weights that come with the package.
         dataset: Registered name, or a loaded data set.
         validation: A loaded data set to choose tau on, where ``dataset`` is a loaded one and tau is ``val``.
-        data_root: Folder of the data set; ``datasets/<name>`` if None.
+        data_root: Folder of the data set; ``datasets/<name>`` if None. A generated data set has none.
         dataset_args: The adapter's own arguments.
         download: Fetch the data set first, where its host allows it.
         split: ``test`` or ``val``; ``train`` has no boxes. A loaded data set brings its own.
@@ -134,10 +137,10 @@ def evaluate(
         held_out = images(source, "val", False)
         if held_out.split != "val":
             raise InputError(f"tau is to be chosen on the split val, not on {held_out.split}; give another validation")
-    loaded = model if isinstance(model, Model) else load_model(model, weights, _device(device))
+    loaded = model if isinstance(model, Model) else load_model(model, weights, find_device(device))
     setup = Setup(loaded, method, conventions, batch_size, skip_bad_images)
     with (
-        ThreadPoolExecutor(workers or _processors()) as pool,
+        ThreadPoolExecutor(workers or processors()) as pool,
         tempfile.TemporaryDirectory() if out is None else contextlib.nullcontext(out) as folder,
     ):
         if held_out is None:
@@ -172,8 +175,12 @@ def _run(
             level = best_level(METRICS.get("gt_known_loc_acc"), val_evidence or evidence)
         else:
             level = grid_level(tau, taus)
+    with clock("baselines"):
+        baselines = _baselines(setup.protocol, found, fixed, chosen_on)
     with clock("boxes"):
         predictions = _predict(setup.protocol, found, level, pool)
+    with clock("pictures"):
+        gallery = draw_gallery(found, predictions, setup.protocol.image_size)
     run = {
         "signature": _signature(setup, found.images, tau, val_images, named_tau(taus, level)),
         "request": request,
@@ -198,8 +205,8 @@ def _run(
         "device": str(next(setup.model.network.parameters()).device),
         "seconds": {station: round(seconds, 3) for station, seconds in clock.seconds.items()},
     }
-    write_run(folder, run, metrics, classes, predictions, evidence.curves)
-    return Evaluation(metrics, classes, predictions, run), found
+    write_run(folder, run, metrics, classes, baselines, predictions, evidence.curves, gallery)
+    return Evaluation(metrics, classes, baselines, predictions, run), found
 
 
 def _signature(setup: Setup, images: Dataset, tau: Tau, held_out: Dataset | None, chosen: float | None = None) -> str:
@@ -209,6 +216,21 @@ def _signature(setup: Setup, images: Dataset, tau: Tau, held_out: Dataset | None
         rule += f"={chosen:g}"
     stations = (images.signature, setup.model.signature, setup.method, setup.protocol.signature, rule)
     return "|".join((*stations, f"wsol:{version('wsol')}"))
+
+
+def _baselines(protocol: Protocol, found: Collected, fixed: float, chosen_on: Collected | None) -> pd.DataFrame:
+    """Scores every baseline on the same images by the same rules."""
+    tables = []
+    for name in BASELINES.names():
+        on_test, on_val = (
+            baseline_evidence(name, protocol, part.images.samples, part.truths, part.evidence.ranks) if part else None
+            for part in (found, chosen_on)
+        )
+        assert on_test is not None
+        table = summarise(on_test, protocol.taus, fixed, on_val).dropna(subset="tau_rule")
+        table.insert(0, "baseline", name)
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
 
 
 def _predict(protocol: Protocol, found: Collected, level: int, pool: Executor) -> pd.DataFrame:
@@ -239,18 +261,3 @@ def _notes(images: Dataset, model: Model) -> list[str]:
     if count == model.classes:
         return []
     return [f"{model.name} has {model.classes} classes, {images.name} {count}: labels are taken as its first outputs"]
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        torch.ones(1, device=name).item()
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0][:120]
-        raise InputError(f"device {name!r} cannot be used here ({reason}); try cpu") from error
-    return torch.device(name)
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

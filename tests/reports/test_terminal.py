@@ -18,6 +18,15 @@ METRICS = pd.DataFrame(
 )
 
 
+BASELINES = pd.DataFrame(
+    [
+        ["full-image", "gt_known_loc_acc", "fixed", 0.2, 31.25, np.nan, np.nan, 9],
+        ["full-image", "mean_iou", "fixed", 0.2, 12, np.nan, np.nan, 9],
+    ],
+    columns=["baseline", *COLUMNS],
+)
+
+
 def report(**changes: Any) -> str:
     run = {
         "signature": "sig",
@@ -27,16 +36,20 @@ def report(**changes: Any) -> str:
         "clipped_boxes": 0,
         "dataset": {"n": 9},
     } | changes
-    return run_report(run, METRICS, Path("out"))
+    return run_report(run, METRICS, BASELINES, Path("out"))
 
 
 def test_one_row_a_metric_one_column_a_rule() -> None:
-    rows = {line[:27].strip(): line[27:].split() for line in metrics_table(METRICS).splitlines()}
+    rows = {line[:27].strip(): line[27:].split() for line in metrics_table(METRICS, BASELINES).splitlines()}
     assert rows["percent @tau"] == ["no", "tau", "fixed", "oracle"]
     assert rows["top-1 classification error"] == ["28.15"]
     assert rows["GT-known accuracy"] == ["55.56", "@0.200", "57.04", "@0.142"]
     assert rows["their_own"] == ["1.00", "@0.200"]
-    assert list(rows) == ["percent @tau", "top-1 classification error", "GT-known accuracy", "their_own"]
+    assert rows["GT-known of full-image"] == ["31.25", "@0.200"]
+    assert [*rows] == [
+        "percent @tau", "top-1 classification error", "GT-known accuracy", "their_own",
+        "GT-known of full-image",
+    ]  # fmt: skip
 
 
 def test_what_is_left_out_or_odd_is_said() -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from wsol.boxes._jit import jit
+from wsol._jit import jit
 
 # Numba's cache on disk watches the file of the function that was compiled and no other, so all that is compiled
 # together lies in this one file.

@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from wsol.boxes._jit import jit
+from wsol._jit import jit
 
 _A = np.float32(-0.75)
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from wsol.datasets._download import download as fetch
+from wsol.datasets._images import read_image
 from wsol.datasets._loader import Batch, read_batches
 from wsol.datasets.base import DATASETS, SPLITS, Dataset, Sample, Split, as_boxes, check, count_clipped
 from wsol.errors import InputError
@@ -21,6 +22,7 @@ __all__ = [
     "count_clipped",
     "load_dataset",
     "read_batches",
+    "read_image",
 ]
 
 
@@ -35,7 +37,7 @@ def load_dataset(
 
     Args:
         name: Registered name, see ``python -m wsol.list datasets``.
-        root: Folder that holds the data set; ``datasets/<name>`` if None.
+        root: Folder that holds the data set; ``datasets/<name>`` if None. A generated data set has none.
         split: ``train``, ``val`` or ``test``.
         dataset_args: The adapter's own arguments, as its docstring and the data set's card name them.
         download: Fetch the data set into ``root`` first, where its host allows it.
@@ -50,6 +52,25 @@ def load_dataset(
     adapter = DATASETS.get(name)
     if split not in SPLITS:
         raise InputError(f"unknown split {split!r}; known: {', '.join(SPLITS)}")
+    parameters = list(inspect.signature(adapter).parameters)
+    place: tuple[Path, ...] = ()
+    if "root" in parameters:
+        place = (_folder(name, root, download),)
+    elif root is not None or download:
+        raise InputError(f"{name} is generated and needs no files; leave out --data-root and --download")
+    known = parameters[len(place) + 1 :]
+    for argument in dataset_args or {}:
+        if argument not in known:
+            takes = ", ".join(known) or "none"
+            raise InputError(f"{name}: unknown --dataset-arg {argument!r}; it takes: {takes}")
+    dataset = adapter(*place, split, **(dataset_args or {}))
+    if split == "train":  # weak labels only: nothing downstream can look at a box
+        dataset = replace(dataset, samples=tuple(replace(s, boxes=as_boxes([]), mask=None) for s in dataset.samples))
+    check(dataset)
+    return dataset
+
+
+def _folder(name: str, root: str | Path | None, download: bool) -> Path:
     folder = Path("datasets") / name if root is None else Path(root)
     if download:
         fetch(name, folder)
@@ -58,13 +79,4 @@ def load_dataset(
             f"{name}: there is no folder {folder}; give --data-root the folder that the card datasets/{name}.md "
             "describes, or --download where the data set is public"
         )
-    known = list(inspect.signature(adapter).parameters)[2:]
-    for argument in dataset_args or {}:
-        if argument not in known:
-            takes = ", ".join(known) or "none"
-            raise InputError(f"{name}: unknown --dataset-arg {argument!r}; it takes: {takes}")
-    dataset = adapter(folder, split, **(dataset_args or {}))
-    if split == "train":  # weak labels only: nothing downstream can look at a box
-        dataset = replace(dataset, samples=tuple(replace(s, boxes=as_boxes([]), mask=None) for s in dataset.samples))
-    check(dataset)
-    return dataset
+    return folder

@@ -17,7 +17,7 @@ def read_image(sample: Sample) -> tuple[Image.Image, tuple[int, int]]:
     Grayscale, palette, CMYK and 16-bit files become 8-bit RGB; an alpha channel is dropped.
 
     Args:
-        sample: A sample with a path.
+        sample: A sample with a path, or one that draws its image.
 
     Returns:
         The RGB image, and ``(width, height)`` of the frame of the sample's boxes: the annotation's size, or the
@@ -26,6 +26,9 @@ def read_image(sample: Sample) -> tuple[Image.Image, tuple[int, int]]:
     Raises:
         ImageError: The file is missing, not an image, truncated, or too large to be one.
     """
+    if sample.draw is not None:
+        image = Image.fromarray(sample.draw())
+        return image, sample.size or image.size
     if sample.path is None:
         raise ImageError(
             f"{sample.image_id} has no image file: the data set was read from lists alone; name the images"

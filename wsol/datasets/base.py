@@ -58,6 +58,7 @@ class Sample:
         size: ``(width, height)`` of the annotation's frame; None where the annotation names none and the frame is the
             image file's own pixel grid.
         mask: Reads the pixel annotation, where there is one.
+        draw: Makes the image, uint8 ``(height, width, 3)``, where it is generated and no file.
     """
 
     image_id: str
@@ -67,6 +68,7 @@ class Sample:
     path: Path | None = None
     size: tuple[int, int] | None = None
     mask: Callable[[], Mask] | None = None
+    draw: Callable[[], NDArray[np.uint8]] | None = None
 
     @property
     def edges(self) -> NDArray[np.float64]:
@@ -126,7 +128,10 @@ class Dataset:
 
 
 Adapter = Callable[..., Dataset]
-"""Reads one data set in its original layout: ``adapter(root, split, **arguments)``, with arguments of type str."""
+"""Reads one data set in its original layout: ``adapter(root, split, **arguments)``, with arguments of type str.
+
+One that generates its images takes no root: ``adapter(split, **arguments)``.
+"""
 
 DATASETS: Registry[Adapter] = Registry("data set", "wsol.datasets")
 

@@ -1,7 +1,9 @@
 """Models: image to logits and the features that class activation maps are made of."""
 
+from wsol.models._checkpoint import Facts
 from wsol.models._load import load_model
+from wsol.models._start import adopt
 from wsol.models.base import MODELS, Model, Preprocessing
-from wsol.models.gap import GapClassifier
+from wsol.models.gap import GapClassifier, find_gap
 
-__all__ = ["MODELS", "GapClassifier", "Model", "Preprocessing", "load_model"]
+__all__ = ["MODELS", "Facts", "GapClassifier", "Model", "Preprocessing", "adopt", "find_gap", "load_model"]

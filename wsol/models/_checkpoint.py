@@ -1,20 +1,51 @@
 """Weights files: read without running anything in them."""
 
 import hashlib
+import json
 import pickle
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
 
 from wsol.errors import InputError
+from wsol.models.base import Preprocessing
 
 _WRAPPINGS = ("state_dict", "model_state_dict", "model", "network", "net")
 _PREFIXES = ("module.", "_orig_mod.", "model.")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a weights file says about itself.
+
+    Attributes:
+        architecture: Registered name.
+        classes: Names in label order.
+        preprocessing: What the weights expect.
+        map_size: Side of the maps of a 224 x 224 image; None for the architecture's own.
+        recipe: How they were trained; JSON.
+        scores: What they reached; JSON.
+    """
+
+    architecture: str
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    map_size: int | None = None
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    scores: Mapping[str, Any] = field(default_factory=dict)
+
+    def dumped(self) -> dict[str, str]:
+        """Returns them as the metadata of a ``.safetensors`` file."""
+        return {_KEY: json.dumps(asdict(self), ensure_ascii=False)}
+
+
+_KEY = "wsol"
 
 
 @dataclass(frozen=True)
@@ -25,11 +56,13 @@ class Checkpoint:
         path: Where it lies.
         sha256: Of the file, hex.
         state: Tensors by parameter name, wrappings removed.
+        facts: What ``wsol.train`` wrote beside them; None where another program made the file.
     """
 
     path: Path
     sha256: str
     state: dict[str, Tensor]
+    facts: Facts | None = None
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -45,9 +78,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
     with path.open("rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
+    facts = None
     try:
         if path.suffix.lower() == ".safetensors":
             content: Any = safetensors.torch.load_file(path)
+            facts = _facts(path)
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -58,7 +93,25 @@ def read_checkpoint(path: Path) -> Checkpoint:
     except Exception as error:  # a damaged file makes the readers raise anything from EOFError to struct.error
         reason = str(error) or type(error).__name__
         raise InputError(f"{path} is not a readable weights file ({reason}); save it again") from error
-    return Checkpoint(path, digest.hexdigest(), _unwrapped(content, path))
+    return Checkpoint(path, digest.hexdigest(), _unwrapped(content, path), facts)
+
+
+def _facts(path: Path) -> Facts | None:
+    with safetensors.safe_open(path, "pt") as file:
+        text = (file.metadata() or {}).get(_KEY)
+    if text is None:
+        return None
+    values = json.loads(text)
+    (r, g, b), (sr, sg, sb) = (map(float, values["preprocessing"][key]) for key in ("mean", "std"))
+    side = values["map_size"]
+    return Facts(
+        str(values["architecture"]),
+        tuple(map(str, values["classes"])),
+        Preprocessing((r, g, b), (sr, sg, sb)),
+        None if side is None else int(side),
+        values["recipe"],
+        values["scores"],
+    )
 
 
 def _unwrapped(content: Any, path: Path) -> dict[str, Tensor]:

@@ -43,8 +43,32 @@ class Architecture(ABC):
     """Builds one network, trained or not; registered in ``MODELS`` under its name."""
 
     @abstractmethod
-    def build(self, state: Mapping[str, Tensor], published: Published | None) -> nn.Module:
-        """Returns the network with the number of classes that ``state`` has, its weights not yet loaded."""
+    def build(self, state: Mapping[str, Tensor], published: Published | None, side: int | None = None) -> nn.Module:
+        """Returns the network with the number of classes that ``state`` has, its weights not yet loaded.
+
+        Args:
+            state: The weights.
+            published: What is known of them.
+            side: Of the maps of a 224 x 224 image; None for the architecture's own.
+        """
+
+    @abstractmethod
+    def fresh(self, classes: int, side: int | None = None, from_scratch: bool = True) -> nn.Module:
+        """Returns the network to be trained.
+
+        Args:
+            classes: Number of classes.
+            side: Of the maps of a 224 x 224 image; None for the architecture's own.
+            from_scratch: Whether it starts from random weights; it may then differ from ``build``'s, see ``trained``.
+        """
+
+    def trained(self, network: nn.Module) -> dict[str, Tensor]:
+        """Returns the weights for ``build``'s network out of what ``fresh`` gave and training made of it."""
+        return network.state_dict()
+
+    def bundled(self) -> Path | None:
+        """Returns the weights file that comes with this package, if there is one."""
+        return None
 
     def preprocessing(self) -> Preprocessing:
         """Returns what weights of unknown origin are taken to expect."""
@@ -70,6 +94,7 @@ class Model:
         weights: Name of the weights: a file name, or a published name.
         sha256: Of the weights file, hex.
         classes: Number of classes.
+        class_names: In label order; empty where the file names none.
         notes: What deserves a second look, one sentence each.
     """
 
@@ -79,6 +104,7 @@ class Model:
     weights: str
     sha256: str
     classes: int
+    class_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property

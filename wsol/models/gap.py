@@ -1,37 +1,47 @@
 """A classifier that ends in global average pooling, found inside any network by inspection."""
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, fx, nn
 
 from wsol.errors import InputError
 
+Pooling = Literal["average", "max"]
+POOLINGS: dict[Pooling, type[nn.Module]] = {"average": nn.AdaptiveAvgPool2d, "max": nn.AdaptiveMaxPool2d}
+
 
 class GapClassifier(nn.Module):
-    """Features, global average pooling, and at most one linear layer.
+    """Features, global pooling, and at most one linear layer.
 
     With features ``F`` the logits are ``W mean(F) + b``, or ``mean(F)`` where the network's last convolution gives one
-    map a class and nothing follows the pooling.
+    map a class and nothing follows the pooling. Global max pooling takes the maximum in place of the mean (GMP, Oquab
+    et al., "Is object localization for free?", CVPR 2015).
 
     Args:
         backbone: Images ``(n, 3, H, W)`` to features ``(n, C, h, w)``, up to the pooling.
         linear: The layer after the pooling, ``C`` to classes; None where the features are the class maps.
+        pooling: ``average`` or ``max``.
     """
 
-    def __init__(self, backbone: nn.Module, linear: nn.Linear | None) -> None:
+    def __init__(self, backbone: nn.Module, linear: nn.Linear | None, pooling: Pooling = "average") -> None:
         super().__init__()
         self.backbone = backbone
         self.linear = linear
+        self.pooling = pooling
 
     def features(self, images: Tensor) -> Tensor:
         """Returns what is pooled, ``(n, C, h, w)``."""
         features: Tensor = self.backbone(images)
         return features
 
+    def pooled(self, features: Tensor) -> Tensor:
+        """Returns what the linear layer takes, ``(n, C)``."""
+        return features.mean((2, 3)) if self.pooling == "average" else features.amax((2, 3))
+
     def logits(self, features: Tensor) -> Tensor:
         """Returns the class scores of features, ``(n, classes)``."""
-        pooled = features.mean((2, 3))
+        pooled = self.pooled(features)
         return pooled if self.linear is None else self.linear(pooled)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -40,18 +50,18 @@ class GapClassifier(nn.Module):
 
 
 def find_gap(network: nn.Module, name: str) -> GapClassifier:
-    """Finds the global average pooling of a network and splits the network there.
+    """Finds the global pooling of a network and splits the network there.
 
     The network is traced symbolically and followed back from its output: through dropout and flattening, at most one
-    linear layer or 1 x 1 convolution, to a pooling to 1 x 1 or a mean over height and width. The parts share their
-    tensors with ``network``.
+    linear layer or 1 x 1 convolution, to a pooling to 1 x 1 (average or max) or a mean over height and width. The parts
+    share their tensors with ``network``.
 
     Args:
         network: In evaluation mode, as parts that only training uses are left out.
         name: What to call it in messages.
 
     Raises:
-        InputError: It does not end in global average pooling and at most one linear layer, or cannot be traced.
+        InputError: It does not end in global pooling and at most one linear layer, or cannot be traced.
     """
     try:
         traced = fx.symbolic_trace(network)
@@ -64,7 +74,8 @@ def find_gap(network: nn.Module, name: str) -> GapClassifier:
     linear = _linear(_module(node, modules))
     if linear is not None:
         node = _behind(node.args[0], modules)
-    if not _is_global_average(node, modules):
+    pooling: Pooling = "max" if _is_global_max(node, modules) else "average"
+    if pooling == "average" and not _is_global_average(node, modules):
         raise InputError(
             f"{name}: class activation maps need global average pooling and at most one linear layer at the end; "
             f"there stands {_describe(node, modules)}"
@@ -74,7 +85,7 @@ def find_gap(network: nn.Module, name: str) -> GapClassifier:
     traced.graph.eliminate_dead_code()
     traced.recompile()
     traced.delete_all_unused_submodules()
-    return GapClassifier(traced, linear)
+    return GapClassifier(traced, linear, pooling)
 
 
 _PASSING = (nn.Dropout, nn.Dropout2d, nn.Identity, nn.Flatten)
@@ -110,6 +121,11 @@ def _behind(node: Any, modules: dict[str, nn.Module]) -> Any:
     return node
 
 
+def _is_global_max(node: Any, modules: dict[str, nn.Module]) -> bool:
+    module = _module(node, modules)
+    return isinstance(module, nn.AdaptiveMaxPool2d) and module.output_size in (1, (1, 1))
+
+
 def _is_global_average(node: Any, modules: dict[str, nn.Module]) -> bool:
     if not isinstance(node, fx.Node):
         return False
@@ -117,14 +133,18 @@ def _is_global_average(node: Any, modules: dict[str, nn.Module]) -> bool:
     if module is not None:
         return isinstance(module, nn.AdaptiveAvgPool2d) and module.output_size in (1, (1, 1))
     if node.target is nn.functional.adaptive_avg_pool2d:
-        return _argument(node, "output_size") in (1, (1, 1), [1, 1])
+        return argument(node, "output_size") in (1, (1, 1), [1, 1])
     if node.target in ("mean", torch.mean):
-        dims = _argument(node, "dim")
-        return isinstance(dims, (list, tuple)) and {d % 4 for d in dims if isinstance(d, int)} == {2, 3}
+        return over_the_map(argument(node, "dim"))
     return False
 
 
-def _argument(node: fx.Node, name: str) -> Any:
+def over_the_map(dims: Any) -> bool:
+    """Says whether dimensions are height and width of ``(n, C, h, w)``."""
+    return isinstance(dims, (list, tuple)) and {d % 4 for d in dims if isinstance(d, int)} == {2, 3}
+
+
+def argument(node: fx.Node, name: str) -> Any:
     """Returns what a call gets beside its input, by position or by name."""
     return node.args[1] if len(node.args) > 1 else node.kwargs.get(name)
 

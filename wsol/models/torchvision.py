@@ -28,7 +28,8 @@ class _Torchvision(Architecture):
     def preprocessing(self) -> Preprocessing:
         return _preprocessing(torchvision.models.get_model_weights(self.name).DEFAULT)
 
-    def build(self, state: Mapping[str, Tensor], published: Published | None) -> nn.Module:
+    def build(self, state: Mapping[str, Tensor], published: Published | None, side: int | None = None) -> nn.Module:
+        self._refuse(side)
         network = self._network()
         classes = {
             len(state[key])
@@ -43,6 +44,11 @@ class _Torchvision(Architecture):
         if published and "transform_input" in vars(network):
             vars(network)["transform_input"] = True  # torchvision sets it for its own weights of the Inception family
         return network
+
+    def fresh(self, classes: int, side: int | None = None, from_scratch: bool = True) -> nn.Module:
+        self._refuse(side)
+        auxiliary = {"aux_logits": False, "init_weights": from_scratch} if self.name in _AUXILIARY else {}
+        return self._network(num_classes=classes, **auxiliary)
 
     def published(self) -> tuple[Published, ...]:
         return tuple(
@@ -63,12 +69,18 @@ class _Torchvision(Architecture):
                 ) from error
         return path
 
+    def _refuse(self, side: int | None) -> None:
+        if side is not None:
+            raise InputError(f"{self.name} has the maps it has; take {self.name}-gap for others")
+
     def _network(self, **arguments: Any) -> nn.Module:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # on how the weights that are overwritten get sampled
             network: nn.Module = torchvision.models.get_model(self.name, weights=None, **arguments)
         return network
 
+
+_AUXILIARY = ("googlenet", "inception_v3")  # whose training heads hang off the middle
 
 _CLASSES = 1000  # what every torchvision classifier is built with
 

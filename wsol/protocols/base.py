@@ -15,6 +15,9 @@ class Protocol(typing.Protocol):
     Boxes that a protocol hands out are half-open pixel edges in its own frame.
     """
 
+    def __hash__(self) -> int:
+        """Equal conventions are one protocol."""
+
     @property
     def signature(self) -> str:
         """Name and every convention that can vary."""

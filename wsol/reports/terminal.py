@@ -17,7 +17,7 @@ _TITLES = {
 _RULES = ("", "fixed", "val", "oracle")
 
 
-def run_report(run: dict[str, Any], metrics: pd.DataFrame, folder: Path) -> str:
+def run_report(run: dict[str, Any], metrics: pd.DataFrame, baselines: pd.DataFrame, folder: Path) -> str:
     """Returns what a command prints of a run: its signature, what was skipped or clipped, the table, the folder."""
     lines = [str(run["signature"]), *run["notes"]]
     if run["skipped"]:
@@ -26,14 +26,16 @@ def run_report(run: dict[str, Any], metrics: pd.DataFrame, folder: Path) -> str:
         lines.append(f"{len(run['val']['skipped'])} unreadable images of val had no part in the choice of tau")
     if run["clipped_boxes"]:
         lines.append(f"{run['clipped_boxes']} ground-truth boxes leave their image by up to a pixel and were clipped")
-    return "\n".join([*lines, "", metrics_table(metrics), "", f"{run['dataset']['n']} images, written to {folder}"])
+    tables = [metrics_table(metrics, baselines), "", f"{run['dataset']['n']} images, written to {folder}"]
+    return "\n".join([*lines, "", *tables])
 
 
-def metrics_table(metrics: pd.DataFrame) -> str:
+def metrics_table(metrics: pd.DataFrame, baselines: pd.DataFrame) -> str:
     """Lays the metrics out with one row a metric and one column a threshold rule.
 
     Args:
         metrics: As ``wsol.metrics.summary.summarise`` returns them.
+        baselines: Likewise, with the column baseline; their GT-known accuracy stands below.
 
     Returns:
         Lines of text, values in percent with the tau they were taken at.
@@ -45,6 +47,10 @@ def metrics_table(metrics: pd.DataFrame) -> str:
         cells.setdefault(_TITLES.get(str(row.metric), str(row.metric)), {})[rule] = f"{row.value:.2f}{tau}"
     order = [title for title in _TITLES.values() if title in cells]
     order += [title for title in cells if title not in order]
+    for row in baselines[baselines["metric"] == "gt_known_loc_acc"].itertuples():
+        title = f"GT-known of {row.baseline}"
+        cells.setdefault(title, {})[str(row.tau_rule)] = f"{row.value:.2f} @{row.tau:.3f}"
+        order += [] if title in order else [title]
     table = pd.DataFrame.from_dict(cells, orient="index").reindex(index=order)
     table = table.reindex(columns=[rule for rule in _RULES if rule in table.columns])
     return table.rename(columns={"": "no tau"}).rename_axis("percent @tau", axis=1).fillna("").to_string()

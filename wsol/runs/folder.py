@@ -14,7 +14,17 @@ from numpy.typing import NDArray
 
 from wsol.errors import InputError
 
-FILES = ("run.json", "metrics.csv", "classes.csv", "predictions.parquet", "curves.npy", "maps.npy", "val")
+FILES = (
+    "run.json",
+    "metrics.csv",
+    "classes.csv",
+    "baselines.csv",
+    "predictions.parquet",
+    "curves.npy",
+    "maps.npy",
+    "gallery.png",
+    "val",
+)
 _PART = ".part"
 _PACKAGES = ("wsol", "torch", "torchvision", "numpy", "pandas", "pillow", "numba")
 
@@ -55,8 +65,10 @@ def write_run(
     run: dict[str, Any],
     metrics: pd.DataFrame,
     classes: pd.DataFrame,
+    baselines: pd.DataFrame,
     predictions: pd.DataFrame,
     curves: NDArray[np.float32],
+    gallery: bytes,
 ) -> None:
     """Writes every file of a run but ``maps.npy``; ``run.json`` comes last and marks the run as complete.
 
@@ -65,17 +77,20 @@ def write_run(
         run: Facts about the run; JSON.
         metrics: The table of metrics.
         classes: The same per class.
+        baselines: The same of boxes that look at no image.
         predictions: One row an image and rank.
         curves: float32 ``(n, levels)``.
+        gallery: A PNG file to look at.
     """
-    with _whole(folder / "metrics.csv") as path:
-        metrics.to_csv(path, index=False, lineterminator="\n")
-    with _whole(folder / "classes.csv") as path:
-        classes.to_csv(path, index=False, lineterminator="\n")
+    for name, table in (("metrics", metrics), ("classes", classes), ("baselines", baselines)):
+        with _whole(folder / f"{name}.csv") as path:
+            table.to_csv(path, index=False, lineterminator="\n")
     with _whole(folder / "predictions.parquet") as path:
         predictions.to_parquet(path, index=False)
     with _whole(folder / "curves.npy") as path, path.open("wb") as file:
         np.save(file, curves, allow_pickle=False)
+    with _whole(folder / "gallery.png") as path:
+        path.write_bytes(gallery)
     with _whole(folder / "run.json") as path:
         path.write_text(json.dumps(run, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 

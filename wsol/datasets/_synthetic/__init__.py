@@ -1,0 +1,1 @@
+"""How the synthetic data set makes its images: photographs, scenes, pixels."""

@@ -1,0 +1,105 @@
+"""A benchmark without files: objects made of parts, in photographic surfaces, with everything known about them."""
+
+from dataclasses import fields
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsol.datasets._synthetic.scene import CLASSES, Knobs, label_of, render
+from wsol.datasets.base import DATASETS, Dataset, Mask, Sample, Split, as_boxes
+from wsol.errors import InputError
+
+_IMAGES = {"train": 12000, "val": 120, "test": 240}
+
+
+@DATASETS.register("synthetic")
+def synthetic(
+    split: Split,
+    images: str = "",
+    seed: str = "0",
+    size: str = "224",
+    object_scale: str = "0.38",
+    part_size: str = "0.3",
+    instances: str = "1",
+    distractors: str = "1",
+    occlusion: str = "0",
+    context_bias: str = "0",
+) -> Dataset:
+    """Generates the synthetic benchmark.
+
+    Twelve classes in four families. The members of a family share the body (shape, surface, proportions) and differ in
+    a smaller part (shape, surface, colour): a classifier needs no more than the part, the box spans the whole object.
+    Surfaces are cut from photographs that scikit-image ships, each in one role only; ``train`` uses their left halves,
+    ``val`` and ``test`` their right ones. An image is a pure function of seed, split, index and knobs.
+
+    Args:
+        split: ``train``, ``val`` or ``test``.
+        images: Number of images; 12000, 120 and 240 by default. More continue where fewer end.
+        seed: Of everything random.
+        size: Side of the images in pixels. Surfaces keep their grain.
+        object_scale: Square root of the share of the image that an object covers, on average.
+        part_size: Share of the object's area that is its discriminative part, before part and body overlap.
+        instances: Largest number of objects in an image, all of its class.
+        distractors: Objects of no class in an image.
+        occlusion: Share of the body's length that a strip hides.
+        context_bias: Probability that the background is the one that goes with the class (it tells the members of a
+            family apart); otherwise any of the four, the same included.
+
+    Raises:
+        InputError: A knob is no number or out of its range.
+    """
+    given = {
+        "seed": _number("seed", seed, 0, 2**63),
+        "size": _number("size", size, 32, 4096),
+        "object_scale": _number("object_scale", object_scale, 0.1, 0.8),
+        "part_size": _number("part_size", part_size, 0.05, 0.9),
+        "instances": _number("instances", instances, 1, 20),
+        "distractors": _number("distractors", distractors, 0, 50),
+        "occlusion": _number("occlusion", occlusion, 0, 0.5),
+        "context_bias": _number("context_bias", context_bias, 0, 1),
+    }
+    knobs = Knobs(**{field.name: field.type(given[field.name]) for field in fields(Knobs)})  # type: ignore[operator]
+    count = int(_number("images", images, 1, 10**8)) if images else _IMAGES[split]
+    samples = tuple(_sample(split, index, knobs) for index in range(count))
+    turned = [f"{f.name}={getattr(knobs, f.name):g}" for f in fields(Knobs) if getattr(knobs, f.name) != f.default]
+    return Dataset("synthetic", split, samples, CLASSES, ",".join(turned))
+
+
+def part_mask(split: Split, index: int, knobs: Knobs) -> NDArray[np.bool_]:
+    """Returns where the discriminative parts of an image are visible, bool ``(size, size)``."""
+    return render(split, index, knobs).parts
+
+
+def _sample(split: Split, index: int, knobs: Knobs) -> Sample:
+    boxes = [] if split == "train" else render(split, index, knobs).boxes
+    return Sample(
+        f"{split}-{index:06d}",
+        label_of(split, index, knobs.seed),
+        as_boxes(boxes),
+        "edges",
+        size=(knobs.size, knobs.size),
+        mask=partial(_mask, split, index, knobs),
+        draw=partial(_pixels, split, index, knobs),
+    )
+
+
+def _pixels(split: Split, index: int, knobs: Knobs) -> NDArray[np.uint8]:
+    return render(split, index, knobs).pixels
+
+
+def _mask(split: Split, index: int, knobs: Knobs) -> Mask:
+    objects = render(split, index, knobs).objects
+    return Mask(objects, np.zeros_like(objects))
+
+
+def _number(name: str, text: str, low: float, high: float) -> float:
+    whole = name in ("images", "seed", "size", "instances", "distractors")
+    try:
+        value = int(text) if whole else float(text)
+    except ValueError:
+        value = float("nan")
+    if not low <= value <= high:
+        kind = "whole number" if whole else "number"
+        raise InputError(f"synthetic: {name} is {text!r}; give a {kind} from {low:g} to {high:g}")
+    return value

@@ -1,0 +1,52 @@
+"""What a training leaves to look at: a CSV file and a picture."""
+
+from pathlib import Path
+
+import pandas as pd
+from tqdm import tqdm
+
+
+class Log:
+    """One row an epoch.
+
+    Args:
+        folder: Gets ``log.csv`` and ``log.png``.
+        done: Epochs that are done; rows of later ones, which an interruption left, are dropped.
+    """
+
+    def __init__(self, folder: Path, done: int) -> None:
+        self._folder = folder
+        path = folder / "log.csv"
+        rows = pd.read_csv(path) if done and path.exists() else pd.DataFrame()
+        self._rows: list[dict[str, float]] = rows.head(done).to_dict("records")  # type: ignore[assignment]
+
+    def write(self, row: dict[str, float]) -> None:
+        """Adds an epoch."""
+        self._rows.append(row)
+        draft = self._folder / "log.csv.part"
+        pd.DataFrame(self._rows).to_csv(draft, index=False)
+        draft.replace(self._folder / "log.csv")
+        tqdm.write("  ".join(f"{key} {value:.4g}" for key, value in row.items()))
+
+    def last(self) -> dict[str, float]:
+        """Returns the row of the last epoch."""
+        return self._rows[-1]
+
+    def plot(self) -> None:
+        """Draws loss and errors over the epochs."""
+        from matplotlib.figure import Figure  # noqa: PLC0415  # slow to import
+
+        rows = pd.DataFrame(self._rows)
+        figure = Figure(figsize=(8, 3.2), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        left.plot(rows["epoch"], rows["train_loss"], color="C0")
+        left.set(xlabel="epoch", ylabel="cross entropy, train", ylim=(0, None))
+        for column, label in (("train_err", "train, augmented"), ("val_err", "val")):
+            if column in rows:
+                right.plot(rows["epoch"], rows[column], label=label)
+        right.set(xlabel="epoch", ylabel="top-1 classification error, %", ylim=(0, None))
+        right.legend()
+        for size, first in rows.groupby("image_size")["epoch"].min().items():
+            right.axvline(first, color="0.8", zorder=0)
+            right.annotate(f"{size} px", (first, right.get_ylim()[1]), va="top", color="0.4")
+        figure.savefig(self._folder / "log.png", dpi=150)

@@ -1,0 +1,132 @@
+"""The public function: from names to a weights file."""
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import nn
+
+from wsol._machine import find_device, processors
+from wsol.datasets import Dataset, load_dataset
+from wsol.errors import InputError
+from wsol.models import MODELS, Facts, adopt, find_gap
+from wsol.training.feeds import Feed, Images, Pooled
+from wsol.training.log import Log
+from wsol.training.recipe import Recipe, Stage
+from wsol.training.state import load_state, save_state, write_tensors
+from wsol.training.trainer import Trainer
+
+
+def train(
+    model: str,
+    dataset: str = "synthetic",
+    recipe: Recipe | None = None,
+    *,
+    weights: str | Path | None = None,
+    freeze: Literal["features"] | None = None,
+    map_size: int | None = None,
+    data_root: str | Path | None = None,
+    dataset_args: Mapping[str, str] | None = None,
+    validation: bool = True,
+    device: str = "auto",
+    workers: int | None = None,
+    half: bool = False,
+    out: str | Path,
+    stop_after: int | None = None,
+) -> Path | None:
+    """Trains a classifier on image labels alone.
+
+    After each epoch everything that the next one depends on is in ``out``. Called again with the same arguments, the
+    training goes on from there and ends with the weights of one that was never stopped, bit for bit on a CPU with as
+    many threads.
+
+    Args:
+        model: Registered name.
+        dataset: Registered name.
+        recipe: What to do; ``Recipe()`` if None.
+        weights: Weights to start from, a file or a published name of the backbone; random ones if None.
+        freeze: ``features`` to train the linear layer alone, on features computed once and not augmented.
+        map_size: Side of the last maps of a 224 x 224 image; None for the model's own.
+        data_root: Folder of the data set; ``datasets/<name>`` if None. A generated data set has none.
+        dataset_args: The adapter's own arguments; a stage's come on top.
+        validation: Whether the split ``val`` is classified after each epoch; it has no influence on the weights.
+        device: ``auto``, ``cpu``, ``cuda`` ...
+        workers: Threads that decode images; one a processor if None.
+        half: Whether the weights are written in half precision.
+        out: Folder for ``MODEL.safetensors``, ``log.csv``, ``log.png`` and the state between epochs.
+        stop_after: Stop after this many epochs of this call, as an interruption would.
+
+    Returns:
+        The weights file, which names model, classes and preprocessing; None if stopped before the end.
+
+    Raises:
+        InputError: Something handed in cannot be used, ``out`` holds another training, or the loss overflows.
+    """
+    recipe, place = recipe or Recipe(), find_device(device)
+    arguments = dict(dataset_args or {})
+    if freeze and (weights is None or len(recipe.stages) > 1):
+        raise InputError("frozen features are computed once: give --weights to take them from, and a single stage")
+    splits: dict[tuple[int, str], Dataset] = {}
+
+    def load(stage: Stage, split: str) -> Dataset:
+        key = (recipe.stages.index(stage), split)
+        if key not in splits:
+            splits[key] = load_dataset(dataset, data_root, split, {**arguments, **stage.dataset_args})  # type: ignore[arg-type]
+        return splits[key]
+
+    classes = load(recipe.stages[0], "train").classes
+    architecture = MODELS.get(model)
+    torch.manual_seed(recipe.seed)
+    network = architecture.fresh(len(classes), map_size, from_scratch=weights is None)
+    preprocessing = architecture.preprocessing()
+    if weights is not None:
+        preprocessing = adopt(network, model, weights)
+    network.to(place).to(memory_format=torch.channels_last)
+    request = {
+        "model": model,
+        "map_size": map_size,
+        "weights": None if weights is None else Path(weights).name,
+        "freeze": freeze,
+        "dataset": f"{dataset}#{load(recipe.stages[0], 'train').fingerprint[:8]}",
+        "dataset_args": arguments,
+        **recipe.described(),
+    }
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    epochs = [stage for stage in recipe.stages for _ in range(stage.epochs)]
+    costs = [stage.steps(len(load(stage, "train"))) * stage.work for stage in epochs]
+    with ThreadPoolExecutor(workers or processors()) as pool:
+        images = Images(load, preprocessing, recipe.seed, place, pool)
+        module, feed = _frozen(network, model, images, recipe.seed) if freeze else (network, images)
+        trainer = Trainer(module, feed, recipe, place, sum(costs))
+        state = folder / "state.safetensors"
+        begun = load_state(state, network, trainer.optimizer, request) if state.exists() else 0
+        log = Log(folder, begun)
+        for epoch in range(begun, len(epochs)):
+            if epoch - begun == stop_after:
+                return None
+            stage = epochs[epoch]
+            row: dict[str, float] = {"epoch": epoch + 1, "image_size": stage.image_size}
+            row |= trainer.train(stage, epoch, sum(costs[:epoch]))
+            row |= {"val_err": trainer.error(stage, "val")} if validation else {}
+            log.write(row)
+            save_state(state, network, trainer.optimizer, epoch + 1, request)
+    log.plot()
+    path = folder / f"{model}.safetensors"
+    tensors = architecture.trained(network.eval())
+    if half:
+        tensors = {key: value.half() if value.is_floating_point() else value for key, value in tensors.items()}
+    facts = Facts(model, classes, preprocessing, map_size, request, log.last())
+    write_tensors(path, tensors, facts.dumped())
+    return path
+
+
+def _frozen(network: nn.Module, model: str, images: Images, seed: int) -> tuple[nn.Module, Feed]:
+    """Returns the linear layer and the features that it gets."""
+    classifier = find_gap(network.eval(), model)
+    if classifier.linear is None:
+        raise InputError(f"{model} has no linear layer that could be trained alone; leave out --freeze")
+    features = Pooled(images, classifier.requires_grad_(False), seed)
+    return classifier.linear.requires_grad_(True), features
