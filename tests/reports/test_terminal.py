@@ -10,7 +10,7 @@ from wsol.reports.terminal import metrics_table, run_report
 METRICS = pd.DataFrame(
     [
         ["gt_known_loc_acc", "fixed", 0.2, 55.5556, np.nan, np.nan, 9],
-        ["gt_known_loc_acc", "oracle", 0.142, 57.037, np.nan, np.nan, 9],
+        ["gt_known_loc_acc", "oracle", 0.142, 57.037, 51.04, 63.0, 9],
         ["top1_cls_err", None, np.nan, 28.148, np.nan, np.nan, 9],
         ["their_own", "fixed", 0.2, 1, np.nan, np.nan, 9],
     ],
@@ -41,13 +41,13 @@ def report(**changes: Any) -> str:
 
 def test_one_row_a_metric_one_column_a_rule() -> None:
     rows = {line[:27].strip(): line[27:].split() for line in metrics_table(METRICS, BASELINES).splitlines()}
-    assert rows["percent @tau"] == ["no", "tau", "fixed", "oracle"]
+    assert rows["percent [95 %] @tau"] == ["no", "tau", "fixed", "oracle"]
     assert rows["top-1 classification error"] == ["28.15"]
-    assert rows["GT-known accuracy"] == ["55.56", "@0.200", "57.04", "@0.142"]
+    assert rows["GT-known accuracy"] == ["55.56", "@0.200", "57.04", "[51.0,", "63.0]", "@0.142"]
     assert rows["their_own"] == ["1.00", "@0.200"]
     assert rows["GT-known of full-image"] == ["31.25", "@0.200"]
     assert [*rows] == [
-        "percent @tau", "top-1 classification error", "GT-known accuracy", "their_own",
+        "percent [95 %] @tau", "top-1 classification error", "GT-known accuracy", "their_own",
         "GT-known of full-image",
     ]  # fmt: skip
 

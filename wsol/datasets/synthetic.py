@@ -17,14 +17,14 @@ _IMAGES = {"train": 12000, "val": 120, "test": 240}
 def synthetic(
     split: Split,
     images: str = "",
-    seed: str = "0",
-    size: str = "224",
-    object_scale: str = "0.38",
-    part_size: str = "0.3",
-    instances: str = "1",
-    distractors: str = "1",
-    occlusion: str = "0",
-    context_bias: str = "0",
+    seed: str = str(Knobs.seed),
+    size: str = str(Knobs.size),
+    object_scale: str = str(Knobs.object_scale),
+    part_size: str = str(Knobs.part_size),
+    instances: str = str(Knobs.instances),
+    distractors: str = str(Knobs.distractors),
+    occlusion: str = str(Knobs.occlusion),
+    context_bias: str = str(Knobs.context_bias),
 ) -> Dataset:
     """Generates the synthetic benchmark.
 
@@ -49,18 +49,17 @@ def synthetic(
     Raises:
         InputError: A knob is no number or out of its range.
     """
-    given = {
-        "seed": _number("seed", seed, 0, 2**63),
-        "size": _number("size", size, 32, 4096),
-        "object_scale": _number("object_scale", object_scale, 0.1, 0.8),
-        "part_size": _number("part_size", part_size, 0.05, 0.9),
-        "instances": _number("instances", instances, 1, 20),
-        "distractors": _number("distractors", distractors, 0, 50),
-        "occlusion": _number("occlusion", occlusion, 0, 0.5),
-        "context_bias": _number("context_bias", context_bias, 0, 1),
-    }
-    knobs = Knobs(**{field.name: field.type(given[field.name]) for field in fields(Knobs)})  # type: ignore[operator]
-    count = int(_number("images", images, 1, 10**8)) if images else _IMAGES[split]
+    knobs = Knobs(
+        seed=_whole("seed", seed, 0, 2**63),
+        size=_whole("size", size, 32, 4096),
+        object_scale=_real("object_scale", object_scale, 0.1, 0.8),
+        part_size=_real("part_size", part_size, 0.05, 0.9),
+        instances=_whole("instances", instances, 1, 20),
+        distractors=_whole("distractors", distractors, 0, 50),
+        occlusion=_real("occlusion", occlusion, 0, 0.5),
+        context_bias=_real("context_bias", context_bias, 0, 1),
+    )
+    count = _whole("images", images, 1, 10**8) if images else _IMAGES[split]
     samples = tuple(_sample(split, index, knobs) for index in range(count))
     turned = [f"{f.name}={getattr(knobs, f.name):g}" for f in fields(Knobs) if getattr(knobs, f.name) != f.default]
     return Dataset("synthetic", split, samples, CLASSES, ",".join(turned))
@@ -93,13 +92,21 @@ def _mask(split: Split, index: int, knobs: Knobs) -> Mask:
     return Mask(objects, np.zeros_like(objects))
 
 
-def _number(name: str, text: str, low: float, high: float) -> float:
-    whole = name in ("images", "seed", "size", "instances", "distractors")
+def _whole(name: str, text: str, low: int, high: int) -> int:
     try:
-        value = int(text) if whole else float(text)
+        value = int(text)
+    except ValueError:
+        value = low - 1
+    if not low <= value <= high:
+        raise InputError(f"synthetic: {name} is {text!r}; give a whole number from {low} to {high}")
+    return value
+
+
+def _real(name: str, text: str, low: float, high: float) -> float:
+    try:
+        value = float(text)
     except ValueError:
         value = float("nan")
     if not low <= value <= high:
-        kind = "whole number" if whole else "number"
-        raise InputError(f"synthetic: {name} is {text!r}; give a {kind} from {low:g} to {high:g}")
+        raise InputError(f"synthetic: {name} is {text!r}; give a number from {low:g} to {high:g}")
     return value

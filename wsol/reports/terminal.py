@@ -38,19 +38,23 @@ def metrics_table(metrics: pd.DataFrame, baselines: pd.DataFrame) -> str:
         baselines: Likewise, with the column baseline; their GT-known accuracy stands below.
 
     Returns:
-        Lines of text, values in percent with the tau they were taken at.
+        Lines of text, values in percent with their 95 % interval and the tau they were taken at.
     """
     cells: dict[str, dict[str, str]] = {}
     for row in metrics.fillna({"tau_rule": ""}).itertuples():
         rule = str(row.tau_rule)
-        tau = f" @{row.tau:.3f}" if rule else " " * 7
-        cells.setdefault(_TITLES.get(str(row.metric), str(row.metric)), {})[rule] = f"{row.value:.2f}{tau}"
+        cells.setdefault(_TITLES.get(str(row.metric), str(row.metric)), {})[rule] = _cell(row)
     order = [title for title in _TITLES.values() if title in cells]
     order += [title for title in cells if title not in order]
     for row in baselines[baselines["metric"] == "gt_known_loc_acc"].itertuples():
         title = f"GT-known of {row.baseline}"
-        cells.setdefault(title, {})[str(row.tau_rule)] = f"{row.value:.2f} @{row.tau:.3f}"
+        cells.setdefault(title, {})[str(row.tau_rule)] = _cell(row)
         order += [] if title in order else [title]
     table = pd.DataFrame.from_dict(cells, orient="index").reindex(index=order)
     table = table.reindex(columns=[rule for rule in _RULES if rule in table.columns])
-    return table.rename(columns={"": "no tau"}).rename_axis("percent @tau", axis=1).fillna("").to_string()
+    return table.rename(columns={"": "no tau"}).rename_axis("percent [95 %] @tau", axis=1).fillna("").to_string()
+
+
+def _cell(row: Any) -> str:
+    spread = "" if pd.isna(row.ci_low) else f" [{row.ci_low:.1f}, {row.ci_high:.1f}]"
+    return f"{row.value:.2f}{spread}" + (" " * 7 if pd.isna(row.tau) else f" @{row.tau:.3f}")

@@ -1,0 +1,63 @@
+"""Intervals over resampled images."""
+
+import numpy as np
+import pytest
+
+from wsol.metrics.base import Evidence
+from wsol.metrics.bootstrap import RESAMPLES, interval, resampled_means
+from wsol.metrics.summary import summarise
+
+
+def test_a_resample_is_a_mean_over_images_drawn_with_replacement() -> None:
+    rng = np.random.default_rng(5)
+    values = rng.random((37, 3))
+    means = resampled_means(values)
+    assert means.shape == (RESAMPLES, 3)
+    for r in (0, 1, 999):
+        drawn = np.random.RandomState([0, r]).randint(0, 37, 37)
+        np.testing.assert_allclose(means[r], values[drawn].mean(0), rtol=1e-6)
+
+
+def test_the_spread_is_that_of_the_mean() -> None:
+    """For a share p of n images the interval is close to p +- 1.96 sqrt(p (1 - p) / n)."""
+    for p, n in ((0.5, 400), (0.2, 1000)):
+        hits = (np.arange(n) < p * n)[:, None]
+        low, high = interval(resampled_means(hits)[:, 0])
+        half = 1.96 * np.sqrt(p * (1 - p) / n)
+        assert low == pytest.approx(p - half, abs=0.15 * half)
+        assert high == pytest.approx(p + half, abs=0.15 * half)
+
+
+def test_percentiles() -> None:
+    assert interval(np.arange(1001.0)) == pytest.approx((25, 975))
+    assert interval(np.arange(1001.0), 0.5) == pytest.approx((250, 750))
+
+
+def test_whole_numbers_are_summed_exactly_and_memory_is_chunked(monkeypatch: pytest.MonkeyPatch) -> None:
+    hits = np.random.default_rng(0).random((50, 4)) < 0.3
+    whole = resampled_means(hits)
+    monkeypatch.setattr("wsol.metrics.bootstrap._CHUNK", 50 * 7)
+    assert (resampled_means(hits) == whole).all()
+    np.testing.assert_allclose(whole * 50, np.rint(whole * 50), atol=1e-9)
+
+
+def test_runs_on_the_same_images_meet_the_same_resamples() -> None:
+    a = np.random.default_rng(1).random((60, 1)) < 0.6
+    better = a.copy()
+    better[np.flatnonzero(~a[:, 0])[:3]] = True
+    gain = resampled_means(better)[:, 0] - resampled_means(a)[:, 0]
+    assert gain.min() >= 0  # paired: never worse in any resample
+    assert gain.mean() == pytest.approx(3 / 60, abs=0.005)
+
+
+def test_the_best_threshold_is_taken_again_in_every_resample() -> None:
+    # Two thresholds, each right on one half: the mean is 0.5 at both, the better of the two is above it by chance.
+    curves = np.zeros((100, 2), np.float32)
+    curves[:50, 0] = curves[50:, 1] = 1
+    evidence = Evidence(curves, np.ones(100, np.int64), 0.5)
+    table = summarise(evidence, np.array([0.0, 0.2]), 0.2).set_index(["metric", "tau_rule"])
+    oracle, fixed = (table.loc[("gt_known_loc_acc", rule)] for rule in ("oracle", "fixed"))
+    assert oracle.value == fixed.value == 50
+    assert oracle.ci_low >= 50 > fixed.ci_low
+    errors = table.loc[("top1_loc_err", "oracle")]
+    assert errors.ci_high <= 50  # and the lower one of an error
