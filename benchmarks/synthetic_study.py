@@ -1,0 +1,91 @@
+"""The study in results/synthetic: three networks, the default data set and two of its knobs, with intervals.
+
+    python benchmarks/synthetic_study.py --work DIR
+
+Networks that are not in DIR yet are trained into it first, by the recipe of the bundled one: hours on two cores.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+import wsol
+from wsol.metrics.bootstrap import interval, resampled_means
+from wsol.pipeline import Evaluation
+from wsol.training import Recipe, read_stages
+
+HOME = Path(__file__).parents[1] / "results" / "synthetic"
+MODELS = {
+    "vgg16-gap": None,
+    "vgg16-gmp": None,
+    "resnet18-gap": 14,
+}  # with the side of their maps, where it is not theirs
+SETTINGS: dict[str, dict[str, str]] = {
+    "default": {},
+    "part_size=0.15": {"part_size": "0.15"},
+    "distractors=4": {"distractors": "4"},
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, required=True, help="folder of the networks and runs")
+    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)
+    work = parser.parse_args()
+    rows, hits = [], {}
+    for model in work.models:
+        weights = trained(model, work.work)
+        for setting, knobs in SETTINGS.items():
+            result = wsol.evaluate(model, weights, dataset_args=knobs, tau="val", out=work.work / model / setting)
+            own = result.predictions[result.predictions["rank"] == 0]
+            hits[model, setting] = (own["error"] == "correct").to_numpy()
+            rows.append({"model": model, "setting": setting, **numbers(result), **gain(hits, model, setting)})
+    table = pd.DataFrame(rows).round(2)
+    table.to_csv(HOME / "study.csv", index=False)
+    print(table.to_string(index=False))
+
+
+def trained(model: str, work: Path) -> Path | None:
+    """Returns weights that were trained by the recipe; None for those that come along."""
+    path = work / f"train-{model}" / f"{model}.safetensors"
+    if model == "vgg16-gap":
+        return None
+    recipe = Recipe(read_stages(HOME / "vgg16-gap.toml"))
+    return path if path.is_file() else wsol.train(model, "synthetic", recipe, map_size=MODELS[model], out=path.parent)
+
+
+def numbers(result: Evaluation) -> dict[str, float]:
+    """Returns the headline of a run, and the best baseline under the same rule."""
+    metrics = result.metrics.set_index(["metric", "tau_rule"])
+    known = metrics.loc[("gt_known_loc_acc", "val")]
+    error = result.metrics.set_index("metric").loc["top1_cls_err"]
+    rivals = result.baselines.query("metric == 'gt_known_loc_acc' and tau_rule == 'val'")
+    best = rivals.loc[rivals["value"].idxmax()]
+    return {
+        "n": int(known["n"]),
+        "top1_cls_err": error["value"],
+        "cls_low": error["ci_low"],
+        "cls_high": error["ci_high"],
+        "top1_loc_err": metrics.loc[("top1_loc_err", "val"), "value"],
+        "gt_known_loc_acc": known["value"],
+        "gt_low": known["ci_low"],
+        "gt_high": known["ci_high"],
+        "tau": known["tau"],
+        "oracle": metrics.loc[("gt_known_loc_acc", "oracle"), "value"],
+        "best_baseline": best["baseline"],
+        "baseline_gt_known": best["value"],
+    }
+
+
+def gain(hits: dict[tuple[str, str], np.ndarray], model: str, setting: str) -> dict[str, float]:
+    """Returns GT-known accuracy minus that of the first network on the same images, with its paired interval."""
+    first = hits[next(iter(MODELS)), setting] if (next(iter(MODELS)), setting) in hits else hits[model, setting]
+    difference = (hits[model, setting].astype(float) - first)[:, None]
+    low, high = interval(100 * resampled_means(difference)[:, 0])
+    return {"to_vgg16_gap": 100 * difference.mean(), "to_low": low, "to_high": high}
+
+
+if __name__ == "__main__":
+    main()
