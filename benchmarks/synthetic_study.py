@@ -30,6 +30,7 @@ SETTINGS: dict[str, dict[str, str]] = {
 
 
 def main() -> None:
+    """Trains what is missing, evaluates, writes the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="folder of the networks and runs")
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)

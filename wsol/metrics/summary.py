@@ -104,7 +104,8 @@ def _draws(
     if (every == every[:, :1]).all():  # a threshold changes nothing
         every = every[:, :1]
     means = resampled_means(every)
-    return means.max(1) if metric.better == "higher" else means.min(1)
+    best: NDArray[np.float64] = means.max(1) if metric.better == "higher" else means.min(1)
+    return best
 
 
 def _values(
