@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsol._jit import jit
+from wsol.boxes._neighbours import links
 
 # Numba's cache on disk watches the file of the function that was compiled and no other, so all that is compiled
 # together lies in this one file.
@@ -13,7 +14,10 @@ from wsol._jit import jit
 # root what the component keeps: its extent (inclusive, in padded coordinates), number of pixels, first pixel.
 _X0, _Y0, _X1, _Y1, _SIZE, _FIRST = range(6)
 
+_EIGHT, _FOUR = links(diagonals=True), links(diagonals=False)
+
 Ints = NDArray[np.int64]
+Links = NDArray[np.int8]
 
 
 def largest_component_boxes(levels: NDArray[np.int16], count: int) -> NDArray[np.int64]:
@@ -31,7 +35,7 @@ def largest_component_boxes(levels: NDArray[np.int16], count: int) -> NDArray[np
     """
     padded = np.pad(levels, 1, constant_values=-1)
     order, end = _by_level(padded.ravel(), count)
-    return _largest(order, end[::-1].copy(), _ring(padded.shape[1], corners=True), padded.size)[::-1]
+    return _largest(order, end[::-1].copy(), padded.shape, _EIGHT)[::-1]
 
 
 def best_contour_ious(
@@ -58,19 +62,13 @@ def best_contour_ious(
     frame[1:-1, 1:-1] = False
     order, end = _by_level(padded.ravel(), count)
     true = truth.astype(np.float64)
-    outer = _best_ious(order, end[::-1].copy(), padded.shape, np.empty(0, np.int64), true, reach)[::-1]
+    outer = _best_ious(order, end[::-1].copy(), padded.shape, _EIGHT, np.empty(0, np.int64), true, reach)[::-1]
     # The background grows with the level: first what no mask has, then the pixels of each level in turn.
     never = np.flatnonzero((padded == -1) & ~frame)
     behind = np.concatenate([never, order[::-1]])
-    holes = _best_ious(behind, len(behind) - end, padded.shape, np.flatnonzero(frame), true, reach)
+    holes = _best_ious(behind, len(behind) - end, padded.shape, _FOUR, np.flatnonzero(frame), true, reach)
     best: NDArray[np.float64] = np.maximum(outer, holes)
     return best
-
-
-def _ring(stride: int, corners: bool) -> Ints:
-    """Returns the offsets of a pixel's eight or four neighbours."""
-    four = [-stride, -1, 1, stride]
-    return np.array([*four, -stride - 1, -stride + 1, stride - 1, stride + 1] if corners else four)
 
 
 @jit
@@ -93,16 +91,16 @@ def _by_level(levels: NDArray[np.int16], count: int) -> tuple[Ints, Ints]:
 
 
 @jit
-def _largest(order: Ints, ends: Ints, ring: Ints, pixels: int) -> Ints:
+def _largest(order: Ints, ends: Ints, shape: tuple[int, int], joins: Links) -> Ints:
     """Boxes the largest component of the first ``ends[k]`` pixels, for every ``k``."""
-    stride = ring[3]
-    parent = np.zeros(pixels, np.int64)
-    parts = np.empty((pixels, 6), np.int64)
+    stride = shape[1]
+    parent = np.zeros(shape[0] * stride, np.int32)
+    parts = np.empty((shape[0] * stride, 6), np.int32)
     out = np.zeros((len(ends), 4), np.int64)
     best, done = 0, 0
     for k in range(len(ends)):
         for i in range(done, ends[k]):
-            root = _add(order[i], stride, ring, parent, parts)
+            root = _add(order[i], stride, joins, parent, parts)
             best = _root(best, parent) if best else root
             size, most = parts[root, _SIZE], parts[best, _SIZE]
             if size > most or (size == most and parts[root, _FIRST] < parts[best, _FIRST]):
@@ -116,7 +114,7 @@ def _largest(order: Ints, ends: Ints, ring: Ints, pixels: int) -> Ints:
 
 @jit
 def _best_ious(
-    order: Ints, ends: Ints, shape: tuple[int, int], outside: Ints, truth: NDArray[np.float64], reach: int
+    order: Ints, ends: Ints, shape: tuple[int, int], joins: Links, outside: Ints, truth: NDArray[np.float64], reach: int
 ) -> NDArray[np.float64]:
     """Returns the best IoU among the components of the first ``ends[k]`` pixels, for every ``k``.
 
@@ -127,10 +125,8 @@ def _best_ious(
     h, w = shape
     pixels = h * w
     margin = 1 if len(outside) else 0
-    offsets = (-w, -1, 1, w, -w - 1, -w + 1, w - 1, w + 1)
-    ring = np.array(offsets[:4]) if margin else np.array(offsets)
-    parent = np.zeros(pixels + 1, np.int64)
-    parts = np.empty((pixels + 1, 6), np.int64)
+    parent = np.zeros(pixels + 1, np.int32)
+    parts = np.empty((pixels + 1, 6), np.int32)
     ious = np.empty(pixels + 1, np.float64)
     alive = np.empty(len(order), np.int64)
     out = np.zeros(len(ends), np.float64)
@@ -146,7 +142,7 @@ def _best_ious(
             out[k] = out[k - 1]
             continue
         for i in range(done, ends[k]):
-            root = _add(order[i], w, ring, parent, parts)
+            root = _add(order[i], w, joins, parent, parts)
             ious[root] = -1.0  # changed: to be measured when the level is complete
             if root == order[i]:
                 alive[count] = root
@@ -187,18 +183,49 @@ def _iou(x0: int, y0: int, x1: int, y1: int, truth: NDArray[np.float64]) -> floa
 
 
 @jit
-def _add(pixel: int, stride: int, ring: Ints, parent: Ints, parts: Ints) -> int:
+def _add(pixel: int, stride: int, joins: Links, parent: NDArray[np.int32], parts: NDArray[np.int32]) -> int:
     """Adds a pixel, joins the components it touches, and returns the root of what comes out."""
-    _begin(pixel, stride, parent, parts)
-    root = pixel
-    for offset in ring:
-        if parent[pixel + offset]:
-            root = _merge(root, _root(pixel + offset, parent), parent, parts)
+    near = (
+        (parent[pixel - stride - 1] != 0)
+        | (parent[pixel - stride] != 0) << 1
+        | (parent[pixel - stride + 1] != 0) << 2
+        | (parent[pixel + 1] != 0) << 3
+        | (parent[pixel + stride + 1] != 0) << 4
+        | (parent[pixel + stride] != 0) << 5
+        | (parent[pixel + stride - 1] != 0) << 6
+        | (parent[pixel - 1] != 0) << 7
+    )
+    if joins[near, 0] == 8:
+        _begin(pixel, stride, parent, parts)
+        return pixel
+    root = _root(pixel + _offset(joins[near, 0], stride), parent)
+    k = 1
+    while k < 5 and joins[near, k] < 8:
+        root = _merge(root, _root(pixel + _offset(joins[near, k], stride), parent), parent, parts)
+        k += 1
+    parent[pixel] = root
+    y, x = pixel // stride, pixel % stride
+    parts[root, _X0] = min(parts[root, _X0], x)
+    parts[root, _Y0] = min(parts[root, _Y0], y)
+    parts[root, _X1] = max(parts[root, _X1], x)
+    parts[root, _Y1] = max(parts[root, _Y1], y)
+    parts[root, _SIZE] += 1
+    parts[root, _FIRST] = min(parts[root, _FIRST], pixel)
     return root
 
 
 @jit
-def _begin(pixel: int, stride: int, parent: Ints, parts: Ints) -> None:
+def _offset(k: int, stride: int) -> int:
+    """Returns where neighbour ``k`` lies, clockwise from north-west."""
+    if k < 3:
+        return k - 1 - stride
+    if k == 3:
+        return 1
+    return stride + 5 - k if k < 7 else -1
+
+
+@jit
+def _begin(pixel: int, stride: int, parent: NDArray[np.int32], parts: NDArray[np.int32]) -> None:
     """Writes down a component of one pixel."""
     y, x = pixel // stride, pixel % stride
     parent[pixel] = pixel
@@ -207,7 +234,7 @@ def _begin(pixel: int, stride: int, parent: Ints, parts: Ints) -> None:
 
 
 @jit
-def _merge(root: int, other: int, parent: Ints, parts: Ints) -> int:
+def _merge(root: int, other: int, parent: NDArray[np.int32], parts: NDArray[np.int32]) -> int:
     """Makes two components one and returns its root."""
     if other == root:
         return root
@@ -224,7 +251,7 @@ def _merge(root: int, other: int, parent: Ints, parts: Ints) -> int:
 
 
 @jit
-def _root(pixel: int, parent: Ints) -> int:
+def _root(pixel: int, parent: NDArray[np.int32]) -> int:
     while parent[pixel] != pixel:
         parent[pixel] = parent[parent[pixel]]
         pixel = parent[pixel]

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsol._jit import jit
+from wsol.boxes._neighbours import links
 
 # Numba's cache on disk watches the file of the function that was compiled and no other, so all that is compiled
 # together lies in this one file.
@@ -14,9 +15,6 @@ from wsol._jit import jit
 # order, number of pixels, twice the contour area as if without holes, four times the Euler number, and the area inside
 # the outer border with the number of pixels when it was followed.
 _X0, _Y0, _X1, _Y1, _FIRST, _SIZE, _TWICE, _QUADS, _TRACED, _TRACED_SIZE = range(10)
-
-# The eight neighbours clockwise from north-west, as (dy, dx); bit k of a neighbourhood is neighbour k.
-_RING = ((-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1))
 
 
 def largest_contour_boxes(maps: NDArray[np.uint8], thresholds: NDArray[np.int64]) -> NDArray[np.int32]:
@@ -44,7 +42,7 @@ def largest_contour_boxes(maps: NDArray[np.uint8], thresholds: NDArray[np.int64]
     return out
 
 
-def _tables() -> tuple[NDArray[np.int8], NDArray[np.int8], NDArray[np.int8]]:
+def _tables() -> tuple[NDArray[np.int8], NDArray[np.int8]]:
     """Returns what a pixel changes by entering a neighbourhood (one of 256).
 
     Returns:
@@ -52,10 +50,8 @@ def _tables() -> tuple[NDArray[np.int8], NDArray[np.int8], NDArray[np.int8]]:
             pixels set holds half a unit of polygon, each with four a whole one.
         euler: ``(256,)``, four times the Euler number gained, by Gray's bit quads for 8-connectivity,
             4 E = Q1 - Q3 - 2 QD (Gray, "Local properties of binary images in two dimensions", 1971).
-        links: ``(256, 5)``, one neighbour of each cluster of neighbours that touch each other; 8 ends the list.
     """
     area, euler = np.zeros(256, np.int8), np.zeros(256, np.int8)
-    links = np.full((256, 5), 8, np.int8)
     quads = {0: 0, 1: 1, 2: 0, 3: -1, 4: 0}
     for near in range(256):
         on = [bool(near >> k & 1) for k in range(8)]
@@ -66,21 +62,11 @@ def _tables() -> tuple[NDArray[np.int8], NDArray[np.int8], NDArray[np.int8]]:
             diagonal_before = all(sides) and not on[corner]
             diagonal_after = on[corner] and not any(sides)
             euler[near] += quads[before + 1] - quads[before] - 2 * diagonal_after + 2 * diagonal_before
-        unseen = {k for k in range(8) if on[k]}
-        clusters = 0
-        while unseen:
-            reached = {min(unseen)}
-            links[near, clusters] = min(unseen)
-            clusters += 1
-            while reached:
-                y, x = _RING[reached.pop()]
-                touching = {k for k in unseen if max(abs(_RING[k][0] - y), abs(_RING[k][1] - x)) <= 1}
-                unseen -= touching
-                reached |= touching
-    return area, euler, links
+    return area, euler
 
 
-_AREA, _EULER, _LINKS = _tables()
+_AREA, _EULER = _tables()
+_LINKS = links(diagonals=True)
 
 
 @jit
