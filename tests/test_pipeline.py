@@ -102,11 +102,16 @@ def test_every_number_and_file(tmp_path: Path, tiny_model: Model, csv_data: Path
     curves = np.load(out / "curves.npy", allow_pickle=False)
     assert (curves.shape, curves.dtype) == ((8, 1000), np.float32)
     np.testing.assert_allclose(curves[:, 200], own.iou, atol=1e-6)
+    contours = np.load(out / "curves_v2.npy", allow_pickle=False)
+    assert (contours >= curves).all()  # the largest contour is one of all
+    assert value(result.metrics, "max_box_acc_v2_30", "oracle") == pytest.approx(
+        100 * (contours >= np.float32(0.3)).mean(0).max()
+    )
     assert value(result.metrics, "max_box_acc", "oracle") == pytest.approx(100 * (curves >= 0.5).mean(0).max())
 
     assert {path.name for path in out.iterdir()} == {
         "run.json", "metrics.csv", "classes.csv", "baselines.csv", "predictions.parquet", "curves.npy", "maps.npy",
-        "gallery.png",
+        "curves_v2.npy", "gallery.png",
     }  # fmt: skip
     assert (out / "gallery.png").read_bytes().startswith(b"\x89PNG")
     baselines = pd.read_csv(out / "baselines.csv")
@@ -119,7 +124,7 @@ def test_every_number_and_file(tmp_path: Path, tiny_model: Model, csv_data: Path
     assert run["signature"] == result.signature
     data = load_dataset("csv", csv_data)
     assert result.signature == (
-        f"csv-test#8:{data.fingerprint[:8]}|tiny:00000000|cam|wsolevaluation:v1,step=0.001|tau:0.2|wsol:{wsol.__version__}"
+        f"csv-test#8:{data.fingerprint[:8]}|tiny:00000000|cam|wsolevaluation:v1+v2,step=0.001|tau:0.2|wsol:{wsol.__version__}"
     )
     pd.testing.assert_frame_equal(pd.read_csv(out / "metrics.csv"), result.metrics, check_dtype=False)
     pd.testing.assert_frame_equal(pd.read_parquet(out / "predictions.parquet"), result.predictions, check_dtype=False)

@@ -28,6 +28,10 @@ def test_squeezenet_gives_the_reference_values(real_data: Path) -> None:
         ("top1_loc_err", "fixed"): 56.667,
         ("top5_loc_err", "fixed"): 48.519,
         ("max_box_acc", "oracle"): 57.037,
+        ("max_box_acc_v2_30", "oracle"): 83.704,
+        ("max_box_acc_v2_50", "oracle"): 57.407,
+        ("max_box_acc_v2_70", "oracle"): 32.593,
+        ("max_box_acc_v2", "oracle"): 57.901,
     }
     for key, value in expected.items():
         assert found[key].value == pytest.approx(value, abs=ONE_IMAGE + 1e-3), key

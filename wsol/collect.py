@@ -19,7 +19,6 @@ from wsol.cams import METHODS, forward
 from wsol.datasets import Batch, Dataset, Sample, count_clipped, read_batches
 from wsol.errors import InputError
 from wsol.metrics.base import Evidence
-from wsol.metrics.iou import best_iou
 from wsol.models import Model
 from wsol.protocols import Protocol
 from wsol.runs.folder import MapFile
@@ -103,7 +102,7 @@ def collect(setup: Setup, images: Dataset, pool: Executor, clock: Clock, path: P
     truths: list[NDArray[np.float64]] = []
     classes: list[NDArray[np.int64]] = []
     scores: list[NDArray[np.float32]] = []
-    curves: list[Future[NDArray[np.float32]]] = []
+    curves: list[Future[tuple[NDArray[np.float32], NDArray[np.float32] | None]]] = []
     skipped: dict[str, str] = {}
     clipped = 0
     side = setup.protocol.image_size
@@ -118,8 +117,9 @@ def collect(setup: Setup, images: Dataset, pool: Executor, clock: Clock, path: P
                 found, probabilities, maps = _localize(setup, samples, batch.pixels, clock)
                 with clock("boxes"):
                     truth = [*map(setup.protocol.ground_truth, samples, batch.frames)]
-                    own = maps[:, :1]
-                    curves += [pool.submit(_curve, setup.protocol, m, t) for m, t in zip(own, truth, strict=True)]
+                    curves += [
+                        pool.submit(setup.protocol.curves, own[0], t) for own, t in zip(maps, truth, strict=True)
+                    ]
                 with clock("files"):
                     store.append(maps)
                 kept += batch.indices
@@ -130,11 +130,11 @@ def collect(setup: Setup, images: Dataset, pool: Executor, clock: Clock, path: P
         if not kept:
             raise InputError(f"none of the {len(images)} images can be read: {next(iter(skipped.values()))}")
         with clock("boxes"):
-            stacked = np.stack([curve.result() for curve in curves])
+            largest, contours = _stacked(curves)
     every = np.concatenate(classes)
     right = every[:, 1:] == every[:, :1]
     ranks = np.where(right.any(1), right.argmax(1) + 1, 0)
-    evidence = Evidence(stacked, ranks, setup.protocol.delta)
+    evidence = Evidence(largest, ranks, setup.protocol.delta, contours)
     return Collected(
         images.subset(kept), truths, every, np.concatenate(scores), store.mapped(), evidence, skipped, clipped
     )
@@ -197,5 +197,10 @@ def _preprocessed(pixels: NDArray[np.uint8], model: Model) -> Tensor:
     return images.sub_(mean).div_(std)
 
 
-def _curve(protocol: Protocol, maps: NDArray[np.float32], truth: NDArray[np.float64]) -> NDArray[np.float32]:
-    return best_iou(protocol.boxes(maps, protocol.taus)[0], truth).astype(np.float32)
+def _stacked(
+    curves: list[Future[tuple[NDArray[np.float32], NDArray[np.float32] | None]]],
+) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    """Returns the curves of the boxes, and of the best contours, ``(n, levels)``."""
+    largest, contours = zip(*(curve.result() for curve in curves), strict=True)
+    some = [curve for curve in contours if curve is not None]
+    return np.stack(largest), np.stack(some) if some else None

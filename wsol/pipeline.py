@@ -205,7 +205,7 @@ def _run(
         "device": str(next(setup.model.network.parameters()).device),
         "seconds": {station: round(seconds, 3) for station, seconds in clock.seconds.items()},
     }
-    write_run(folder, run, metrics, classes, baselines, predictions, evidence.curves, gallery)
+    write_run(folder, run, metrics, classes, baselines, predictions, evidence.curves, evidence.contours, gallery)
     return Evaluation(metrics, classes, baselines, predictions, run), found
 
 

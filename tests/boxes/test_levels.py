@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from wsol.boxes.levels import tau_grid, thresholds, to_uint8
+from wsol.boxes.levels import entry_levels, tau_grid, thresholds, to_uint8
 
 
 def test_truncates_after_min_max() -> None:
@@ -29,3 +29,14 @@ def test_thresholds_truncate() -> None:
     # 0.2 * 255 = 51, 0.999 * 255 = 254.7, 0.5 * 101 = 50.5
     assert thresholds(np.array([0, 0.2, 0.999]), np.array([255], np.uint8)).tolist() == [[0, 51, 254]]
     assert thresholds(np.array([0.5]), np.array([101, 0], np.uint8)).tolist() == [[50], [0]]
+
+
+def test_entry_levels_are_the_masks() -> None:
+    rng = np.random.default_rng(0)
+    maps = rng.integers(0, 256, (3, 9, 11)).astype(np.uint8)
+    limits = np.sort(rng.integers(0, 256, (3, 20)), axis=1)
+    limits[1, 5:12] = limits[1, 5]  # equal thresholds
+    levels = entry_levels(maps, limits)
+    for m in range(3):
+        for k in range(20):
+            np.testing.assert_array_equal(levels[m] >= k, maps[m] > limits[m, k])

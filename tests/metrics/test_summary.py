@@ -74,3 +74,18 @@ def test_tau_must_be_on_the_grid() -> None:
 def test_unknown_metric_names_the_close_ones() -> None:
     with pytest.raises(InputError, match="did you mean top1_loc_err"):
         METRICS.get("top1_loc_er")
+
+
+def test_max_box_acc_v2_by_hand() -> None:
+    """The best hit rate at 0.3, 0.5 and 0.7, each with a tau of its own, and their mean."""
+    assert ("max_box_acc_v2", "oracle") not in table()  # no evidence of contours
+    contours = np.array([[0.35, 0.1, 0.75], [0.3, 0.6, 0.1], [0.2, 0.55, 0.71], [0.9, 0.5, 0.1]], np.float32)
+    rows = summarise(Evidence(EVIDENCE.curves, EVIDENCE.ranks, 0.5, contours), TAUS, 0.2)
+    found = {r.metric: (r.tau, r.value, r.ci_low, r.ci_high) for r in rows.itertuples() if "v2" in r.metric}
+    assert found["max_box_acc_v2_30"][:2] == (0, 75)  # images 0, 1, 3; as many at 0.2
+    assert found["max_box_acc_v2_50"][:2] == (0.2, 75)
+    assert found["max_box_acc_v2_70"][:2] == (0.4, 50)
+    assert found["max_box_acc_v2"][1] == pytest.approx((75 + 75 + 50) / 3)
+    assert np.isnan(found["max_box_acc_v2"][0])
+    low, high = found["max_box_acc_v2"][2:]
+    assert low < 66.7 < high <= 100

@@ -22,13 +22,14 @@ def inclusive_iou(a: np.ndarray, b: np.ndarray) -> float:
     return w * h / (sum(areas) - w * h)
 
 
-def box_by_definition(score_map: np.ndarray, tau: float) -> tuple[int, int, int, int]:
+def boxes_by_definition(score_map: np.ndarray, tau: float) -> list[tuple[int, int, int, int]]:
+    """All boxes, that of the largest contour first."""
     u8 = (score_map * 255).astype(np.uint8)
     contours, _ = cv2.findContours((u8 > int(tau * u8.max())).astype(np.uint8), cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
     if not contours:
-        return 0, 0, 0, 0
-    x, y, w, h = cv2.boundingRect(max(contours, key=cv2.contourArea))
-    return x, y, min(x + w, 223), min(y + h, 223)
+        return [(0, 0, 0, 0)]
+    rectangles = [cv2.boundingRect(c) for c in [max(contours, key=cv2.contourArea), *contours]]
+    return [(x, y, min(x + w, 223), min(y + h, 223)) for x, y, w, h in rectangles]
 
 
 def test_ground_truth_by_hand() -> None:
@@ -65,9 +66,13 @@ def test_curves_follow_the_definition_at_every_threshold() -> None:
         taus = PROTOCOL.taus if raw.shape[0] < 224 else PROTOCOL.taus[::97]
         boxes = PROTOCOL.boxes(raw32[None], taus)[0]
         ious = best_iou(boxes, np.add(truth, [0, 0, 1, 1]))
+        largest, every = PROTOCOL.curves(raw32, np.add(truth, [0.0, 0, 1, 1]))
         for tau, iou in zip(taus, ious, strict=True):
-            box = np.array(box_by_definition(score, tau))
-            assert iou == pytest.approx(max(inclusive_iou(box, t) for t in truth), abs=1e-12), tau
+            found = [max(inclusive_iou(np.array(box), t) for t in truth) for box in boxes_by_definition(score, tau)]
+            assert iou == pytest.approx(found[0], abs=1e-12), tau
+            level = round(tau * 1000)
+            assert largest[level] == pytest.approx(found[0], abs=1e-6), tau
+            assert every[level] == pytest.approx(max(found), abs=1e-6), tau
 
 
 @pytest.mark.parametrize(("lists", "accuracy"), [("ILSVRC", 50.360), ("CUB", 45.200)])

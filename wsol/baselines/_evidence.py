@@ -35,4 +35,4 @@ def baseline_evidence(
     curves = np.empty((len(samples), len(protocol.taus)), np.float32)
     for i, (sample, truth) in enumerate(zip(samples, truths, strict=True)):
         curves[i] = best_iou(draw(protocol, sample.image_id), truth)
-    return Evidence(curves, ranks, protocol.delta)
+    return Evidence(curves, ranks, protocol.delta, contours=curves)  # a single box at each threshold

@@ -29,6 +29,21 @@ def tau_grid(step: float) -> NDArray[np.float64]:
     return np.arange(0, 1, step)
 
 
+def entry_levels(maps: NDArray[np.uint8], thresholds: NDArray[np.int64]) -> NDArray[np.int16]:
+    """Returns the highest level whose mask ``map > threshold`` has each pixel, or -1.
+
+    Args:
+        maps: uint8 ``(n, h, w)``.
+        thresholds: int64 ``(n, levels)``, ascending along the levels.
+
+    Returns:
+        int16 ``(n, h, w)``.
+    """
+    values = np.arange(256)
+    tables = [np.searchsorted(row, values, side="left") - 1 for row in thresholds]
+    return np.stack([table.astype(np.int16)[map_] for table, map_ in zip(tables, maps, strict=True)])
+
+
 def thresholds(taus: NDArray[np.float64], peaks: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Returns ``trunc(tau * peak)``: a pixel is foreground if its 8-bit value is strictly above it.
 

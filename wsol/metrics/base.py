@@ -22,11 +22,14 @@ class Evidence:
         ranks: int64 ``(n,)``, place of the ground-truth class among the predictions, from 1; 0 where it is not among
             the top five.
         delta: IoU from which on a box is a hit.
+        contours: float32 ``(n, levels)``, the IoU that the best of all contours' boxes reaches; None where the protocol
+            looks at one box a threshold.
     """
 
     curves: NDArray[np.float32]
     ranks: NDArray[np.int64]
     delta: float
+    contours: NDArray[np.float32] | None = None
 
     @property
     def hits(self) -> NDArray[np.bool_]:
@@ -40,15 +43,18 @@ class Metric:
 
     Attributes:
         name: Registered name.
-        per_image: Evidence to each image's value in [0, 1]: ``(n,)``, or ``(n, levels)`` where a threshold enters.
+        per_image: Evidence to each image's value in [0, 1]: ``(n,)``, or ``(n, levels)`` where a threshold enters, or
+            ``(n, levels, parts)`` where each part takes a threshold of its own and the metric is their mean.
         better: Whether ``higher`` or ``lower`` values are better.
         rules: The threshold rules it is defined for; empty where no threshold enters.
+        contours: Whether it needs the evidence of all contours.
     """
 
     name: str
     per_image: Callable[[Evidence], NDArray[Any]]
     better: Literal["higher", "lower"] = "higher"
     rules: tuple[TauRule, ...] = TAU_RULES
+    contours: bool = False
 
 
 METRICS: Registry[Metric] = Registry("metric", "wsol.metrics")

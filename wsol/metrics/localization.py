@@ -1,5 +1,8 @@
 """Localization: is the box right, and is the class?"""
 
+from collections.abc import Sequence
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,4 +25,19 @@ register(Metric("top5_loc_err", lambda e: localization_error(e, 5), better="lowe
 # The ground-truth class is given: only the box counts. MaxBoxAcc (Choe et al., CVPR 2020, eq. 3) is its oracle value.
 register(Metric("gt_known_loc_acc", lambda e: e.hits))
 register(Metric("max_box_acc", lambda e: e.hits, rules=("oracle",)))
+
+
+def contour_hits(evidence: Evidence, deltas: Sequence[float]) -> NDArray[np.bool_]:
+    """Says whether any contour's box reaches each delta, bool ``(n, levels, deltas)``.
+
+    MaxBoxAccV2 (Choe et al., "Evaluation for Weakly Supervised Object Localization", TPAMI 2022, section 5) is the mean
+    over delta in {0.3, 0.5, 0.7} of the best hit rate over thresholds, each delta with a threshold of its own.
+    """
+    assert evidence.contours is not None
+    return evidence.contours[:, :, None] >= np.array(deltas, np.float32)
+
+
+for _name, _deltas in (("", (0.3, 0.5, 0.7)), ("_30", (0.3,)), ("_50", (0.5,)), ("_70", (0.7,))):
+    _hits = partial(contour_hits, deltas=_deltas)
+    register(Metric(f"max_box_acc_v2{_name}", _hits, rules=("oracle",), contours=True))
 register(Metric("mean_iou", lambda e: e.curves))

@@ -72,8 +72,7 @@ def per_class(
 
 def best_level(metric: Metric, evidence: Evidence) -> int:
     """Returns the index of the smallest tau at which a metric is best."""
-    means = metric.per_image(evidence).mean(axis=0, dtype=np.float64)
-    return int(means.argmax() if metric.better == "higher" else means.argmin())
+    return int(_best_levels(metric, metric.per_image(evidence)))
 
 
 def grid_level(tau: float, taus: NDArray[np.float64]) -> int:
@@ -101,11 +100,14 @@ def _draws(
     if rule != "oracle":
         return resampled_means(values[:, None])[:, 0]
     every = metric.per_image(evidence)
-    if (every == every[:, :1]).all():  # a threshold changes nothing
-        every = every[:, :1]
-    means = resampled_means(every)
-    best: NDArray[np.float64] = means.max(1) if metric.better == "higher" else means.min(1)
-    return best
+    parts = [every] if every.ndim == 2 else [every[..., p] for p in range(every.shape[2])]
+    best = []
+    for part in parts:
+        constant = (part == part[:, :1]).all()  # a threshold changes nothing
+        means = resampled_means(part[:, :1] if constant else part)
+        best.append(means.max(1) if metric.better == "higher" else means.min(1))
+    mean: NDArray[np.float64] = np.mean(best, axis=0)
+    return mean
 
 
 def _values(
@@ -113,7 +115,14 @@ def _values(
 ) -> Iterator[tuple[Metric, TauRule | None, float, NDArray[np.float64]]]:
     """Yields metric, rule, tau and the value of each image."""
     for metric in map(METRICS.get, METRICS.names()):
+        if metric.contours and evidence.contours is None:
+            continue
         per_image = metric.per_image(evidence)
+        if per_image.ndim == 3:
+            levels = _best_levels(metric, per_image)
+            values = per_image[:, levels, np.arange(len(levels))].mean(1)
+            yield metric, "oracle", named_tau(taus, int(levels[0])) if len(levels) == 1 else np.nan, values
+            continue
         if not metric.rules:
             yield metric, None, np.nan, per_image
         for rule in metric.rules:
@@ -124,3 +133,10 @@ def _values(
             else:
                 level = best_level(metric, validation if rule == "val" and validation else evidence)
             yield metric, rule, named_tau(taus, level), per_image[:, level]
+
+
+def _best_levels(metric: Metric, per_image: NDArray[np.generic]) -> NDArray[np.int64]:
+    """Returns the index of the smallest tau at which a metric, or each part of it, is best."""
+    means = per_image.mean(axis=0, dtype=np.float64)
+    best: NDArray[np.int64] = means.argmax(0) if metric.better == "higher" else means.argmin(0)
+    return best

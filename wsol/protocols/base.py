@@ -40,5 +40,19 @@ class Protocol(typing.Protocol):
     def boxes(self, maps: NDArray[np.float32], taus: NDArray[np.float64]) -> NDArray[np.float64]:
         """Returns the boxes ``(k, levels, 4)`` that raw maps ``(k, h, w)`` give at each tau."""
 
+    def curves(
+        self, score_map: NDArray[np.float32], truth: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Holds a raw map against ground truth at every tau.
+
+        Args:
+            score_map: ``(h, w)``.
+            truth: ``(g, 4)``, in the protocol's frame.
+
+        Returns:
+            The IoU ``(levels,)`` that the box reaches, and the one that the best of all contours' boxes reaches; None
+            in place of that where the protocol takes one box alone.
+        """
+
 
 PROTOCOLS: Registry[Protocol] = Registry("protocol", "wsol.protocols")

@@ -12,6 +12,10 @@ _TITLES = {
     "top5_cls_err": "top-5 classification error",
     "gt_known_loc_acc": "GT-known accuracy",
     "max_box_acc": "MaxBoxAcc",
+    "max_box_acc_v2": "MaxBoxAccV2",
+    "max_box_acc_v2_30": "  at IoU 0.3",
+    "max_box_acc_v2_50": "  at IoU 0.5",
+    "max_box_acc_v2_70": "  at IoU 0.7",
     "mean_iou": "mean IoU",
 }
 _RULES = ("", "fixed", "val", "oracle")

@@ -21,6 +21,7 @@ FILES = (
     "baselines.csv",
     "predictions.parquet",
     "curves.npy",
+    "curves_v2.npy",
     "maps.npy",
     "gallery.png",
     "val",
@@ -68,6 +69,7 @@ def write_run(
     baselines: pd.DataFrame,
     predictions: pd.DataFrame,
     curves: NDArray[np.float32],
+    contours: NDArray[np.float32] | None,
     gallery: bytes,
 ) -> None:
     """Writes every file of a run but ``maps.npy``; ``run.json`` comes last and marks the run as complete.
@@ -79,7 +81,8 @@ def write_run(
         classes: The same per class.
         baselines: The same of boxes that look at no image.
         predictions: One row an image and rank.
-        curves: float32 ``(n, levels)``.
+        curves: float32 ``(n, levels)``, of one box a threshold.
+        contours: Likewise of the best contour, where the protocol looks at all.
         gallery: A PNG file to look at.
     """
     for name, table in (("metrics", metrics), ("classes", classes), ("baselines", baselines)):
@@ -87,8 +90,10 @@ def write_run(
             table.to_csv(path, index=False, lineterminator="\n")
     with _whole(folder / "predictions.parquet") as path:
         predictions.to_parquet(path, index=False)
-    with _whole(folder / "curves.npy") as path, path.open("wb") as file:
-        np.save(file, curves, allow_pickle=False)
+    for name, array in (("curves", curves), ("curves_v2", contours)):
+        if array is not None:
+            with _whole(folder / f"{name}.npy") as path, path.open("wb") as file:
+                np.save(file, array, allow_pickle=False)
     with _whole(folder / "gallery.png") as path:
         path.write_bytes(gallery)
     with _whole(folder / "run.json") as path:
