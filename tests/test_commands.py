@@ -12,6 +12,7 @@ from torchvision.models import squeezenet1_1
 from wsol.__main__ import main as console
 from wsol.eval import main as evaluate
 from wsol.list import main as list_
+from wsol.train import main as train
 
 
 @pytest.fixture(scope="module")
@@ -97,10 +98,11 @@ def test_another_folder_is_left_alone(
     assert "cannot be made" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("kind", ["datasets", "models", "methods", "protocols", "metrics"])
+@pytest.mark.parametrize("kind", ["datasets", "models", "methods", "baselines", "protocols", "metrics"])
 def test_list(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert list_([kind]) == 0
     known = {"datasets": "cub", "models": "vgg16-gap", "methods": "cam", "protocols": "wsolevaluation"}
+    known["baselines"] = "full-image"
     assert known.get(kind, "max_box_acc") in capsys.readouterr().out.splitlines()
 
 
@@ -116,12 +118,64 @@ def test_the_console_script_and_the_modules_are_the_same(
     assert console() == 2
 
 
-def test_help_does_not_wait_for_torch() -> None:
-    code = """
-import sys, wsol.eval
+@pytest.mark.parametrize("command", ["eval", "train"])
+def test_help_does_not_wait_for_torch(command: str) -> None:
+    code = f"""
+import sys, wsol.{command}
 try:
-    wsol.eval.main(["--help"])
+    wsol.{command}.main(["--help"])
 except SystemExit:
     assert "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_train_then_evaluate_a_users_own_images(
+    tmp_path: Path, csv_data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = csv_data / "boxes.csv"
+    table.write_text(table.read_text().replace(",val\n", ",train\n"))
+    monkeypatch.chdir(tmp_path)
+    common = ["--dataset", "csv", "--data-root", str(csv_data), "--device", "cpu"]
+    call = ["--model", "shufflenet_v2_x0_5", *common, "--epochs", "1", "--image-size", "32", "--no-validation"]
+    assert train(call) == 0
+    weights = "results/train-shufflenet_v2_x0_5-csv/shufflenet_v2_x0_5.safetensors"
+    assert weights in capsys.readouterr().out
+    assert evaluate([*common, "--weights", weights]) == 0
+    assert "top-1 classification error" in capsys.readouterr().out
+    assert evaluate(["--weights", weights]) == 2
+    assert (
+        "was trained on other classes than those of synthetic: class 0 is '0', not 'fur-red" in capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        (["--epochs", "0"], "epochs"),
+        (["--learning-rate", "-1"], "learning_rate"),
+        (["--batch-size", "0"], "batch_size"),
+        (["--stages", "none.toml"], "there is no stages file none.toml"),
+        (["--weights", "none.pth"], "there is no weights file none.pth"),
+        (["--freeze", "features"], "give --weights to take them from"),
+        (["--map-size", "15"], "--map-size can be 7, 14"),
+        (["--dataset-arg", "size=1"], "synthetic: size is '1'"),
+        (["--device", "abacus"], "device 'abacus' cannot be used here"),
+    ],
+)
+def test_a_training_that_cannot_be_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], sentence: str
+) -> None:
+    call = ["--model", "shufflenet_v2_x0_5-gap", "--dataset-arg", "images=12", "--out", str(tmp_path), *more]
+    assert train(call) == 2
+    printed = capsys.readouterr()
+    assert sentence in printed.err
+    assert printed.err.count("\n") == 1
+    assert not [*tmp_path.iterdir()]
+
+
+def test_neither_model_nor_weights(capsys: pytest.CaptureFixture[str], weights: Path) -> None:
+    assert evaluate([]) == 2
+    assert "give --model, or --weights with a file that wsol.train wrote" in capsys.readouterr().err
+    assert evaluate(["--weights", str(weights)]) == 2
+    assert "does not say what network it is for; give --model" in capsys.readouterr().err

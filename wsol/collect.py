@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from wsol.cams import METHODS, forward
 from wsol.datasets import Batch, Dataset, Sample, count_clipped, read_batches
-from wsol.errors import InputError
+from wsol.errors import ImageError, InputError
 from wsol.metrics.base import Evidence
 from wsol.models import Model
 from wsol.protocols import Protocol
@@ -161,8 +161,11 @@ def _named(names: Sequence[str], i: int) -> str:
 
 
 def _next(batches: Iterator[Batch], clock: Clock) -> Batch | None:
-    with clock("images"):
-        return next(batches, None)
+    try:
+        with clock("images"):
+            return next(batches, None)
+    except ImageError as error:
+        raise ImageError(f"{error}, or give --skip-bad-images to count it and go on") from error
 
 
 def _localize(

@@ -1,6 +1,7 @@
 """``python -m wsol.train``: train a classifier on image labels alone."""
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,9 +26,12 @@ def _run(argv: Sequence[str] | None) -> None:
     names = ("learning_rate", "momentum", "weight_decay", "warm_up", "label_smoothing", "seed")
     recipe = Recipe(stages, **{name: given.pop(name) for name in names})
     given["dataset_args"] = dict(map(pair, given.pop("dataset_arg")))
-    out = given["out"] = given["out"] or Path("results") / f"train-{options.model}-{options.dataset}"
+    given["out"] = given["out"] or Path("results") / f"train-{options.model}-{options.dataset}"
     path = train(recipe=recipe, **given)
-    print(f"python -m wsol.eval --dataset {options.dataset} --weights {path}    evaluates what {out} holds")
+    same = ["--dataset", options.dataset]
+    same += ["--data-root", str(options.data_root)] if options.data_root else []
+    same += [word for key, value in given["dataset_args"].items() for word in ("--dataset-arg", f"{key}={value}")]
+    print("Evaluate it:", shlex.join(["python", "-m", "wsol.eval", "--weights", str(path), *same]))
 
 
 def _parser() -> argparse.ArgumentParser:

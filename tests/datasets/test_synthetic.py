@@ -30,6 +30,11 @@ def digest(split: str, knobs: Knobs) -> str:
     return hashlib.sha256(b"".join(s.pixels.tobytes() for s in scenes)).hexdigest()[:16]
 
 
+def test_the_boxes_are_these() -> None:
+    known = {"test": "87475939d826a654", "val": "3b44d5559091be78"}
+    assert {split: load_dataset("synthetic", split=split).fingerprint[:16] for split in known} == known
+
+
 @pytest.mark.parametrize(("setting", "known"), PINNED.items(), ids=["default", "small", "every knob"])
 def test_the_images_are_these(setting: tuple[str, Knobs], known: str) -> None:
     assert digest(*setting) == known
@@ -118,6 +123,31 @@ def test_instances_are_of_the_class_and_apart() -> None:
     assert max(len(s.boxes) for s in scenes(instances=1)) == 1
 
 
+def test_a_crowded_image_has_fewer() -> None:
+    for knobs in ({"instances": 3}, {"instances": 20}, {"instances": 9, "object_scale": 0.3, "occlusion": 0.5}):
+        for scene in scenes(n=60, **knobs):
+            assert 1 <= len(scene.boxes) <= knobs["instances"]
+            assert scene.layers.max() // 2 <= knobs["instances"]
+
+
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        {"size": 32, "object_scale": 0.7},
+        {"size": 48, "object_scale": 0.5, "part_size": 0.05},
+        {"object_scale": 0.1, "part_size": 0.1},
+        {"object_scale": 0.7, "part_size": 0.9, "occlusion": 0.5, "distractors": 50},
+        {"seed": 2**63},
+    ],
+)
+def test_the_ends_of_the_knobs(knobs: dict[str, object]) -> None:
+    for sample in default(n=24, **knobs):
+        scene = sample.draw()
+        assert scene.shape == (*(knobs.get("size", 224),) * 2, 3)
+        assert len(sample.boxes) == 1
+    assert np.mean([s.parts.any() for s in scenes(n=24, **knobs)]) > 0.9
+
+
 def test_distractors_and_occlusion_hide_what_they_should() -> None:
     assert all((s.layers != 1).all() for s in scenes(n=12, distractors=0))
     assert np.mean([(s.layers == 1).mean() for s in scenes(distractors=4)]) > 0.1
@@ -162,6 +192,9 @@ def test_classes_come_evenly_and_train_has_labels_only() -> None:
 
 def test_knobs_are_in_the_signature_and_out_of_range_is_said() -> None:
     assert default(n=4).signature.startswith("synthetic-test#4:")
+    assert "(seed=1000001)" in default(n=4, seed=1000001).signature
+    with pytest.raises(InputError, match=r"parts would be 2\.3 pixels across"):
+        default(size=32, object_scale=0.1, part_size=0.5)
     assert "(part_size=0.2,context_bias=0.8)" in default(n=4, part_size=0.2, context_bias=0.8).signature
     for knob, text in (
         ("size", "10"),

@@ -13,6 +13,17 @@ from wsol.models._surgery import enlarge_maps
 from wsol.models.vgg16_gap import VGG16GAP
 
 
+class Branches(nn.Module):
+    """Two branches of which one shrinks the map by no layer that could be dropped."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 4, 3, 2, 1)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.cat([self.convolution(images), nn.functional.max_pool2d(images, 2)], 1)
+
+
 def noise(*shape: int) -> torch.Tensor:
     return torch.rand(*shape, generator=torch.Generator().manual_seed(0))
 
@@ -30,6 +41,7 @@ def noise(*shape: int) -> torch.Tensor:
         ("shufflenet_v2_x0_5-gmp", 14, (1024, 14)),
         ("squeezenet1_1-gap", None, (1000, 13)),
         ("regnet_y_400mf-gap", 14, (440, 14)),
+        ("convnext_tiny-gap", 14, (768, 14)),  # its kernels are even
     ],
 )
 def test_pooling_is_global_and_maps_have_the_size_asked_for(
@@ -64,9 +76,10 @@ def test_a_map_size_that_cannot_be_had_is_named() -> None:
         MODELS.get("resnet18-gap").fresh(5, 6)
     with pytest.raises(InputError, match="take resnet18-gap for others"):
         MODELS.get("resnet18").fresh(5, 14)
-    branches = nn.Conv2d(3, 4, 1)
-    with pytest.raises(InputError, match="x: maps of 300"):
-        enlarge_maps(branches, 300, "x")
+    with pytest.raises(InputError, match=r"x: maps of 300 x 300 cannot be had; --map-size can be 224$"):
+        enlarge_maps(nn.Conv2d(3, 4, 1), 300, "x")
+    with pytest.raises(InputError, match="y: its maps cannot be made larger than 112"):
+        enlarge_maps(Branches(), 224, "y")
 
 
 def test_vision_transformers_have_no_suffix() -> None:
@@ -99,7 +112,8 @@ def test_weights_to_start_from_may_be_the_backbones(tmp_path: Path) -> None:
     torch.save(donor.state_dict(), tmp_path / "a.pth")
     network = MODELS.get("alexnet-gap").fresh(3, from_scratch=False)
     before = network.fc.weight.clone()
-    adopt(network, "alexnet-gap", tmp_path / "a.pth")
+    found = adopt(network, "alexnet-gap", tmp_path / "a.pth")
+    assert found.left == ("added.0.weight", "added.0.bias", "fc.weight", "fc.bias")
     taken = dict(network.named_parameters())["backbone.body.features.10.weight"]
     assert torch.equal(taken, donor.features[10].weight)
     assert torch.equal(network.fc.weight, before)

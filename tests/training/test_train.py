@@ -14,6 +14,7 @@ import wsol
 from wsol.errors import InputError
 from wsol.models import load_model
 from wsol.training import Recipe, Stage, read_stages, train
+from wsol.training.log import Log
 
 ARGS = {"images": "24", "size": "32", "object_scale": "0.6"}
 TWO = Recipe((Stage(2, 32, 8, {"distractors": "0"}), Stage(1, 48, 4, {"size": "48"})), learning_rate=0.01)
@@ -101,6 +102,69 @@ def test_frozen_features_stay_and_the_linear_layer_learns(tmp_path: Path) -> Non
     assert run(tmp_path / "b", **more).read_bytes() == path.read_bytes()
 
 
+def test_frozen_features_must_not_be_random(tmp_path: Path) -> None:
+    torch.save(torchvision.models.alexnet().state_dict(), tmp_path / "alexnet.pth")
+    with pytest.raises(InputError, match=r"lack 2 tensors of the features, the first added\.0\.weight"):
+        run(
+            tmp_path / "out",
+            "alexnet-gap",
+            Recipe((Stage(1, 96, 8),)),
+            weights=tmp_path / "alexnet.pth",
+            freeze="features",
+        )
+
+
+def test_the_same_command_after_the_end_changes_nothing(whole: Path) -> None:
+    before = {path.name: path.read_bytes() for path in whole.iterdir() if path.suffix != ".png"}
+    run(whole)
+    assert {path.name: path.read_bytes() for path in whole.iterdir() if path.suffix != ".png"} == before
+
+
+def test_damaged_files_are_named(tmp_path: Path) -> None:
+    recipe = Recipe((Stage(2, 32, 8),))
+    run(tmp_path, recipe=recipe, stop_after=1)
+    (tmp_path / "log.csv").unlink()
+    with pytest.raises(InputError, match=r"log\.csv cannot be read"):
+        run(tmp_path, recipe=recipe)
+    (tmp_path / "log.csv").write_text("epoch\n")
+    with pytest.raises(InputError, match="has 0 epochs, the state beside it 1"):
+        run(tmp_path, recipe=recipe)
+    (tmp_path / "state.safetensors").write_bytes(b"x" * 99)
+    with pytest.raises(InputError, match="is no state of a training"):
+        run(tmp_path, recipe=recipe)
+
+
+def test_the_log_keeps_every_digit(tmp_path: Path) -> None:
+    rows = [{"epoch": float(i), "train_loss": x} for i, x in enumerate([0.1 + 0.2, 1 / 3, 2.2250738585072014e-308], 1)]
+    log = Log(tmp_path, 0)
+    for row in rows:
+        log.write(row)
+    first = (tmp_path / "log.csv").read_bytes()
+    again = Log(tmp_path, 2)
+    assert again.last()["train_loss"] == 1 / 3
+    again.write(rows[2])
+    assert (tmp_path / "log.csv").read_bytes() == first
+
+
+def test_a_missing_val_split_is_known_before_the_first_epoch(tmp_path: Path, csv_data: Path) -> None:
+    table = csv_data / "boxes.csv"
+    table.write_text(table.read_text().replace(",val\n", ",train\n"))
+    out = tmp_path / "out"
+    with pytest.raises(InputError, match="val"):
+        train("shufflenet_v2_x0_5", "csv", Recipe((Stage(1, 32, 4),)), data_root=csv_data, device="cpu", out=out)
+    assert not out.exists()
+
+
+def test_images_too_small_for_the_network(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="alexnet-gap cannot take images of 16 x 16"):
+        run(tmp_path, "alexnet-gap", Recipe((Stage(1, 16, 8),)))
+
+
+def test_a_last_batch_of_one_image(tmp_path: Path) -> None:
+    more = {"images": "9", "size": "32", "object_scale": "0.6"}
+    train("shufflenet_v2_x0_5-gap", "synthetic", Recipe((Stage(1, 32, 8),)), dataset_args=more, out=tmp_path)
+
+
 def test_frozen_features_need_weights(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="give --weights"):
         run(tmp_path, recipe=Recipe((Stage(1, 32, 8),)), freeze="features")
@@ -132,14 +196,15 @@ def test_bare_gap_classifiers_train_too(tmp_path: Path) -> None:
 
 def test_a_loss_that_overflows_stops_the_training(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="smaller --learning-rate"):
-        run(tmp_path, recipe=Recipe((Stage(3, 32, 8),), learning_rate=1e30))
+        run(tmp_path, recipe=Recipe((Stage(3, 32, 8),), learning_rate=1e29))
 
 
 def test_stages_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "s.toml"
     file.write_text("[[stage]]\nepochs = 2\nimage_size = 64\n[[stage]]\ndataset_args = { images = 3 }\n")
     assert read_stages(file) == (Stage(2, 64), Stage(dataset_args={"images": "3"}))
-    for text in ("[[stage]]\nepoch = 2\n", "[[stage]]\nepochs = 0\n", "x = 1\n", "[[stage]\n"):
+    texts = ["[[stage]]\nepoch = 2\n", "[[stage]]\nepochs = 0\n", "[[stage]]\nepochs = true\n", "x = 1\n", "[[stage]\n"]
+    for text in [*texts, "[stage]\nepochs = 2\n", "[[stage]]\ndataset_args = 3\n"]:
         file.write_text(text)
         with pytest.raises(InputError, match="is no list of stages"):
             read_stages(file)

@@ -45,7 +45,7 @@ def read_image(sample: Sample) -> tuple[Image.Image, tuple[int, int]]:
     return image, sample.size or image.size
 
 
-_MEND = "restore the file, or give --skip-bad-images to count it and go on"
+_MEND = "restore the file"
 
 
 def _turned_like(image: Image.Image, size: tuple[int, int] | None) -> Image.Image:

@@ -10,6 +10,7 @@ from wsol.datasets._synthetic.scene import CLASSES, Knobs, label_of, render
 from wsol.datasets.base import DATASETS, Dataset, Mask, Sample, Split, as_boxes
 from wsol.errors import InputError
 
+_SMALLEST = 5  # pixels across, for a part that can still be told from another
 _IMAGES = {"train": 12000, "val": 120, "test": 240}
 
 
@@ -38,7 +39,8 @@ def synthetic(
         images: Number of images; 12000, 120 and 240 by default. More continue where fewer end.
         seed: Of everything random.
         size: Side of the images in pixels. Surfaces keep their grain.
-        object_scale: Square root of the share of the image that an object covers, on average.
+        object_scale: Square root of the share of the image that an object covers, on average; what is too large for
+            the image is cut by its border.
         part_size: Share of the object's area that is its discriminative part, before part and body overlap.
         instances: Largest number of objects in an image, all of its class.
         distractors: Objects of no class in an image.
@@ -52,22 +54,23 @@ def synthetic(
     knobs = Knobs(
         seed=_whole("seed", seed, 0, 2**63),
         size=_whole("size", size, 32, 4096),
-        object_scale=_real("object_scale", object_scale, 0.1, 0.8),
+        object_scale=_real("object_scale", object_scale, 0.1, 0.7),
         part_size=_real("part_size", part_size, 0.05, 0.9),
         instances=_whole("instances", instances, 1, 20),
         distractors=_whole("distractors", distractors, 0, 50),
         occlusion=_real("occlusion", occlusion, 0, 0.5),
         context_bias=_real("context_bias", context_bias, 0, 1),
     )
+    across = knobs.object_scale * knobs.size * knobs.part_size**0.5
+    if across < _SMALLEST:
+        raise InputError(
+            f"synthetic: parts would be {across:.1f} pixels across; raise size, object_scale or part_size until "
+            f"size * object_scale * sqrt(part_size) is {_SMALLEST}"
+        )
     count = _whole("images", images, 1, 10**8) if images else _IMAGES[split]
     samples = tuple(_sample(split, index, knobs) for index in range(count))
-    turned = [f"{f.name}={getattr(knobs, f.name):g}" for f in fields(Knobs) if getattr(knobs, f.name) != f.default]
+    turned = [f"{f.name}={getattr(knobs, f.name)}" for f in fields(Knobs) if getattr(knobs, f.name) != f.default]
     return Dataset("synthetic", split, samples, CLASSES, ",".join(turned))
-
-
-def part_mask(split: Split, index: int, knobs: Knobs) -> NDArray[np.bool_]:
-    """Returns where the discriminative parts of an image are visible, bool ``(size, size)``."""
-    return render(split, index, knobs).parts
 
 
 def _sample(split: Split, index: int, knobs: Knobs) -> Sample:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES = 1000
-_CHUNK = 1 << 24  # weights held at a time
+_CHUNK = 1 << 24  # counts held as floats at a time
 
 
 def interval(draws: NDArray[np.float64], coverage: float = 0.95) -> tuple[float, float]:
@@ -37,20 +37,20 @@ def resampled_means(values: NDArray[np.generic], seed: int = 0) -> NDArray[np.fl
         ``(RESAMPLES, k)``. Sums of whole numbers are exact below 2^24.
     """
     n = len(values)
-    means = np.empty((RESAMPLES, values.shape[1]), np.float64)
-    rows = max(1, _CHUNK // n)
+    counts = _counts(n, seed)
     columns = values.astype(np.float32)
+    means = np.empty((RESAMPLES, columns.shape[1]), np.float64)
+    rows = max(1, _CHUNK // n)
     for start in range(0, RESAMPLES, rows):
-        stop = min(start + rows, RESAMPLES)
-        means[start:stop] = _counts(n, start, stop, seed) @ columns
+        means[start : start + rows] = counts[start : start + rows].astype(np.float32) @ columns
     return means / n
 
 
-@lru_cache(maxsize=2)
-def _counts(n: int, start: int, stop: int, seed: int) -> NDArray[np.float32]:
-    """Returns how often each of ``n`` images is drawn in each resample, ``(stop - start, n)``."""
-    counts = np.empty((stop - start, n), np.float32)
-    for row, resample in enumerate(range(start, stop)):
+@lru_cache(maxsize=2)  # two: the evaluated split and the validation split
+def _counts(n: int, seed: int) -> NDArray[np.uint8]:
+    """Returns how often each of ``n`` images is drawn in each resample, ``(RESAMPLES, n)``."""
+    counts = np.empty((RESAMPLES, n), np.uint8)
+    for resample, row in enumerate(counts):
         drawn = np.random.RandomState([seed, resample]).randint(0, n, n)  # its stream is frozen
-        counts[row] = np.bincount(drawn, minlength=n)
+        row[:] = np.bincount(drawn, minlength=n)
     return counts

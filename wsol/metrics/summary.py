@@ -103,8 +103,8 @@ def _draws(
     parts = [every] if every.ndim == 2 else [every[..., p] for p in range(every.shape[2])]
     best = []
     for part in parts:
-        constant = (part == part[:, :1]).all()  # a threshold changes nothing
-        means = resampled_means(part[:, :1] if constant else part)
+        changes = (part[:, 1:] != part[:, :-1]).any(0)  # many thresholds give the same masks
+        means = resampled_means(part[:, np.concatenate([[True], changes])])
         best.append(means.max(1) if metric.better == "higher" else means.min(1))
     mean: NDArray[np.float64] = np.mean(best, axis=0)
     return mean

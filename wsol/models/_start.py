@@ -1,5 +1,6 @@
 """Weights to start a training from."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
@@ -9,7 +10,22 @@ from wsol.models._checkpoint import read_checkpoint
 from wsol.models.base import MODELS, Preprocessing
 
 
-def adopt(network: nn.Module, name: str, weights: str | Path) -> Preprocessing:
+@dataclass(frozen=True)
+class Start:
+    """What weights a training starts from.
+
+    Attributes:
+        preprocessing: What they expect.
+        sha256: Of the file, hex.
+        left: Names of the network's tensors that the file did not fill; they keep their random start.
+    """
+
+    preprocessing: Preprocessing
+    sha256: str
+    left: tuple[str, ...]
+
+
+def adopt(network: nn.Module, name: str, weights: str | Path) -> Start:
     """Takes over every tensor whose name and shape are the network's, in place; the rest keeps its random start.
 
     Args:
@@ -18,16 +34,17 @@ def adopt(network: nn.Module, name: str, weights: str | Path) -> Preprocessing:
         weights: A file, or the name of published weights.
 
     Returns:
-        What the weights expect.
+        What was taken.
 
     Raises:
         InputError: There are no such weights, or no tensor fits.
     """
-    base = MODELS.get(name.removesuffix("-gap").removesuffix("-gmp"))
+    backbone = name.removesuffix("-gap").removesuffix("-gmp")
+    base = MODELS.get(backbone if backbone in MODELS.names() else name)
     offered = {p.name: p for p in base.published()}
     path = base.fetch(str(weights)) if str(weights) in offered else Path(weights)
     if not path.is_file():
-        raise InputError(f"there is no weights file {weights}; give a file or {' or '.join(offered)}")
+        raise InputError(f"there is no weights file {weights}; give {' or '.join(['a file', *offered])}")
     checkpoint = read_checkpoint(path)
     own = network.state_dict()
     taken = {}
@@ -38,5 +55,14 @@ def adopt(network: nn.Module, name: str, weights: str | Path) -> Preprocessing:
     if not any(own[key].dim() > 1 for key in taken):
         raise InputError(f"{path} has no layer that fits {name}; check --weights")
     network.load_state_dict(taken, strict=False)
-    known = checkpoint.facts or next((p for p in offered.values() if checkpoint.sha256.startswith(p.digest)), None)
-    return known.preprocessing if known else base.preprocessing()
+    left = tuple(key for key in own if key not in taken and not key.endswith("num_batches_tracked"))
+    published = next((p for p in offered.values() if checkpoint.sha256.startswith(p.digest)), None)
+    known = checkpoint.facts or published
+    preprocessing = known.preprocessing if known else base.preprocessing()
+    if published and backbone in _TRANSFORMING:
+        preprocessing = Preprocessing((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    return Start(preprocessing, checkpoint.sha256, left)
+
+
+# torchvision's own weights of these want (x - 0.5) / 0.5, which its networks make of the usual input by themselves.
+_TRANSFORMING = ("googlenet", "inception_v3")

@@ -62,7 +62,7 @@ def map_size(features: nn.Module) -> tuple[int, int]:
 def enlarge_maps(features: nn.Module, size: int, name: str) -> None:
     """Drops late strides and pools, the last reduction first, until the maps have a side of ``size``, in place.
 
-    A convolution with a stride loses it (a padding of less than half its kernel grows to that), a pooling layer goes.
+    A convolution with a stride loses it and is padded to keep the size, a pooling layer goes.
     Zhou et al., CVPR 2016, section 3, do the latter to VGG; the WSOL literature does the former to ResNet and others.
 
     Args:
@@ -76,22 +76,22 @@ def enlarge_maps(features: nn.Module, size: int, name: str) -> None:
     offered = [map_size(features)[1]]
     while offered[-1] < size:
         late = _last_reduction(features)
+        if not late:
+            break
         for path in late:
             parent, _, leaf = path.rpartition(".")
             module = features.get_submodule(path)
             if isinstance(module, nn.Conv2d):
                 module.stride = (1, 1)
-                if not isinstance(module.padding, str):
-                    pads = zip(module.padding, module.kernel_size, strict=True)
-                    module.padding = tuple(max(p, k // 2) for p, k in pads)
+                module.padding = "same"
             else:
                 setattr(features.get_submodule(parent), leaf, nn.Identity())
         try:
             with contextlib.redirect_stderr(io.StringIO()):  # where fx explains itself
-                offered.append(map_size(features)[1] if late else offered[-1])
+                offered.append(map_size(features)[1])
         except (RuntimeError, ValueError) as error:  # branches that no longer fit together
             raise InputError(f"{name}: its maps cannot be made larger than {offered[-1]}") from error
-        if not late or offered[-1] == offered[-2]:
+        if offered[-1] == offered[-2]:
             break
     if offered[-1] != size:
         raise InputError(
@@ -103,7 +103,7 @@ _POOL_LAYERS = (nn.MaxPool2d, nn.AvgPool2d)
 
 
 def _last_reduction(features: nn.Module) -> list[str]:
-    """Returns the paths of the layers with a stride that work at the smallest size before the last reduction."""
+    """Returns the paths of the layers that shrink the smallest map that is shrunk."""
     found: list[tuple[int, str]] = []
 
     def note(path: str) -> Any:

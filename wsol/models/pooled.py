@@ -30,7 +30,7 @@ class Pooled(nn.Module):
         settings = {"aux_logits": False, "init_weights": True} if name in ("googlenet", "inception_v3") else {}
         whole = torchvision.models.get_model(name, weights=None, **settings)
         self.backbone = Features(whole, name, _CUTS.get(name))
-        side = side or _SIDES.get(name)
+        side = _SIDES.get(name) if side is None else side
         if side is not None:
             enlarge_maps(self.backbone, side, name)
         channels = map_size(self.backbone)[0]
@@ -50,9 +50,7 @@ class Pooled(nn.Module):
 
 
 _CUTS = {"googlenet": "inception4e"}  # the CAM paper removes what follows
-_SIDES = dict.fromkeys(("alexnet",), 13) | {
-    f"vgg{depth}{norm}": 14 for depth in (11, 13, 16, 19) for norm in ("", "_bn")
-}
+_SIDES = {"alexnet": 13} | {f"vgg{depth}{norm}": 14 for depth in (11, 13, 16, 19) for norm in ("", "_bn")}
 
 
 class _Pooled(Architecture):

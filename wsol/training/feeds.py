@@ -54,6 +54,8 @@ class Images:
         images = self._load(stage, "train")
         order = np.random.default_rng([self._seed, epoch]).permutation(len(images)).tolist()
         for places, pixels in self._read(images.subset(order), stage):
+            if len(places) == 1 < len(images):
+                continue  # batch normalisation has no spread to divide by; another epoch has the image elsewhere
             changed = augment(pixels, [[self._seed, epoch, order[i]] for i in places])
             yield self._prepared(changed), self._labels(images, [order[i] for i in places])
 

@@ -1,9 +1,14 @@
 """What a training leaves to look at: a CSV file and a picture."""
 
+import csv
 from pathlib import Path
 
 import pandas as pd
 from tqdm import tqdm
+
+from wsol.errors import InputError
+
+_MEND = "restore it, or delete it and state.safetensors to begin again"
 
 
 class Log:
@@ -12,19 +17,33 @@ class Log:
     Args:
         folder: Gets ``log.csv`` and ``log.png``.
         done: Epochs that are done; rows of later ones, which an interruption left, are dropped.
+
+    Raises:
+        InputError: The rows of the epochs that are done are not there.
     """
 
     def __init__(self, folder: Path, done: int) -> None:
         self._folder = folder
         path = folder / "log.csv"
-        rows = pd.read_csv(path) if done and path.exists() else pd.DataFrame()
-        self._rows: list[dict[str, float]] = rows.head(done).to_dict("records")  # type: ignore[assignment]
+        self._rows: list[dict[str, float]] = []
+        if done:
+            try:
+                with path.open(encoding="utf-8", newline="") as file:
+                    rows = [{key: _number(text) for key, text in row.items()} for row in csv.DictReader(file)]
+            except (OSError, ValueError, TypeError) as error:
+                raise InputError(f"{path} cannot be read ({error}); {_MEND}") from error
+            if len(rows) < done:
+                raise InputError(f"{path} has {len(rows)} epochs, the state beside it {done}; {_MEND}")
+            self._rows = rows[:done]
 
     def write(self, row: dict[str, float]) -> None:
         """Adds an epoch."""
         self._rows.append(row)
         draft = self._folder / "log.csv.part"
-        pd.DataFrame(self._rows).to_csv(draft, index=False)
+        with draft.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, self._rows[0], lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(self._rows)
         draft.replace(self._folder / "log.csv")
         tqdm.write("  ".join(f"{key} {value:.4g}" for key, value in row.items()))
 
@@ -50,3 +69,7 @@ class Log:
             right.axvline(first, color="0.8", zorder=0)
             right.annotate(f"{size} px", (first, right.get_ylim()[1]), va="top", color="0.4")
         figure.savefig(self._folder / "log.png", dpi=150)
+
+
+def _number(text: str) -> float:
+    return int(text) if text.isdigit() else float(text)

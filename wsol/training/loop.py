@@ -1,5 +1,7 @@
 """The public function: from names to a weights file."""
 
+import contextlib
+import io
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,7 +13,7 @@ from torch import nn
 from wsol._machine import find_device, processors
 from wsol.datasets import Dataset, load_dataset
 from wsol.errors import InputError
-from wsol.models import MODELS, Facts, adopt, find_gap
+from wsol.models import MODELS, Facts, Start, adopt, find_gap
 from wsol.training.feeds import Feed, Images, Pooled
 from wsol.training.log import Log
 from wsol.training.recipe import Recipe, Stage
@@ -65,6 +67,8 @@ def train(
         InputError: Something handed in cannot be used, ``out`` holds another training, or the loss overflows.
     """
     recipe, place = recipe or Recipe(), find_device(device)
+    if workers is not None and workers < 1:
+        raise InputError(f"workers is {workers}; give 1 or more")
     arguments = dict(dataset_args or {})
     if freeze and (weights is None or len(recipe.stages) > 1):
         raise InputError("frozen features are computed once: give --weights to take them from, and a single stage")
@@ -80,14 +84,17 @@ def train(
     architecture = MODELS.get(model)
     torch.manual_seed(recipe.seed)
     network = architecture.fresh(len(classes), map_size, from_scratch=weights is None)
-    preprocessing = architecture.preprocessing()
-    if weights is not None:
-        preprocessing = adopt(network, model, weights)
+    start = None if weights is None else adopt(network, model, weights)
+    preprocessing = start.preprocessing if start else architecture.preprocessing()
+    for stage in recipe.stages:
+        _check_size(network, model, stage.image_size)
+        if validation:
+            load(stage, "val")  # whose absence should not be found out after the first epoch
     network.to(place).to(memory_format=torch.channels_last)
     request = {
         "model": model,
         "map_size": map_size,
-        "weights": None if weights is None else Path(weights).name,
+        "weights": start.sha256 if start else None,
         "freeze": freeze,
         "dataset": f"{dataset}#{load(recipe.stages[0], 'train').fingerprint[:8]}",
         "dataset_args": arguments,
@@ -99,7 +106,7 @@ def train(
     costs = [stage.steps(len(load(stage, "train"))) * stage.work for stage in epochs]
     with ThreadPoolExecutor(workers or processors()) as pool:
         images = Images(load, preprocessing, recipe.seed, place, pool)
-        module, feed = _frozen(network, model, images, recipe.seed) if freeze else (network, images)
+        module, feed = _frozen(network, model, images, recipe.seed, start) if freeze and start else (network, images)
         trainer = Trainer(module, feed, recipe, place, sum(costs))
         state = folder / "state.safetensors"
         begun = load_state(state, network, trainer.optimizer, request) if state.exists() else 0
@@ -123,10 +130,30 @@ def train(
     return path
 
 
-def _frozen(network: nn.Module, model: str, images: Images, seed: int) -> tuple[nn.Module, Feed]:
+def _check_size(network: nn.Module, model: str, side: int) -> None:
+    """Runs the network once, so that images too small for it are known before the training begins."""
+    training = network.training
+    try:
+        with torch.no_grad(), contextlib.redirect_stderr(io.StringIO()):  # where fx explains itself
+            network.eval()(torch.zeros(1, 3, side, side))
+    except (RuntimeError, ValueError) as error:
+        raise InputError(f"{model} cannot take images of {side} x {side} ({str(error).splitlines()[0]})") from error
+    finally:
+        network.train(training)
+
+
+def _frozen(network: nn.Module, model: str, images: Images, seed: int, start: Start) -> tuple[nn.Module, Feed]:
     """Returns the linear layer and the features that it gets."""
     classifier = find_gap(network.eval(), model)
     if classifier.linear is None:
         raise InputError(f"{model} has no linear layer that could be trained alone; leave out --freeze")
+    trained = {parameter.data_ptr() for parameter in classifier.linear.parameters()}
+    state = network.state_dict()
+    random = [key for key in start.left if state[key].data_ptr() not in trained]
+    if random:
+        raise InputError(
+            f"{model}: the weights lack {len(random)} tensors of the features, the first {random[0]}, which would stay "
+            "random; train everything, or give weights that have them"
+        )
     features = Pooled(images, classifier.requires_grad_(False), seed)
     return classifier.linear.requires_grad_(True), features

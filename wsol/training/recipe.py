@@ -26,6 +26,12 @@ class Stage:
     batch_size: int = 32
     dataset_args: Mapping[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        for name in ("epochs", "image_size", "batch_size"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise InputError(f"{name} is {value!r}; give a whole number from 1")
+
     def steps(self, images: int) -> int:
         """Returns the steps of one epoch."""
         return -(-images // self.batch_size)
@@ -61,6 +67,16 @@ class Recipe:
     label_smoothing: float = 0.0
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if not self.stages:
+            raise InputError("a recipe needs at least one stage")
+        ranges = {"learning_rate": 1e30, "momentum": 1, "weight_decay": 1e30, "warm_up": 1, "label_smoothing": 1}
+        if not 0 <= self.seed < 2**31:
+            raise InputError(f"seed is {self.seed}; give a whole number from 0, below 2^31")
+        for name, limit in ranges.items():
+            if not 0 <= getattr(self, name) < limit:
+                raise InputError(f"{name} is {getattr(self, name)!r}; give a number from 0, below {limit:g}")
+
     def rate(self, progress: float, stage: Stage) -> float:
         """Returns the learning rate after a share ``progress`` in [0, 1) of all work."""
         peak = self.learning_rate * stage.batch_size / 32
@@ -82,18 +98,15 @@ def read_stages(path: Path) -> tuple[Stage, ...]:
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))["stage"]
         return tuple(_stage(table) for table in tables)
+    except InputError as error:
+        raise InputError(f"{path} is no list of stages: {error}") from error
     except FileNotFoundError as error:
         raise InputError(f"there is no stages file {path}") from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         known = ", ".join(f.name for f in fields(Stage))
         raise InputError(f"{path} is no list of stages ({error}); write [[stage]] tables with {known}") from error
 
 
 def _stage(table: Mapping[str, Any]) -> Stage:
     knobs = {str(key): str(value) for key, value in table.get("dataset_args", {}).items()}
-    stage = Stage(**{**table, "dataset_args": knobs})
-    for name in ("epochs", "image_size", "batch_size"):
-        value = getattr(stage, name)
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} is {value!r}, not a whole number from 1")
-    return stage
+    return Stage(**{**table, "dataset_args": knobs})

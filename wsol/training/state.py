@@ -48,7 +48,7 @@ def load_state(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer,
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # not a mapping
         began, epoch = json.loads(facts["request"]), int(facts["epoch"])
     except (safetensors.SafetensorError, KeyError, ValueError) as error:
-        raise InputError(f"{path} is no state of a training ({error}); delete it to begin again") from error
+        raise InputError(f"{path} is no state of a training ({error}); {_MEND}") from error
     asked = json.loads(json.dumps(request))
     for key in sorted({*began, *asked}):
         if began.get(key) != asked.get(key):
@@ -56,12 +56,18 @@ def load_state(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer,
                 f"{path} belongs to a training with {key} = {began.get(key)}, not {asked.get(key)}; ask for the same, "
                 "or give another --out"
             )
-    network.load_state_dict(_part(tensors, "network."))
+    try:
+        network.load_state_dict(_part(tensors, "network."))
+    except RuntimeError as error:  # other names, as another version of a library may have them
+        raise InputError(f"{path} does not fit the network ({str(error).splitlines()[0]}); {_MEND}") from error
     momentum = _part(tensors, "momentum.")
     for i, parameter in enumerate(_parameters(optimizer)):
         if str(i) in momentum:
             optimizer.state[parameter]["momentum_buffer"] = momentum[str(i)].to(parameter.device)
     return epoch
+
+
+_MEND = "delete it to begin again"
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> None:

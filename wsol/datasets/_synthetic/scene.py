@@ -1,7 +1,7 @@
 """What stands where in one synthetic image, and the image itself."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,7 +77,8 @@ class Scene:
         for i in range(int(self.layers.max()) // 2):
             seen = self.layers // 2 == i + 1
             rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
-            found.append([int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1])
+            if len(rows):  # not hidden behind what occludes another
+                found.append([int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1])
         return found
 
 
@@ -109,7 +110,7 @@ def render(split: str, index: int, knobs: Knobs) -> Scene:
     count = 1 + Draws(f"{key}/instances").below(knobs.instances)
     taken: list[tuple[float, float, float, float]] = []
     for i in range(count):
-        _place(canvas, Draws(f"{key}/object {i}"), knobs, (family, member), i, taken)
+        _place(canvas, Draws(f"{key}/object {i}"), knobs, (family, member), taken)
     _light(canvas, Draws(f"{key}/light"))
     return Scene(canvas.pixels, canvas.layers)
 
@@ -190,7 +191,6 @@ def _place(
     draws: Draws,
     knobs: Knobs,
     kind: tuple[int, int],
-    i: int,
     taken: list[tuple[float, float, float, float]],
 ) -> None:
     """Places and paints one object where it fits, off the objects that stand there already."""
@@ -206,12 +206,13 @@ def _place(
             break
     else:
         return  # a crowded image has fewer
+    layer = FIRST + 2 * len(taken)
     taken.append(box)
-    body, part = _moved(body, dx, dy), _moved(part, dx, dy)
+    body, part = (replace(shape, x=shape.x + dx, y=shape.y + dy) for shape in (body, part))
     photo, tint = BODIES[FAMILIES[family]]
-    canvas.paint(FIRST + 2 * i, body, surface(photo, canvas.training, tint), draws)
+    canvas.paint(layer, body, surface(photo, canvas.training, tint), draws)
     photo = PARTS[[*PARTS][(family + member) % len(PARTS)]]
-    canvas.paint(FIRST + 2 * i + 1, part, surface(photo, canvas.training, TINTS[MEMBERS[member]]), draws)
+    canvas.paint(layer + 1, part, surface(photo, canvas.training, TINTS[MEMBERS[member]]), draws)
     if knobs.occlusion:
         _occlude(canvas, draws, body, knobs.occlusion)
 
@@ -231,10 +232,6 @@ def _object(draws: Draws, knobs: Knobs, kind: tuple[int, int]) -> tuple[_Shape, 
     along, aside = along * length, aside * width * (0.5 if shape == CROSS else 1)
     x, y = body.cosine * along - body.sine * aside, body.sine * along + body.cosine * aside
     return body, _Shape(PART_SHAPES[member], x, y, radius, radius, *_turn(draws.uniform(-0.2, 0.2)))
-
-
-def _moved(shape: _Shape, dx: float, dy: float) -> _Shape:
-    return _Shape(shape.kind, shape.x + dx, shape.y + dy, shape.length, shape.width, shape.cosine, shape.sine)
 
 
 def _distract(canvas: _Canvas, draws: Draws, knobs: Knobs) -> None:

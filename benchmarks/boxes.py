@@ -1,0 +1,99 @@
+"""Holds the box sweep against the field's way: OpenCV's findContours for each of 1,000 thresholds, then IoU.
+
+    python benchmarks/boxes.py [--maps 5] [--rounds 3]
+
+Both sides get the same 224 x 224 8-bit maps and ground truth and give the IoU at every threshold, on one core, in turn.
+``smooth`` maps are noise of 14 x 14 upsampled, as a network's maps are; ``noise`` has no neighbour like another.
+"""
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+
+from wsol.boxes.components import best_contour_ious, largest_component_boxes
+from wsol.boxes.contours import largest_contour_boxes
+from wsol.boxes.levels import entry_levels, tau_grid, thresholds, to_uint8
+from wsol.boxes.resize import bicubic
+from wsol.metrics.iou import best_iou
+
+TRUTH = np.array([[30.0, 40, 150, 180]])
+TAUS = tau_grid(0.001)
+# What a pass over all thresholds has to be faster by, on smooth maps and on noise.
+LIMITS = {"pixel count": (25, 500), "contourArea, V1": (8, 20), "every contour, V2": (5, 20)}
+
+
+def pixel_count(gray: np.ndarray) -> np.ndarray:
+    """Ours: the component of most pixels."""
+    entries = entry_levels(gray[None], thresholds(TAUS, gray.max(keepdims=True).ravel()))[0]
+    return best_iou(largest_component_boxes(entries, len(TAUS)).astype(float), TRUTH)
+
+
+def contour_area(gray: np.ndarray) -> np.ndarray:
+    """Ours: the contour of largest area."""
+    limits = thresholds(TAUS, gray.max(keepdims=True).ravel())
+    return best_iou(largest_contour_boxes(gray[None], limits)[0].astype(float), TRUTH)
+
+
+def every_contour(gray: np.ndarray) -> np.ndarray:
+    """Ours: every contour."""
+    entries = entry_levels(gray[None], thresholds(TAUS, gray.max(keepdims=True).ravel()))[0]
+    return best_contour_ious(entries, len(TAUS), TRUTH)
+
+
+def field(gray: np.ndarray, every: bool) -> np.ndarray:
+    """Theirs: threshold, findContours, boundingRect of the largest or of all, IoU; a thousand times."""
+    out = []
+    for limit in thresholds(TAUS, gray.max(keepdims=True).ravel())[0]:
+        _, mask = cv2.threshold(gray, int(limit), 255, cv2.THRESH_BINARY)
+        contours, _ = cv2.findContours(mask, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
+        chosen = contours if every or not contours else [max(contours, key=cv2.contourArea)]
+        corners = np.array([cv2.boundingRect(c) for c in chosen] or [(0, 0, 0, 0)], float)
+        corners[:, 2:] += corners[:, :2]
+        out.append(best_iou(corners, TRUTH).max())
+    return np.array(out)
+
+
+def main() -> int:
+    """Times both sides and prints the ratios."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--maps", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    cv2.setNumThreads(1)
+    rng = np.random.default_rng(0)
+    kinds = {"smooth": 14, "noise": 224}
+    ours: dict[str, tuple[Callable[[np.ndarray], np.ndarray], bool]] = {
+        "pixel count": (pixel_count, False),
+        "contourArea, V1": (contour_area, False),
+        "every contour, V2": (every_contour, True),
+    }
+    held = True
+    for column, (kind, grain) in enumerate(kinds.items()):
+        maps = to_uint8(bicubic(rng.random((options.maps, grain, grain)).astype(np.float32), (224, 224)))
+        for name, (function, every) in ours.items():
+            function(maps[0])  # compiled
+            ratios, mine = [], []
+            for _ in range(options.rounds):
+                seconds = []
+                for side in (lambda m, f=function: f(m), lambda m, e=every: field(m, e)):
+                    start = time.perf_counter()
+                    for gray in maps:
+                        side(gray)
+                    seconds.append(time.perf_counter() - start)
+                ratios.append(seconds[1] / seconds[0])
+                mine.append(1000 * seconds[0] / len(maps))
+            ratio, limit = statistics.median(ratios), LIMITS[name][column]
+            held &= ratio >= limit
+            print(
+                f"{kind:7} {name:18} {statistics.median(mine):7.2f} ms a map, {ratio:6.1f} times faster (limit {limit})"
+            )
+    return 0 if held else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
