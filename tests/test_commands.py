@@ -47,6 +47,8 @@ def test_skipped_images_are_said(
     tmp_path: Path, weights: Path, csv_data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (csv_data / "01.png").write_bytes(b"GIF89a")
+    assert evaluate(arguments(weights, csv_data, tmp_path / "run")) == 2
+    assert "or give --skip-bad-images" in capsys.readouterr().err
     assert evaluate(arguments(weights, csv_data, tmp_path / "run", "--skip-bad-images")) == 0
     assert "1 unreadable images are NOT in these numbers" in capsys.readouterr().out
 

@@ -141,18 +141,18 @@ def collect(setup: Setup, images: Dataset, pool: Executor, clock: Clock, path: P
 
 
 def _check_classes(model: Model, images: Dataset) -> None:
-    highest = max(sample.label for sample in images)
-    if highest >= model.classes:
-        raise InputError(
-            f"{model.name} has {model.classes} classes, but {images.name} has the label {highest} "
-            f"({images.classes[highest]}); give weights that were trained on its classes"
-        )
     named = model.class_names
     if named and named != images.classes:
         other = next(i for i, (a, b) in enumerate(zip_longest(named, images.classes)) if a != b)
         raise InputError(
             f"{model.weights} was trained on other classes than those of {images.name}: class {other} is "
             f"{_named(named, other)}, not {_named(images.classes, other)}; give weights that were trained on them"
+        )
+    highest = max(sample.label for sample in images)
+    if highest >= model.classes:
+        raise InputError(
+            f"{model.name} has {model.classes} classes, but {images.name} has the label {highest} "
+            f"({images.classes[highest]}); give weights that were trained on its classes"
         )
 
 
