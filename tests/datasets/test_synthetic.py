@@ -14,7 +14,7 @@ from wsol.datasets import Dataset, load_dataset, read_image
 from wsol.datasets._synthetic.draws import Draws
 from wsol.datasets._synthetic.photos import BACKGROUNDS, BODIES, DISTRACTORS, PARTS, surface
 from wsol.datasets._synthetic.raster import BLOCK, CROSS, DIAMOND, ELLIPSE, EVERYWHERE, SQUARE, WEDGE, light, paint
-from wsol.datasets._synthetic.scene import CLASSES, Knobs, Scene, render
+from wsol.datasets.synthetic import CLASSES, Knobs, Scene, render
 from wsol.errors import InputError
 
 # Pinned when the generator was made, on x86-64 with NumPy 2.4; a change of these is another data set.

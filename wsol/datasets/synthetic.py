@@ -6,9 +6,11 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from wsol.datasets._synthetic.scene import CLASSES, Knobs, label_of, render
+from wsol.datasets._synthetic.scene import CLASSES, Knobs, Scene, label_of, render
 from wsol.datasets.base import DATASETS, Dataset, Mask, Sample, Split, as_boxes
 from wsol.errors import InputError
+
+__all__ = ["CLASSES", "Knobs", "Scene", "render", "synthetic"]
 
 _SMALLEST = 5  # pixels across, for a part that can still be told from another
 _IMAGES = {"train": 12000, "val": 120, "test": 240}
