@@ -180,7 +180,7 @@ def _run(
     with clock("boxes"):
         predictions = _predict(setup.protocol, found, level, pool)
     with clock("pictures"):
-        gallery = draw_gallery(found, predictions, setup.protocol.image_size)
+        gallery = draw_gallery(found, predictions, setup.protocol.image_size, pool)
     run = {
         "signature": _signature(setup, found.images, tau, val_images, named_tau(taus, level)),
         "request": request,

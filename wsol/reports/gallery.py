@@ -1,6 +1,9 @@
 """A sheet of images with map and boxes, to see what the numbers are made of."""
 
 import io
+from collections.abc import Mapping
+from concurrent.futures import Executor
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +20,7 @@ _LINE = 18  # height of a title
 _TRUE, _HIT, _MISS = "#40e040", "white", "#ff4040"
 
 
-def draw_gallery(found: Collected, predictions: pd.DataFrame, side: int) -> bytes:
+def draw_gallery(found: Collected, predictions: pd.DataFrame, side: int, pool: Executor) -> bytes:
     """Draws twelve images, evenly spaced, each beside the map of its ground-truth class.
 
     True boxes are green; the box at the run's threshold is white where it hits and red where it does not.
@@ -26,24 +29,25 @@ def draw_gallery(found: Collected, predictions: pd.DataFrame, side: int) -> byte
         found: What a run collected.
         predictions: Its predictions; rank 0 is drawn.
         side: Of the protocol's frame.
+        pool: Threads that draw.
 
     Returns:
         A PNG file.
     """
     count = min(_IMAGES, len(found.images))
     chosen = (np.arange(count) * len(found.images) // count).tolist()
-    own = predictions[predictions["rank"] == 0]
+    own = predictions[predictions["rank"] == 0].to_dict("records")
     width, height = 2 * side + 8, side + _LINE + 8
     sheet = Image.new("RGB", (width * min(count, _COLUMNS), height * -(-count // _COLUMNS)), "black")
-    for place, i in enumerate(chosen):
-        cell = _cell(found, own.iloc[i], i, side)
+    cells = pool.map(lambda i: _cell(found, own[i], i, side), chosen)
+    for place, cell in enumerate(cells):
         sheet.paste(cell, (place % _COLUMNS * width + 4, place // _COLUMNS * height + 4))
     file = io.BytesIO()
-    sheet.save(file, "PNG")
+    sheet.save(file, "PNG", compress_level=1)
     return file.getvalue()
 
 
-def _cell(found: Collected, guess: pd.Series, i: int, side: int) -> Image.Image:
+def _cell(found: Collected, guess: Mapping[Any, Any], i: int, side: int) -> Image.Image:
     sample = found.images.samples[i]
     image = read_image(sample)[0].resize((side, side), Image.Resampling.BILINEAR)
     cell = Image.new("RGB", (2 * side, side + _LINE), "black")
@@ -51,7 +55,7 @@ def _cell(found: Collected, guess: pd.Series, i: int, side: int) -> Image.Image:
     cell.paste(_overlay(image, found.maps[i, 0]), (side, _LINE))
     pen = ImageDraw.Draw(cell)
     colour = _HIT if guess["error"] == "correct" else _MISS
-    guessed = guess[["x0", "y0", "x1", "y1"]].to_numpy(float)
+    guessed = np.array([guess[corner] for corner in ("x0", "y0", "x1", "y1")])
     for left in (0, side):
         for box, ink in [*((box, _TRUE) for box in found.truths[i]), (guessed, colour)]:
             x0, y0, x1, y1 = (round(v) for v in box.tolist())
