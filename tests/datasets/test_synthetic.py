@@ -4,6 +4,7 @@ import hashlib
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -69,8 +70,6 @@ def test_each_photograph_has_one_role_and_its_halves_are_disjoint() -> None:
 
 
 def test_a_replaced_photograph_is_refused() -> None:
-    from dataclasses import replace  # noqa: PLC0415
-
     with pytest.raises(InputError, match="another photograph than synthetic was made with"):
         surface(replace(PARTS["coin"], digest="0123"), training=True)
     with pytest.raises(InputError, match=r"gone\.png is missing"):

@@ -149,9 +149,7 @@ def _best_ious(
                 count += 1
         done = ends[k]
         kept = 0
-        best = 0.0 if margin else _iou(0, 0, min(reach, w - 2), min(reach, h - 2), truth)
-        if not margin and done:
-            best = 0.0
+        best = 0.0 if margin or done else _iou(0, 0, min(reach, w - 2), min(reach, h - 2), truth)
         for i in range(count):
             root = alive[i]
             if parent[root] != root:

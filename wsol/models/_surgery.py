@@ -36,7 +36,7 @@ class Features(nn.Module):
             graph = tracer.trace(network.eval())
         except Exception as error:  # tracing runs the network's own code, which may raise anything
             raise InputError(f"{name}: its structure cannot be traced ({error})") from error
-        pooling = next((node for node in reversed(graph.nodes) if _pools(node, network)), None)
+        pooling = next((node for node in reversed(graph.nodes) if _side(node, network) is not None), None)
         if pooling is None:
             raise InputError(f"{name}: it has no global pooling over a feature map that another could replace")
         self.pools_to_one = last is None and _side(pooling, network) == 1
@@ -122,10 +122,6 @@ def _last_reduction(features: nn.Module) -> list[str]:
             hook.remove()
     smallest = min((size for size, _ in found), default=0)
     return [path for size, path in found if size == smallest]
-
-
-def _pools(node: fx.Node, network: nn.Module) -> bool:
-    return _side(node, network) is not None
 
 
 def _side(node: fx.Node, network: nn.Module) -> int | None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from wsol.datasets import Dataset, read_batches
+from wsol.datasets import Dataset, Split, read_batches
 from wsol.models import GapClassifier, Preprocessing
 from wsol.training.augment import augment
 from wsol.training.recipe import Stage
@@ -21,7 +21,7 @@ class Feed(Protocol):
     def train(self, stage: Stage, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yields inputs and int64 labels ``(n,)`` in the epoch's random order."""
 
-    def in_order(self, stage: Stage, split: str) -> Iterator[tuple[Tensor, Tensor]]:
+    def in_order(self, stage: Stage, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
         """Yields inputs and int64 labels ``(n,)`` of a split, in order and unchanged."""
 
 
@@ -38,7 +38,7 @@ class Images:
 
     def __init__(
         self,
-        load: Callable[[Stage, str], Dataset],
+        load: Callable[[Stage, Split], Dataset],
         preprocessing: Preprocessing,
         seed: int,
         device: torch.device,
@@ -59,7 +59,7 @@ class Images:
             changed = augment(pixels, [[self._seed, epoch, order[i]] for i in places])
             yield self._prepared(changed), self._labels(images, [order[i] for i in places])
 
-    def in_order(self, stage: Stage, split: str) -> Iterator[tuple[Tensor, Tensor]]:
+    def in_order(self, stage: Stage, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
         """Yields images ``(n, 3, side, side)`` of a split and labels, unchanged."""
         images = self._load(stage, split)
         for places, pixels in self._read(images, stage):
@@ -102,11 +102,11 @@ class Pooled:
             chosen = torch.from_numpy(order[start : start + stage.batch_size]).to(labels.device)
             yield features[chosen], labels[chosen]
 
-    def in_order(self, stage: Stage, split: str) -> Iterator[tuple[Tensor, Tensor]]:
+    def in_order(self, stage: Stage, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
         """Yields the features ``(n, C)`` of a split and labels, at once."""
         yield self._split(stage, split)
 
-    def _split(self, stage: Stage, split: str) -> tuple[Tensor, Tensor]:
+    def _split(self, stage: Stage, split: Split) -> tuple[Tensor, Tensor]:
         if split not in self._known:
             with torch.no_grad():
                 pairs = [

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from wsol._machine import find_device, processors
-from wsol.datasets import Dataset, load_dataset
+from wsol.datasets import Dataset, Split, load_dataset
 from wsol.errors import InputError
 from wsol.models import MODELS, Facts, Start, adopt, find_gap
 from wsol.training.feeds import Feed, Images, Pooled
@@ -74,10 +74,10 @@ def train(
         raise InputError("frozen features are computed once: give --weights to take them from, and a single stage")
     splits: dict[tuple[int, str], Dataset] = {}
 
-    def load(stage: Stage, split: str) -> Dataset:
+    def load(stage: Stage, split: Split) -> Dataset:
         key = (recipe.stages.index(stage), split)
         if key not in splits:
-            splits[key] = load_dataset(dataset, data_root, split, {**arguments, **stage.dataset_args})  # type: ignore[arg-type]
+            splits[key] = load_dataset(dataset, data_root, split, {**arguments, **stage.dataset_args})
         return splits[key]
 
     classes = load(recipe.stages[0], "train").classes

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from wsol.datasets import Split
 from wsol.errors import InputError
 from wsol.training.feeds import Feed
 from wsol.training.recipe import Recipe, Stage
@@ -71,7 +72,7 @@ class Trainer:
             raise InputError(f"the loss is no longer finite in epoch {epoch + 1}; give a smaller --learning-rate")
         return {"learning_rate": rate, "train_loss": losses / seen, "train_err": 100 * wrong / seen}
 
-    def error(self, stage: Stage, split: str) -> float:
+    def error(self, stage: Stage, split: Split) -> float:
         """Returns the top-1 classification error on a split, in percent."""
         self._module.eval()
         wrong = seen = 0
