@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from tqdm import tqdm
 
 from wsol.cams import METHODS, forward
@@ -174,7 +173,8 @@ def _localize(
     """Returns classes, probabilities and raw maps of a batch: the ground-truth class, then the top predictions."""
     model = setup.model
     with clock("forward"):
-        passed = forward(model.network, _preprocessed(pixels, model))
+        device = next(model.network.parameters()).device
+        passed = forward(model.network, model.preprocessing.normalised(pixels, device))
         probabilities = passed.logits.softmax(1)
         if not bool(torch.isfinite(probabilities).all()):
             raise InputError(
@@ -189,15 +189,6 @@ def _localize(
         maps = METHODS.get(setup.method)(passed, classes)
         chosen = probabilities.gather(1, classes)
         return classes.cpu().numpy(), chosen.float().cpu().numpy(), maps.float().cpu().numpy()
-
-
-def _preprocessed(pixels: NDArray[np.uint8], model: Model) -> Tensor:
-    """Returns images ``(n, 3, side, side)`` as the weights expect them, channels last in memory."""
-    device = next(model.network.parameters()).device
-    images = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float().div_(255)
-    mean = torch.tensor(model.preprocessing.mean, device=device)[:, None, None]
-    std = torch.tensor(model.preprocessing.std, device=device)[:, None, None]
-    return images.sub_(mean).div_(std)
 
 
 def _stacked(

@@ -5,6 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from wsol.models.gap import GapClassifier
@@ -22,6 +25,12 @@ class Preprocessing:
 
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    def normalised(self, pixels: NDArray[np.uint8], device: torch.device) -> Tensor:
+        """Returns images ``(n, side, side, 3)`` as float32 ``(n, 3, side, side)``, channels last in memory."""
+        images = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float().div_(255)
+        mean, std = (torch.tensor(values, device=device)[:, None, None] for values in (self.mean, self.std))
+        return images.sub_(mean).div_(std)
 
 
 @dataclass(frozen=True)

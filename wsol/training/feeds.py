@@ -44,10 +44,7 @@ class Images:
         device: torch.device,
         pool: Executor,
     ) -> None:
-        self._load, self._seed, self._device, self._pool = load, seed, device, pool
-        self._mean, self._std = (
-            torch.tensor(values, device=device)[:, None, None] for values in (preprocessing.mean, preprocessing.std)
-        )
+        self._load, self._preprocessing, self._seed, self._device, self._pool = load, preprocessing, seed, device, pool
 
     def train(self, stage: Stage, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yields images ``(n, 3, side, side)``, augmented, and labels."""
@@ -57,13 +54,16 @@ class Images:
             if len(places) == 1 < len(images):
                 continue  # batch normalisation has no spread to divide by; another epoch has the image elsewhere
             changed = augment(pixels, [[self._seed, epoch, order[i]] for i in places])
-            yield self._prepared(changed), self._labels(images, [order[i] for i in places])
+            yield (
+                self._preprocessing.normalised(changed, self._device),
+                self._labels(images, [order[i] for i in places]),
+            )
 
     def in_order(self, stage: Stage, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
         """Yields images ``(n, 3, side, side)`` of a split and labels, unchanged."""
         images = self._load(stage, split)
         for places, pixels in self._read(images, stage):
-            yield self._prepared(pixels), self._labels(images, places)
+            yield self._preprocessing.normalised(pixels, self._device), self._labels(images, places)
 
     def _read(self, images: Dataset, stage: Stage) -> Iterator[tuple[list[int], Any]]:
         batches = read_batches(images.samples, stage.image_size, stage.batch_size, self._pool, skip_bad=False)
@@ -72,10 +72,6 @@ class Images:
             for batch in batches:
                 yield batch.indices, batch.pixels
                 progress.update(len(batch.indices))
-
-    def _prepared(self, pixels: Any) -> Tensor:
-        images = torch.from_numpy(pixels).to(self._device).permute(0, 3, 1, 2).float().div_(255)
-        return images.sub_(self._mean).div_(self._std)
 
     def _labels(self, images: Dataset, places: list[int]) -> Tensor:
         return torch.tensor([images.samples[i].label for i in places], device=self._device)
