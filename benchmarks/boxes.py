@@ -17,7 +17,7 @@ import numpy as np
 
 from wsol.boxes.components import best_contour_ious, largest_component_boxes
 from wsol.boxes.contours import largest_contour_boxes
-from wsol.boxes.levels import entry_levels, tau_grid, thresholds, to_uint8
+from wsol.boxes.levels import entry_levels, normalise, tau_grid, thresholds, to_uint8
 from wsol.boxes.resize import bicubic
 from wsol.metrics.iou import best_iou
 
@@ -74,7 +74,7 @@ def main() -> int:
     }
     held = True
     for column, (kind, grain) in enumerate(kinds.items()):
-        maps = to_uint8(bicubic(rng.random((options.maps, grain, grain)).astype(np.float32), (224, 224)))
+        maps = to_uint8(normalise(bicubic(rng.random((options.maps, grain, grain)).astype(np.float32), (224, 224))))
         for name, (function, every) in ours.items():
             function(maps[0])  # compiled
             ratios, mine = [], []

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 import wsol
-from wsol.metrics.bootstrap import interval, resampled_means
+from wsol.metrics.bootstrap import intervals, resampled_means
 from wsol.pipeline import Evaluation
 from wsol.training import Recipe, read_stages
 
@@ -84,7 +84,7 @@ def gain(hits: dict[tuple[str, str], np.ndarray], model: str, setting: str) -> d
     """Returns GT-known accuracy minus that of the first network on the same images, with its paired interval."""
     first = hits[next(iter(MODELS)), setting] if (next(iter(MODELS)), setting) in hits else hits[model, setting]
     difference = (hits[model, setting].astype(float) - first)[:, None]
-    low, high = interval(100 * resampled_means(difference)[:, 0])
+    low, high = intervals(100 * resampled_means(difference))[:, 0]
     return {"to_vgg16_gap": 100 * difference.mean(), "to_low": low, "to_high": high}
 
 

@@ -67,6 +67,13 @@ def value(metrics: pd.DataFrame, metric: str, rule: str | None = None) -> float:
     return float(row.value.item())
 
 
+def unsigned(path: Path, signature: str) -> pd.DataFrame:
+    """Reads a table, all rows of which carry the signature."""
+    table = pd.read_csv(path)
+    assert (table.pop("signature") == signature).all()
+    return table
+
+
 def test_every_number_and_file(tmp_path: Path, tiny_model: Model, csv_data: Path) -> None:
     out = tmp_path / "run"
     result = wsol.evaluate(tiny_model, dataset="csv", data_root=csv_data, device="cpu", batch_size=3, out=out)
@@ -110,11 +117,11 @@ def test_every_number_and_file(tmp_path: Path, tiny_model: Model, csv_data: Path
     assert value(result.metrics, "max_box_acc", "oracle") == pytest.approx(100 * (curves >= 0.5).mean(0).max())
 
     assert {path.name for path in out.iterdir()} == {
-        "run.json", "metrics.csv", "classes.csv", "baselines.csv", "predictions.parquet", "curves.npy", "maps.npy",
-        "curves_v2.npy", "gallery.png",
+        "run.json", "metrics.csv", "classes.csv", "groups.csv", "errors.csv", "baselines.csv", "predictions.parquet",
+        "truth.parquet", "curves.npy", "curves_v2.npy", "peaks.npy", "maps.npy", "gallery.png",
     }  # fmt: skip
     assert (out / "gallery.png").read_bytes().startswith(b"\x89PNG")
-    baselines = pd.read_csv(out / "baselines.csv")
+    baselines = unsigned(out / "baselines.csv", result.signature)
     pd.testing.assert_frame_equal(baselines, result.baselines, check_dtype=False)
     full = baselines.query("baseline == 'full-image' and metric == 'mean_iou' and tau_rule == 'fixed'").value.item()
     assert full == pytest.approx(100 * whole_image_iou(csv_data), abs=0.5)
@@ -124,12 +131,20 @@ def test_every_number_and_file(tmp_path: Path, tiny_model: Model, csv_data: Path
     assert run["signature"] == result.signature
     data = load_dataset("csv", csv_data)
     assert result.signature == (
-        f"csv-test#8:{data.fingerprint[:8]}|tiny:00000000|cam|wsolevaluation:v1+v2,step=0.001|tau:0.2|wsol:{wsol.__version__}"
+        f"csv-test#8:{data.fingerprint[:8]}|tiny:00000000|cam|wsolevaluation:step=0.001|tau:0.2|wsol:{wsol.__version__}"
     )
-    pd.testing.assert_frame_equal(pd.read_csv(out / "metrics.csv"), result.metrics, check_dtype=False)
+    pd.testing.assert_frame_equal(unsigned(out / "metrics.csv", result.signature), result.metrics, check_dtype=False)
     pd.testing.assert_frame_equal(pd.read_parquet(out / "predictions.parquet"), result.predictions, check_dtype=False)
     classes = pd.read_csv(out / "classes.csv")
-    assert set(classes.metric) == set(METRICS.names())
+    masks, pairs = {"pxap", "pixel_iou", "peak_iou", "mean_pixel_iou"}, {"top5_loc_err_pairs"}
+    assert set(result.metrics.metric) == set(METRICS.names()) - masks - pairs
+    assert set(classes.metric) == set(result.metrics.metric) - {"corloc"}
+    errors = unsigned(out / "errors.csv", result.signature).set_index("error")
+    first = result.predictions[result.predictions["rank"] == 1]
+    assert errors.n.to_dict() == first.error.value_counts().reindex(errors.index, fill_value=0).to_dict()
+    groups = unsigned(out / "groups.csv", result.signature)
+    assert groups[(groups.by == "instances") & (groups.metric == "mean_iou")].drop_duplicates("group").n.sum() == 8
+    assert pd.read_parquet(out / "truth.parquet").attrs == {"signature": result.signature}
     fixed = classes[(classes.metric == "gt_known_loc_acc") & (classes.tau_rule == "fixed")]
     assert dict(zip(fixed.class_id, fixed.value, strict=True)) == pytest.approx(
         (100 * hit.groupby(plain.label).mean()).to_dict()
@@ -152,10 +167,10 @@ def test_curves_and_boxes_are_those_of_the_stored_maps(tmp_path: Path, tiny_mode
         with Image.open(sample.path) as image:
             truth = protocol.ground_truth(sample, image.size)
         for box, score_map in zip(rows[["x0", "y0", "x1", "y1"]].to_numpy(), maps[i], strict=True):
-            assert box.tolist() == protocol.boxes(score_map[None], np.array([0.4]))[0, 0].tolist()
-        np.testing.assert_array_equal(
-            curves[i], best_iou(protocol.boxes(maps[i, :1], protocol.taus)[0], truth).astype(np.float32)
-        )
+            prepared = protocol.prepare(score_map[None], (1, 1))
+            assert box.tolist() == protocol.boxes(prepared, np.array([0.4]))[0, 0].tolist()
+        own = protocol.boxes(protocol.prepare(maps[i, :1], (1, 1)), protocol.taus)[0]
+        np.testing.assert_array_equal(curves[i], best_iou(own, truth).astype(np.float32))
 
 
 def test_a_given_tau_is_the_fixed_one(tiny_model: Model, csv_data: Path) -> None:

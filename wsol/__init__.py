@@ -3,11 +3,12 @@
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["InputError", "__version__", "evaluate", "train"]
+__all__ = ["InputError", "__version__", "evaluate", "score", "train"]
 
 if TYPE_CHECKING:
     from wsol.errors import InputError
     from wsol.pipeline import evaluate
+    from wsol.scoring import score
     from wsol.training import train
 
 
@@ -17,6 +18,10 @@ def __getattr__(name: str) -> Any:
         from wsol.pipeline import evaluate  # noqa: PLC0415
 
         return evaluate
+    if name == "score":
+        from wsol.scoring import score  # noqa: PLC0415
+
+        return score
     if name == "train":
         from wsol.training import train  # noqa: PLC0415
 

@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-_COMMANDS = ("eval", "list", "train")
+_COMMANDS = ("eval", "list", "score", "train")
 
 
 def main() -> int:

@@ -1,5 +1,6 @@
 """What all commands share: an input error is one sentence on stderr and exit code 2."""
 
+import argparse
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -36,3 +37,11 @@ def pair(text: str) -> tuple[str, str]:
     if not equals:
         raise InputError(f"--dataset-arg {text!r} should be KEY=VALUE")
     return key, value
+
+
+def tau(text: str) -> float | str:
+    """Reads a threshold: a number, ``val`` or ``oracle``."""
+    try:
+        return text if text in ("val", "oracle") else float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of: a number, val, oracle") from error

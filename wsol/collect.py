@@ -1,8 +1,7 @@
 """The loop over the images: from files to IoU curves, in one forward pass each."""
 
-import contextlib
-import time
-from collections import defaultdict
+import math
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
@@ -14,12 +13,15 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from wsol._clock import Clock
 from wsol.cams import METHODS, forward
+from wsol.collected import Collected, drawer, ranks_of
 from wsol.datasets import Batch, Dataset, Sample, count_clipped, read_batches
 from wsol.errors import ImageError, InputError
-from wsol.metrics.base import Evidence
+from wsol.metrics.trace import Stack, Trace
 from wsol.models import Model
 from wsol.protocols import Protocol
+from wsol.protocols.truth import Truth, truth_of
 from wsol.runs.folder import MapFile
 
 TOP = 5  # predictions that are kept beside the ground-truth class
@@ -44,46 +46,9 @@ class Setup:
     skip_bad_images: bool
 
 
-@dataclass(frozen=True)
-class Collected:
-    """What the loop leaves of one split; ``k`` classes an image: the ground truth's, then the predictions.
-
-    Attributes:
-        images: The images that could be read, ``n``.
-        truths: Ground-truth boxes ``(g, 4)`` of each, in the protocol's frame.
-        classes: int64 ``(n, k)``.
-        scores: float32 ``(n, k)``, softmax probabilities.
-        maps: float32 ``(n, k, h, w)``, raw score maps, mapped into memory from disk.
-        evidence: What metrics are computed from.
-        skipped: Reason by image id of those that could not be read.
-        clipped: Number of ground-truth boxes that leave their image by up to a pixel.
-    """
-
-    images: Dataset
-    truths: list[NDArray[np.float64]]
-    classes: NDArray[np.int64]
-    scores: NDArray[np.float32]
-    maps: NDArray[np.float32]
-    evidence: Evidence
-    skipped: dict[str, str]
-    clipped: int
-
-
-class Clock:
-    """Adds up the seconds that the loop waits for each station."""
-
-    def __init__(self) -> None:
-        self.seconds: defaultdict[str, float] = defaultdict(float)
-
-    @contextlib.contextmanager
-    def __call__(self, station: str) -> Iterator[None]:
-        """Times what is done in its context."""
-        start = time.perf_counter()
-        yield
-        self.seconds[station] += time.perf_counter() - start
-
-
-def collect(setup: Setup, images: Dataset, pool: Executor, clock: Clock, path: Path) -> Collected:
+def collect(
+    setup: Setup, images: Dataset, pool: Executor, clock: Clock, path: Path
+) -> tuple[Collected, NDArray[np.float32]]:
     """Takes every image of a split from its file to its IoU curve.
 
     Args:
@@ -93,19 +58,28 @@ def collect(setup: Setup, images: Dataset, pool: Executor, clock: Clock, path: P
         clock: Gets the seconds of each station.
         path: Where the maps are written.
 
+    Returns:
+        What was collected, and the raw maps of every image and class, float32 ``(n, k, h, w)`` or, of several crops,
+        ``(n, k, crops, h, w)``, mapped into memory from disk.
+
     Raises:
         InputError: The labels do not fit the model, its scores are not finite, or an image or box is unusable.
     """
     _check_classes(setup.model, images)
+    protocol, view = setup.protocol, setup.protocol.view
     kept: list[int] = []
-    truths: list[NDArray[np.float64]] = []
+    truths: list[Truth] = []
     classes: list[NDArray[np.int64]] = []
     scores: list[NDArray[np.float32]] = []
-    curves: list[Future[tuple[NDArray[np.float32], NDArray[np.float32] | None]]] = []
+    stack = Stack(len(images), max(1, len(protocol.taus)))
+    waiting: deque[Future[Trace]] = deque()
     skipped: dict[str, str] = {}
     clipped = 0
-    side = setup.protocol.image_size
-    batches = read_batches(images.samples, side, setup.batch_size, pool, setup.skip_bad_images)
+
+    def held(own: NDArray[np.float32], truth: Truth) -> Trace:
+        return truth.trace(protocol, protocol.prepare(view.assembled(own), truth.size)[0])
+
+    batches = read_batches(images.samples, view.side, setup.batch_size, pool, setup.skip_bad_images)
     title = f"{images.name} {images.split}"
     with MapFile(path) as store, tqdm(total=len(images), unit="image", desc=title, disable=None) as progress:
         while (batch := _next(batches, clock)) is not None:
@@ -115,10 +89,10 @@ def collect(setup: Setup, images: Dataset, pool: Executor, clock: Clock, path: P
                 clipped += sum(map(count_clipped, samples, batch.frames))
                 found, probabilities, maps = _localize(setup, samples, batch.pixels, clock)
                 with clock("boxes"):
-                    truth = [*map(setup.protocol.ground_truth, samples, batch.frames)]
-                    curves += [
-                        pool.submit(setup.protocol.curves, own[0], t) for own, t in zip(maps, truth, strict=True)
-                    ]
+                    truth = [truth_of(protocol, *pair) for pair in zip(samples, batch.frames, strict=True)]
+                    waiting += [pool.submit(held, own[:1], t) for own, t in zip(maps, truth, strict=True)]
+                    while len(waiting) > 2 * setup.batch_size:
+                        stack.add(waiting.popleft().result())
                 with clock("files"):
                     store.append(maps)
                 kept += batch.indices
@@ -129,14 +103,13 @@ def collect(setup: Setup, images: Dataset, pool: Executor, clock: Clock, path: P
         if not kept:
             raise InputError(f"none of the {len(images)} images can be read: {next(iter(skipped.values()))}")
         with clock("boxes"):
-            largest, contours = _stacked(curves)
-    every = np.concatenate(classes)
-    right = every[:, 1:] == every[:, :1]
-    ranks = np.where(right.any(1), right.argmax(1) + 1, 0)
-    evidence = Evidence(largest, ranks, setup.protocol.delta, contours)
-    return Collected(
-        images.subset(kept), truths, every, np.concatenate(scores), store.mapped(), evidence, skipped, clipped
-    )
+            for trace in waiting:
+                stack.add(trace.result())
+    every, stored = np.concatenate(classes), store.mapped()
+    evidence = stack.evidence(protocol.delta, every[:, 0], ranks_of(every))
+    draw = drawer(protocol, view, stored, every, truths)
+    left = images.subset(kept)
+    return Collected(left, truths, every, np.concatenate(scores), evidence, draw, skipped, clipped), stored
 
 
 def _check_classes(model: Model, images: Dataset) -> None:
@@ -174,27 +147,26 @@ def _localize(
     model = setup.model
     with clock("forward"):
         device = next(model.network.parameters()).device
-        passed = forward(model.network, model.preprocessing.normalised(pixels, device))
-        probabilities = passed.logits.softmax(1)
-        if not bool(torch.isfinite(probabilities).all()):
+        crops = setup.protocol.view.crops(pixels)
+        passed = [forward(model.network, model.preprocessing.normalised(crop, device)) for crop in crops]
+        # The mean probability over the crops, as its logarithm: in double precision it keeps the order of logits.
+        logs = torch.stack([one.logits.double().log_softmax(1) for one in passed]).logsumexp(0) - math.log(len(passed))
+        if not bool(torch.isfinite(logs).all()):
             raise InputError(
                 f"{model.name} gives scores that are not finite in the batch that begins with {samples[0].image_id}; "
                 f"check the weights ({model.weights})"
             )
         # Of equal scores the smaller class comes first, on every device; a ReLU behind the last layer makes such.
-        ranked = passed.logits.sort(descending=True, stable=True).indices
-        labels = torch.tensor([[sample.label] for sample in samples], device=probabilities.device)
+        ranked = logs.sort(descending=True, stable=True).indices
+        labels = torch.tensor([[sample.label] for sample in samples], device=logs.device)
         classes = torch.cat([labels, ranked[:, :TOP]], 1)
     with clock("maps"):
-        maps = METHODS.get(setup.method)(passed, classes)
-        chosen = probabilities.gather(1, classes)
-        return classes.cpu().numpy(), chosen.float().cpu().numpy(), maps.float().cpu().numpy()
+        method = METHODS.get(setup.method)
+        maps = torch.stack([method(one, classes) for one in passed], 2)
+        chosen = logs.gather(1, classes).exp()
+        return classes.cpu().numpy(), chosen.float().cpu().numpy(), _one_or_many(maps.float().cpu().numpy())
 
 
-def _stacked(
-    curves: list[Future[tuple[NDArray[np.float32], NDArray[np.float32] | None]]],
-) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-    """Returns the curves of the boxes, and of the best contours, ``(n, levels)``."""
-    largest, contours = zip(*(curve.result() for curve in curves), strict=True)
-    some = [curve for curve in contours if curve is not None]
-    return np.stack(largest), np.stack(some) if some else None
+def _one_or_many(maps: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Drops the axis of the crops where there is one crop."""
+    return maps[:, :, 0] if maps.shape[2] == 1 else maps

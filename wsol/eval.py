@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from wsol._command import pair, run_command
+from wsol._command import pair, run_command, tau
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,8 +43,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--download", action="store_true", help="fetch the data set first, where its host allows it")
     parser.add_argument("--split", default="test", choices=("test", "val"), help="(default: %(default)s)")
     parser.add_argument("--method", default="cam", help="see python -m wsol.list methods (default: %(default)s)")
-    parser.add_argument("--protocol", default="wsolevaluation", help="(default: %(default)s)")
-    parser.add_argument("--tau", type=_tau, default=0.2, help="a number, val or oracle (default: %(default)s)")
+    parser.add_argument(
+        "--protocol", default="wsolevaluation", help="NAME or NAME:KEY=VALUE,... (default: %(default)s)"
+    )
+    parser.add_argument("--tau", type=tau, default=0.2, help="a number, val or oracle (default: %(default)s)")
     parser.add_argument("--limit", type=int, metavar="N", help="at most N images, evenly spaced")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda ... (default: %(default)s)")
     parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="(default: %(default)s)")
@@ -56,13 +58,6 @@ def _parser() -> argparse.ArgumentParser:
         "--out", type=Path, metavar="DIR", help="run folder (default: results/DATASET-SPLIT-MODEL-METHOD)"
     )
     return parser
-
-
-def _tau(text: str) -> float | str:
-    try:
-        return text if text in ("val", "oracle") else float(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is none of: a number, val, oracle") from error
 
 
 if __name__ == "__main__":

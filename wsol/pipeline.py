@@ -4,59 +4,25 @@ import contextlib
 import tempfile
 from collections.abc import Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from tqdm import tqdm
 
-from wsol._machine import find_device, processors
-from wsol.baselines import BASELINES, baseline_evidence
+from wsol._clock import Clock
+from wsol._device import find_device
+from wsol._machine import processors
 from wsol.cams import METHODS
-from wsol.collect import Clock, Collected, Setup, collect
+from wsol.collect import Setup, collect
+from wsol.collected import Collected
 from wsol.datasets import Dataset, Split, check, load_dataset
 from wsol.errors import InputError
-from wsol.metrics.base import METRICS
-from wsol.metrics.error_types import error_type
-from wsol.metrics.iou import best_iou
-from wsol.metrics.summary import best_level, grid_level, named_tau, per_class, summarise
+from wsol.evaluation import Evaluation, Origin, conclude, signature
 from wsol.models import Model, load_model
-from wsol.protocols import PROTOCOLS, Protocol
+from wsol.protocols import find_protocol
 from wsol.reports.gallery import draw_gallery
-from wsol.runs.folder import claim, versions, write_run
-from wsol.runs.predictions import predictions_table
-
-Tau = float | Literal["val", "oracle"]
-
-_FIXED = 0.2  # the fixed tau that stands beside val and oracle
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """The result of a run.
-
-    Attributes:
-        metrics: metric, tau_rule, tau, value (percent), ci_low, ci_high, n.
-        classes: The same per class.
-        baselines: The localization metrics of boxes that look at no image, with the run's classification.
-        predictions: One row an image and rank, see ``wsol.runs.predictions``.
-        run: What ``run.json`` holds.
-    """
-
-    metrics: pd.DataFrame
-    classes: pd.DataFrame
-    baselines: pd.DataFrame
-    predictions: pd.DataFrame
-    run: dict[str, Any] = field(repr=False)
-
-    @property
-    def signature(self) -> str:
-        """Everything that decides a number, in a line."""
-        return str(self.run["signature"])
+from wsol.runs.folder import claim
+from wsol.tables import FIXED, Tau, checked_tau
 
 
 def evaluate(
@@ -71,7 +37,7 @@ def evaluate(
     split: Split = "test",
     method: str = "cam",
     protocol: str = "wsolevaluation",
-    tau: Tau = _FIXED,
+    tau: Tau = FIXED,
     limit: int | None = None,
     device: str = "auto",
     batch_size: int = 32,
@@ -91,7 +57,7 @@ def evaluate(
         download: Fetch the data set first, where its host allows it.
         split: ``test`` or ``val``; ``train`` has no boxes. A loaded data set brings its own.
         method: Registered name of what makes the score maps.
-        protocol: Registered name of the conventions.
+        protocol: The conventions: a registered name, or one with changes such as ``wsolevaluation:step=0.01``.
         tau: Threshold of the run's predictions: a number on the protocol's grid, ``val`` (best GT-known accuracy on
             the validation split, which is run first, into ``out/val``) or ``oracle`` (best on these images themselves).
         limit: At most this many images, evenly spaced.
@@ -107,12 +73,9 @@ def evaluate(
     Raises:
         InputError: Something handed in cannot be used.
     """
-    conventions = PROTOCOLS.get(protocol)
+    conventions = find_protocol(protocol)
     METHODS.get(method)
-    if isinstance(tau, str) and tau not in ("val", "oracle"):
-        raise InputError(f"unknown tau {tau!r}; give a number, val or oracle")
-    if not isinstance(tau, str):
-        tau = named_tau(conventions.taus, grid_level(tau, conventions.taus))
+    tau = checked_tau(tau, conventions)
     for name, number in (("batch_size", batch_size), ("workers", workers)):
         if number is not None and number < 1:
             raise InputError(f"{name} is {number}; give 1 or more")
@@ -145,7 +108,7 @@ def evaluate(
     ):
         if held_out is None:
             return _run(setup, evaluated, tau, None, pool, Path(folder))[0]
-        claim(Path(folder), _signature(setup, evaluated, tau, held_out))
+        claim(Path(folder), signature(_origin(setup, evaluated), setup.protocol, evaluated, tau, held_out))
         _, chosen_on = _run(setup, held_out, "oracle", None, pool, Path(folder) / "val")
         return _run(setup, evaluated, tau, chosen_on, pool, Path(folder), held_out)[0]
 
@@ -160,99 +123,29 @@ def _run(
     held_out: Dataset | None = None,
 ) -> tuple[Evaluation, Collected]:
     """Takes one split through all stations and writes its folder; ``chosen_on`` is what ``held_out`` came to."""
-    val_images, val_evidence = (chosen_on.images, chosen_on.evidence) if chosen_on else (None, None)
-    request = _signature(setup, images, tau, held_out)
+    origin = _origin(setup, images)
+    request = signature(origin, setup.protocol, images, tau, held_out)
     claim(folder, request)
     clock = Clock()
-    found = collect(setup, images, pool, clock, folder / "maps.npy")
-    taus, evidence = setup.protocol.taus, found.evidence
-    with clock("metrics"):
-        fixed = _FIXED if isinstance(tau, str) else tau
-        labels = np.array([sample.label for sample in found.images])
-        metrics = summarise(evidence, taus, fixed, val_evidence)
-        classes = per_class(evidence, labels, images.classes, taus, fixed, val_evidence)
-        if isinstance(tau, str):
-            level = best_level(METRICS.get("gt_known_loc_acc"), val_evidence or evidence)
-        else:
-            level = grid_level(tau, taus)
-    with clock("baselines"):
-        baselines = _baselines(setup.protocol, found, fixed, chosen_on)
-    with clock("boxes"):
-        predictions = _predict(setup.protocol, found, level, pool)
-    with clock("pictures"):
-        gallery = draw_gallery(found, predictions, setup.protocol.image_size, pool)
-    run = {
-        "signature": _signature(setup, found.images, tau, val_images, named_tau(taus, level)),
-        "request": request,
-        "dataset": {
-            "name": images.name,
-            "split": images.split,
-            "origin": images.origin,
-            "n": len(found.images),
-            "fingerprint": found.images.fingerprint,
-        },
-        "model": setup.model.name,
-        "weights": {"name": setup.model.weights, "sha256": setup.model.sha256},
-        "preprocessing": asdict(setup.model.preprocessing),
+    found, maps = collect(setup, images, pool, clock, folder / "maps.npy")
+
+    def gallery(predictions: pd.DataFrame) -> bytes:
+        return draw_gallery(found, setup.protocol, maps, predictions, pool)
+
+    return conclude(origin, setup.protocol, found, tau, chosen_on, request, pool, clock, folder, gallery), found
+
+
+def _origin(setup: Setup, images: Dataset) -> Origin:
+    model, view = setup.model, setup.protocol.view
+    facts = {
+        "model": model.name,
+        "weights": {"name": model.weights, "sha256": model.sha256},
+        "preprocessing": asdict(model.preprocessing),
         "method": setup.method,
-        "protocol": {"signature": setup.protocol.signature, "frame": setup.protocol.image_size},
-        "tau": {"rule": tau if isinstance(tau, str) else "fixed", "value": named_tau(taus, level)},
-        "skipped": found.skipped,
-        "clipped_boxes": found.clipped,
-        "val": {"skipped": chosen_on.skipped, "clipped_boxes": chosen_on.clipped} if chosen_on else None,
-        "notes": [*setup.model.notes, *_notes(images, setup.model)],
-        "versions": versions(),
-        "device": str(next(setup.model.network.parameters()).device),
-        "seconds": {station: round(seconds, 3) for station, seconds in clock.seconds.items()},
+        "device": str(next(model.network.parameters()).device),
+        "notes": [*model.notes, *_notes(images, model)],
     }
-    write_run(folder, run, metrics, classes, baselines, predictions, evidence.curves, evidence.contours, gallery)
-    return Evaluation(metrics, classes, baselines, predictions, run), found
-
-
-def _signature(setup: Setup, images: Dataset, tau: Tau, held_out: Dataset | None, chosen: float | None = None) -> str:
-    """Returns the signature; without the chosen tau it is what is known before the run."""
-    rule = f"tau:{tau}" if held_out is None else f"tau:{tau}({held_out.signature})"
-    if isinstance(tau, str) and chosen is not None:
-        rule += f"={chosen:g}"
-    stations = (images.signature, setup.model.signature, setup.method, setup.protocol.signature, rule)
-    return "|".join((*stations, f"wsol:{version('wsol')}"))
-
-
-def _baselines(protocol: Protocol, found: Collected, fixed: float, chosen_on: Collected | None) -> pd.DataFrame:
-    """Scores every baseline on the same images by the same rules."""
-    tables = []
-    for name in BASELINES.names():
-        on_test, on_val = (
-            baseline_evidence(name, protocol, part.images.samples, part.truths, part.evidence.ranks) if part else None
-            for part in (found, chosen_on)
-        )
-        assert on_test is not None
-        table = summarise(on_test, protocol.taus, fixed, on_val).dropna(subset="tau_rule")
-        table.insert(0, "baseline", name)
-        tables.append(table)
-    return pd.concat(tables, ignore_index=True)
-
-
-def _predict(protocol: Protocol, found: Collected, level: int, pool: Executor) -> pd.DataFrame:
-    """Draws the box of every guess at one threshold."""
-    at = protocol.taus[level : level + 1]
-
-    def draw(i: int) -> NDArray[np.float64]:
-        rank = found.evidence.ranks[i]
-        boxes = protocol.boxes(found.maps[i, 1:] if rank else found.maps[i], at)[:, 0]
-        return np.concatenate([boxes[rank - 1 : rank], boxes]) if rank else boxes
-
-    drawn = pool.map(draw, range(len(found.truths)))
-    bar = tqdm(drawn, total=len(found.truths), unit="image", desc="boxes of the predictions", leave=False, disable=None)
-    boxes = np.stack([*bar])
-    ious = np.stack([best_iou(box, truth) for box, truth in zip(boxes, found.truths, strict=True)])
-    right = found.classes == found.classes[:, :1]
-    errors = [
-        [error_type(box, truth, bool(ok), protocol.delta) for box, ok in zip(*guesses, strict=True)]
-        for *guesses, truth in zip(boxes, right, found.truths, strict=True)
-    ]
-    tau = named_tau(protocol.taus, level)
-    return predictions_table(found.images.samples, found.classes, found.scores, tau, boxes, ious, np.array(errors))
+    return Origin(model.signature, setup.method + view.suffix, view, facts)
 
 
 def _notes(images: Dataset, model: Model) -> list[str]:

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from wsol.metrics.base import Evidence
-from wsol.metrics.bootstrap import RESAMPLES, interval, resampled_means
+from wsol.metrics.bootstrap import (
+    RESAMPLES,
+    intervals,
+    resampled_class_means,
+    resampled_means,
+    resampled_means_within,
+)
 from wsol.metrics.summary import summarise
 
 
@@ -22,15 +28,18 @@ def test_the_spread_is_that_of_the_mean() -> None:
     """For a share p of n images the interval is close to p +- 1.96 sqrt(p (1 - p) / n)."""
     for p, n in ((0.5, 400), (0.2, 1000)):
         hits = (np.arange(n) < p * n)[:, None]
-        low, high = interval(resampled_means(hits)[:, 0])
+        low, high = intervals(resampled_means(hits))[:, 0]
         half = 1.96 * np.sqrt(p * (1 - p) / n)
         assert low == pytest.approx(p - half, abs=0.15 * half)
         assert high == pytest.approx(p + half, abs=0.15 * half)
 
 
 def test_percentiles() -> None:
-    assert interval(np.arange(1001.0)) == pytest.approx((25, 975))
-    assert interval(np.arange(1001.0), 0.5) == pytest.approx((250, 750))
+    draws = np.stack([np.arange(1001.0), np.arange(1001.0)[::-1] * 2], 1)
+    np.testing.assert_allclose(intervals(draws), [[25, 50], [975, 1950]])
+    np.testing.assert_allclose(intervals(draws, 0.5), [[250, 500], [750, 1500]])
+    gaps = np.concatenate([draws, np.full((500, 2), np.nan)])
+    np.testing.assert_allclose(intervals(gaps), [[25, 50], [975, 1950]])
 
 
 def test_whole_numbers_are_summed_exactly_and_memory_is_chunked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,10 +63,35 @@ def test_the_best_threshold_is_taken_again_in_every_resample() -> None:
     # Two thresholds, each right on one half: the mean is 0.5 at both, the better of the two is above it by chance.
     curves = np.zeros((100, 2), np.float32)
     curves[:50, 0] = curves[50:, 1] = 1
-    evidence = Evidence(curves, np.ones(100, np.int64), 0.5)
+    evidence = Evidence(curves, 0.5, np.zeros(100, np.int64), np.ones(100, np.int64))
     table = summarise(evidence, np.array([0.0, 0.2]), 0.2).set_index(["metric", "tau_rule"])
     oracle, fixed = (table.loc[("gt_known_loc_acc", rule)] for rule in ("oracle", "fixed"))
     assert oracle.value == fixed.value == 50
     assert oracle.ci_low >= 50 > fixed.ci_low
     errors = table.loc[("top1_loc_err", "oracle")]
     assert errors.ci_high <= 50  # and the lower one of an error
+
+
+def test_means_of_a_part_and_of_classes_follow_the_resamples_of_all() -> None:
+    rng = np.random.default_rng(2)
+    values, labels = rng.random((23, 2)), rng.integers(0, 3, 23)
+    labels[:3] = 0, 1, 2
+    members = np.flatnonzero(labels == 1)
+    within, by_class = resampled_means_within(values[members], members, 23), resampled_class_means(values, labels)
+    for r in (0, 7, 999):
+        drawn = np.random.RandomState([0, r]).randint(0, 23, 23)
+        of_class = [values[drawn[labels[drawn] == c]].mean(0) for c in range(3)]
+        np.testing.assert_allclose(within[r], of_class[1], rtol=1e-5)
+        np.testing.assert_allclose(by_class[r], np.mean(of_class, 0), rtol=1e-5)
+
+
+def test_a_resample_without_an_image_of_a_class_has_no_mean_of_it() -> None:
+    values, labels = np.array([[1.0], [0], [0], [0]]), np.array([5, 2, 2, 2])
+    within, by_class = resampled_means_within(values[:1], np.array([0]), 4), resampled_class_means(values, labels)
+    drawn = [np.random.RandomState([0, r]).randint(0, 4, 4) for r in range(RESAMPLES)]
+    absent = np.array([not (places == 0).any() for places in drawn])
+    assert 0.2 < absent.mean() < 0.45  # (3 / 4)^4 = 0.316
+    assert (np.isnan(within[:, 0]) == absent).all()
+    assert (by_class[absent] == 0).all()
+    only = np.array([(places == 0).all() for places in drawn])
+    assert (by_class[~absent & ~only] == 0.5).all()

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from wsol.metrics.error_types import error_type
+from wsol.metrics.error_types import error_table, error_type
 
 ONE = [[0, 0, 10, 10]]
 TWO = [[0, 0, 10, 10], [10, 0, 20, 10]]
@@ -33,3 +33,18 @@ def test_by_hand(box: list[float], truth: list[list[float]], expected: str) -> N
 
 def test_a_wrong_class_comes_first() -> None:
     assert error_type(np.array([0, 0, 10, 10.0]), np.array(ONE, float), False, 0.5) == "class"
+
+
+def test_an_empty_box_is_neither_part_nor_more() -> None:
+    assert error_type(np.zeros(4), np.array(ONE, float), True, 0.5) == "other"
+
+
+def test_what_mending_each_type_would_bring() -> None:
+    types = np.array(["class", "class", "class", "correct", "part", "part", "more", "other"])
+    own = np.array([True, False, True, True, False, False, False, False])  # the right class's box of three would do
+    rows = error_table(types, own).set_index("error")
+    assert rows.share.to_dict() == {"class": 37.5, "correct": 12.5, "multi": 0, "part": 25, "more": 12.5, "other": 12.5}
+    assert rows.gain.to_dict() == {"class": 25, "correct": 0, "multi": 0, "part": 25, "more": 12.5, "other": 12.5}
+    assert (rows.share_low <= rows.share).all()
+    assert (rows.gain <= rows.gain_high).all()
+    assert rows.n.sum() == 8

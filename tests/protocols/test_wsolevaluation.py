@@ -50,7 +50,8 @@ def test_boxes_reach_the_last_pixel_but_not_past_it() -> None:
 
 
 def test_no_contour_is_the_first_pixel() -> None:
-    assert PROTOCOL.boxes(np.zeros((1, 14, 14), np.float32), np.array([0.2])).tolist() == [[[0, 0, 1, 1]]]
+    flat = PROTOCOL.prepare(np.ones((1, 14, 14), np.float32), (50, 40))
+    assert PROTOCOL.boxes(flat, np.array([0.2])).tolist() == [[[0, 0, 1, 1]]]
 
 
 def test_curves_follow_the_definition_at_every_threshold() -> None:
@@ -64,22 +65,24 @@ def test_curves_follow_the_definition_at_every_threshold() -> None:
         span = big.max() - big.min()
         score = (big - big.min()) / span if span > 0 else np.zeros_like(big)
         taus = PROTOCOL.taus if raw.shape[0] < 224 else PROTOCOL.taus[::97]
-        boxes = PROTOCOL.boxes(raw32[None], taus)[0]
+        prepared = PROTOCOL.prepare(raw32[None], (9, 9))
+        np.testing.assert_array_equal(prepared[0], score)
+        boxes = PROTOCOL.boxes(prepared, taus)[0]
         ious = best_iou(boxes, np.add(truth, [0, 0, 1, 1]))
-        largest, every = PROTOCOL.curves(raw32, np.add(truth, [0.0, 0, 1, 1]))
+        trace = PROTOCOL.trace(prepared[0], np.add(truth, [0.0, 0, 1, 1]))
         for tau, iou in zip(taus, ious, strict=True):
             found = [max(inclusive_iou(np.array(box), t) for t in truth) for box in boxes_by_definition(score, tau)]
             assert iou == pytest.approx(found[0], abs=1e-12), tau
             level = round(tau * 1000)
-            assert largest[level] == pytest.approx(found[0], abs=1e-6), tau
-            assert every[level] == pytest.approx(max(found), abs=1e-6), tau
+            assert trace.curve[level] == pytest.approx(found[0], abs=1e-6), tau
+            assert trace.contours[level] == pytest.approx(max(found), abs=1e-6), tau
 
 
 @pytest.mark.parametrize(("lists", "accuracy"), [("ILSVRC", 50.360), ("CUB", 45.200)])
 def test_centre_gaussian_reference(real_data: Path, lists: str, accuracy: float) -> None:
     y, x = np.mgrid[:224, :224]
     gaussian = np.exp(-((x - 111.5) ** 2 + (y - 111.5) ** 2) / (2 * 112**2)).astype(np.float32)
-    boxes = PROTOCOL.boxes(gaussian[None], PROTOCOL.taus)[0]
+    boxes = PROTOCOL.boxes(PROTOCOL.prepare(gaussian[None], (1, 1)), PROTOCOL.taus)[0]
     images = load_dataset("metadata", real_data / "metadata" / lists, "val")
     curves = np.stack([best_iou(boxes, PROTOCOL.ground_truth(s, s.size)) for s in images])
     hits = [100 * (curves >= delta).mean(0).max() for delta in (0.3, 0.5, 0.7)]

@@ -42,10 +42,10 @@ def report(**changes: Any) -> str:
 def test_one_row_a_metric_one_column_a_rule() -> None:
     rows = {line[:27].strip(): line[27:].split() for line in metrics_table(METRICS, BASELINES).splitlines()}
     assert rows["percent [95 %] @tau"] == ["no", "tau", "fixed", "oracle"]
-    assert rows["top-1 classification error"] == ["28.15"]
-    assert rows["GT-known accuracy"] == ["55.56", "@0.200", "57.04", "[51.0,", "63.0]", "@0.142"]
-    assert rows["their_own"] == ["1.00", "@0.200"]
-    assert rows["GT-known of full-image"] == ["31.25", "@0.200"]
+    assert rows["top-1 classification error"] == ["28.148"]
+    assert rows["GT-known accuracy"] == ["55.556", "@0.200", "57.037", "[51.0,", "63.0]", "@0.142"]
+    assert rows["their_own"] == ["1.000", "@0.200"]
+    assert rows["GT-known of full-image"] == ["31.250", "@0.200"]
     assert [*rows] == [
         "percent [95 %] @tau", "top-1 classification error", "GT-known accuracy", "their_own",
         "GT-known of full-image",

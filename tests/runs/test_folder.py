@@ -7,6 +7,8 @@ import pytest
 from wsol.errors import InputError
 from wsol.runs.folder import MapFile, claim
 
+A, B = "d|m|cam|p|tau:0.2|wsol:1", "d|m|cam|q|tau:val|wsol:1"
+
 
 def test_maps_grow_and_read_as_npy(tmp_path: Path) -> None:
     parts = [np.random.default_rng(n).normal(size=(n, 6, 3, 2)).astype(np.float32) for n in (2, 1, 4)]
@@ -34,16 +36,16 @@ def test_what_breaks_off_leaves_nothing(tmp_path: Path) -> None:
 
 def test_a_folder_belongs_to_one_run(tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "run"
-    claim(folder, "a")
-    claim(folder, "b")  # nothing has been written yet
+    claim(folder, A)
+    claim(folder, B)  # nothing has been written yet
     (folder / "maps.npy.part").touch()  # left by a run that was killed
-    (folder / "run.json").write_text(json.dumps({"request": "a"}))
-    claim(folder, "a")
-    with pytest.raises(InputError, match=r"holds another run \(a, not b\)"):
-        claim(folder, "b")
+    (folder / "run.json").write_text(json.dumps({"request": A}))
+    claim(folder, A)
+    with pytest.raises(InputError, match=r"holds another run \(protocol: p, not q; tau: tau:0\.2, not tau:val\)"):
+        claim(folder, B)
     (folder / "notes.txt").touch()
     with pytest.raises(InputError, match=r"no run's, such as notes\.txt"):
-        claim(folder, "a")
+        claim(folder, A)
 
 
 def test_a_damaged_run_is_not_overwritten(tmp_path: Path) -> None:

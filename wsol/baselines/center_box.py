@@ -1,23 +1,18 @@
 """The same box for every image."""
 
-import numpy as np
-from numpy.typing import NDArray
-
-from wsol.baselines.base import BASELINES
+from wsol.baselines.base import BASELINES, Guess, Size, one_box
 from wsol.protocols import Protocol
 
 
 @BASELINES.register("center-box")
-def center_box(protocol: Protocol, image_id: str) -> NDArray[np.float64]:
-    """Gives the central square that covers half of the frame's area, whatever the threshold.
+def center_box(protocol: Protocol, image_id: str, size: Size) -> Guess:
+    """Gives the central box that covers half of the frame's area in its proportions, whatever the threshold.
 
     Args:
         protocol: The conventions.
         image_id: Has no influence.
-
-    Returns:
-        ``(levels, 4)``, half-open edges, all the same.
+        size: ``(width, height)`` of the annotation's frame.
     """
-    side = protocol.image_size
-    margin = round(side * (1 - 0.5**0.5) / 2)
-    return np.tile(np.array([margin, margin, side - margin, side - margin], np.float64), (len(protocol.taus), 1))
+    width, height = protocol.frame(size)
+    x, y = (round(side * (1 - 0.5**0.5) / 2) for side in (width, height))
+    return one_box((x, y, width - x, height - y), (width, height))

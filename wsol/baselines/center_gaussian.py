@@ -1,35 +1,39 @@
 """A Gaussian in the middle as score map."""
 
-from functools import cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wsol.baselines.base import BASELINES
+from wsol.baselines.base import BASELINES, Guess, Size
 from wsol.protocols import Protocol
 
 
 @BASELINES.register("center-gaussian")
-def center_gaussian(protocol: Protocol, image_id: str) -> NDArray[np.float64]:
-    """Scores by the distance from the image's centre, so that the thresholds give central squares of every size.
+def center_gaussian(protocol: Protocol, image_id: str, size: Size) -> Guess:
+    """Scores by the distance from the image's centre, so that the thresholds give central boxes of every size.
 
-    Choe et al., "Evaluating Weakly Supervised Object Localization Methods Right", CVPR 2020, section 5: on the frame of
-    side s, ``exp(-((x - (s - 1) / 2)^2 + (y - (s - 1) / 2)^2) / (2 (s / 2)^2))``.
+    Choe et al., "Evaluating Weakly Supervised Object Localization Methods Right", CVPR 2020, section 5: on a frame of
+    sides w and h, ``exp(-((x - (w - 1) / 2)^2 / (2 (w / 2)^2) + (y - (h - 1) / 2)^2 / (2 (h / 2)^2)))``.
 
     Args:
         protocol: The conventions.
         image_id: Has no influence.
-
-    Returns:
-        ``(levels, 4)``, half-open edges.
+        size: ``(width, height)`` of the annotation's frame.
     """
-    return _boxes(protocol)
+    width, height = frame = protocol.frame(size)
+    return Guess(_boxes(protocol, frame), (width / 2, height / 2), partial(_prepared, protocol, frame))
 
 
-@cache
-def _boxes(protocol: Any) -> NDArray[np.float64]:
-    side = protocol.image_size
-    bell = np.exp(-((np.arange(side) - (side - 1) / 2) ** 2) / (2 * (side / 2) ** 2))
-    boxes: NDArray[np.float64] = protocol.boxes(np.outer(bell, bell).astype(np.float32)[None], protocol.taus)[0]
+@lru_cache(maxsize=4096)  # images come in many sizes
+def _boxes(protocol: Any, frame: Size) -> NDArray[np.float64]:
+    boxes: NDArray[np.float64] = protocol.boxes(_prepared(protocol, frame)[None], protocol.taus)[0]
     return boxes
+
+
+@lru_cache(maxsize=8)
+def _prepared(protocol: Any, frame: Size) -> NDArray[np.float32]:
+    across, down = (np.exp(-((np.arange(n) - (n - 1) / 2) ** 2) / (2 * (n / 2) ** 2)) for n in frame)
+    prepared: NDArray[np.float32] = protocol.prepare(np.outer(down, across).astype(np.float32)[None], frame)[0]
+    return prepared

@@ -1,22 +1,17 @@
 """The whole image as box."""
 
-import numpy as np
-from numpy.typing import NDArray
-
-from wsol.baselines.base import BASELINES
+from wsol.baselines.base import BASELINES, Guess, Size, one_box
 from wsol.protocols import Protocol
 
 
 @BASELINES.register("full-image")
-def full_image(protocol: Protocol, image_id: str) -> NDArray[np.float64]:
+def full_image(protocol: Protocol, image_id: str, size: Size) -> Guess:
     """Gives the frame itself, whatever the threshold.
 
     Args:
         protocol: The conventions.
         image_id: Has no influence.
-
-    Returns:
-        ``(levels, 4)``, half-open edges, all the same.
+        size: ``(width, height)`` of the annotation's frame.
     """
-    side = float(protocol.image_size)
-    return np.tile([0.0, 0.0, side, side], (len(protocol.taus), 1))
+    width, height = protocol.frame(size)
+    return one_box((0, 0, width, height), (width, height))

@@ -1,26 +1,23 @@
 """A box drawn by lot."""
 
-import zlib
+import hashlib
+import struct
 
-import numpy as np
-from numpy.typing import NDArray
-
-from wsol.baselines.base import BASELINES
+from wsol.baselines.base import BASELINES, Guess, Size, one_box
 from wsol.protocols import Protocol
 
 
 @BASELINES.register("random")
-def random(protocol: Protocol, image_id: str) -> NDArray[np.float64]:
+def random(protocol: Protocol, image_id: str, size: Size) -> Guess:
     """Gives the box between two pixels drawn uniformly, whatever the threshold.
 
     Args:
         protocol: The conventions.
         image_id: Seeds the draw, so that an image gets the same box in every run.
-
-    Returns:
-        ``(levels, 4)``, half-open edges, all the same.
+        size: ``(width, height)`` of the annotation's frame.
     """
-    rng = np.random.RandomState(zlib.crc32(image_id.encode()))  # its stream is frozen
-    corners = np.sort(rng.randint(0, protocol.image_size, (2, 2)), axis=0)
-    corners[1] += 1  # the second pixel lies inside
-    return np.tile(corners.reshape(4).astype(np.float64), (len(protocol.taus), 1))
+    width, height = frame = protocol.frame(size)
+    lots = struct.unpack("<4Q", hashlib.blake2b(image_id.encode(), digest_size=32).digest())
+    x0, x1 = sorted(lot % width for lot in lots[:2])
+    y0, y1 = sorted(lot % height for lot in lots[2:])
+    return one_box((x0, y0, x1 + 1, y1 + 1), frame)  # the second pixel lies inside

@@ -1,6 +1,6 @@
 """Upsampling of score maps."""
 
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +26,40 @@ def bicubic(maps: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.floa
     """
     height, width = size
     out = np.empty((len(maps), height, width), np.float32)
-    _separable(np.ascontiguousarray(maps), *_taps(maps.shape[1], height), *_taps(maps.shape[2], width), out)
+    _separable4(np.ascontiguousarray(maps), *_taps(maps.shape[1], height), *_taps(maps.shape[2], width), out)
     return out
+
+
+def bilinear(maps: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    """Resizes maps by linear interpolation along both axes, with half-pixel centres and replicated borders.
+
+    This is what ``cv2.resize(INTER_LINEAR)`` and ``torch.nn.functional.interpolate(mode="bilinear")`` compute, rows
+    first, in float32.
+
+    Args:
+        maps: float32 ``(n, h, w)``.
+        size: ``(height, width)`` to reach.
+
+    Returns:
+        float32 ``(n, height, width)``; a copy of ``maps`` where the size is reached already.
+    """
+    height, width = size
+    out = np.empty((len(maps), height, width), np.float32)
+    _separable2(np.ascontiguousarray(maps), *_pairs(maps.shape[1], height), *_pairs(maps.shape[2], width), out)
+    return out
+
+
+def nearest(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Resizes a mask ``(h, w)`` to ``(height, width)``: a pixel takes what lies at ``floor(index * h / height)``.
+
+    This is what ``cv2.resize(INTER_NEAREST)`` computes.
+    """
+    rows, columns = (
+        np.minimum((np.arange(target) * (source / target)).astype(np.int64), source - 1)
+        for source, target in zip(mask.shape, size, strict=True)
+    )
+    resized: NDArray[np.bool_] = mask[rows[:, None], columns]
+    return resized
 
 
 @cache
@@ -44,8 +76,17 @@ def _taps(source: int, target: int) -> tuple[NDArray[np.int64], NDArray[np.float
     return indices, weights
 
 
+@lru_cache(maxsize=4096)  # images of a data set come in many sizes
+def _pairs(source: int, target: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Returns for each target index its two source indices, ``(target, 2)``, and the weight of the second."""
+    centre = np.clip((np.arange(target) + 0.5) * (source / target) - 0.5, 0, source - 1)
+    first = np.minimum(np.floor(centre).astype(np.int64), source - 1)
+    indices = np.stack([first, np.minimum(first + 1, source - 1)], 1)
+    return indices, (centre - first).astype(np.float32)
+
+
 @jit
-def _separable(
+def _separable4(
     maps: NDArray[np.float32],
     rows: NDArray[np.int64],
     row_weights: NDArray[np.float32],
@@ -74,3 +115,27 @@ def _separable(
                     + row_weights[y, 2] * wide[c, x]
                     + row_weights[y, 3] * wide[d, x]
                 )
+
+
+@jit
+def _separable2(
+    maps: NDArray[np.float32],
+    rows: NDArray[np.int64],
+    row_weights: NDArray[np.float32],
+    columns: NDArray[np.int64],
+    column_weights: NDArray[np.float32],
+    out: NDArray[np.float32],
+) -> None:
+    n, h, _ = maps.shape
+    _, height, width = out.shape
+    wide = np.empty((h, width), np.float32)
+    for m in range(n):
+        for y in range(h):
+            for x in range(width):
+                t = column_weights[x]
+                wide[y, x] = (np.float32(1) - t) * maps[m, y, columns[x, 0]] + t * maps[m, y, columns[x, 1]]
+        for y in range(height):
+            a, b = rows[y]
+            t = row_weights[y]
+            for x in range(width):
+                out[m, y, x] = (np.float32(1) - t) * wide[a, x] + t * wide[b, x]

@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from wsol.datasets._download import download as fetch
-from wsol.datasets._images import read_image
+from wsol.datasets._images import frame_size, read_image
 from wsol.datasets._loader import Batch, read_batches
-from wsol.datasets.base import DATASETS, SPLITS, Dataset, Sample, Split, as_boxes, check, count_clipped
+from wsol.datasets.base import DATASETS, SPLITS, Dataset, Mask, Sample, Split, as_boxes, check, count_clipped
 from wsol.errors import InputError
 
 __all__ = [
@@ -16,10 +16,12 @@ __all__ = [
     "SPLITS",
     "Batch",
     "Dataset",
+    "Mask",
     "Sample",
     "Split",
     "check",
     "count_clipped",
+    "frame_size",
     "load_dataset",
     "read_batches",
     "read_image",

@@ -45,6 +45,15 @@ def read_image(sample: Sample) -> tuple[Image.Image, tuple[int, int]]:
     return image, sample.size or image.size
 
 
+def frame_size(sample: Sample) -> tuple[int, int]:
+    """Returns ``(width, height)`` of the frame of a sample's boxes, opening the image file only where it has to.
+
+    Raises:
+        ImageError: The annotation names no size, and there is no image file to ask.
+    """
+    return sample.size or read_image(sample)[1]
+
+
 _MEND = "restore the file"
 
 

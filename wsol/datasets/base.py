@@ -25,7 +25,7 @@ Corners = Literal["edges", "inclusive", "one-based"]
 - ``inclusive``: (0, 0, 0, 0), the first and the last pixel, counted from 0 (ILSVRC, Tiny ImageNet);
 - ``one-based``: (1, 1, 1, 1), the same counted from 1 (PASCAL VOC).
 """
-_TO_EDGES: dict[str, tuple[float, float, float, float]] = {
+TO_EDGES: dict[str, tuple[float, float, float, float]] = {
     "edges": (0, 0, 0, 0),
     "inclusive": (0, 0, 1, 1),
     "one-based": (-1, -1, 0, 0),
@@ -59,6 +59,7 @@ class Sample:
             image file's own pixel grid.
         mask: Reads the pixel annotation, where there is one.
         draw: Makes the image, uint8 ``(height, width, 3)``, where it is generated and no file.
+        coco: Image id and category id, by which COCO's results name it.
     """
 
     image_id: str
@@ -69,11 +70,12 @@ class Sample:
     size: tuple[int, int] | None = None
     mask: Callable[[], Mask] | None = None
     draw: Callable[[], NDArray[np.uint8]] | None = None
+    coco: tuple[int, int] | None = None
 
     @property
     def edges(self) -> NDArray[np.float64]:
         """The boxes as half-open pixel edges, float64 ``(n, 4)``: the top-left pixel alone is (0, 0, 1, 1)."""
-        return np.add(self.boxes, _TO_EDGES[self.corners])
+        return np.add(self.boxes, TO_EDGES[self.corners])
 
 
 @dataclass(frozen=True)

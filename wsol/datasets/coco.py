@@ -63,6 +63,7 @@ def coco(root: Path, split: Split, annotations: str = "", images: str = "") -> D
                     folder / name,
                     size,
                     partial(_mask, index, mine, size) if any(a.get("segmentation") for a in solid) else None,
+                    coco=(image_id, category),
                 )
             )
     return Dataset("coco", split, tuple(samples), names)

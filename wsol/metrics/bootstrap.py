@@ -9,18 +9,22 @@ RESAMPLES = 1000
 _CHUNK = 1 << 24  # counts held as floats at a time
 
 
-def interval(draws: NDArray[np.float64], coverage: float = 0.95) -> tuple[float, float]:
-    """Returns the percentile interval of resampled values.
+def intervals(draws: NDArray[np.float64], coverage: float = 0.95) -> NDArray[np.float64]:
+    """Returns the percentile intervals of resampled values.
 
     Efron, "Bootstrap Methods: Another Look at the Jackknife", Annals of Statistics 1979; the percentile method.
 
     Args:
-        draws: ``(resamples,)``.
+        draws: ``(resamples, k)``; a resample with NaN is left out.
         coverage: Share of the draws inside.
+
+    Returns:
+        ``(2, k)``, the lower and the upper ends.
     """
     tail = 50 * (1 - coverage)
-    low, high = np.percentile(draws, [tail, 100 - tail])
-    return float(low), float(high)
+    draws = draws[~np.isnan(draws).any(1)]
+    ends: NDArray[np.float64] = np.percentile(draws, [tail, 100 - tail], axis=0)
+    return ends
 
 
 def resampled_means(values: NDArray[np.generic], seed: int = 0) -> NDArray[np.float64]:
@@ -46,7 +50,50 @@ def resampled_means(values: NDArray[np.generic], seed: int = 0) -> NDArray[np.fl
     return means / n
 
 
-@lru_cache(maxsize=2)  # two: the evaluated split and the validation split
+def resampled_means_within(
+    values: NDArray[np.generic], members: NDArray[np.int64], n: int, seed: int = 0
+) -> NDArray[np.float64]:
+    """Returns the mean over some of the images in every resample of all.
+
+    Args:
+        values: ``(m, k)``, the values of these images.
+        members: ``(m,)``, their places among all.
+        n: Number of all images.
+        seed: Of the resamples.
+
+    Returns:
+        ``(RESAMPLES, k)``; NaN where a resample has none of these images.
+    """
+    drawn = _counts(n, seed)[:, members].astype(np.float32)
+    size = drawn.sum(1, dtype=np.float64)[:, None]
+    sums = drawn @ values.astype(np.float32)
+    means: NDArray[np.float64] = np.divide(sums, size, out=np.full(sums.shape, np.nan), where=size > 0)
+    return means
+
+
+def resampled_class_means(values: NDArray[np.generic], labels: NDArray[np.int64], seed: int = 0) -> NDArray[np.float64]:
+    """Returns the mean over classes of their means over images in every resample.
+
+    Args:
+        values: ``(n, k)``.
+        labels: ``(n,)``, the classes; a resample leaves out those of which it has no image.
+        seed: Of the resamples.
+
+    Returns:
+        ``(RESAMPLES, k)``.
+    """
+    total = np.zeros((RESAMPLES, values.shape[1]))
+    present = np.zeros(total.shape, np.int64)
+    order = np.argsort(labels, kind="stable")
+    for members in np.split(order, np.flatnonzero(np.diff(labels[order])) + 1):
+        means = resampled_means_within(values[members], members, len(values), seed)
+        there = ~np.isnan(means)
+        total += np.where(there, means, 0)
+        present += there
+    return total / present
+
+
+@lru_cache(maxsize=2)  # the evaluated split and the validation split
 def _counts(n: int, seed: int) -> NDArray[np.uint8]:
     """Returns how often each of ``n`` images is drawn in each resample, ``(RESAMPLES, n)``."""
     counts = np.empty((RESAMPLES, n), np.uint8)

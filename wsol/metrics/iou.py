@@ -19,10 +19,26 @@ def overlap(boxes: NDArray[np.float64], truth: NDArray[np.float64]) -> tuple[NDA
     return np.clip(high - low, 0, None).prod(-1), _area(boxes)[..., None], _area(truth)
 
 
-def best_iou(boxes: NDArray[np.float64], truth: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Returns the intersection over union of each box with the ground-truth box that it fits best.
+def iou(boxes: NDArray[np.float64], truth: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Returns the intersection over union of boxes, pair by pair.
 
     Inclusive corners (the +1 of PASCAL VOC and Choe et al.) are the same thing once they are edges.
+
+    Args:
+        boxes: ``(..., 4)``, half-open edges, not inverted.
+        truth: ``(..., 4)``, likewise, of some area; the two are broadcast.
+
+    Returns:
+        ``(...)`` in [0, 1].
+    """
+    sides = np.minimum(boxes[..., 2:], truth[..., 2:]) - np.maximum(boxes[..., :2], truth[..., :2])
+    shared = np.clip(sides, 0, None).prod(-1)
+    ratio: NDArray[np.float64] = shared / (_area(boxes) + _area(truth) - shared)
+    return ratio
+
+
+def best_iou(boxes: NDArray[np.float64], truth: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Returns the intersection over union of each box with the ground-truth box that it fits best.
 
     Args:
         boxes: ``(..., 4)``, half-open edges, not inverted.
@@ -31,9 +47,7 @@ def best_iou(boxes: NDArray[np.float64], truth: NDArray[np.float64]) -> NDArray[
     Returns:
         ``(...)`` in [0, 1].
     """
-    intersection, area, true_area = overlap(boxes, truth)
-    union = area + true_area - intersection
-    best: NDArray[np.float64] = (intersection / union).max(-1)
+    best: NDArray[np.float64] = iou(boxes[..., None, :], truth).max(-1)
     return best
 
 

@@ -1,6 +1,9 @@
-"""All metrics of a run under all threshold rules, overall and per class."""
+"""All metrics of a run under all threshold rules, overall and by groups of images."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,7 +11,7 @@ from numpy.typing import NDArray
 
 from wsol.errors import InputError
 from wsol.metrics.base import METRICS, Evidence, Metric, TauRule
-from wsol.metrics.bootstrap import interval, resampled_means
+from wsol.metrics.bootstrap import intervals, resampled_class_means, resampled_means, resampled_means_within
 
 COLUMNS = ["metric", "tau_rule", "tau", "value", "ci_low", "ci_high", "n"]
 
@@ -23,7 +26,7 @@ def summarise(
 
     Args:
         evidence: Of the evaluated images.
-        taus: float64 ``(levels,)``, the grid of the curves.
+        taus: float64 ``(levels,)``, the grid of the curves; empty where no threshold enters.
         fixed: The fixed tau, one of the grid.
         validation: Of the validation split; without it no row has the rule ``val``.
 
@@ -32,47 +35,63 @@ def summarise(
         where no threshold enters. The interval is the 95 % bootstrap over images; under ``oracle`` the best tau is
         taken again in every resample, the tau of ``val`` stays.
     """
-    rows = []
-    for metric, rule, tau, values in _values(evidence, taus, fixed, validation):
-        mean = 100 * float(values.mean(dtype=np.float64))
-        ends = [100 * end for end in interval(_draws(metric, rule, evidence, values))]
-        rows.append([metric.name, rule, tau, mean, *ends, len(values)])
+    rows, source = [], _Source.of(evidence)
+    for metric, rule, tau, values in _values(source, taus, fixed, _Source.of(validation) if validation else None):
+        ends = intervals(_draws(metric, rule, source, values)[:, None])[:, 0]
+        rows.append(
+            [metric.name, rule, tau, *(100 * np.array([_overall(metric, evidence, values), *ends])), len(values)]
+        )
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def per_class(
+def by_group(
     evidence: Evidence,
-    labels: NDArray[np.int64],
-    names: tuple[str, ...],
+    groups: Mapping[tuple[str, str], NDArray[np.int64]],
     taus: NDArray[np.float64],
     fixed: float,
     validation: Evidence | None = None,
 ) -> pd.DataFrame:
-    """Computes the same for the images of each class, at the taus of all images together.
+    """Computes the same for groups of images, at the taus of all images together.
 
     Args:
         evidence: Of the evaluated images.
-        labels: int64 ``(n,)``, their classes.
-        names: Class names in label order.
-        taus: float64 ``(levels,)``, the grid of the curves.
+        groups: Indices of the images, by what divides them and the group's name; empty ones are left out.
+        taus: float64 ``(levels,)``, the grid of the curves; empty where no threshold enters.
         fixed: The fixed tau, one of the grid.
         validation: Of the validation split, if there is one.
 
     Returns:
-        The columns of ``summarise`` behind class_id and class, for every class that has an image.
+        The columns of ``summarise`` behind ``by`` and ``group``. Intervals resample all images; the tau stays.
     """
-    present, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    found = [
+        (metric, rule, tau, values)
+        for metric, rule, tau, values in _values(
+            _Source.of(evidence), taus, fixed, _Source.of(validation) if validation else None
+        )
+        if not metric.by_class
+    ]
+    plain = [values for metric, *_, values in found if not metric.total]
+    columns = np.stack(plain, 1) if plain else np.empty((len(evidence), 0))
     rows = []
-    for metric, rule, tau, values in _values(evidence, taus, fixed, validation):
-        means = 100 * np.bincount(inverse, values.astype(np.float64)) / counts
-        for label, mean, n in zip(present.tolist(), means.tolist(), counts.tolist(), strict=True):
-            rows.append([label, names[label], metric.name, rule, tau, mean, np.nan, np.nan, n])
-    return pd.DataFrame(rows, columns=["class_id", "class", *COLUMNS])
+    for (by, name), indices in groups.items():
+        if not len(indices):
+            continue
+        draws = resampled_means_within(columns[indices], indices, len(evidence))
+        means, ends = iter(columns[indices].mean(0)), iter(intervals(draws).T)
+        for metric, rule, tau, values in found:
+            if metric.total:
+                part = values[indices]
+                draws = metric.total(resampled_means_within(part, indices, len(evidence)))
+                numbers = [_overall(metric, evidence, part), *intervals(draws[:, None])[:, 0]]
+            else:
+                numbers = [next(means), *next(ends)]
+            rows.append([by, name, metric.name, rule, tau, *(100 * np.array(numbers)), len(indices)])
+    return pd.DataFrame(rows, columns=["by", "group", *COLUMNS])
 
 
 def best_level(metric: Metric, evidence: Evidence) -> int:
     """Returns the index of the smallest tau at which a metric is best."""
-    return int(_best_levels(metric, metric.per_image(evidence)))
+    return int(_Source.of(evidence).best(metric))
 
 
 def grid_level(tau: float, taus: NDArray[np.float64]) -> int:
@@ -84,7 +103,7 @@ def grid_level(tau: float, taus: NDArray[np.float64]) -> int:
     level = int(np.abs(taus - tau).argmin())
     if not abs(taus[level] - tau) <= 1e-6:  # so that NaN is refused too
         grid = f"0 to {taus[-1]:g} by {taus[1]:g}"
-        raise InputError(f"tau {tau:g} is not on the protocol's grid, {grid}; the nearest is {taus[level]:g}")
+        raise InputError(f"tau {tau:g} is not on the protocol's grid, {grid}; the nearest is {taus[level]:.6g}")
     return level
 
 
@@ -93,50 +112,98 @@ def named_tau(taus: NDArray[np.float64], level: int) -> float:
     return round(float(taus[level]), 9)
 
 
-def _draws(
-    metric: Metric, rule: TauRule | None, evidence: Evidence, values: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _overall(metric: Metric, evidence: Evidence, values: NDArray[np.generic]) -> float:
+    """Returns a metric from each image's value."""
+    if metric.total:
+        return float(metric.total(values.mean(0, dtype=np.float64)))
+    return float(_means(metric, evidence, values[:, None])[0])
+
+
+def _means(metric: Metric, evidence: Evidence, per_image: NDArray[np.generic]) -> NDArray[np.float64]:
+    """Returns the mean over images, or over classes of that, along the first axis."""
+    if metric.by_class:
+        order = np.argsort(evidence.labels, kind="stable")
+        _, starts, counts = np.unique(evidence.labels[order], return_index=True, return_counts=True)
+        sums = np.add.reduceat(per_image[order], starts, axis=0, dtype=np.float64)
+        per_image = sums / counts[:, None]
+    means: NDArray[np.float64] = per_image.mean(axis=0, dtype=np.float64)
+    return means
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Evidence, and the same with one level for each run of thresholds that give the same boxes everywhere."""
+
+    evidence: Evidence
+    distinct: Evidence
+    starts: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, evidence: Evidence) -> "_Source":
+        parts = {"curves": evidence.curves, "contours": evidence.contours, "second": evidence.second}
+        curves = {name: part for name, part in parts.items() if part is not None}
+        changes = [(curve[:, 1:] != curve[:, :-1]).any(0) for curve in curves.values()]
+        starts = np.flatnonzero(np.concatenate([[True], np.any(changes, axis=0)]))
+        narrow: dict[str, Any] = {name: curve[:, starts] for name, curve in curves.items()}
+        return cls(evidence, replace(evidence, pixels=None, **narrow), starts)
+
+    def per_image(self, metric: Metric) -> tuple[NDArray[np.generic], NDArray[np.int64]]:
+        """Returns the values of a metric, and which levels they are at; pixels differ from every tau to the next."""
+        if "pixels" in metric.needs:
+            return metric.per_image(self.evidence), np.arange(self.evidence.curves.shape[1])
+        return metric.per_image(self.distinct), self.starts
+
+    def best(self, metric: Metric) -> NDArray[np.int64]:
+        """Returns the index of the smallest tau at which a metric, or each part of it, is best."""
+        per_image, starts = self.per_image(metric)
+        means = _means(metric, self.evidence, per_image)
+        best: NDArray[np.int64] = starts[means.argmax(0) if metric.better == "higher" else means.argmin(0)]
+        return best
+
+
+def _draws(metric: Metric, rule: TauRule | None, source: _Source, values: NDArray[np.generic]) -> NDArray[np.float64]:
     """Returns the value of a metric in every resample."""
+    if metric.total:
+        return metric.total(resampled_means(values))
+    means = partial(resampled_class_means, labels=source.evidence.labels) if metric.by_class else resampled_means
     if rule != "oracle":
-        return resampled_means(values[:, None])[:, 0]
-    every = metric.per_image(evidence)
+        return means(values[:, None])[:, 0]
+    every, _ = source.per_image(metric)
     parts = [every] if every.ndim == 2 else [every[..., p] for p in range(every.shape[2])]
     best = []
     for part in parts:
-        changes = (part[:, 1:] != part[:, :-1]).any(0)  # many thresholds give the same masks
-        means = resampled_means(part[:, np.concatenate([[True], changes])])
-        best.append(means.max(1) if metric.better == "higher" else means.min(1))
+        changes = (part[:, 1:] != part[:, :-1]).any(0)  # other boxes may hit the same
+        draws = means(part[:, np.concatenate([[True], changes])])
+        best.append(draws.max(1) if metric.better == "higher" else draws.min(1))
     mean: NDArray[np.float64] = np.mean(best, axis=0)
     return mean
 
 
 def _values(
-    evidence: Evidence, taus: NDArray[np.float64], fixed: float, validation: Evidence | None
-) -> Iterator[tuple[Metric, TauRule | None, float, NDArray[np.float64]]]:
+    source: _Source, taus: NDArray[np.float64], fixed: float, validation: _Source | None
+) -> Iterator[tuple[Metric, TauRule | None, float, NDArray[np.generic]]]:
     """Yields metric, rule, tau and the value of each image."""
     for metric in map(METRICS.get, METRICS.names()):
-        if metric.contours and evidence.contours is None:
+        if not metric.applies(source.evidence):
             continue
-        per_image = metric.per_image(evidence)
-        if per_image.ndim == 3:
-            levels = _best_levels(metric, per_image)
-            values = per_image[:, levels, np.arange(len(levels))].mean(1)
-            yield metric, "oracle", named_tau(taus, int(levels[0])) if len(levels) == 1 else np.nan, values
-            continue
+        per_image, starts = source.per_image(metric)
         if not metric.rules:
             yield metric, None, np.nan, per_image
-        for rule in metric.rules:
-            if rule == "val" and validation is None:
-                continue
-            if rule == "fixed":
-                level = grid_level(fixed, taus)
-            else:
-                level = best_level(metric, validation if rule == "val" and validation else evidence)
-            yield metric, rule, named_tau(taus, level), per_image[:, level]
-
-
-def _best_levels(metric: Metric, per_image: NDArray[np.generic]) -> NDArray[np.int64]:
-    """Returns the index of the smallest tau at which a metric, or each part of it, is best."""
-    means = per_image.mean(axis=0, dtype=np.float64)
-    best: NDArray[np.int64] = means.argmax(0) if metric.better == "higher" else means.argmin(0)
-    return best
+        elif not len(taus):
+            if "fixed" in metric.rules:
+                yield metric, None, np.nan, per_image[:, 0]
+        elif per_image.ndim == 3:
+            levels = source.best(metric)
+            columns = np.searchsorted(starts, levels, side="right") - 1
+            values = per_image[:, columns, np.arange(len(levels))].mean(1)
+            yield metric, "oracle", named_tau(taus, int(levels[0])) if len(levels) == 1 else np.nan, values
+        else:
+            for rule in metric.rules:
+                if rule == "val" and (validation is None or not metric.applies(validation.evidence)):
+                    continue
+                if rule == "fixed":
+                    level = grid_level(fixed, taus)
+                else:
+                    level = int((validation if rule == "val" and validation else source).best(metric))
+                column = int(np.searchsorted(starts, level, side="right")) - 1
+                yield metric, rule, named_tau(taus, level), per_image[:, column]

@@ -1,18 +1,27 @@
 """What a protocol decides."""
 
 import typing
+from dataclasses import fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wsol.datasets import Sample
+from wsol.datasets import Mask, Sample
+from wsol.errors import InputError
+from wsol.metrics.trace import Trace
+from wsol.protocols._view import View
 from wsol.registry import Registry
+
+Size = tuple[int, int]
+Reals = NDArray[np.float32] | NDArray[np.float64]
 
 
 class Protocol(typing.Protocol):
     """A named, frozen set of conventions, from the image's size to what counts as a hit.
 
-    Boxes that a protocol hands out are half-open pixel edges in its own frame.
+    Its frame is the square or rectangle of pixels in which maps are thresholded and boxes compared. Boxes that it hands
+    out are half-open pixel edges in its frame; a *prepared* map has the frame's size and is ready for thresholds.
+    Sizes are (width, height).
     """
 
     def __hash__(self) -> int:
@@ -20,11 +29,11 @@ class Protocol(typing.Protocol):
 
     @property
     def signature(self) -> str:
-        """Name and every convention that can vary."""
+        """Name and every convention that can vary; ``find_protocol`` reads it."""
 
     @property
-    def image_size(self) -> int:
-        """Side of the square that an image is squashed to, in pixels."""
+    def view(self) -> View:
+        """What the network sees of an image."""
 
     @property
     def delta(self) -> float:
@@ -32,27 +41,63 @@ class Protocol(typing.Protocol):
 
     @property
     def taus(self) -> NDArray[np.float64]:
-        """The threshold grid, ``(levels,)``, ascending."""
+        """The threshold grid, ``(levels,)``, ascending; empty where no threshold enters."""
 
-    def ground_truth(self, sample: Sample, size: tuple[int, int]) -> NDArray[np.float64]:
-        """Returns the boxes ``(g, 4)`` of a sample whose frame is ``size``, (width, height)."""
+    @property
+    def contours(self) -> bool:
+        """Whether every contour's box is looked at beside the one that is drawn."""
 
-    def boxes(self, maps: NDArray[np.float32], taus: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Returns the boxes ``(k, levels, 4)`` that raw maps ``(k, h, w)`` give at each tau."""
+    def frame(self, size: Size) -> Size:
+        """Returns the size of the frame for an image whose annotation's frame is ``size``."""
 
-    def curves(
-        self, score_map: NDArray[np.float32], truth: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Holds a raw map against ground truth at every tau.
+    def ground_truth(self, sample: Sample, size: Size) -> NDArray[np.float64]:
+        """Returns the boxes ``(g, 4)`` of a sample whose annotation's frame is ``size``."""
 
-        Args:
-            score_map: ``(h, w)``.
-            truth: ``(g, 4)``, in the protocol's frame.
+    def prepare(self, maps: NDArray[np.float32], size: Size) -> NDArray[np.float32]:
+        """Returns raw maps ``(k, h, w)`` prepared, ``(k, height, width)`` of the frame."""
 
-        Returns:
-            The IoU ``(levels,)`` that the box reaches, and the one that the best of all contours' boxes reaches; None
-            in place of that where the protocol takes one box alone.
+    def accept(self, score_map: NDArray[np.generic], size: Size) -> Reals:
+        """Returns a map that was made elsewhere, as it is to be handed in, prepared.
+
+        Raises:
+            ValueError: It is not as it should be; the message says in what, without naming the map.
         """
+
+    def boxes(self, prepared: Reals, taus: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Returns the boxes ``(k, levels, 4)`` that prepared maps ``(k, h, w)`` give at each tau."""
+
+    def trace(self, prepared: Reals, truth: NDArray[np.float64]) -> Trace:
+        """Holds a prepared map ``(h, w)`` against boxes ``(g, 4)`` at every tau."""
+
+    def pixels(self, prepared: Reals, mask: Mask) -> NDArray[np.uint32] | None:
+        """Counts the pixels of a prepared map by score, see ``Trace.pixels``; None if the protocol knows no masks."""
 
 
 PROTOCOLS: Registry[Protocol] = Registry("protocol", "wsol.protocols")
+
+
+def find_protocol(text: str) -> Protocol:
+    """Finds a protocol by its name, with conventions that differ from its defaults: ``wsolevaluation:step=0.01``.
+
+    Args:
+        text: ``NAME`` or ``NAME:KEY=VALUE,KEY=VALUE``, as its signature has it.
+
+    Raises:
+        InputError: The name or a key is unknown, or a value is not of the key's kind.
+    """
+    name, _, rest = text.partition(":")
+    protocol: typing.Any = PROTOCOLS.get(name)
+    known: dict[str, type] = {field.name: type(getattr(protocol, field.name)) for field in fields(protocol)}
+    changes = {}
+    for pair in rest.split(",") if rest else []:
+        key, _, value = pair.partition("=")
+        if key not in known:
+            raise InputError(f"protocol {name}: unknown convention {pair!r}; it takes {', '.join(known)}")
+        try:
+            changes[key] = known[key](value)
+        except ValueError as error:
+            raise InputError(f"protocol {name}: {key} cannot be {value!r}; its default is {protocol}") from error
+    try:
+        return typing.cast(Protocol, replace(protocol, **changes))
+    except ValueError as error:
+        raise InputError(f"protocol {name}: {error}") from error

@@ -8,72 +8,117 @@ from numpy.typing import NDArray
 
 from wsol.boxes.components import best_contour_ious
 from wsol.boxes.contours import largest_contour_boxes
-from wsol.boxes.levels import entry_levels, tau_grid, thresholds, to_uint8
+from wsol.boxes.levels import Reals, entry_levels, normalise, tau_grid, thresholds, to_uint8
 from wsol.boxes.resize import bicubic
-from wsol.datasets import Sample
+from wsol.datasets import Mask, Sample
 from wsol.metrics.iou import best_iou
+from wsol.metrics.trace import Trace, peak_inside
+from wsol.protocols._masks import pixel_counts
+from wsol.protocols._view import View
 from wsol.protocols.base import PROTOCOLS
+from wsol.protocols.received import checked
 
 
 @dataclass(frozen=True)
 class WsolEvaluation:
     """Choe et al., "Evaluating Weakly Supervised Object Localization Methods Right", CVPR 2020 and TPAMI 2022.
 
-    The image is squashed to ``image_size`` without crop. The map is upsampled to it first (bicubic, a = -0.75), then
-    min-max normalised and truncated to 8 bit; a constant map, or one with NaN, becomes zeros. A pixel is foreground if
-    it lies strictly above ``trunc(tau * max)``. The contour of largest area gives the box (V1), or every contour gives
-    one, those of holes too (V2): inclusive corners ``x, y, min(x + w, side - 1), min(y + h, side - 1)`` of its bounding
-    rectangle, or (0, 0, 0, 0) where there is none. Ground truth is the
-    published corners, clipped to width - 1 and height - 1, scaled and truncated. IoU counts corners as inclusive.
+    The image is squashed to ``size`` without crop. The map is upsampled to it first (bicubic, a = -0.75), then min-max
+    normalised and truncated to 8 bit; a constant map, or one with NaN, becomes zeros. A pixel is foreground if it lies
+    strictly above ``trunc(tau * max)``. The contour of largest area gives the box (V1), or every contour gives one,
+    those of holes too (V2): inclusive corners ``x, y, min(x + w, size - 1), min(y + h, size - 1)`` of its bounding
+    rectangle, or (0, 0, 0, 0) where there is none. Ground truth is the published corners, clipped to width - 1 and
+    height - 1, scaled and truncated. IoU counts corners as inclusive. Masks are resized by nearest neighbour.
+
+    Maps that were made elsewhere are upsampled and normalised already: ``size`` x ``size``, in [0, 1].
 
     Attributes:
-        image_size: Side of the square, in pixels.
-        tau_step: Step of the threshold grid: 0.001 in their training script, 0.01 in their evaluation script.
+        step: Of the threshold grid: 0.001 in their training script, 0.01 in their evaluation script.
         delta: IoU from which on a box is a hit, inclusive.
+        size: Side of the square, in pixels.
     """
 
-    image_size: int = 224
-    tau_step: float = 0.001
+    step: float = 0.001
     delta: float = 0.5
+    size: int = 224
+
+    def __post_init__(self) -> None:
+        if not 0.0001 <= self.step < 1 or self.size < 2 or not 0 < self.delta <= 1:
+            raise ValueError("step lies from 0.0001 to 1, delta above 0 up to 1, size is 2 or more")
 
     @property
     def signature(self) -> str:
-        """The name, with the boxes looked at and the step of the grid."""
-        return f"wsolevaluation:v1+v2,step={self.tau_step:g}"
+        """The name, the step of the grid, and what differs from the default."""
+        other = [f"delta={self.delta:g}"] * (self.delta != 0.5) + [f"size={self.size}"] * (self.size != 224)
+        return ",".join([f"wsolevaluation:step={self.step:g}", *other])
+
+    @property
+    def view(self) -> View:
+        """The whole image, squashed."""
+        return View(self.size, self.size)
+
+    @property
+    def contours(self) -> bool:
+        """For MaxBoxAccV2."""
+        return True
 
     @cached_property
     def taus(self) -> NDArray[np.float64]:
         """0, step, 2 step, ... < 1."""
-        return tau_grid(self.tau_step)
+        return tau_grid(self.step)
+
+    def frame(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Returns the square, whatever the image's size."""
+        return self.size, self.size
 
     def ground_truth(self, sample: Sample, size: tuple[int, int]) -> NDArray[np.float64]:
         """Returns the published boxes ``(g, 4)``, clipped, scaled and truncated, as half-open edges."""
         width, height = size
         clipped = np.clip(sample.boxes, 0, [width - 1, height - 1] * 2)
-        corners = np.trunc(clipped * self.image_size / [width, height, width, height])
+        corners = np.trunc(clipped * self.size / [width, height, width, height])
         return np.add(corners, [0, 0, 1, 1])
 
-    def boxes(self, maps: NDArray[np.float32], taus: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Returns the boxes ``(k, levels, 4)`` of raw maps ``(k, h, w)`` at ascending taus, as half-open edges."""
-        gray = self._gray(maps)
+    def prepare(self, maps: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+        """Returns raw maps ``(k, h, w)`` upsampled and normalised, ``(k, size, size)``."""
+        return normalise(bicubic(maps, (self.size, self.size)))
+
+    def accept(self, score_map: NDArray[np.generic], size: tuple[int, int]) -> Reals:
+        """Returns a map ``(size, size)`` in [0, 1] as it is.
+
+        Raises:
+            ValueError: Its shape or range is another, or it holds what is not finite.
+        """
+        values = checked(score_map)
+        if values.shape != (self.size, self.size):
+            raise ValueError(f"has the shape {values.shape}, not {(self.size, self.size)}")
+        if values.min() < 0 or values.max() > 1:
+            raise ValueError(f"goes from {values.min():g} to {values.max():g}, outside [0, 1]")
+        return values
+
+    def boxes(self, prepared: Reals, taus: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Returns the boxes ``(k, levels, 4)`` of prepared maps ``(k, h, w)`` at ascending taus, as half-open edges."""
+        gray = to_uint8(prepared)
         return self._boxes(gray, thresholds(taus, gray.max(axis=(1, 2))))
 
-    def curves(
-        self, score_map: NDArray[np.float32], truth: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Returns the IoU ``(levels,)`` of the largest contour's box, and of the best contour's, at every tau."""
-        gray = self._gray(score_map[None])
+    def trace(self, prepared: Reals, truth: NDArray[np.float64]) -> Trace:
+        """Holds the largest contour's box, and every contour's, against ground truth at every tau."""
+        gray = to_uint8(prepared[None])
         limits = thresholds(self.taus, gray.max(axis=(1, 2)))
         entries = entry_levels(gray, limits)[0]
         best = best_contour_ious(entries, len(self.taus), truth, reach=1)
-        return best_iou(self._boxes(gray, limits)[0], truth).astype(np.float32), best.astype(np.float32)
+        return Trace(
+            best_iou(self._boxes(gray, limits)[0], truth).astype(np.float32),
+            peak_inside(prepared, truth),
+            contours=best.astype(np.float32),
+        )
 
-    def _gray(self, maps: NDArray[np.float32]) -> NDArray[np.uint8]:
-        return to_uint8(bicubic(maps, (self.image_size, self.image_size)))
+    def pixels(self, prepared: Reals, mask: Mask) -> NDArray[np.uint32]:
+        """Counts pixels by score; the mask is resized by nearest neighbour."""
+        return pixel_counts(prepared, self.taus, mask)
 
     def _boxes(self, gray: NDArray[np.uint8], limits: NDArray[np.int64]) -> NDArray[np.float64]:
         extents = largest_contour_boxes(gray, limits).astype(np.float64)
-        extents[..., 2:] = np.minimum(extents[..., 2:], self.image_size - 1) + 1  # x + w is the inclusive corner here
+        extents[..., 2:] = np.minimum(extents[..., 2:], self.size - 1) + 1  # x + w is the inclusive corner here
         return extents
 
 

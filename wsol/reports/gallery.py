@@ -11,24 +11,30 @@ from matplotlib import colormaps
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from wsol.boxes.resize import bicubic
-from wsol.collect import Collected
+from wsol.boxes.levels import normalise
+from wsol.collected import Collected
 from wsol.datasets import read_image
+from wsol.protocols import Protocol
+from wsol.protocols.truth import Truth
 
 _IMAGES, _COLUMNS = 12, 3
+_SIDE = 224  # of a picture
 _LINE = 18  # height of a title
 _TRUE, _HIT, _MISS = "#40e040", "white", "#ff4040"
 
 
-def draw_gallery(found: Collected, predictions: pd.DataFrame, side: int, pool: Executor) -> bytes:
+def draw_gallery(
+    found: Collected, protocol: Protocol, maps: NDArray[np.float32], predictions: pd.DataFrame, pool: Executor
+) -> bytes:
     """Draws twelve images, evenly spaced, each beside the map of its ground-truth class.
 
     True boxes are green; the box at the run's threshold is white where it hits and red where it does not.
 
     Args:
         found: What a run collected.
+        protocol: Its conventions.
+        maps: Its raw maps, as ``collect`` returns them.
         predictions: Its predictions; rank 0 is drawn.
-        side: Of the protocol's frame.
         pool: Threads that draw.
 
     Returns:
@@ -37,38 +43,41 @@ def draw_gallery(found: Collected, predictions: pd.DataFrame, side: int, pool: E
     count = min(_IMAGES, len(found.images))
     chosen = (np.arange(count) * len(found.images) // count).tolist()
     own = predictions[predictions["rank"] == 0].to_dict("records")
-    width, height = 2 * side + 8, side + _LINE + 8
+    width, height = 2 * _SIDE + 8, _SIDE + _LINE + 8
     sheet = Image.new("RGB", (width * min(count, _COLUMNS), height * -(-count // _COLUMNS)), "black")
-    cells = pool.map(lambda i: _cell(found, own[i], i, side), chosen)
-    for place, cell in enumerate(cells):
-        sheet.paste(cell, (place % _COLUMNS * width + 4, place // _COLUMNS * height + 4))
+
+    def cell(i: int) -> Image.Image:
+        truth = found.truths[i]
+        score_map = protocol.prepare(protocol.view.assembled(maps[i, :1]), truth.size)[0]
+        return _cell(truth, found.images.classes[truth.sample.label], score_map, own[i])
+
+    cells = pool.map(cell, chosen)
+    for place, picture in enumerate(cells):
+        sheet.paste(picture, (place % _COLUMNS * width + 4, place // _COLUMNS * height + 4))
     file = io.BytesIO()
     sheet.save(file, "PNG", compress_level=1)
     return file.getvalue()
 
 
-def _cell(found: Collected, guess: Mapping[Any, Any], i: int, side: int) -> Image.Image:
-    sample = found.images.samples[i]
-    image = read_image(sample)[0].resize((side, side), Image.Resampling.BILINEAR)
-    cell = Image.new("RGB", (2 * side, side + _LINE), "black")
+def _cell(truth: Truth, name: str, score_map: NDArray[np.float32], guess: Mapping[Any, Any]) -> Image.Image:
+    image = read_image(truth.sample)[0].resize((_SIDE, _SIDE), Image.Resampling.BILINEAR)
+    cell = Image.new("RGB", (2 * _SIDE, _SIDE + _LINE), "black")
     cell.paste(image, (0, _LINE))
-    cell.paste(_overlay(image, found.maps[i, 0]), (side, _LINE))
+    cell.paste(_overlay(image, score_map), (_SIDE, _LINE))
     pen = ImageDraw.Draw(cell)
     colour = _HIT if guess["error"] == "correct" else _MISS
     guessed = np.array([guess[corner] for corner in ("x0", "y0", "x1", "y1")])
-    for left in (0, side):
-        for box, ink in [*((box, _TRUE) for box in found.truths[i]), (guessed, colour)]:
-            x0, y0, x1, y1 = (round(v) for v in box.tolist())
+    scale = _SIDE / np.array(score_map.shape[::-1] * 2)
+    for left in (0, _SIDE):
+        for box, ink in [*((box, _TRUE) for box in truth.boxes), (guessed, colour)]:
+            x0, y0, x1, y1 = (round(v) for v in (box * scale).tolist())
             if x1 > x0 and y1 > y0:
                 pen.rectangle((x0 + left, y0 + _LINE, x1 - 1 + left, y1 - 1 + _LINE), outline=ink, width=2)
-    title = f"{found.images.classes[sample.label]}   IoU {guess['iou']:.2f}   {guess['error']}"
+    title = f"{name}   IoU {guess['iou']:.2f}   {guess['error']}"
     pen.text((2, 2), title.encode("latin-1", "replace").decode("latin-1"), fill="white", font=ImageFont.load_default())
     return cell
 
 
 def _overlay(image: Image.Image, score_map: NDArray[np.float32]) -> Image.Image:
-    large = bicubic(score_map[None], (image.height, image.width))[0]
-    span = float(large.max() - large.min())
-    scaled = (large - large.min()) / span if span > 0 else np.zeros_like(large)
-    colours = (255 * colormaps["viridis"](scaled)[..., :3]).astype(np.uint8)
-    return Image.blend(image, Image.fromarray(colours), 0.55)
+    colours = (255 * colormaps["viridis"](normalise(score_map[None])[0])[..., :3]).astype(np.uint8)
+    return Image.blend(image, Image.fromarray(colours).resize(image.size), 0.55)

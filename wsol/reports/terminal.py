@@ -8,6 +8,7 @@ import pandas as pd
 _TITLES = {
     "top1_loc_err": "top-1 localization error",
     "top5_loc_err": "top-5 localization error",
+    "top5_loc_err_pairs": "  with two boxes a class",
     "top1_cls_err": "top-1 classification error",
     "top5_cls_err": "top-5 classification error",
     "gt_known_loc_acc": "GT-known accuracy",
@@ -17,6 +18,12 @@ _TITLES = {
     "max_box_acc_v2_50": "  at IoU 0.5",
     "max_box_acc_v2_70": "  at IoU 0.7",
     "mean_iou": "mean IoU",
+    "corloc": "CorLoc",
+    "pointing_game": "pointing game",
+    "pxap": "PxAP",
+    "peak_iou": "peak IoU of pixels",
+    "pixel_iou": "mean IoU of pixels",
+    "mean_pixel_iou": "  over all thresholds",
 }
 _RULES = ("", "fixed", "val", "oracle")
 
@@ -61,4 +68,4 @@ def metrics_table(metrics: pd.DataFrame, baselines: pd.DataFrame) -> str:
 
 def _cell(row: Any) -> str:
     spread = "" if pd.isna(row.ci_low) else f" [{row.ci_low:.1f}, {row.ci_high:.1f}]"
-    return f"{row.value:.2f}{spread}" + (" " * 7 if pd.isna(row.tau) else f" @{row.tau:.3f}")
+    return f"{row.value:.3f}{spread}" + (" " * 7 if pd.isna(row.tau) else f" @{row.tau:.3f}")

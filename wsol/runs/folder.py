@@ -3,7 +3,7 @@
 import contextlib
 import json
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,22 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from wsol.errors import InputError
+from wsol.runs.signature import differences
 
 FILES = (
     "run.json",
     "metrics.csv",
     "classes.csv",
+    "groups.csv",
+    "errors.csv",
     "baselines.csv",
     "predictions.parquet",
+    "truth.parquet",
     "curves.npy",
     "curves_v2.npy",
+    "curves_second.npy",
+    "peaks.npy",
+    "pixels.npy",
     "maps.npy",
     "gallery.png",
     "val",
@@ -51,7 +58,8 @@ def claim(folder: Path, request: str) -> None:
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{known} cannot be read ({error!r}); give another --out or remove the folder") from error
         if held != request:
-            raise InputError(f"{folder} holds another run ({held}, not {request}); give another --out or remove it")
+            other = "; ".join(differences(held, request))
+            raise InputError(f"{folder} holds another run ({other}); give another --out or remove it")
     strange = [
         path.name
         for path in folder.iterdir()
@@ -64,38 +72,36 @@ def claim(folder: Path, request: str) -> None:
 def write_run(
     folder: Path,
     run: dict[str, Any],
-    metrics: pd.DataFrame,
-    classes: pd.DataFrame,
-    baselines: pd.DataFrame,
-    predictions: pd.DataFrame,
-    curves: NDArray[np.float32],
-    contours: NDArray[np.float32] | None,
-    gallery: bytes,
+    tables: Mapping[str, pd.DataFrame],
+    truth: pd.DataFrame,
+    arrays: Mapping[str, NDArray[np.generic]],
+    pictures: Mapping[str, bytes],
 ) -> None:
     """Writes every file of a run but ``maps.npy``; ``run.json`` comes last and marks the run as complete.
 
     Args:
         folder: A claimed folder.
-        run: Facts about the run; JSON.
-        metrics: The table of metrics.
-        classes: The same per class.
-        baselines: The same of boxes that look at no image.
-        predictions: One row an image and rank.
-        curves: float32 ``(n, levels)``, of one box a threshold.
-        contours: Likewise of the best contour, where the protocol looks at all.
-        gallery: A PNG file to look at.
+        run: Facts about the run; JSON. Its signature stands in every table.
+        tables: By name; ``predictions`` becomes a Parquet file, all others CSV.
+        truth: The published boxes, see ``wsol.runs.truth``.
+        arrays: By name.
+        pictures: PNG files by file name.
     """
-    for name, table in (("metrics", metrics), ("classes", classes), ("baselines", baselines)):
-        with _whole(folder / f"{name}.csv") as path:
-            table.to_csv(path, index=False, lineterminator="\n")
-    with _whole(folder / "predictions.parquet") as path:
-        predictions.to_parquet(path, index=False)
-    for name, array in (("curves", curves), ("curves_v2", contours)):
-        if array is not None:
-            with _whole(folder / f"{name}.npy") as path, path.open("wb") as file:
-                np.save(file, array, allow_pickle=False)
-    with _whole(folder / "gallery.png") as path:
-        path.write_bytes(gallery)
+    for name, table in tables.items():
+        if name != "predictions":
+            with _whole(folder / f"{name}.csv") as path:
+                table.assign(signature=run["signature"]).to_csv(path, index=False, lineterminator="\n")
+    for name, table in (("predictions", tables["predictions"]), ("truth", truth)):
+        with _whole(folder / f"{name}.parquet") as path:
+            signed = table.copy(deep=False)
+            signed.attrs = {"signature": run["signature"]}
+            signed.to_parquet(path, index=False)
+    for name, array in arrays.items():
+        with _whole(folder / f"{name}.npy") as path, path.open("wb") as file:
+            np.save(file, array, allow_pickle=False)
+    for name, picture in pictures.items():
+        with _whole(folder / name) as path:
+            path.write_bytes(picture)
     with _whole(folder / "run.json") as path:
         path.write_text(json.dumps(run, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 

@@ -10,7 +10,8 @@ from typing import Literal
 import torch
 from torch import nn
 
-from wsol._machine import find_device, processors
+from wsol._device import find_device
+from wsol._machine import processors
 from wsol.datasets import Dataset, Split, load_dataset
 from wsol.errors import InputError
 from wsol.models import MODELS, Facts, Start, adopt, find_gap

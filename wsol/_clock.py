@@ -1,0 +1,20 @@
+"""Where the seconds go."""
+
+import contextlib
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+
+
+class Clock:
+    """Adds up the seconds that a run waits for each station."""
+
+    def __init__(self) -> None:
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+
+    @contextlib.contextmanager
+    def __call__(self, station: str) -> Iterator[None]:
+        """Times what is done in its context."""
+        start = time.perf_counter()
+        yield
+        self.seconds[station] += time.perf_counter() - start

@@ -1,0 +1,65 @@
+"""What is known of one split once every map or box was held against ground truth."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsol.datasets import Dataset
+from wsol.metrics.base import Evidence
+from wsol.protocols import Protocol, View
+from wsol.protocols.truth import Truth
+
+
+@dataclass(frozen=True)
+class Collected:
+    """Images, guesses and evidence; ``k`` classes an image: the ground truth's, then the predictions.
+
+    Attributes:
+        images: The images that are counted, ``n``.
+        truths: Ground truth of each.
+        classes: int64 ``(n, k)``; -1 where there is no further prediction.
+        scores: float32 ``(n, k)``, softmax probabilities or whatever came with the boxes; NaN where nothing did.
+        evidence: What metrics are computed from.
+        draw: The boxes ``(k, 4)`` of image ``i`` at the tau of a level; NaN where there is none.
+        skipped: Reason by image id of those that are left out.
+        clipped: Number of ground-truth boxes that leave their image by up to a pixel.
+    """
+
+    images: Dataset
+    truths: list[Truth]
+    classes: NDArray[np.int64]
+    scores: NDArray[np.float32]
+    evidence: Evidence
+    draw: Callable[[int, int], NDArray[np.float64]]
+    skipped: dict[str, str]
+    clipped: int
+
+
+def ranks_of(classes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Returns the place of the ground-truth class among the first five predictions, from 1; 0 where it is not."""
+    right = classes[:, 1:6] == classes[:, :1]
+    return np.where(right.any(1), right.argmax(1) + 1, 0)
+
+
+def drawer(
+    protocol: Protocol, view: View, maps: NDArray[np.float32], classes: NDArray[np.int64], truths: list[Truth]
+) -> Callable[[int, int], NDArray[np.float64]]:
+    """Returns ``Collected.draw`` for raw maps.
+
+    Args:
+        protocol: The conventions.
+        view: What the maps were made of.
+        maps: float32 ``(n, k, h, w)`` or ``(n, k, crops, h, w)``.
+        classes: int64 ``(n, k)``.
+        truths: Of each image.
+    """
+
+    def draw(i: int, level: int) -> NDArray[np.float64]:
+        _, first, places = np.unique(classes[i], return_index=True, return_inverse=True)  # a class has one map
+        prepared = protocol.prepare(view.assembled(maps[i, first]), truths[i].size)
+        boxes: NDArray[np.float64] = protocol.boxes(prepared, protocol.taus[level : level + 1])[places, 0]
+        return boxes
+
+    return draw

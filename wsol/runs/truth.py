@@ -1,0 +1,45 @@
+"""The ground truth that a run was held against, so that it can be scored again without the data set."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from wsol.datasets import Sample
+
+_COLUMNS = ["image_id", "label", "corners", "x0", "y0", "x1", "y1", "width", "height", "published"]
+
+
+def truth_table(samples: Sequence[Sample], sizes: Sequence[tuple[int, int]]) -> pd.DataFrame:
+    """Lays published boxes out, one row a box.
+
+    Args:
+        samples: The images.
+        sizes: ``(width, height)`` of the frame of each one's boxes.
+
+    Returns:
+        image_id, label, corners, x0, y0, x1, y1, width, height, published: whether the annotation names that size.
+    """
+    rows = [
+        (s.image_id, s.label, s.corners, *box, *size, s.size is not None)
+        for s, size in zip(samples, sizes, strict=True)
+        for box in s.boxes.tolist()
+    ]
+    return pd.DataFrame(rows, columns=_COLUMNS)
+
+
+def read_truth(path: Path) -> tuple[tuple[Sample, ...], list[tuple[int, int]]]:
+    """Reads the samples back, in their order, without images and masks, and the sizes."""
+    table = pd.read_parquet(path)
+    ids = table["image_id"].to_numpy()
+    starts = np.flatnonzero(np.concatenate([[True], ids[1:] != ids[:-1]]))
+    boxes = np.split(table[["x0", "y0", "x1", "y1"]].to_numpy(np.float64), starts[1:])
+    first = table.iloc[starts]
+    sizes = [*zip(first["width"].astype(int).tolist(), first["height"].astype(int).tolist(), strict=True)]
+    named = [size if known else None for size, known in zip(sizes, first["published"], strict=True)]
+    facts = zip(
+        first["image_id"].astype(str), first["label"].astype(int).tolist(), boxes, first["corners"], strict=True
+    )
+    samples = (Sample(*fact, size=size) for fact, size in zip(facts, named, strict=True))
+    return tuple(samples), sizes

@@ -1,0 +1,41 @@
+"""A baseline as what is scored."""
+
+from concurrent.futures import Executor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsol._clock import Clock
+from wsol.baselines import BASELINES, baseline_evidence
+from wsol.collected import Collected
+from wsol.datasets import Dataset
+from wsol.evaluation import Origin
+from wsol.protocols import Protocol
+from wsol.sources._gather import truths_of
+
+
+def from_baseline(
+    name: str, images: Dataset, protocol: Protocol, pool: Executor, clock: Clock
+) -> tuple[Origin, Collected]:
+    """Scores boxes that look at no image.
+
+    Args:
+        name: Registered name.
+        images: The images; their files are not opened where the data set knows their sizes.
+        protocol: The conventions.
+        pool: Threads that work on it.
+        clock: Gets the seconds.
+    """
+    draw = BASELINES.get(name)
+    truths, clipped = truths_of(protocol, images)
+    labels = np.array([sample.label for sample in images])
+
+    def box(i: int, level: int) -> NDArray[np.float64]:
+        boxes = draw(protocol, truths[i].sample.image_id, truths[i].size).boxes
+        return boxes[[level if len(boxes) > 1 else 0]]
+
+    with clock("boxes"):
+        evidence = baseline_evidence(name, protocol, truths, pool)
+    origin = Origin(name, "baseline", None, {"baseline": name})
+    scores = np.full((len(images), 1), np.nan, np.float32)
+    return origin, Collected(images, truths, labels[:, None], scores, evidence, box, {}, clipped)

@@ -1,0 +1,210 @@
+"""Boxes that were made elsewhere."""
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsol._clock import Clock
+from wsol.collected import Collected, ranks_of
+from wsol.datasets import Dataset, Sample
+from wsol.datasets._lists import number, read_csv, read_text
+from wsol.datasets.base import TO_EDGES, Corners
+from wsol.errors import InputError
+from wsol.evaluation import Origin
+from wsol.metrics.iou import best_iou
+from wsol.metrics.trace import Trace
+from wsol.protocols import Protocol
+from wsol.sources._faults import Faults
+from wsol.sources._gather import collected, gather, truths_of
+
+_TOP = 5
+
+
+@dataclass(frozen=True)
+class _Guess:
+    where: str
+    key: str  # of the image
+    label: int | None
+    score: float
+    corners: tuple[float, float, float, float]
+
+
+def from_boxes(
+    path: Path,
+    images: Dataset,
+    protocol: Protocol,
+    corners: Corners | None,
+    skip_bad: bool,
+    pool: Executor,
+    clock: Clock,
+) -> tuple[Origin, Collected]:
+    """Scores boxes in the annotation's frame: one an image, or one for each guessed class.
+
+    A CSV file has the columns ``image_id,x0,y0,x1,y1``; with ``class_id`` (a number or a class name) an image may have
+    several rows, and they are ranked by ``score``, where there is that column, else by their order. A JSON file has
+    COCO's results: a list of ``image_id, category_id, bbox`` (x, y, width, height) and ``score``. On the data set
+    ``coco`` these are COCO's ids; on others the image's id and the class's number.
+
+    Without classes a box is that of the ground-truth class. With them, top-k errors are those of the first five, and
+    GT-known accuracy needs a box of the ground-truth class in every image, at whatever rank.
+
+    Args:
+        path: A ``.csv`` or ``.json`` file.
+        images: The images; their files are not opened where the data set knows their sizes.
+        protocol: The conventions; boxes go through the same steps as its ground truth.
+        corners: What the numbers of a CSV file mean; None for what those of the data set mean.
+        skip_bad: Whether images without a good box are left out.
+        pool: Threads that work on it.
+        clock: Gets the seconds.
+
+    Raises:
+        InputError: The file is malformed; or entries are missing, too many, or not as they should be, and ``skip_bad``
+            is not given.
+    """
+    truths, clipped = truths_of(protocol, images)
+    faults = Faults(str(path))
+    coco = path.suffix.lower() == ".json"
+    guesses = list(_from_json(path) if coco else _from_csv(path, images))
+    found, classified = _grouped(guesses, images, coco, faults)
+    given: Corners | None = "edges" if coco else corners
+    boxes: dict[int, tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float64]]] = {}
+    for i, truth in enumerate(truths):
+        if truth.sample.image_id in faults.reasons:
+            continue
+        mine = found.get(truth.sample.image_id, [])
+        edges = np.array([guess.corners for guess in mine]).reshape(-1, 4) + TO_EDGES[given or truth.sample.corners]
+        fault = _fault(mine, edges, truth.size)
+        if fault or not mine:
+            faults.add("unusable" if fault else "missing", truth.sample.image_id, fault, truth.sample.image_id)
+            continue
+        published = edges - TO_EDGES[truth.sample.corners]
+        scaled = protocol.ground_truth(replace(truth.sample, boxes=published), truth.size)
+        labels = np.array([truth.sample.label if guess.label is None else guess.label for guess in mine])
+        boxes[i] = labels, np.array([guess.score for guess in mine], np.float32), scaled
+    notes = faults.settle(skip_bad)
+    width = _TOP if classified else 0
+    table = {i: _laid_out(truths[i].sample.label, *rows, width) for i, rows in boxes.items()}
+
+    def trace(i: int) -> Trace | None:
+        if i not in table:
+            return None
+        own = table[i][2][:1]
+        iou = np.zeros(1) if np.isnan(own).any() else best_iou(own, truths[i].boxes)
+        return Trace(iou.astype(np.float32), peak_inside=False)
+
+    stack, kept = gather(protocol, images, truths, trace, pool, clock)
+    result = collected(protocol, images, truths, stack, kept, lambda i, level: table[i][2], faults.reasons, clipped)
+    classes = np.stack([table[i][0] for i in kept])
+    complete = not any(np.isnan(table[i][2][0]).any() for i in kept)
+    evidence = replace(
+        result.evidence,
+        curves=result.evidence.curves[:, :1],
+        peaks=None,
+        ranks=ranks_of(classes) if classified else None,
+        complete=complete,
+    )
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    facts = {"boxes": {"path": path.name, "sha256": digest, "corners": given}, "notes": notes}
+    origin = Origin(f"{path.stem}:{digest[:8]}", "boxes", None, facts)
+    return origin, replace(result, classes=classes, scores=np.stack([table[i][1] for i in kept]), evidence=evidence)
+
+
+def _from_csv(path: Path, images: Dataset) -> Iterator[_Guess]:
+    columns, rows = read_csv(path, "image_id,x0,y0,x1,y1")
+    absent = [column for column in ("image_id", "x0", "y0", "x1", "y1") if column not in columns]
+    if absent:
+        raise InputError(f"{path} lacks the columns {', '.join(absent)}; its header should be image_id,x0,y0,x1,y1")
+    names = {name: label for label, name in enumerate(images.classes)}
+    for line, row in rows:
+        where = f"line {line}"
+        label = None
+        if "class_id" in columns:
+            label = names.get(row["class_id"], int(row["class_id"]) if row["class_id"].isdecimal() else -1)
+            if not 0 <= label < len(images.classes):
+                raise InputError(f"{path}, {where}: {row['class_id']!r} is no class of {images.name}; mend the field")
+        score = number(row["score"], path, where) if row.get("score") else np.nan
+        x0, y0, x1, y1 = (_real(row[column]) for column in ("x0", "y0", "x1", "y1"))
+        yield _Guess(where, row["image_id"], label, score, (x0, y0, x1, y1))
+
+
+def _from_json(path: Path) -> Iterator[_Guess]:
+    try:
+        entries = json.loads(read_text(path, "COCO's results"))
+        for place, entry in enumerate(entries):
+            x, y, width, height = map(float, entry["bbox"])
+            score = float(entry.get("score", np.nan))
+            corners = (x, y, x + width, y + height)
+            yield _Guess(f"entry {place}", str(entry["image_id"]), int(entry["category_id"]), score, corners)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path} is not COCO's results, a list of image_id, category_id, bbox and score ({error!r:.200}); mend it"
+        ) from error
+
+
+def _grouped(
+    guesses: list[_Guess], images: Dataset, coco: bool, faults: Faults
+) -> tuple[dict[str, list[_Guess]], bool]:
+    """Returns the guesses of every image by rank, and whether they name classes; notes strays and repetitions."""
+    owners: defaultdict[str, list[Sample]] = defaultdict(list)
+    numbers = {}
+    for sample in images:
+        owners[str(sample.coco[0]) if coco and sample.coco else sample.image_id].append(sample)
+        if sample.coco:
+            numbers[sample.coco[1]] = sample.label
+    found: defaultdict[str, list[_Guess]] = defaultdict(list)
+    classified = any(guess.label is not None for guess in guesses)
+    for guess in guesses:
+        if guess.key not in owners:
+            faults.add("extra", f"{guess.key} ({guess.where})")
+        label = guess.label
+        if numbers and coco and label is not None:
+            label = numbers.get(label, -1 - label)  # a category that no image has is wrong everywhere
+        for sample in owners.get(guess.key, ()):
+            found[sample.image_id].append(replace(guess, label=label))
+    for image_id, mine in found.items():
+        if len({guess.label for guess in mine}) < len(mine):
+            faults.add("duplicate", image_id, "two boxes for one class" if classified else "two boxes", image_id)
+        if not any(np.isnan(guess.score) for guess in mine):
+            mine.sort(key=lambda guess: -guess.score)
+    return {image_id: mine for image_id, mine in found.items() if image_id not in faults.reasons}, classified
+
+
+def _fault(mine: list[_Guess], edges: NDArray[np.float64], size: tuple[int, int]) -> str:
+    """Says what is wrong with the boxes of an image, if anything."""
+    checks = {
+        "not four finite numbers": ~np.isfinite(edges).all(1),
+        "an empty or inverted box": (edges[:, 2:] <= edges[:, :2]).any(1),
+        f"a box outside the {size[0]} x {size[1]} image": (edges < -1).any(1) | (edges[:, 2:] > np.add(size, 1)).any(1),
+    }
+    for reason, bad in checks.items():
+        if bad.any():
+            return f"{mine[int(bad.argmax())].where}: {reason}"
+    return ""
+
+
+def _laid_out(
+    own: int, labels: NDArray[np.int64], scores: NDArray[np.float32], boxes: NDArray[np.float64], width: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float64]]:
+    """Returns classes, scores and boxes: the ground-truth class's, then the first ``width`` guesses; gaps are NaN."""
+    order = [*np.flatnonzero(labels == own)[:1], *range(min(width, len(labels)))]
+    first = 0 if (labels == own).any() else 1
+    classes = np.full(1 + width, -1)
+    values, corners = np.full(1 + width, np.nan, np.float32), np.full((1 + width, 4), np.nan)
+    places = slice(first, first + len(order))
+    classes[places], values[places], corners[places] = labels[order], scores[order], boxes[order]
+    classes[0] = own
+    return classes, values, corners
+
+
+def _real(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")

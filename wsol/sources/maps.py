@@ -1,0 +1,160 @@
+"""Score maps that were made elsewhere."""
+
+import hashlib
+import threading
+import zipfile
+from collections import defaultdict
+from collections.abc import Callable
+from concurrent.futures import Executor
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.lib.npyio import NpzFile
+from numpy.typing import NDArray
+
+from wsol._clock import Clock
+from wsol.boxes.levels import Reals
+from wsol.collected import Collected
+from wsol.datasets import Dataset
+from wsol.errors import InputError
+from wsol.evaluation import Origin
+from wsol.metrics.trace import Trace
+from wsol.protocols import Protocol
+from wsol.protocols.received import checked
+from wsol.sources._faults import Faults
+from wsol.sources._gather import collected, gather, truths_of
+
+_SUFFIXES = (".npy", ".npz")
+
+
+def from_maps(
+    path: Path, images: Dataset, protocol: Protocol, raw: bool, skip_bad: bool, pool: Executor, clock: Clock
+) -> tuple[Origin, Collected]:
+    """Scores one map an image, that of its ground-truth class.
+
+    Args:
+        path: A folder with ``<image_id>.npy``, the image's own suffix kept or replaced (or ``.npz`` with one array); or
+            one ``.npz`` file whose arrays are named likewise.
+        images: The images; their files are not opened where the data set knows their sizes.
+        protocol: The conventions.
+        raw: Whether maps are a network's own, of any size and range, to be upsampled and normalised by the protocol;
+            else they are as the protocol takes them from others.
+        skip_bad: Whether images without a good map are left out.
+        pool: Threads that read.
+        clock: Gets the seconds.
+
+    Raises:
+        InputError: Maps are missing, too many, or not as they should be, and ``skip_bad`` is not given.
+    """
+    truths, clipped = truths_of(protocol, images)
+    faults = Faults(str(path))
+    readers = _matched(path, images, faults)
+    faults.settle(skip_bad)
+    digests: list[bytes] = [b""] * len(images)
+
+    def prepared(i: int) -> Reals:
+        values = readers[images.samples[i].image_id]()
+        digests[i] = hashlib.blake2b(np.ascontiguousarray(values).tobytes(), digest_size=16).digest()
+        size = truths[i].size
+        if not raw:
+            return protocol.accept(values, size)
+        own: Reals = protocol.prepare(checked(values).astype(np.float32)[None], size)[0]
+        return own
+
+    def trace(i: int) -> Trace | None:
+        name = images.samples[i].image_id
+        if name not in readers:
+            return None
+        try:
+            score_map = prepared(i)
+        except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+            faults.add("unusable", name, str(error).splitlines()[0][:200], name)
+            return None
+        return truths[i].trace(protocol, score_map)
+
+    def draw(i: int, level: int) -> NDArray[np.float64]:
+        boxes: NDArray[np.float64] = protocol.boxes(prepared(i)[None], protocol.taus[level : level + 1])[:, 0]
+        return boxes
+
+    stack, kept = gather(protocol, images, truths, trace, pool, clock)
+    notes = faults.settle(skip_bad)
+    digest = hashlib.sha256(b"".join(digests)).hexdigest()
+    facts = {"maps": {"path": path.name, "digest": digest}, "notes": notes}
+    origin = Origin(f"{path.stem}:{digest[:8]}", "raw-maps" if raw else "maps", None, facts)
+    return origin, collected(protocol, images, truths, stack, kept, draw, faults.reasons, clipped)
+
+
+def _matched(path: Path, images: Dataset, faults: Faults) -> dict[str, Callable[[], NDArray[np.generic]]]:
+    """Finds the array of every image, and notes what is missing, too many, or claimed twice."""
+    arrays = _arrays(path)
+    claims: defaultdict[str, list[str]] = defaultdict(list)
+    readers, used = {}, set()
+    for sample in images:
+        names = dict.fromkeys((sample.image_id, str(PurePosixPath(sample.image_id).with_suffix(""))))
+        found = [name for name in names if name in arrays]
+        used.update(found)
+        for name in found:
+            claims[name].append(sample.image_id)
+        if not found:
+            faults.add("missing", sample.image_id, image_id=sample.image_id)
+        elif sum(len(arrays[name]) for name in found) > 1:
+            faults.add("duplicate", sample.image_id, image_id=sample.image_id)
+        else:
+            readers[sample.image_id] = arrays[found[0]][0]
+    for name, claimants in claims.items():
+        if len(claimants) > 1:
+            for image_id in claimants:
+                readers.pop(image_id, None)
+                faults.add("ambiguous", image_id, f"{len(claimants)} images share the map {name}", image_id)
+    for name in sorted(arrays.keys() - used):
+        faults.add("extra", name)
+    return readers
+
+
+def _arrays(path: Path) -> dict[str, list[Callable[[], NDArray[np.generic]]]]:
+    """Returns what reads each array, by its name without the suffix."""
+    readers: defaultdict[str, list[Callable[[], NDArray[np.generic]]]] = defaultdict(list)
+    if path.is_dir():
+        for file in sorted(file for file in path.rglob("*") if file.suffix in _SUFFIXES):
+            readers[str(PurePosixPath(file.relative_to(path).with_suffix("")))].append(_Lone(file))
+        if not readers:
+            raise InputError(f"{path} holds no .npy or .npz files; give the folder of the score maps")
+        return readers
+    try:
+        archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, NpzFile):
+            raise InputError(f"{path} is one array; give a folder of .npy files, or an .npz file with a map an image")
+        for name in archive.files:
+            readers[name.removesuffix(".npy")].append(_Member(archive, name))
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} is neither a folder of .npy files nor an .npz file ({error})") from error
+    return readers
+
+
+class _Lone:
+    """Reads a ``.npy`` file, or the one array of an ``.npz`` file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __call__(self) -> NDArray[np.generic]:
+        found = np.load(self._path, allow_pickle=False)
+        if not isinstance(found, NpzFile):
+            return np.asarray(found)
+        with found:
+            if len(found.files) != 1:
+                raise ValueError(f"holds {len(found.files)} arrays, not one")
+            return np.asarray(found[found.files[0]])
+
+
+class _Member:
+    """Reads one array of an archive, a thread at a time."""
+
+    _lock = threading.Lock()
+
+    def __init__(self, archive: NpzFile, name: str) -> None:
+        self._archive, self._name = archive, name
+
+    def __call__(self) -> NDArray[np.generic]:
+        with self._lock:
+            return np.asarray(self._archive[self._name])

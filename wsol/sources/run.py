@@ -1,0 +1,80 @@
+"""A run's stored maps, scored again without model or images."""
+
+import json
+from concurrent.futures import Executor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from wsol._clock import Clock
+from wsol.collected import Collected, drawer, ranks_of
+from wsol.datasets import Dataset
+from wsol.errors import InputError
+from wsol.evaluation import Origin
+from wsol.metrics.trace import Trace
+from wsol.protocols import Protocol, View
+from wsol.protocols.truth import truth_of
+from wsol.runs.truth import read_truth
+from wsol.sources._gather import gather
+
+_FACTS = ("model", "weights", "preprocessing", "method", "device", "notes")
+
+
+def from_run(
+    folder: Path, protocol: Protocol, pool: Executor, clock: Clock, known: Dataset | None = None
+) -> tuple[Origin, Collected]:
+    """Holds the raw maps of a run against its ground truth, by whatever protocol.
+
+    Args:
+        folder: A complete run of ``wsol.eval``.
+        protocol: The conventions.
+        pool: Threads that work on it.
+        clock: Gets the seconds.
+        known: Its data set, where masks are to be looked at too; the run itself keeps boxes alone.
+
+    Raises:
+        InputError: The folder is no such run, its files do not fit each other, or ``known`` is another data set.
+    """
+    try:
+        run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        samples, sizes = read_truth(folder / "truth.parquet")
+        guesses = pd.read_parquet(folder / "predictions.parquet")
+        maps = np.load(folder / "maps.npy", mmap_mode="r", allow_pickle=False)
+        facts = run["dataset"]
+        images = Dataset(facts["name"], facts["split"], samples, tuple(facts["classes"]), facts["origin"])
+        n, view = len(samples), View(**run["view"])
+        classes = guesses["class_id"].to_numpy(np.int64).reshape(n, -1)
+        scores = guesses["score"].to_numpy(np.float32).reshape(n, -1)
+        fits = maps.shape[:2] == classes.shape and images.fingerprint == facts["fingerprint"]
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{error.filename} is missing: {folder} is no run with raw maps; give a folder that wsol.eval wrote"
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+        raise InputError(f"{folder} is not a run of this version ({error!r:.200}); evaluate again") from error
+    if not fits:
+        raise InputError(f"the files of {folder} do not belong together; evaluate again")
+    if known is not None:
+        images = _same(images, known, folder)
+    truths = [truth_of(protocol, sample, size) for sample, size in zip(images, sizes, strict=True)]
+
+    def trace(i: int) -> Trace:
+        return truths[i].trace(protocol, protocol.prepare(view.assembled(maps[i, :1]), truths[i].size)[0])
+
+    stack, _ = gather(protocol, images, truths, trace, pool, clock)
+    evidence = stack.evidence(protocol.delta, classes[:, 0], ranks_of(classes))
+    draw = drawer(protocol, view, maps, classes, truths)
+    origin = Origin(**run["origin"], view=None, facts={key: run[key] for key in _FACTS if key in run})
+    return origin, Collected(images, truths, classes, scores, evidence, draw, run["skipped"], run["clipped_boxes"])
+
+
+def _same(images: Dataset, known: Dataset, folder: Path) -> Dataset:
+    """Returns the run's images as the data set has them, with their masks."""
+    places = {sample.image_id: i for i, sample in enumerate(known)}
+    found = known.subset([places[s.image_id] for s in images if s.image_id in places])
+    if found.fingerprint != images.fingerprint:
+        raise InputError(
+            f"{folder} was held against other images or boxes than those of {known.signature}; leave it out"
+        )
+    return found
