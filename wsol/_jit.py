@@ -16,3 +16,8 @@ def jit(function: Callable[P, R]) -> Callable[P, R]:
     except RuntimeError:  # no folder can be written, neither beside the code nor in the user's cache
         compiled = numba.njit(nogil=True)(function)
     return cast(Callable[P, R], compiled)
+
+
+def inlined(function: Callable[P, R]) -> Callable[P, R]:
+    """Compiles ``function`` into each of its callers: where it is called for every pixel, passing arrays is dear."""
+    return cast(Callable[P, R], numba.njit(nogil=True, inline="always")(function))

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from wsol.datasets import Dataset
 from wsol.metrics.base import Evidence
+from wsol.metrics.trace import Trace
 from wsol.protocols import Protocol, View
 from wsol.protocols.truth import Truth
 
@@ -37,14 +38,44 @@ class Collected:
     clipped: int
 
 
-def ranks_of(classes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Returns the place of the ground-truth class among the first five predictions, from 1; 0 where it is not."""
+class Kept:
+    """Boxes at one level, kept as traces come by.
+
+    Args:
+        n: Number of images.
+        level: Index of the tau; None where it is chosen only afterwards, and nothing is kept.
+    """
+
+    def __init__(self, n: int, level: int | None) -> None:
+        self.level = level
+        self.boxes = np.full((n if level is not None else 0, 4), np.nan)
+
+    def __call__(self, i: int, trace: Trace) -> Trace:
+        """Keeps the box of image ``i``."""
+        if self.level is not None:
+            self.boxes[i] = trace.boxes[self.level if len(trace.boxes) > 1 else 0]
+        return trace
+
+
+def ranks_of(classes: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    """Returns the place of the ground-truth class among the predictions, as ``Evidence.ranks`` has it.
+
+    Args:
+        classes: int64 ``(n, k)``, the ground-truth class, then the predictions, if there are any.
+    """
+    if classes.shape[1] < 2:
+        return None
     right = classes[:, 1:6] == classes[:, :1]
     return np.where(right.any(1), right.argmax(1) + 1, 0)
 
 
 def drawer(
-    protocol: Protocol, view: View, maps: NDArray[np.float32], classes: NDArray[np.int64], truths: list[Truth]
+    protocol: Protocol,
+    view: View,
+    maps: NDArray[np.float32],
+    classes: NDArray[np.int64],
+    truths: list[Truth],
+    own: Kept | None = None,
 ) -> Callable[[int, int], NDArray[np.float64]]:
     """Returns ``Collected.draw`` for raw maps.
 
@@ -54,9 +85,12 @@ def drawer(
         maps: float32 ``(n, k, h, w)`` or ``(n, k, crops, h, w)``.
         classes: int64 ``(n, k)``.
         truths: Of each image.
+        own: The boxes of the ground-truth class's maps, where they are known at one level.
     """
 
     def draw(i: int, level: int) -> NDArray[np.float64]:
+        if own is not None and level == own.level and classes.shape[1] == 1:
+            return own.boxes[i, None]
         _, first, places = np.unique(classes[i], return_index=True, return_inverse=True)  # a class has one map
         prepared = protocol.prepare(view.assembled(maps[i, first]), truths[i].size)
         boxes: NDArray[np.float64] = protocol.boxes(prepared, protocol.taus[level : level + 1])[places, 0]

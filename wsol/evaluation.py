@@ -124,7 +124,7 @@ def conclude(
         gallery: Makes a PNG file of the predictions, where there are images to show.
     """
     with clock("metrics"):
-        level = chosen_level(protocol, tau, found, chosen_on)
+        level = chosen_level(protocol, tau, chosen_on or found)
         tables = tabulate(protocol, found, tau, level, chosen_on, pool)
     with clock("pictures"):
         pictures = {"gallery.png": gallery(tables.predictions)} if gallery else {}

@@ -19,7 +19,7 @@ from wsol.sources.baseline import from_baseline
 from wsol.sources.boxes import from_boxes
 from wsol.sources.maps import from_maps
 from wsol.sources.run import from_run
-from wsol.tables import FIXED, Tau, checked_tau
+from wsol.tables import FIXED, Tau, checked_tau, chosen_level
 
 
 def score(
@@ -87,17 +87,17 @@ def score(
         loaded = _images(dataset, metadata, data_root, dataset_args, part)
         return loaded if limit is None else loaded.limit(limit)
 
-    def collected(part: Split | None, pool: Executor, clock: Clock) -> tuple[Origin, Collected]:
+    def collected(part: Split | None, pool: Executor, clock: Clock, level: int | None) -> tuple[Origin, Collected]:
         if run:
             known = images(part) if dataset or metadata else None
-            return from_run(Path(run) / "val" if part == "val" else Path(run), conventions, pool, clock, known)
+            return from_run(Path(run) / "val" if part == "val" else Path(run), conventions, pool, clock, known, level)
         if baseline:
             return from_baseline(baseline, images(part), conventions, pool, clock)
         if boxes:
             return from_boxes(Path(boxes), images(part), conventions, corners, skip_bad, pool, clock)
         folder = val_maps if part == "val" and tau == "val" else maps
         assert folder is not None
-        return from_maps(Path(folder), images(part), conventions, raw, skip_bad, pool, clock)
+        return from_maps(Path(folder), images(part), conventions, raw, skip_bad, pool, clock, level)
 
     if tau == "val":
         _check_val(given[0], run, val_maps, split)
@@ -106,8 +106,9 @@ def score(
         ThreadPoolExecutor(workers or processors()) as pool,
         tempfile.TemporaryDirectory() if out is None else contextlib.nullcontext(out) as folder,
     ):
-        chosen_on = collected("val", pool, clock)[1] if tau == "val" else None
-        origin, found = collected(split, pool, clock)
+        chosen_on = collected("val", pool, clock, None)[1] if tau == "val" else None
+        level = None if tau == "oracle" else chosen_level(conventions, tau, chosen_on)
+        origin, found = collected(split, pool, clock, level)
         held_out = chosen_on.images if chosen_on else None
         request = signature(origin, conventions, found.images, tau, held_out)
         claim(Path(folder), request)

@@ -62,14 +62,24 @@ def checked_tau(tau: Tau, protocol: Protocol) -> Tau:
     return named_tau(protocol.taus, grid_level(tau, protocol.taus))
 
 
-def chosen_level(protocol: Protocol, tau: Tau, found: Collected, chosen_on: Collected | None) -> int:
-    """Returns the index of the tau of a run's predictions; 0 where no threshold enters."""
+def chosen_level(protocol: Protocol, tau: Tau, chosen_on: Collected | None) -> int:
+    """Returns the index of the tau of a run's predictions; 0 where no threshold enters.
+
+    Args:
+        protocol: The conventions.
+        tau: A number, or the rule.
+        chosen_on: The images that a tau of ``val`` or ``oracle`` is chosen on.
+
+    Raises:
+        InputError: There is nothing to choose it by.
+    """
     if not len(protocol.taus):
         return 0
     if not isinstance(tau, str):
         return grid_level(tau, protocol.taus)
     metric = METRICS.get("gt_known_loc_acc")
-    evidence = (chosen_on or found).evidence
+    assert chosen_on is not None
+    evidence = chosen_on.evidence
     if not metric.applies(evidence):
         raise InputError(f"tau {tau} is chosen by GT-known accuracy, which needs a map for every image; give a number")
     return best_level(metric, evidence)

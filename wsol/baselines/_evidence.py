@@ -30,14 +30,14 @@ def baseline_evidence(
         name: Registered name.
         protocol: The conventions.
         truths: Of each image, ``n``.
-        pool: Threads that count pixels.
+        pool: Threads that draw and count pixels.
         ranks: int64 ``(n,)``, as in ``Evidence``: the classification of the run that it stands beside.
 
     Returns:
         Evidence like that of a method.
     """
     draw = BASELINES.get(name)
-    guesses = [draw(protocol, truth.sample.image_id, truth.size) for truth in truths]
+    guesses = [*pool.map(lambda truth: draw(protocol, truth.sample.image_id, truth.size), truths)]
     curves = _curves(guesses, truths, max(1, len(protocol.taus)))
     points = np.array([guess.peak for guess in guesses])
     return Evidence(

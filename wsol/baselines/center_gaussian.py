@@ -26,7 +26,7 @@ def center_gaussian(protocol: Protocol, image_id: str, size: Size) -> Guess:
     return Guess(_boxes(protocol, frame), (width / 2, height / 2), partial(_prepared, protocol, frame))
 
 
-@lru_cache(maxsize=4096)  # images come in many sizes
+@lru_cache(maxsize=16384)  # images come in many sizes
 def _boxes(protocol: Any, frame: Size) -> NDArray[np.float64]:
     boxes: NDArray[np.float64] = protocol.boxes(_prepared(protocol, frame)[None], protocol.taus)[0]
     return boxes

@@ -1,22 +1,27 @@
 """Components of the masks at every threshold, by union-find in one pass over the pixels."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from wsol._jit import jit
+from wsol._jit import inlined, jit
 from wsol.boxes._neighbours import links
 
 # Numba's cache on disk watches the file of the function that was compiled and no other, so all that is compiled
 # together lies in this one file.
 #
-# Maps are padded by one pixel on every side and flattened; ``stride`` is the width of that. ``parent``, by pixel, leads
-# to a component's root; 0, a corner of the padding, stands for "not in the set". ``parts``, ``(pixels, 6)``, has at the
-# root what the component keeps: its extent (inclusive, in padded coordinates), number of pixels, first pixel.
+# Maps are padded by one pixel on every side and flattened; ``stride`` is the width of that. ``order`` has pixels as
+# ``y << 16 | x`` in padded coordinates. ``parent``, by pixel, leads to a component's root; 0, a corner of the padding,
+# stands for "not in the set". ``parts``, ``(pixels, 6)``, has at the root what the component keeps: its extent
+# (inclusive, in padded coordinates), number of pixels, first pixel. Indexes are unsigned: Numba makes signed ones wrap.
 _X0, _Y0, _X1, _Y1, _SIZE, _FIRST = range(6)
+_LARGEST = 65533  # sides that fit
 
 _EIGHT, _FOUR = links(diagonals=True), links(diagonals=False)
 
 Ints = NDArray[np.int64]
+Indexes = NDArray[np.uint32]
 Links = NDArray[np.int8]
 
 
@@ -33,9 +38,9 @@ def largest_component_boxes(levels: NDArray[np.int16], count: int) -> NDArray[np
     Returns:
         int64 ``(count, 4)``, half-open pixel edges ``(x0, y0, x1, y1)``; zeros where the mask is empty.
     """
-    padded = np.pad(levels, 1, constant_values=-1)
-    order, end = _by_level(padded.ravel(), count)
-    return _largest(order, end[::-1].copy(), padded.shape, _EIGHT)[::-1]
+    order, end = _by_level(levels, count)
+    nothing = np.empty((0, 4))
+    return _sweep(order, end[::-1].copy(), _padded(levels), _EIGHT, False, nothing, 0)[0][::-1]
 
 
 def best_contour_ious(
@@ -57,113 +62,197 @@ def best_contour_ious(
     Returns:
         ``(count,)`` in [0, 1].
     """
-    padded = np.pad(levels, 1, constant_values=-1)
-    frame = np.ones(padded.shape, bool)
-    frame[1:-1, 1:-1] = False
-    order, end = _by_level(padded.ravel(), count)
-    true = truth.astype(np.float64)
-    outer = _best_ious(order, end[::-1].copy(), padded.shape, _EIGHT, np.empty(0, np.int64), true, reach)[::-1]
+    order, end = _by_level(levels, count)
+    shape, true = _padded(levels), truth.astype(np.float64)
+    outer = _sweep(order, end[::-1].copy(), shape, _EIGHT, False, true, reach)[1][::-1]
     # The background grows with the level: first what no mask has, then the pixels of each level in turn.
-    never = np.flatnonzero((padded == -1) & ~frame)
-    behind = np.concatenate([never, order[::-1]])
-    holes = _best_ious(behind, len(behind) - end, padded.shape, _FOUR, np.flatnonzero(frame), true, reach)
+    y, x = np.nonzero(levels == -1)
+    behind = np.concatenate([((y + 1) << 16 | (x + 1)).astype(np.uint32), order[::-1]])
+    holes = _sweep(behind, len(behind) - end, shape, _FOUR, True, true, reach)[1]
     best: NDArray[np.float64] = np.maximum(outer, holes)
     return best
 
 
+def _padded(levels: NDArray[np.int16]) -> tuple[int, int]:
+    height, width = levels.shape
+    if max(height, width) > _LARGEST:
+        raise ValueError(f"a map of {width} x {height} pixels is too large; sides up to {_LARGEST} are possible")
+    return height + 2, width + 2
+
+
 @jit
-def _by_level(levels: NDArray[np.int16], count: int) -> tuple[Ints, Ints]:
+def _by_level(levels: NDArray[np.int16], count: int) -> tuple[Indexes, Ints]:
     """Sorts pixels by level, the highest first (counting sort); ``end[l]`` counts those of level ``l`` or above."""
+    height, width = levels.shape
     end = np.zeros(count, np.int64)
-    for level in levels:
-        if level >= 0:
-            end[level] += 1
+    for y in range(height):
+        for x in range(width):
+            if levels[y, x] >= 0:
+                end[levels[y, x]] += 1
     position = np.int64(0)
     for level in range(count - 1, -1, -1):
         end[level], position = position, position + end[level]
-    order = np.empty(position, np.int64)
-    for pixel in range(len(levels)):
-        level = levels[pixel]
-        if level >= 0:
-            order[end[level]] = pixel
-            end[level] += 1
+    order = np.empty(position, np.uint32)
+    for y in range(height):
+        for x in range(width):
+            level = levels[y, x]
+            if level >= 0:
+                order[end[level]] = (y + 1) << 16 | (x + 1)
+                end[level] += 1
     return order, end
 
 
 @jit
-def _largest(order: Ints, ends: Ints, shape: tuple[int, int], joins: Links) -> Ints:
-    """Boxes the largest component of the first ``ends[k]`` pixels, for every ``k``."""
-    stride = shape[1]
-    parent = np.zeros(shape[0] * stride, np.int32)
-    parts = np.empty((shape[0] * stride, 6), np.int32)
-    out = np.zeros((len(ends), 4), np.int64)
-    best, done = 0, 0
-    for k in range(len(ends)):
-        for i in range(done, ends[k]):
-            root = _add(order[i], stride, joins, parent, parts)
-            best = _root(best, parent) if best else root
-            size, most = parts[root, _SIZE], parts[best, _SIZE]
-            if size > most or (size == most and parts[root, _FIRST] < parts[best, _FIRST]):
-                best = root
-        done = ends[k]
-        if best:
-            out[k, 0], out[k, 1] = parts[best, _X0] - 1, parts[best, _Y0] - 1
-            out[k, 2], out[k, 3] = parts[best, _X1], parts[best, _Y1]
-    return out
+def _sweep(  # noqa: PLR0912, PLR0915  # one function: calls that pass arrays cost more than a pixel does
+    order: Indexes,
+    ends: Ints,
+    shape: tuple[int, int],
+    joins: Links,
+    holes: bool,
+    truth: NDArray[np.float64],
+    reach: int,
+) -> tuple[Ints, NDArray[np.float64]]:
+    """Adds pixels one by one, joins the components that they touch, and looks at the components after every level.
 
+    Args:
+        order: Pixels in the order in which they enter.
+        ends: ``(levels,)``, how many are in at each level.
+        shape: Of the padded map.
+        joins: For 8-connectivity, or for 4-connectivity in the background.
+        holes: Whether components are those of the background: one that hangs together with the padding does not count,
+            and boxes are one pixel larger on each side.
+        truth: ``(g, 4)``; none to leave IoU out.
+        reach: As for ``best_contour_ious``.
 
-@jit
-def _best_ious(
-    order: Ints, ends: Ints, shape: tuple[int, int], joins: Links, outside: Ints, truth: NDArray[np.float64], reach: int
-) -> NDArray[np.float64]:
-    """Returns the best IoU among the components of the first ``ends[k]`` pixels, for every ``k``.
-
-    With pixels ``outside`` to begin with, components are 4-connected, theirs does not count, and boxes are one pixel
-    larger on each side: they are holes. Without them and without a component the box is empty; without holes the
-    result is 0.
+    Returns:
+        The box of the largest component, int64 ``(levels, 4)``, and the best IoU of all, ``(levels,)``. Without a
+        component the box is empty; its IoU is that of the empty rectangle that reaches further, and with ``holes`` 0.
     """
     h, w = shape
     pixels = h * w
-    margin = 1 if len(outside) else 0
-    parent = np.zeros(pixels + 1, np.int32)
+    margin = 1 if holes else 0
+    one, stride = np.uint32(1), np.uint32(w)
+    # Clockwise from north-west; backwards is modulo 2^32.
+    steps = np.array([-w - 1, -w, -w + 1, 1, w + 1, w, w - 1, -1], np.int32).view(np.uint32)
+    parent = np.zeros(pixels + 1, np.uint32)
     parts = np.empty((pixels + 1, 6), np.int32)
-    ious = np.empty(pixels + 1, np.float64)
-    alive = np.empty(len(order), np.int64)
-    out = np.zeros(len(ends), np.float64)
-    beyond = pixels  # a pixel of its own, of which the outside is part
-    if margin:
-        _begin(beyond, w, parent, parts)
-        parts[beyond, _SIZE] = pixels  # larger than anything, so that it stays the root
-        parent[outside] = beyond
-        parent[0] = 0
+    measured = len(truth) > 0
+    ious = np.empty(pixels + 1 if measured else 0, np.float64)
+    alive = np.empty(len(order) if measured else 0, np.uint32)
+    boxes, best_ious = np.zeros((len(ends), 4), np.int64), np.zeros(len(ends), np.float64)
+    if holes:  # a pixel of its own, of which the padding is part, larger than anything, so that it stays the root
+        parent[pixels] = pixels
+        parts[pixels] = 0
+        parts[pixels, _SIZE] = pixels
+        parent[1:w] = pixels
+        parent[pixels - w : pixels] = pixels
+        for start in range(w, pixels, w):
+            parent[start] = parent[start + w - 1] = pixels
+    largest: Any = np.uint64(0)
+    root: Any = largest  # where the last pixel went
     count, done = 0, 0
     for k in range(len(ends)):
         if k and ends[k] == done:
-            out[k] = out[k - 1]
+            boxes[k], best_ious[k] = boxes[k - 1], best_ious[k - 1]
             continue
         for i in range(done, ends[k]):
-            root = _add(order[i], w, joins, parent, parts)
-            ious[root] = -1.0  # changed: to be measured when the level is complete
-            if root == order[i]:
-                alive[count] = root
-                count += 1
+            x: Any = np.int32(order[i] & np.uint32(0xFFFF))
+            y: Any = np.int32(order[i] >> np.uint32(16))
+            pixel = np.uint32(y) * stride + np.uint32(x)
+            above, below = pixel - stride, pixel + stride
+            near = np.uint32(parent[above - one] != 0)
+            near |= np.uint32(parent[above] != 0) << np.uint32(1)
+            near |= np.uint32(parent[above + one] != 0) << np.uint32(2)
+            near |= np.uint32(parent[pixel + one] != 0) << np.uint32(3)
+            near |= np.uint32(parent[below + one] != 0) << np.uint32(4)
+            near |= np.uint32(parent[below] != 0) << np.uint32(5)
+            near |= np.uint32(parent[below - one] != 0) << np.uint32(6)
+            near |= np.uint32(parent[pixel - one] != 0) << np.uint32(7)
+            neighbour = joins[near, 0]
+            if neighbour == 8:
+                root = pixel
+                parent[pixel] = pixel
+                parts[pixel, _X0], parts[pixel, _Y0], parts[pixel, _X1], parts[pixel, _Y1] = x, y, x, y
+                parts[pixel, _SIZE], parts[pixel, _FIRST] = 1, np.int32(pixel)
+                if measured:
+                    alive[count] = pixel
+                    count += 1
+            else:
+                touched = np.uint32(pixel + steps[neighbour])
+                if parent[touched] != root:
+                    root = _root(touched, parent)
+                for c in range(1, 5):
+                    neighbour = joins[near, c]
+                    if neighbour == 8:
+                        break
+                    other = _root(np.uint32(pixel + steps[neighbour]), parent)
+                    if other == root:
+                        continue
+                    if parts[other, _SIZE] > parts[root, _SIZE]:
+                        root, other = other, root
+                    parent[other] = root
+                    if largest == other:
+                        largest = root
+                    parts[root, _X0] = min(parts[root, _X0], parts[other, _X0])
+                    parts[root, _Y0] = min(parts[root, _Y0], parts[other, _Y0])
+                    parts[root, _X1] = max(parts[root, _X1], parts[other, _X1])
+                    parts[root, _Y1] = max(parts[root, _Y1], parts[other, _Y1])
+                    parts[root, _SIZE] += parts[other, _SIZE]
+                    parts[root, _FIRST] = min(parts[root, _FIRST], parts[other, _FIRST])
+                parent[pixel] = root
+                parts[root, _X0] = min(parts[root, _X0], x)
+                parts[root, _Y0] = min(parts[root, _Y0], y)
+                parts[root, _X1] = max(parts[root, _X1], x)
+                parts[root, _Y1] = max(parts[root, _Y1], y)
+                parts[root, _FIRST] = min(parts[root, _FIRST], np.int32(pixel))
+                parts[root, _SIZE] += 1
+            if measured:
+                ious[root] = -1.0  # changed: to be measured when the level is complete
+            if largest == 0:
+                largest = root
+            elif largest != root:
+                size, most = parts[root, _SIZE], parts[largest, _SIZE]
+                if size > most or (size == most and parts[root, _FIRST] < parts[largest, _FIRST]):
+                    largest = root
         done = ends[k]
-        kept = 0
-        best = 0.0 if margin or done else _iou(0, 0, min(reach, w - 2), min(reach, h - 2), truth)
-        for i in range(count):
-            root = alive[i]
-            if parent[root] != root:
-                continue
-            alive[kept] = root
-            kept += 1
-            if ious[root] < 0:
-                x1 = min(parts[root, _X1] + margin + reach, w - 2)
-                y1 = min(parts[root, _Y1] + margin + reach, h - 2)
-                ious[root] = _iou(parts[root, _X0] - 1 - margin, parts[root, _Y0] - 1 - margin, x1, y1, truth)
-            best = max(best, ious[root])
-        count = kept
-        out[k] = best
-    return out
+        if largest:
+            boxes[k, 0], boxes[k, 1] = parts[largest, _X0] - 1, parts[largest, _Y0] - 1
+            boxes[k, 2], boxes[k, 3] = parts[largest, _X1], parts[largest, _Y1]
+        if not measured:
+            continue
+        best_ious[k], count = _measure(alive, count, parent, parts, ious, shape, margin, truth, reach)
+        if not holes and not done:
+            best_ious[k] = _iou(0, 0, min(reach, w - 2), min(reach, h - 2), truth)
+    return boxes, best_ious
+
+
+@jit
+def _measure(
+    alive: Indexes,
+    count: int,
+    parent: Indexes,
+    parts: NDArray[np.int32],
+    ious: NDArray[np.float64],
+    shape: tuple[int, int],
+    margin: int,
+    truth: NDArray[np.float64],
+    reach: int,
+) -> tuple[float, int]:
+    """Returns the best IoU among the roots in ``alive``, and how many of them are still roots; those come first now."""
+    h, w = shape
+    kept, best = 0, 0.0
+    for i in range(count):
+        root = alive[i]
+        if parent[root] != root:
+            continue
+        alive[kept] = root
+        kept += 1
+        if ious[root] < 0:
+            x1 = min(parts[root, _X1] + margin + reach, w - 2)
+            y1 = min(parts[root, _Y1] + margin + reach, h - 2)
+            ious[root] = _iou(parts[root, _X0] - 1 - margin, parts[root, _Y0] - 1 - margin, x1, y1, truth)
+        best = max(best, ious[root])
+    return best, kept
 
 
 @jit
@@ -180,77 +269,11 @@ def _iou(x0: int, y0: int, x1: int, y1: int, truth: NDArray[np.float64]) -> floa
     return best
 
 
-@jit
-def _add(pixel: int, stride: int, joins: Links, parent: NDArray[np.int32], parts: NDArray[np.int32]) -> int:
-    """Adds a pixel, joins the components it touches, and returns the root of what comes out."""
-    near = (
-        (parent[pixel - stride - 1] != 0)
-        | (parent[pixel - stride] != 0) << 1
-        | (parent[pixel - stride + 1] != 0) << 2
-        | (parent[pixel + 1] != 0) << 3
-        | (parent[pixel + stride + 1] != 0) << 4
-        | (parent[pixel + stride] != 0) << 5
-        | (parent[pixel + stride - 1] != 0) << 6
-        | (parent[pixel - 1] != 0) << 7
-    )
-    if joins[near, 0] == 8:
-        _begin(pixel, stride, parent, parts)
-        return pixel
-    root = _root(pixel + _offset(joins[near, 0], stride), parent)
-    k = 1
-    while k < 5 and joins[near, k] < 8:
-        root = _merge(root, _root(pixel + _offset(joins[near, k], stride), parent), parent, parts)
-        k += 1
-    parent[pixel] = root
-    y, x = pixel // stride, pixel % stride
-    parts[root, _X0] = min(parts[root, _X0], x)
-    parts[root, _Y0] = min(parts[root, _Y0], y)
-    parts[root, _X1] = max(parts[root, _X1], x)
-    parts[root, _Y1] = max(parts[root, _Y1], y)
-    parts[root, _SIZE] += 1
-    parts[root, _FIRST] = min(parts[root, _FIRST], pixel)
-    return root
-
-
-@jit
-def _offset(k: int, stride: int) -> int:
-    """Returns where neighbour ``k`` lies, clockwise from north-west."""
-    if k < 3:
-        return k - 1 - stride
-    if k == 3:
-        return 1
-    return stride + 5 - k if k < 7 else -1
-
-
-@jit
-def _begin(pixel: int, stride: int, parent: NDArray[np.int32], parts: NDArray[np.int32]) -> None:
-    """Writes down a component of one pixel."""
-    y, x = pixel // stride, pixel % stride
-    parent[pixel] = pixel
-    parts[pixel, _X0], parts[pixel, _Y0], parts[pixel, _X1], parts[pixel, _Y1] = x, y, x, y
-    parts[pixel, _SIZE], parts[pixel, _FIRST] = 1, pixel
-
-
-@jit
-def _merge(root: int, other: int, parent: NDArray[np.int32], parts: NDArray[np.int32]) -> int:
-    """Makes two components one and returns its root."""
-    if other == root:
-        return root
-    if parts[other, _SIZE] > parts[root, _SIZE]:
-        root, other = other, root
-    parent[other] = root
-    parts[root, _X0] = min(parts[root, _X0], parts[other, _X0])
-    parts[root, _Y0] = min(parts[root, _Y0], parts[other, _Y0])
-    parts[root, _X1] = max(parts[root, _X1], parts[other, _X1])
-    parts[root, _Y1] = max(parts[root, _Y1], parts[other, _Y1])
-    parts[root, _SIZE] += parts[other, _SIZE]
-    parts[root, _FIRST] = min(parts[root, _FIRST], parts[other, _FIRST])
-    return root
-
-
-@jit
-def _root(pixel: int, parent: NDArray[np.int32]) -> int:
-    while parent[pixel] != pixel:
-        parent[pixel] = parent[parent[pixel]]
-        pixel = parent[pixel]
+@inlined
+def _root(pixel: Any, parent: Indexes) -> Any:
+    above = parent[pixel]
+    while above != pixel:
+        parent[pixel] = parent[above]
+        pixel = parent[above]
+        above = parent[pixel]
     return pixel

@@ -39,9 +39,14 @@ def heat_boxes(gray: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 def _eroded(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    if mask.all():
+    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+    if not len(rows) or mask.all():
         return mask
-    kept: NDArray[np.bool_] = ndimage.distance_transform_edt(mask) > _DISTANCE
+    # All that is nearest lies at most a pixel beyond the mask's extent.
+    around = tuple(slice(max(0, where[0] - 1), where[-1] + 2) for where in (rows, columns))
+    kept = np.zeros_like(mask)
+    part = mask[around]
+    kept[around] = part if part.all() else ndimage.distance_transform_edt(part) > _DISTANCE
     return kept
 
 

@@ -2,24 +2,29 @@
 
 from pathlib import Path
 
+from tqdm import tqdm
+
+from wsol.datasets._instances import masked_sample
 from wsol.datasets._lists import number, read_rows, whole
 from wsol.datasets.base import DATASETS, SPLITS, Dataset, Sample, Split, as_boxes
 from wsol.errors import InputError
 
 
 @DATASETS.register("metadata")
-def metadata(root: Path, split: Split, images: str = "") -> Dataset:
+def metadata(root: Path, split: Split, images: str = "", masks: str = "") -> Dataset:
     """Reads the lists of Choe et al., "Evaluating Weakly Supervised Object Localization Methods Right", CVPR 2020.
 
     ``image_ids.txt`` (path), ``class_labels.txt`` (path,int), ``image_sizes.txt`` (path,width,height) and
-    ``localization.txt`` (path,x0,y0,x1,y1, one line a box) lie in ``root`` itself, which then is the split, or in
-    ``root/<split>``. Corners are 0-based and inclusive; the published lists end at width - 1. Classes are known by
-    number only.
+    ``localization.txt`` (path,x0,y0,x1,y1, one line a box; or path,mask,ignore, one line an object, where masks are
+    known, as in OpenImages30k) lie in ``root`` itself, which then is the split, or in ``root/<split>``. Corners are
+    0-based and inclusive; the published lists end at width - 1. Where masks are known the extent of each gives a box.
+    Classes are known by number only.
 
     Args:
         root: Folder with the lists, or with a folder of lists for each split.
         split: ``train``, ``val`` or ``test``.
         images: Folder below which the paths lie; without it only maps or boxes made elsewhere can be scored.
+        masks: Folder below which the paths of masks lie; ``images`` if empty.
 
     Raises:
         InputError: A list is missing or malformed, or names an image that ``image_ids.txt`` does not.
@@ -27,17 +32,19 @@ def metadata(root: Path, split: Split, images: str = "") -> Dataset:
     own = root / "image_ids.txt"
     if own.is_file() and root.name in SPLITS and root.name != split:
         raise InputError(f"{root} holds the lists of the split {root.name}, not {split}; give --split {root.name}")
-    samples = read_lists(root if own.is_file() else root / split, Path(images) if images else None)
+    folders = (Path(folder) if folder else None for folder in (images, masks))
+    samples = read_lists(root if own.is_file() else root / split, *folders)
     count = 1 + max((sample.label for sample in samples), default=-1)
     return Dataset("metadata", split, samples, tuple(str(label) for label in range(count)))
 
 
-def read_lists(folder: Path, images: Path | None) -> tuple[Sample, ...]:
+def read_lists(folder: Path, images: Path | None, masks: Path | None = None) -> tuple[Sample, ...]:
     """Reads one folder of lists.
 
     Args:
         folder: Holds the four files.
         images: Folder below which the paths lie, if there is one.
+        masks: Folder below which the paths of masks lie; ``images`` if None.
 
     Returns:
         One sample a line of ``image_ids.txt``, in its order; without boxes where ``localization.txt`` has none.
@@ -46,7 +53,6 @@ def read_lists(folder: Path, images: Path | None) -> tuple[Sample, ...]:
         InputError: As for ``metadata``.
     """
     ids = [row[0] for row in read_rows(folder / "image_ids.txt", "an image path", 1, ",")]
-    boxes: dict[str, list[list[float]]] = {image_id: [] for image_id in ids}
     labels, sizes = {}, {}
     path = folder / "class_labels.txt"
     for image_id, label in read_rows(path, "path,label", 2, ","):
@@ -55,19 +61,48 @@ def read_lists(folder: Path, images: Path | None) -> tuple[Sample, ...]:
     for image_id, width, height in read_rows(path, "path,width,height", 3, ","):
         sizes[image_id] = whole(width, path, image_id), whole(height, path, image_id)
     path = folder / "localization.txt"
+    found: dict[str, list[list[str]]] = {image_id: [] for image_id in ids}
+    masked = False
     if path.is_file() or folder.name != "train":
-        for image_id, *corners in read_rows(path, "path,x0,y0,x1,y1", 5, ","):
-            if image_id not in boxes:
+        masked = _holds_masks(path)
+        columns = ("path,mask,ignore", 3) if masked else ("path,x0,y0,x1,y1", 5)
+        for image_id, *fields in read_rows(path, *columns, ","):
+            if image_id not in found:
                 raise InputError(
                     f"{path} has a box for {image_id}, which image_ids.txt does not list; add or remove it"
                 )
-            boxes[image_id].append([number(corner, path, image_id) for corner in corners])
-    for name, table in (("class_labels.txt", labels), ("image_sizes.txt", sizes)):
+            found[image_id].append(fields)
+    files = {i: images / i if images else None for i in ids}
+    complete = {"class_labels.txt": labels} | ({} if masked else {"image_sizes.txt": sizes})
+    for name, table in complete.items():
         absent = [image_id for image_id in ids if image_id not in table]
         if absent:
             raise InputError(
                 f"{folder / name} lacks {len(absent)} images of image_ids.txt, the first {absent[0]}; add them"
             )
-    return tuple(
-        Sample(i, labels[i], as_boxes(boxes[i]), "inclusive", images / i if images else None, sizes[i]) for i in ids
-    )
+    if not masked:
+        boxes = {i: as_boxes([[number(corner, path, i) for corner in row] for row in found[i]]) for i in ids}
+        return tuple(Sample(i, labels[i], boxes[i], "inclusive", files[i], sizes[i]) for i in ids)
+    home = masks or images
+    if home is None:
+        raise InputError(f"{path} names masks; give --dataset-arg masks=DIR, the folder below which they lie")
+    bar = tqdm(ids, desc="masks", unit="image", leave=False, disable=None)
+    return tuple(_masked(i, labels[i], files[i], sizes.get(i), found[i], home) for i in bar)
+
+
+def _holds_masks(path: Path) -> bool:
+    """Says whether the first line ends in file names rather than four numbers."""
+    first = next(read_rows(path, "path,x0,y0,x1,y1 or path,mask,ignore", 3, ","), None)
+    return first is not None and "." in first[1] and not first[1].rpartition(".")[2].isdigit()
+
+
+def _masked(
+    image_id: str, label: int, path: Path | None, size: tuple[int, int] | None, rows: list[list[str]], home: Path
+) -> Sample:
+    if not rows:
+        raise InputError(f"{image_id} has no mask in localization.txt; add one or take it out of image_ids.txt")
+    ignored = {ignore for _, ignore in rows if ignore}
+    if len(ignored) > 1:
+        raise InputError(f"{image_id} has {len(ignored)} different masks to ignore in localization.txt; keep one")
+    ignore = home / ignored.pop() if ignored else None
+    return masked_sample(image_id, label, path, size, [home / mask for mask, _ in rows], ignore)

@@ -14,7 +14,8 @@ class Trace:
     """One score map held against ground truth at every threshold.
 
     Attributes:
-        curve: float32 ``(levels,)``, the IoU that the box reaches. One level where no threshold enters.
+        boxes: ``(levels, 4)``, the box at each threshold, half-open edges. One level where no threshold enters.
+        curve: float32 ``(levels,)``, the IoU that the box reaches.
         peak_inside: Whether the map's highest pixel, the first in raster order, lies in a ground-truth box.
         contours: float32 ``(levels,)``, the IoU that the best of all contours' boxes reaches, where the protocol looks
             at all.
@@ -23,6 +24,7 @@ class Trace:
             next, the last row from 1 on; where there is a mask.
     """
 
+    boxes: NDArray[np.float64]
     curve: NDArray[np.float32]
     peak_inside: bool
     contours: NDArray[np.float32] | None = None

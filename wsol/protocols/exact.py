@@ -90,7 +90,7 @@ class Exact:
     def trace(self, prepared: Reals, truth: NDArray[np.float64]) -> Trace:
         """Holds the largest component's box against ground truth at every tau."""
         boxes = largest_component_boxes(levels_above(prepared, self.taus), self.levels).astype(np.float64)
-        return Trace(best_iou(boxes, truth).astype(np.float32), peak_inside(prepared, truth))
+        return Trace(boxes, best_iou(boxes, truth).astype(np.float32), peak_inside(prepared, truth))
 
     def pixels(self, prepared: Reals, mask: Mask) -> NDArray[np.uint32]:
         """Counts pixels by score; a mask of another size than its frame is resized by nearest neighbour."""

@@ -106,8 +106,10 @@ class WsolEvaluation:
         limits = thresholds(self.taus, gray.max(axis=(1, 2)))
         entries = entry_levels(gray, limits)[0]
         best = best_contour_ious(entries, len(self.taus), truth, reach=1)
+        boxes = self._boxes(gray, limits)[0]
         return Trace(
-            best_iou(self._boxes(gray, limits)[0], truth).astype(np.float32),
+            boxes,
+            best_iou(boxes, truth).astype(np.float32),
             peak_inside(prepared, truth),
             contours=best.astype(np.float32),
         )

@@ -111,10 +111,11 @@ class Zhou2016:
         """Holds the box at every tau, or the script's two boxes, against ground truth."""
         inside = peak_inside(prepared, truth)
         if self.box == "script":
-            first, second = best_iou(_first_two(prepared)[:, None], truth).astype(np.float32)
-            return Trace(first, inside, second=second)
+            pair = _first_two(prepared)[:, None]
+            first, second = best_iou(pair, truth).astype(np.float32)
+            return Trace(pair[0], first, inside, second=second)
         boxes = largest_component_boxes(levels_above(prepared, self.taus), len(self.taus)).astype(np.float64)
-        return Trace(best_iou(boxes, truth).astype(np.float32), inside)
+        return Trace(boxes, best_iou(boxes, truth).astype(np.float32), inside)
 
     def pixels(self, prepared: Reals, mask: Mask) -> None:
         """Knows no masks."""

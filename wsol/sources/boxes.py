@@ -97,7 +97,7 @@ def from_boxes(
             return None
         own = table[i][2][:1]
         iou = np.zeros(1) if np.isnan(own).any() else best_iou(own, truths[i].boxes)
-        return Trace(iou.astype(np.float32), peak_inside=False)
+        return Trace(own, iou.astype(np.float32), peak_inside=False)
 
     stack, kept = gather(protocol, images, truths, trace, pool, clock)
     result = collected(protocol, images, truths, stack, kept, lambda i, level: table[i][2], faults.reasons, clipped)

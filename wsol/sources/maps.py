@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from wsol._clock import Clock
 from wsol.boxes.levels import Reals
-from wsol.collected import Collected
+from wsol.collected import Collected, Kept
 from wsol.datasets import Dataset
 from wsol.errors import InputError
 from wsol.evaluation import Origin
@@ -28,7 +28,14 @@ _SUFFIXES = (".npy", ".npz")
 
 
 def from_maps(
-    path: Path, images: Dataset, protocol: Protocol, raw: bool, skip_bad: bool, pool: Executor, clock: Clock
+    path: Path,
+    images: Dataset,
+    protocol: Protocol,
+    raw: bool,
+    skip_bad: bool,
+    pool: Executor,
+    clock: Clock,
+    level: int | None = None,
 ) -> tuple[Origin, Collected]:
     """Scores one map an image, that of its ground-truth class.
 
@@ -42,6 +49,7 @@ def from_maps(
         skip_bad: Whether images without a good map are left out.
         pool: Threads that read.
         clock: Gets the seconds.
+        level: Index of the tau at which boxes will be drawn, if it is known; else maps are read again for that.
 
     Raises:
         InputError: Maps are missing, too many, or not as they should be, and ``skip_bad`` is not given.
@@ -50,6 +58,7 @@ def from_maps(
     faults = Faults(str(path))
     readers = _matched(path, images, faults)
     faults.settle(skip_bad)
+    own = Kept(len(images), level)
     digests: list[bytes] = [b""] * len(images)
 
     def prepared(i: int) -> Reals:
@@ -70,10 +79,12 @@ def from_maps(
         except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
             faults.add("unusable", name, str(error).splitlines()[0][:200], name)
             return None
-        return truths[i].trace(protocol, score_map)
+        return own(i, truths[i].trace(protocol, score_map))
 
-    def draw(i: int, level: int) -> NDArray[np.float64]:
-        boxes: NDArray[np.float64] = protocol.boxes(prepared(i)[None], protocol.taus[level : level + 1])[:, 0]
+    def draw(i: int, at: int) -> NDArray[np.float64]:
+        if at == own.level:
+            return own.boxes[i, None]
+        boxes: NDArray[np.float64] = protocol.boxes(prepared(i)[None], protocol.taus[at : at + 1])[:, 0]
         return boxes
 
     stack, kept = gather(protocol, images, truths, trace, pool, clock)

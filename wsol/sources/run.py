@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from wsol._clock import Clock
-from wsol.collected import Collected, drawer, ranks_of
+from wsol.collected import Collected, Kept, drawer, ranks_of
 from wsol.datasets import Dataset
 from wsol.errors import InputError
 from wsol.evaluation import Origin
@@ -22,7 +22,12 @@ _FACTS = ("model", "weights", "preprocessing", "method", "device", "notes")
 
 
 def from_run(
-    folder: Path, protocol: Protocol, pool: Executor, clock: Clock, known: Dataset | None = None
+    folder: Path,
+    protocol: Protocol,
+    pool: Executor,
+    clock: Clock,
+    known: Dataset | None = None,
+    level: int | None = None,
 ) -> tuple[Origin, Collected]:
     """Holds the raw maps of a run against its ground truth, by whatever protocol.
 
@@ -32,6 +37,7 @@ def from_run(
         pool: Threads that work on it.
         clock: Gets the seconds.
         known: Its data set, where masks are to be looked at too; the run itself keeps boxes alone.
+        level: Index of the tau at which boxes will be drawn, if it is known.
 
     Raises:
         InputError: The folder is no such run, its files do not fit each other, or ``known`` is another data set.
@@ -58,13 +64,14 @@ def from_run(
     if known is not None:
         images = _same(images, known, folder)
     truths = [truth_of(protocol, sample, size) for sample, size in zip(images, sizes, strict=True)]
+    own = Kept(n, level)
 
     def trace(i: int) -> Trace:
-        return truths[i].trace(protocol, protocol.prepare(view.assembled(maps[i, :1]), truths[i].size)[0])
+        return own(i, truths[i].trace(protocol, protocol.prepare(view.assembled(maps[i, :1]), truths[i].size)[0]))
 
     stack, _ = gather(protocol, images, truths, trace, pool, clock)
     evidence = stack.evidence(protocol.delta, classes[:, 0], ranks_of(classes))
-    draw = drawer(protocol, view, maps, classes, truths)
+    draw = drawer(protocol, view, maps, classes, truths, own)
     origin = Origin(**run["origin"], view=None, facts={key: run[key] for key in _FACTS if key in run})
     return origin, Collected(images, truths, classes, scores, evidence, draw, run["skipped"], run["clipped_boxes"])
 
