@@ -1,5 +1,8 @@
 """wsol: the evaluation benchmark for weakly supervised object localization."""
 
+import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -11,23 +14,21 @@ if TYPE_CHECKING:
     from wsol.scoring import score
     from wsol.training import train
 
+_HOMES = {"InputError": "errors", "evaluate": "pipeline", "score": "scoring", "train": "training"}
 
-def __getattr__(name: str) -> Any:
-    """Imports the public names on first use, so that ``import wsol`` does not load torch."""
-    if name == "evaluate":
-        from wsol.pipeline import evaluate  # noqa: PLC0415
 
-        return evaluate
-    if name == "score":
-        from wsol.scoring import score  # noqa: PLC0415
+class _Package(ModuleType):
+    """The package itself: importing the command ``wsol.score`` does not hide the function ``wsol.score``."""
 
-        return score
-    if name == "train":
-        from wsol.training import train  # noqa: PLC0415
+    def __getattr__(self, name: str) -> Any:
+        """Imports the public names on first use, so that ``import wsol`` does not load torch."""
+        if name not in _HOMES:
+            raise AttributeError(f"module 'wsol' has no attribute {name!r}")
+        return getattr(importlib.import_module(f"wsol.{_HOMES[name]}"), name)
 
-        return train
-    if name == "InputError":
-        from wsol.errors import InputError  # noqa: PLC0415
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
 
-        return InputError
-    raise AttributeError(f"module 'wsol' has no attribute {name!r}")
+
+sys.modules[__name__].__class__ = _Package

@@ -75,8 +75,13 @@ class Origin:
     facts: Mapping[str, Any]
 
 
+def named(path: Path, digest: str) -> str:
+    """Returns the signature's name of a file or folder, with the hash (hex) of what it holds."""
+    return f"{path.stem.replace('|', '_')}:{digest[:8]}"
+
+
 def signature(
-    origin: Origin, protocol: Protocol, images: Dataset, tau: Tau, held_out: Dataset | None, chosen: float | None = None
+    origin: Origin, protocol: Protocol, images: Dataset, tau: Tau, held_out: str | None, chosen: float | None = None
 ) -> str:
     """Returns the signature of a run; without the chosen tau it is what is known before it.
 
@@ -85,16 +90,22 @@ def signature(
         protocol: The conventions.
         images: The evaluated images.
         tau: Of the run.
-        held_out: The validation images, where tau is chosen on some.
+        held_out: The validation images, where tau is chosen on some, and what was made of them if it is of another
+            origin.
         chosen: The tau that was chosen.
     """
-    rule = f"tau:{tau}" if held_out is None else f"tau:{tau}({held_out.signature})"
-    if not len(protocol.taus) or origin.method == "boxes":
+    rule = f"tau:{tau}" if held_out is None else f"tau:{tau}({held_out})"
+    if not _thresholded(origin, protocol):
         rule = "tau:none"
     elif isinstance(tau, str) and chosen is not None:
         rule += f"={chosen:g}"
     stations = (images.signature, origin.model, origin.method, protocol.signature, rule, f"wsol:{version('wsol')}")
     return str(Signature(*stations))
+
+
+def _thresholded(origin: Origin, protocol: Protocol) -> bool:
+    """Says whether a threshold enters: boxes are there already."""
+    return len(protocol.taus) > 0 and not origin.method.startswith("boxes")
 
 
 def conclude(
@@ -103,6 +114,7 @@ def conclude(
     found: Collected,
     tau: Tau,
     chosen_on: Collected | None,
+    held_out: str | None,
     request: str,
     pool: Executor,
     clock: Clock,
@@ -117,6 +129,7 @@ def conclude(
         found: The evaluated images.
         tau: Of the run's predictions.
         chosen_on: The validation images, if tau was chosen on them.
+        held_out: As for ``signature``.
         request: What was asked for: the signature of before the run.
         pool: Threads that work on it.
         clock: Has the seconds of the stations before.
@@ -124,12 +137,11 @@ def conclude(
         gallery: Makes a PNG file of the predictions, where there are images to show.
     """
     with clock("metrics"):
-        level = chosen_level(protocol, tau, chosen_on or found)
+        level = chosen_level(protocol, tau, chosen_on or found) if _thresholded(origin, protocol) else 0
         tables = tabulate(protocol, found, tau, level, chosen_on, pool)
     with clock("pictures"):
         pictures = {"gallery.png": gallery(tables.predictions)} if gallery else {}
-    chosen = named_tau(protocol.taus, level) if len(protocol.taus) else None
-    held_out = chosen_on.images if chosen_on else None
+    chosen = named_tau(protocol.taus, level) if _thresholded(origin, protocol) else None
     run = {
         "signature": signature(origin, protocol, found.images, tau, held_out, chosen),
         "request": request,
@@ -145,7 +157,7 @@ def conclude(
         "view": asdict(origin.view) if origin.view else None,
         **origin.facts,
         "protocol": {"signature": protocol.signature},
-        "tau": {"rule": tau if isinstance(tau, str) else "fixed", "value": chosen},
+        "tau": {"rule": None if chosen is None else tau if isinstance(tau, str) else "fixed", "value": chosen},
         "skipped": found.skipped,
         "clipped_boxes": found.clipped,
         "val": {"skipped": chosen_on.skipped, "clipped_boxes": chosen_on.clipped} if chosen_on else None,

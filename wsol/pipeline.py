@@ -100,6 +100,8 @@ def evaluate(
         held_out = images(source, "val", False)
         if held_out.split != "val":
             raise InputError(f"tau is to be chosen on the split val, not on {held_out.split}; give another validation")
+        if held_out.fingerprint == evaluated.fingerprint:
+            raise InputError("the val split has the very images that are evaluated; give a number or oracle")
     loaded = model if isinstance(model, Model) else load_model(model, weights, find_device(device))
     setup = Setup(loaded, method, conventions, batch_size, skip_bad_images)
     with (
@@ -108,7 +110,7 @@ def evaluate(
     ):
         if held_out is None:
             return _run(setup, evaluated, tau, None, pool, Path(folder))[0]
-        claim(Path(folder), signature(_origin(setup, evaluated), setup.protocol, evaluated, tau, held_out))
+        claim(Path(folder), signature(_origin(setup, evaluated), setup.protocol, evaluated, tau, held_out.signature))
         _, chosen_on = _run(setup, held_out, "oracle", None, pool, Path(folder) / "val")
         return _run(setup, evaluated, tau, chosen_on, pool, Path(folder), held_out)[0]
 
@@ -124,7 +126,8 @@ def _run(
 ) -> tuple[Evaluation, Collected]:
     """Takes one split through all stations and writes its folder; ``chosen_on`` is what ``held_out`` came to."""
     origin = _origin(setup, images)
-    request = signature(origin, setup.protocol, images, tau, held_out)
+    label = held_out.signature if held_out else None
+    request = signature(origin, setup.protocol, images, tau, label)
     claim(folder, request)
     clock = Clock()
     found, maps = collect(setup, images, pool, clock, folder / "maps.npy")
@@ -132,7 +135,8 @@ def _run(
     def gallery(predictions: pd.DataFrame) -> bytes:
         return draw_gallery(found, setup.protocol, maps, predictions, pool)
 
-    return conclude(origin, setup.protocol, found, tau, chosen_on, request, pool, clock, folder, gallery), found
+    used = chosen_on.images.signature if chosen_on else None
+    return conclude(origin, setup.protocol, found, tau, chosen_on, used, request, pool, clock, folder, gallery), found
 
 
 def _origin(setup: Setup, images: Dataset) -> Origin:

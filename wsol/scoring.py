@@ -2,7 +2,7 @@
 
 import contextlib
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 
@@ -56,9 +56,11 @@ def score(
         metadata: Folder of lists in the format of Choe et al.: short for the data set ``metadata`` with this root.
         data_root: Folder of the data set; ``datasets/<name>`` if None.
         dataset_args: The adapter's own arguments.
-        split: ``test`` or ``val``; None for ``test``, or for the split that the metadata folder is named after.
+        split: ``test`` or ``val``; None for ``test``, or for the split that the metadata folder is named after. A run
+            has its own.
         protocol: The conventions: a registered name, or one with changes such as ``wsolevaluation:step=0.01``.
-        tau: As in ``evaluate``. ``val`` takes the run's own validation split, ``val_maps``, or the baseline on it.
+        tau: As in ``evaluate``, and without effect on boxes. ``val`` takes the run's own validation split,
+            ``val_maps``, or the baseline on it.
         val_maps: Maps of the split ``val``, where tau is chosen on it.
         raw: Maps are a network's own, of any size and range, to be upsampled and normalised by the protocol.
         corners: What the numbers of a CSV file mean; None for what those of the data set mean.
@@ -78,55 +80,66 @@ def score(
         raise InputError(f"give exactly one of run, maps, boxes and baseline, not {' and '.join(given) or 'none'}")
     if workers is not None and workers < 1:
         raise InputError(f"workers is {workers}; give 1 or more")
-    if run and limit is not None:
-        raise InputError("a run is scored as a whole; leave out limit")
+    if run and (limit is not None or split is not None):
+        raise InputError("a run is scored as a whole, in the split that it has; leave out limit and split")
+    if run and out is not None and Path(out).resolve() in (Path(run).resolve(), (Path(run) / "val").resolve()):
+        raise InputError(f"{out} is the run itself; give another --out")
+    if (raw and not maps) or (val_maps and tau != "val") or (corners and not boxes):
+        raise InputError("raw goes with maps, val_maps with tau val, corners with boxes; leave out what has no effect")
     conventions = find_protocol(protocol)
-    tau = checked_tau(tau, conventions)
+    tau = FIXED if boxes else checked_tau(tau, conventions)  # boxes know no tau
 
-    def images(part: Split | None) -> Dataset:
-        loaded = _images(dataset, metadata, data_root, dataset_args, part)
-        return loaded if limit is None else loaded.limit(limit)
+    def load(part: Split | None) -> Dataset:
+        return _images(dataset, metadata, data_root, dataset_args, part)
 
-    def collected(part: Split | None, pool: Executor, clock: Clock, level: int | None) -> tuple[Origin, Collected]:
+    def collected(part: Dataset | None, pool: Executor, clock: Clock, level: int | None) -> tuple[Origin, Collected]:
+        known = load if dataset is not None or metadata is not None else None
         if run:
-            known = images(part) if dataset or metadata else None
-            return from_run(Path(run) / "val" if part == "val" else Path(run), conventions, pool, clock, known, level)
+            folder = Path(run) / "val" if level is None and tau == "val" else Path(run)
+            return from_run(folder, conventions, pool, clock, known, level)
+        assert part is not None
+        some = part if limit is None else part.limit(limit)
         if baseline:
-            return from_baseline(baseline, images(part), conventions, pool, clock)
+            return from_baseline(baseline, some, conventions, pool, clock)
         if boxes:
-            return from_boxes(Path(boxes), images(part), conventions, corners, skip_bad, pool, clock)
-        folder = val_maps if part == "val" and tau == "val" else maps
-        assert folder is not None
-        return from_maps(Path(folder), images(part), conventions, raw, skip_bad, pool, clock, level)
+            return from_boxes(Path(boxes), some, part, conventions, corners, skip_bad, pool, clock)
+        source = val_maps if level is None and tau == "val" else maps
+        assert source is not None
+        return from_maps(Path(source), some, part, conventions, raw, skip_bad, pool, clock, level)
 
-    if tau == "val":
-        _check_val(given[0], run, val_maps, split)
+    images = None if run else load(split)
+    held = _held_out(run, images, load, bool(maps and not val_maps)) if tau == "val" else None
     clock = Clock()
     with (
         ThreadPoolExecutor(workers or processors()) as pool,
         tempfile.TemporaryDirectory() if out is None else contextlib.nullcontext(out) as folder,
     ):
-        chosen_on = collected("val", pool, clock, None)[1] if tau == "val" else None
-        level = None if tau == "oracle" else chosen_level(conventions, tau, chosen_on)
-        origin, found = collected(split, pool, clock, level)
-        held_out = chosen_on.images if chosen_on else None
-        request = signature(origin, conventions, found.images, tau, held_out)
+        elsewhere, chosen_on = collected(held, pool, clock, None) if tau == "val" else (None, None)
+        level = None if tau == "oracle" or boxes else chosen_level(conventions, tau, chosen_on)
+        origin, found = collected(images, pool, clock, level)
+        label = chosen_on.images.signature if chosen_on else None
+        if elsewhere and elsewhere.model != origin.model:
+            label = f"{label},{elsewhere.model}"
+        request = signature(origin, conventions, found.images, tau, label)
         claim(Path(folder), request)
-        return conclude(origin, conventions, found, tau, chosen_on, request, pool, clock, Path(folder))
+        return conclude(origin, conventions, found, tau, chosen_on, label, request, pool, clock, Path(folder))
 
 
-def _check_val(given: str, run: str | Path | None, val_maps: str | Path | None, split: Split | None) -> None:
-    reasons = {
-        "boxes": "boxes know no tau" if given == "boxes" else "",
-        "maps": "" if val_maps else "give val_maps, the maps of the split val",
-        "run": ""
-        if run and (Path(run) / "val").is_dir()
-        else f"{run} holds no val; evaluate with tau val, or give a number",
-        "baseline": "",
-    }
-    reason = reasons[given] or ("the evaluated split is val itself; give a number or oracle" if split == "val" else "")
-    if reason:
-        raise InputError(f"tau val needs a validation split beside the evaluated one: {reason}")
+def _held_out(
+    run: str | Path | None, images: Dataset | None, load: Callable[[Split | None], Dataset], no_maps: bool
+) -> Dataset | None:
+    """Returns the images that tau is chosen on; None for a run, which holds its own."""
+    missing = "tau val needs a validation split beside the evaluated one"
+    if run is not None or images is None:
+        if not (Path(run or "") / "val").is_dir():
+            raise InputError(f"{missing}: {run} holds no val; evaluate with tau val, or give a number")
+        return None
+    if no_maps:
+        raise InputError(f"{missing}: give val_maps, the maps of the split val")
+    held = load("val") if images.split != "val" else images
+    if held.split != "val" or held.fingerprint == images.fingerprint:
+        raise InputError(f"{missing}, and {held.signature} is not that; give a number or oracle")
+    return held
 
 
 def _images(

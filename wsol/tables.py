@@ -50,14 +50,16 @@ class Tables:
 
 
 def checked_tau(tau: Tau, protocol: Protocol) -> Tau:
-    """Returns a tau, a number as its grid names it.
+    """Returns a tau, a number as its grid names it; any number where the protocol knows no threshold.
 
     Raises:
         InputError: It is neither on the protocol's grid nor ``val`` or ``oracle``.
     """
     if isinstance(tau, str) and tau not in ("val", "oracle"):
         raise InputError(f"unknown tau {tau!r}; give a number, val or oracle")
-    if isinstance(tau, str) or not len(protocol.taus):
+    if not len(protocol.taus):
+        return FIXED
+    if isinstance(tau, str):
         return tau
     return named_tau(protocol.taus, grid_level(tau, protocol.taus))
 
@@ -98,7 +100,7 @@ def tabulate(
         chosen_on: The validation images, if tau was chosen on them.
         pool: Threads that work on it.
     """
-    fixed = FIXED if isinstance(tau, str) else tau
+    fixed = _beside(protocol) if isinstance(tau, str) else tau
     taus = protocol.taus if found.evidence.curves.shape[1] > 1 else np.empty(0)  # boxes know no tau
     rules = (taus, fixed, chosen_on.evidence if chosen_on else None)
     predictions = _predict(protocol, found, level if len(taus) else None, pool)
@@ -116,6 +118,11 @@ def tabulate(
         baselines=_baselines(protocol, found, fixed, chosen_on, pool),
         predictions=predictions,
     )
+
+
+def _beside(protocol: Protocol) -> float | None:
+    """Returns the fixed tau that stands beside the others, if it is on the grid."""
+    return FIXED if np.isclose(protocol.taus, FIXED, rtol=0, atol=1e-6).any() else None
 
 
 def _classes(found: Collected) -> dict[tuple[str, str], NDArray[np.int64]]:
@@ -143,7 +150,7 @@ def _groups(protocol: Protocol, found: Collected) -> Mapping[tuple[str, str], ND
 
 
 def _baselines(
-    protocol: Protocol, found: Collected, fixed: float, chosen_on: Collected | None, pool: Executor
+    protocol: Protocol, found: Collected, fixed: float | None, chosen_on: Collected | None, pool: Executor
 ) -> pd.DataFrame:
     """Scores every baseline on the same images by the same rules."""
     tables = []

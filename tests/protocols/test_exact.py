@@ -70,11 +70,13 @@ def test_the_frame_is_the_annotations_and_nothing_is_truncated() -> None:
 
 def test_maps_of_any_size_and_range_are_taken() -> None:
     raw = np.random.default_rng(0).normal(size=(20, 30)) * 50
-    np.testing.assert_array_equal(EXACT.accept(raw, (60, 40)), EXACT.prepare(raw.astype(np.float32)[None], (60, 40))[0])
+    np.testing.assert_array_equal(
+        EXACT.accept(raw.astype(np.float32), (60, 40), False), EXACT.prepare(raw.astype(np.float32)[None], (60, 40))[0]
+    )
     for bad, sentence in (
         (np.zeros((2, 3, 4)), "has the shape"), (np.zeros((0, 4)), "has the shape"),
         (np.array([[1, np.nan]]), "1 values that are not finite"), (np.array([["a"]]), "not numbers"),
         (np.ones((2, 2), complex), "not numbers"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=sentence):
-            EXACT.accept(bad, (60, 40))
+            EXACT.accept(bad, (60, 40), False)

@@ -23,7 +23,8 @@ def center_gaussian(protocol: Protocol, image_id: str, size: Size) -> Guess:
         size: ``(width, height)`` of the annotation's frame.
     """
     width, height = frame = protocol.frame(size)
-    return Guess(_boxes(protocol, frame), (width / 2, height / 2), partial(_prepared, protocol, frame))
+    peak = (width - 1) // 2 + 0.5, (height - 1) // 2 + 0.5  # of equally high pixels the first
+    return Guess(_boxes(protocol, frame), peak, partial(_prepared, protocol, frame))
 
 
 @lru_cache(maxsize=16384)  # images come in many sizes

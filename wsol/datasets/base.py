@@ -124,9 +124,10 @@ class Dataset:
 
     @property
     def signature(self) -> str:
-        """``name-split#n:fingerprint``, with the origin of a split that is not the data set's own."""
+        """``name-split#n:fingerprint``, with the origin of a split that is not the data set's own, and ``+masks``."""
         origin = f"({self.origin})" if self.origin else ""
-        return f"{self.name}-{self.split}{origin}#{len(self)}:{self.fingerprint[:8]}"
+        masks = "+masks" if any(sample.mask for sample in self.samples) else ""
+        return f"{self.name}-{self.split}{origin}#{len(self)}:{self.fingerprint[:8]}{masks}"
 
 
 Adapter = Callable[..., Dataset]
@@ -176,6 +177,8 @@ def check(dataset: Dataset) -> None:
         if sample.image_id in seen:
             raise InputError(f"{where} is listed twice; keep one entry")
         seen.add(sample.image_id)
+        if sample.size is not None and min(sample.size) < 1:
+            raise InputError(f"{where} has the size {sample.size[0]} x {sample.size[1]}; mend the annotation")
         if not 0 <= sample.label < len(dataset.classes):
             raise InputError(f"{where} has label {sample.label}, outside 0 to {len(dataset.classes) - 1}")
         if dataset.split != "train" and not len(sample.boxes):
@@ -189,7 +192,7 @@ def check(dataset: Dataset) -> None:
 
 
 def count_clipped(sample: Sample, size: tuple[int, int]) -> int:
-    """Counts the boxes that leave the frame by up to one pixel; real annotations do that and protocols clip them.
+    """Counts the boxes that leave the frame by up to one pixel; real annotations do that.
 
     Args:
         sample: A sample with boxes.

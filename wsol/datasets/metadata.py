@@ -1,5 +1,6 @@
 """Lists in the format of Choe et al., with or without the images."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from tqdm import tqdm
@@ -57,9 +58,6 @@ def read_lists(folder: Path, images: Path | None, masks: Path | None = None) -> 
     path = folder / "class_labels.txt"
     for image_id, label in read_rows(path, "path,label", 2, ","):
         labels[image_id] = whole(label, path, image_id)
-    path = folder / "image_sizes.txt"
-    for image_id, width, height in read_rows(path, "path,width,height", 3, ","):
-        sizes[image_id] = whole(width, path, image_id), whole(height, path, image_id)
     path = folder / "localization.txt"
     found: dict[str, list[list[str]]] = {image_id: [] for image_id in ids}
     masked = False
@@ -72,8 +70,14 @@ def read_lists(folder: Path, images: Path | None, masks: Path | None = None) -> 
                     f"{path} has a box for {image_id}, which image_ids.txt does not list; add or remove it"
                 )
             found[image_id].append(fields)
+    path = folder / "image_sizes.txt"
+    sized = path.is_file() or not (masked or folder.name == "train")  # OpenImages30k comes without
+    for image_id, width, height in read_rows(path, "path,width,height", 3, ",") if sized else ():
+        sizes[image_id] = whole(width, path, image_id), whole(height, path, image_id)
     files = {i: images / i if images else None for i in ids}
-    complete = {"class_labels.txt": labels} | ({} if masked else {"image_sizes.txt": sizes})
+    complete: dict[str, Mapping[str, object]] = {"class_labels.txt": labels}
+    if sized and not masked:
+        complete["image_sizes.txt"] = sizes
     for name, table in complete.items():
         absent = [image_id for image_id in ids if image_id not in table]
         if absent:
@@ -82,7 +86,7 @@ def read_lists(folder: Path, images: Path | None, masks: Path | None = None) -> 
             )
     if not masked:
         boxes = {i: as_boxes([[number(corner, path, i) for corner in row] for row in found[i]]) for i in ids}
-        return tuple(Sample(i, labels[i], boxes[i], "inclusive", files[i], sizes[i]) for i in ids)
+        return tuple(Sample(i, labels[i], boxes[i], "inclusive", files[i], sizes.get(i)) for i in ids)
     home = masks or images
     if home is None:
         raise InputError(f"{path} names masks; give --dataset-arg masks=DIR, the folder below which they lie")
@@ -93,7 +97,13 @@ def read_lists(folder: Path, images: Path | None, masks: Path | None = None) -> 
 def _holds_masks(path: Path) -> bool:
     """Says whether the first line ends in file names rather than four numbers."""
     first = next(read_rows(path, "path,x0,y0,x1,y1 or path,mask,ignore", 3, ","), None)
-    return first is not None and "." in first[1] and not first[1].rpartition(".")[2].isdigit()
+    if first is None:
+        return False
+    try:
+        float(first[1])
+    except ValueError:
+        return True
+    return False
 
 
 def _masked(

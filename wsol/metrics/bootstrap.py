@@ -15,7 +15,7 @@ def intervals(draws: NDArray[np.float64], coverage: float = 0.95) -> NDArray[np.
     Efron, "Bootstrap Methods: Another Look at the Jackknife", Annals of Statistics 1979; the percentile method.
 
     Args:
-        draws: ``(resamples, k)``; a resample with NaN is left out.
+        draws: ``(resamples, k)``; a resample with NaN is left out, and without any left the ends are NaN.
         coverage: Share of the draws inside.
 
     Returns:
@@ -23,6 +23,8 @@ def intervals(draws: NDArray[np.float64], coverage: float = 0.95) -> NDArray[np.
     """
     tail = 50 * (1 - coverage)
     draws = draws[~np.isnan(draws).any(1)]
+    if not len(draws):
+        return np.full((2, draws.shape[1]), np.nan)
     ends: NDArray[np.float64] = np.percentile(draws, [tail, 100 - tail], axis=0)
     return ends
 

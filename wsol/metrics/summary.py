@@ -17,7 +17,7 @@ COLUMNS = ["metric", "tau_rule", "tau", "value", "ci_low", "ci_high", "n"]
 
 
 def summarise(
-    evidence: Evidence, taus: NDArray[np.float64], fixed: float, validation: Evidence | None = None
+    evidence: Evidence, taus: NDArray[np.float64], fixed: float | None, validation: Evidence | None = None
 ) -> pd.DataFrame:
     """Computes every metric under every threshold rule that applies.
 
@@ -27,7 +27,7 @@ def summarise(
     Args:
         evidence: Of the evaluated images.
         taus: float64 ``(levels,)``, the grid of the curves; empty where no threshold enters.
-        fixed: The fixed tau, one of the grid.
+        fixed: The fixed tau, one of the grid; None for no row with that rule.
         validation: Of the validation split; without it no row has the rule ``val``.
 
     Returns:
@@ -48,7 +48,7 @@ def by_group(
     evidence: Evidence,
     groups: Mapping[tuple[str, str], NDArray[np.int64]],
     taus: NDArray[np.float64],
-    fixed: float,
+    fixed: float | None,
     validation: Evidence | None = None,
 ) -> pd.DataFrame:
     """Computes the same for groups of images, at the taus of all images together.
@@ -57,7 +57,7 @@ def by_group(
         evidence: Of the evaluated images.
         groups: Indices of the images, by what divides them and the group's name; empty ones are left out.
         taus: float64 ``(levels,)``, the grid of the curves; empty where no threshold enters.
-        fixed: The fixed tau, one of the grid.
+        fixed: The fixed tau, one of the grid; None for no row with that rule.
         validation: Of the validation split, if there is one.
 
     Returns:
@@ -180,7 +180,7 @@ def _draws(metric: Metric, rule: TauRule | None, source: _Source, values: NDArra
 
 
 def _values(
-    source: _Source, taus: NDArray[np.float64], fixed: float, validation: _Source | None
+    source: _Source, taus: NDArray[np.float64], fixed: float | None, validation: _Source | None
 ) -> Iterator[tuple[Metric, TauRule | None, float, NDArray[np.generic]]]:
     """Yields metric, rule, tau and the value of each image."""
     for metric in map(METRICS.get, METRICS.names()):
@@ -199,11 +199,13 @@ def _values(
             yield metric, "oracle", named_tau(taus, int(levels[0])) if len(levels) == 1 else np.nan, values
         else:
             for rule in metric.rules:
-                if rule == "val" and (validation is None or not metric.applies(validation.evidence)):
-                    continue
-                if rule == "fixed":
+                if rule == "fixed" and fixed is not None:
                     level = grid_level(fixed, taus)
+                elif rule == "val" and validation and metric.applies(validation.evidence):
+                    level = int(validation.best(metric))
+                elif rule == "oracle":
+                    level = int(source.best(metric))
                 else:
-                    level = int((validation if rule == "val" and validation else source).best(metric))
+                    continue
                 column = int(np.searchsorted(starts, level, side="right")) - 1
                 yield metric, rule, named_tau(taus, level), per_image[:, column]

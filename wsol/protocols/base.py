@@ -47,6 +47,10 @@ class Protocol(typing.Protocol):
     def contours(self) -> bool:
         """Whether every contour's box is looked at beside the one that is drawn."""
 
+    @property
+    def masks(self) -> bool:
+        """Whether pixel annotations are looked at."""
+
     def frame(self, size: Size) -> Size:
         """Returns the size of the frame for an image whose annotation's frame is ``size``."""
 
@@ -56,8 +60,13 @@ class Protocol(typing.Protocol):
     def prepare(self, maps: NDArray[np.float32], size: Size) -> NDArray[np.float32]:
         """Returns raw maps ``(k, h, w)`` prepared, ``(k, height, width)`` of the frame."""
 
-    def accept(self, score_map: NDArray[np.generic], size: Size) -> Reals:
-        """Returns a map that was made elsewhere, as it is to be handed in, prepared.
+    def accept(self, score_map: NDArray[np.generic], size: Size, raw: bool) -> Reals:
+        """Returns a map that was made elsewhere prepared.
+
+        Args:
+            score_map: As the protocol wants it to be handed in; or a network's own, of any size and range.
+            size: Of the annotation's frame.
+            raw: Whether it is the latter.
 
         Raises:
             ValueError: It is not as it should be; the message says in what, without naming the map.
@@ -69,8 +78,8 @@ class Protocol(typing.Protocol):
     def trace(self, prepared: Reals, truth: NDArray[np.float64]) -> Trace:
         """Holds a prepared map ``(h, w)`` against boxes ``(g, 4)`` at every tau."""
 
-    def pixels(self, prepared: Reals, mask: Mask) -> NDArray[np.uint32] | None:
-        """Counts the pixels of a prepared map by score, see ``Trace.pixels``; None if the protocol knows no masks."""
+    def pixels(self, prepared: Reals, mask: Mask) -> NDArray[np.uint32]:
+        """Counts the pixels of a prepared map by score, see ``Trace.pixels``."""
 
 
 PROTOCOLS: Registry[Protocol] = Registry("protocol", "wsol.protocols")

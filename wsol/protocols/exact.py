@@ -15,7 +15,7 @@ from wsol.metrics.trace import Trace, peak_inside
 from wsol.protocols._masks import pixel_counts
 from wsol.protocols._view import View
 from wsol.protocols.base import PROTOCOLS
-from wsol.protocols.received import checked
+from wsol.protocols.received import checked, stretched
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,11 @@ class Exact:
         """One box alone."""
         return False
 
+    @property
+    def masks(self) -> bool:
+        """For PxAP."""
+        return True
+
     @cached_property
     def taus(self) -> NDArray[np.float64]:
         """0 to 1, both included."""
@@ -66,20 +71,20 @@ class Exact:
         return size
 
     def ground_truth(self, sample: Sample, size: tuple[int, int]) -> NDArray[np.float64]:
-        """Returns the boxes ``(g, 4)`` as half-open edges."""
-        return sample.edges
+        """Returns the boxes ``(g, 4)`` as half-open edges, cut off at the frame."""
+        return np.clip(sample.edges, 0, [*size, *size])
 
     def prepare(self, maps: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
         """Returns raw maps ``(k, h, w)`` upsampled and normalised, ``(k, height, width)``."""
         return normalise(bilinear(maps, size[::-1]))
 
-    def accept(self, score_map: NDArray[np.generic], size: tuple[int, int]) -> NDArray[np.float32]:
-        """Returns a map ``(h, w)`` prepared like a raw one.
+    def accept(self, score_map: NDArray[np.generic], size: tuple[int, int], raw: bool) -> NDArray[np.float32]:
+        """Returns a map ``(h, w)`` prepared; it is always taken as a raw one.
 
         Raises:
             ValueError: It is no map, or holds what is not finite.
         """
-        prepared: NDArray[np.float32] = self.prepare(checked(score_map).astype(np.float32)[None], size)[0]
+        prepared: NDArray[np.float32] = self.prepare(stretched(checked(score_map))[None], size)[0]
         return prepared
 
     def boxes(self, prepared: Reals, taus: NDArray[np.float64]) -> NDArray[np.float64]:

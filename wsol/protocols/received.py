@@ -21,3 +21,22 @@ def checked(score_map: NDArray[np.generic]) -> Reals:
     if not np.isfinite(values).all():
         raise ValueError(f"holds {int((~np.isfinite(values)).sum())} values that are not finite")
     return values
+
+
+def stretched(values: Reals) -> NDArray[np.float32]:
+    """Returns a map in single precision, for conventions that a min-max normalisation does not touch.
+
+    What is large beside its range would lose it in single precision, so double precision is normalised first.
+    """
+    if values.dtype == np.float32:
+        return values.astype(np.float32)
+    span = values.max() - values.min()
+    own: NDArray[np.float32] = ((values - values.min()) / (span if 0 < span < np.inf else 1)).astype(np.float32)
+    return own
+
+
+def scaled(values: Reals) -> NDArray[np.float32]:
+    """Returns a map in single precision, for conventions that a positive factor does not touch."""
+    if values.dtype == np.float32:
+        return values.astype(np.float32)
+    return (values / (np.abs(values).max() or 1)).astype(np.float32)

@@ -16,7 +16,7 @@ from wsol.metrics.trace import Trace, peak_inside
 from wsol.protocols._masks import pixel_counts
 from wsol.protocols._view import View
 from wsol.protocols.base import PROTOCOLS
-from wsol.protocols.received import checked
+from wsol.protocols.received import checked, stretched
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,11 @@ class WsolEvaluation:
         """For MaxBoxAccV2."""
         return True
 
+    @property
+    def masks(self) -> bool:
+        """For PxAP."""
+        return True
+
     @cached_property
     def taus(self) -> NDArray[np.float64]:
         """0, step, 2 step, ... < 1."""
@@ -82,13 +87,16 @@ class WsolEvaluation:
         """Returns raw maps ``(k, h, w)`` upsampled and normalised, ``(k, size, size)``."""
         return normalise(bicubic(maps, (self.size, self.size)))
 
-    def accept(self, score_map: NDArray[np.generic], size: tuple[int, int]) -> Reals:
-        """Returns a map ``(size, size)`` in [0, 1] as it is.
+    def accept(self, score_map: NDArray[np.generic], size: tuple[int, int], raw: bool) -> Reals:
+        """Returns a map ``(size, size)`` in [0, 1] as it is, and a raw one prepared.
 
         Raises:
             ValueError: Its shape or range is another, or it holds what is not finite.
         """
         values = checked(score_map)
+        if raw:
+            prepared: Reals = self.prepare(stretched(values)[None], size)[0]
+            return prepared
         if values.shape != (self.size, self.size):
             raise ValueError(f"has the shape {values.shape}, not {(self.size, self.size)}")
         if values.min() < 0 or values.max() > 1:

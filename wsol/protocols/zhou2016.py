@@ -15,7 +15,7 @@ from wsol.metrics.iou import best_iou
 from wsol.metrics.trace import Trace, peak_inside
 from wsol.protocols._view import View
 from wsol.protocols.base import PROTOCOLS
-from wsol.protocols.received import checked
+from wsol.protocols.received import checked, scaled, stretched
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,11 @@ class Zhou2016:
         """One box alone, or the two of the script."""
         return False
 
+    @property
+    def masks(self) -> bool:
+        """Knows boxes alone."""
+        return False
+
     @cached_property
     def taus(self) -> NDArray[np.float64]:
         """0, step, 2 step, ... < 1; none for the script."""
@@ -91,13 +96,14 @@ class Zhou2016:
         scaled: NDArray[np.float32] = np.divide(large, peaks, out=np.zeros_like(large), where=positive)
         return scaled
 
-    def accept(self, score_map: NDArray[np.generic], size: tuple[int, int]) -> NDArray[np.float32]:
-        """Returns a map ``(h, w)`` prepared like a raw one.
+    def accept(self, score_map: NDArray[np.generic], size: tuple[int, int], raw: bool) -> NDArray[np.float32]:
+        """Returns a map ``(h, w)`` prepared; it is always taken as a raw one.
 
         Raises:
             ValueError: It is no map, or holds what is not finite.
         """
-        prepared: NDArray[np.float32] = self.prepare(checked(score_map).astype(np.float32)[None], size)[0]
+        own = stretched(checked(score_map)) if self.box == "script" else scaled(checked(score_map))
+        prepared: NDArray[np.float32] = self.prepare(own[None], size)[0]
         return prepared
 
     def boxes(self, prepared: Reals, taus: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -117,8 +123,9 @@ class Zhou2016:
         boxes = largest_component_boxes(levels_above(prepared, self.taus), len(self.taus)).astype(np.float64)
         return Trace(boxes, best_iou(boxes, truth).astype(np.float32), inside)
 
-    def pixels(self, prepared: Reals, mask: Mask) -> None:
+    def pixels(self, prepared: Reals, mask: Mask) -> NDArray[np.uint32]:
         """Knows no masks."""
+        raise NotImplementedError
 
 
 def _first_two(score_map: Reals) -> NDArray[np.float64]:

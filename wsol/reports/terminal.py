@@ -36,7 +36,7 @@ def run_report(run: dict[str, Any], metrics: pd.DataFrame, baselines: pd.DataFra
     if run["val"] and run["val"]["skipped"]:
         lines.append(f"{len(run['val']['skipped'])} unreadable images of val had no part in the choice of tau")
     if run["clipped_boxes"]:
-        lines.append(f"{run['clipped_boxes']} ground-truth boxes leave their image by up to a pixel and were clipped")
+        lines.append(f"{run['clipped_boxes']} ground-truth boxes leave their image by up to a pixel")
     tables = [metrics_table(metrics, baselines), "", f"{run['dataset']['n']} images, written to {folder}"]
     return "\n".join([*lines, "", *tables])
 
@@ -57,7 +57,7 @@ def metrics_table(metrics: pd.DataFrame, baselines: pd.DataFrame) -> str:
         cells.setdefault(_TITLES.get(str(row.metric), str(row.metric)), {})[rule] = _cell(row)
     order = [title for title in _TITLES.values() if title in cells]
     order += [title for title in cells if title not in order]
-    for row in baselines[baselines["metric"] == "gt_known_loc_acc"].itertuples():
+    for row in baselines[baselines["metric"] == "gt_known_loc_acc"].fillna({"tau_rule": ""}).itertuples():
         title = f"GT-known of {row.baseline}"
         cells.setdefault(title, {})[str(row.tau_rule)] = _cell(row)
         order += [] if title in order else [title]

@@ -102,6 +102,9 @@ def write_run(
     for name, picture in pictures.items():
         with _whole(folder / name) as path:
             path.write_bytes(picture)
+    written = {*arrays, *(Path(name).stem for name in (*tables, *pictures)), "truth", "maps", "run", "val"}
+    for stale in (name for name in FILES if Path(name).stem not in written):
+        (folder / stale).unlink(missing_ok=True)  # of the same run by an earlier version, or with masks
     with _whole(folder / "run.json") as path:
         path.write_text(json.dumps(run, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 

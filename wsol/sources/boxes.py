@@ -17,7 +17,7 @@ from wsol.datasets import Dataset, Sample
 from wsol.datasets._lists import number, read_csv, read_text
 from wsol.datasets.base import TO_EDGES, Corners
 from wsol.errors import InputError
-from wsol.evaluation import Origin
+from wsol.evaluation import Origin, named
 from wsol.metrics.iou import best_iou
 from wsol.metrics.trace import Trace
 from wsol.protocols import Protocol
@@ -39,6 +39,7 @@ class _Guess:
 def from_boxes(
     path: Path,
     images: Dataset,
+    among: Dataset,
     protocol: Protocol,
     corners: Corners | None,
     skip_bad: bool,
@@ -58,6 +59,7 @@ def from_boxes(
     Args:
         path: A ``.csv`` or ``.json`` file.
         images: The images; their files are not opened where the data set knows their sizes.
+        among: The data set that they were taken from: a box of any of its images is not one too many.
         protocol: The conventions; boxes go through the same steps as its ground truth.
         corners: What the numbers of a CSV file mean; None for what those of the data set mean.
         skip_bad: Whether images without a good box are left out.
@@ -71,8 +73,10 @@ def from_boxes(
     truths, clipped = truths_of(protocol, images)
     faults = Faults(str(path))
     coco = path.suffix.lower() == ".json"
+    if coco and corners not in (None, "edges"):
+        raise InputError(f"{path}: COCO's results are x, y, width, height; leave out corners={corners}")
     guesses = list(_from_json(path) if coco else _from_csv(path, images))
-    found, classified = _grouped(guesses, images, coco, faults)
+    found, classified = _grouped(guesses, images, among, coco, faults)
     given: Corners | None = "edges" if coco else corners
     boxes: dict[int, tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float64]]] = {}
     for i, truth in enumerate(truths):
@@ -111,8 +115,9 @@ def from_boxes(
         complete=complete,
     )
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    facts = {"boxes": {"path": path.name, "sha256": digest, "corners": given}, "notes": notes}
-    origin = Origin(f"{path.stem}:{digest[:8]}", "boxes", None, facts)
+    meant = given or images.samples[0].corners
+    facts = {"boxes": {"path": path.name, "sha256": digest, "corners": meant}, "notes": notes}
+    origin = Origin(named(path, digest), f"boxes({meant})", None, facts)
     return origin, replace(result, classes=classes, scores=np.stack([table[i][1] for i in kept]), evidence=evidence)
 
 
@@ -127,7 +132,7 @@ def _from_csv(path: Path, images: Dataset) -> Iterator[_Guess]:
         label = None
         if "class_id" in columns:
             label = names.get(row["class_id"], int(row["class_id"]) if row["class_id"].isdecimal() else -1)
-            if not 0 <= label < len(images.classes):
+            if label < 0:  # a number that no image has is wrong, but it is a class
                 raise InputError(f"{path}, {where}: {row['class_id']!r} is no class of {images.name}; mend the field")
         score = number(row["score"], path, where) if row.get("score") else np.nan
         x0, y0, x1, y1 = (_real(row[column]) for column in ("x0", "y0", "x1", "y1"))
@@ -142,26 +147,30 @@ def _from_json(path: Path) -> Iterator[_Guess]:
             score = float(entry.get("score", np.nan))
             corners = (x, y, x + width, y + height)
             yield _Guess(f"entry {place}", str(entry["image_id"]), int(entry["category_id"]), score, corners)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except InputError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise InputError(
             f"{path} is not COCO's results, a list of image_id, category_id, bbox and score ({error!r:.200}); mend it"
         ) from error
 
 
 def _grouped(
-    guesses: list[_Guess], images: Dataset, coco: bool, faults: Faults
+    guesses: list[_Guess], images: Dataset, among: Dataset, coco: bool, faults: Faults
 ) -> tuple[dict[str, list[_Guess]], bool]:
     """Returns the guesses of every image by rank, and whether they name classes; notes strays and repetitions."""
     owners: defaultdict[str, list[Sample]] = defaultdict(list)
     numbers = {}
     for sample in images:
-        owners[str(sample.coco[0]) if coco and sample.coco else sample.image_id].append(sample)
+        owners[_key(sample, coco)].append(sample)
+    for sample in among:
         if sample.coco:
             numbers[sample.coco[1]] = sample.label
+    known = {_key(sample, coco) for sample in among}
     found: defaultdict[str, list[_Guess]] = defaultdict(list)
     classified = any(guess.label is not None for guess in guesses)
     for guess in guesses:
-        if guess.key not in owners:
+        if guess.key not in known:
             faults.add("extra", f"{guess.key} ({guess.where})")
         label = guess.label
         if numbers and coco and label is not None:
@@ -171,9 +180,16 @@ def _grouped(
     for image_id, mine in found.items():
         if len({guess.label for guess in mine}) < len(mine):
             faults.add("duplicate", image_id, "two boxes for one class" if classified else "two boxes", image_id)
-        if not any(np.isnan(guess.score) for guess in mine):
+        unscored = sum(np.isnan(guess.score) for guess in mine)
+        if 0 < unscored < len(mine):
+            faults.add("unusable", image_id, f"{unscored} of {len(mine)} boxes have no score", image_id)
+        elif not unscored:
             mine.sort(key=lambda guess: -guess.score)
     return {image_id: mine for image_id, mine in found.items() if image_id not in faults.reasons}, classified
+
+
+def _key(sample: Sample, coco: bool) -> str:
+    return str(sample.coco[0]) if coco and sample.coco else sample.image_id
 
 
 def _fault(mine: list[_Guess], edges: NDArray[np.float64], size: tuple[int, int]) -> str:

@@ -17,10 +17,9 @@ from wsol.boxes.levels import Reals
 from wsol.collected import Collected, Kept
 from wsol.datasets import Dataset
 from wsol.errors import InputError
-from wsol.evaluation import Origin
+from wsol.evaluation import Origin, named
 from wsol.metrics.trace import Trace
 from wsol.protocols import Protocol
-from wsol.protocols.received import checked
 from wsol.sources._faults import Faults
 from wsol.sources._gather import collected, gather, truths_of
 
@@ -30,6 +29,7 @@ _SUFFIXES = (".npy", ".npz")
 def from_maps(
     path: Path,
     images: Dataset,
+    among: Dataset,
     protocol: Protocol,
     raw: bool,
     skip_bad: bool,
@@ -43,6 +43,7 @@ def from_maps(
         path: A folder with ``<image_id>.npy``, the image's own suffix kept or replaced (or ``.npz`` with one array); or
             one ``.npz`` file whose arrays are named likewise.
         images: The images; their files are not opened where the data set knows their sizes.
+        among: The data set that they were taken from: a map of any of its images is not one too many.
         protocol: The conventions.
         raw: Whether maps are a network's own, of any size and range, to be upsampled and normalised by the protocol;
             else they are as the protocol takes them from others.
@@ -56,19 +57,17 @@ def from_maps(
     """
     truths, clipped = truths_of(protocol, images)
     faults = Faults(str(path))
-    readers = _matched(path, images, faults)
+    readers = _matched(path, images, among, faults)
     faults.settle(skip_bad)
     own = Kept(len(images), level)
     digests: list[bytes] = [b""] * len(images)
 
     def prepared(i: int) -> Reals:
-        values = readers[images.samples[i].image_id]()
-        digests[i] = hashlib.blake2b(np.ascontiguousarray(values).tobytes(), digest_size=16).digest()
-        size = truths[i].size
-        if not raw:
-            return protocol.accept(values, size)
-        own: Reals = protocol.prepare(checked(values).astype(np.float32)[None], size)[0]
-        return own
+        values = _read(readers[images.samples[i].image_id])
+        score_map = protocol.accept(values, truths[i].size, raw)
+        content = np.ascontiguousarray(values).tobytes() + f"{values.dtype.str}{values.shape}".encode()
+        digests[i] = hashlib.blake2b(content, digest_size=16).digest()
+        return score_map
 
     def trace(i: int) -> Trace | None:
         name = images.samples[i].image_id
@@ -76,7 +75,7 @@ def from_maps(
             return None
         try:
             score_map = prepared(i)
-        except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        except ValueError as error:
             faults.add("unusable", name, str(error).splitlines()[0][:200], name)
             return None
         return own(i, truths[i].trace(protocol, score_map))
@@ -91,19 +90,24 @@ def from_maps(
     notes = faults.settle(skip_bad)
     digest = hashlib.sha256(b"".join(digests)).hexdigest()
     facts = {"maps": {"path": path.name, "digest": digest}, "notes": notes}
-    origin = Origin(f"{path.stem}:{digest[:8]}", "raw-maps" if raw else "maps", None, facts)
+    origin = Origin(named(path, digest), "raw-maps" if raw else "maps", None, facts)
     return origin, collected(protocol, images, truths, stack, kept, draw, faults.reasons, clipped)
 
 
-def _matched(path: Path, images: Dataset, faults: Faults) -> dict[str, Callable[[], NDArray[np.generic]]]:
+def _matched(
+    path: Path, images: Dataset, among: Dataset, faults: Faults
+) -> dict[str, Callable[[], NDArray[np.generic]]]:
     """Finds the array of every image, and notes what is missing, too many, or claimed twice."""
     arrays = _arrays(path)
     claims: defaultdict[str, list[str]] = defaultdict(list)
     readers, used = {}, set()
-    for sample in images:
+    wanted = {sample.image_id for sample in images}
+    for sample in among:
         names = dict.fromkeys((sample.image_id, str(PurePosixPath(sample.image_id).with_suffix(""))))
         found = [name for name in names if name in arrays]
         used.update(found)
+        if sample.image_id not in wanted:
+            continue
         for name in found:
             claims[name].append(sample.image_id)
         if not found:
@@ -122,6 +126,13 @@ def _matched(path: Path, images: Dataset, faults: Faults) -> dict[str, Callable[
     return readers
 
 
+def _read(reader: Callable[[], NDArray[np.generic]]) -> NDArray[np.generic]:
+    try:
+        return reader()
+    except Exception as error:  # broken files raise anything from zlib's errors to MemoryError
+        raise ValueError(f"cannot be read: {error}") from error
+
+
 def _arrays(path: Path) -> dict[str, list[Callable[[], NDArray[np.generic]]]]:
     """Returns what reads each array, by its name without the suffix."""
     readers: defaultdict[str, list[Callable[[], NDArray[np.generic]]]] = defaultdict(list)
@@ -133,12 +144,12 @@ def _arrays(path: Path) -> dict[str, list[Callable[[], NDArray[np.generic]]]]:
         return readers
     try:
         archive = np.load(path, allow_pickle=False)
-        if not isinstance(archive, NpzFile):
-            raise InputError(f"{path} is one array; give a folder of .npy files, or an .npz file with a map an image")
-        for name in archive.files:
-            readers[name.removesuffix(".npy")].append(_Member(archive, name))
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} is neither a folder of .npy files nor an .npz file ({error})") from error
+    if not isinstance(archive, NpzFile):
+        raise InputError(f"{path} is one array; give a folder of .npy files, or an .npz file with a map an image")
+    for name in archive.files:
+        readers[name.removesuffix(".npy")].append(_Member(archive, name))
     return readers
 
 

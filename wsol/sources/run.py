@@ -1,6 +1,7 @@
 """A run's stored maps, scored again without model or images."""
 
 import json
+from collections.abc import Callable
 from concurrent.futures import Executor
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pandas as pd
 
 from wsol._clock import Clock
 from wsol.collected import Collected, Kept, drawer, ranks_of
-from wsol.datasets import Dataset
+from wsol.datasets import Dataset, Split
 from wsol.errors import InputError
 from wsol.evaluation import Origin
 from wsol.metrics.trace import Trace
@@ -26,7 +27,7 @@ def from_run(
     protocol: Protocol,
     pool: Executor,
     clock: Clock,
-    known: Dataset | None = None,
+    known: Callable[[Split], Dataset] | None = None,
     level: int | None = None,
 ) -> tuple[Origin, Collected]:
     """Holds the raw maps of a run against its ground truth, by whatever protocol.
@@ -36,11 +37,11 @@ def from_run(
         protocol: The conventions.
         pool: Threads that work on it.
         clock: Gets the seconds.
-        known: Its data set, where masks are to be looked at too; the run itself keeps boxes alone.
+        known: Loads a split of its data set, where masks are to be looked at too; the run itself keeps boxes alone.
         level: Index of the tau at which boxes will be drawn, if it is known.
 
     Raises:
-        InputError: The folder is no such run, its files do not fit each other, or ``known`` is another data set.
+        InputError: The folder is no such run, its files do not fit each other, or the data set is another.
     """
     try:
         run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
@@ -52,6 +53,8 @@ def from_run(
         n, view = len(samples), View(**run["view"])
         classes = guesses["class_id"].to_numpy(np.int64).reshape(n, -1)
         scores = guesses["score"].to_numpy(np.float32).reshape(n, -1)
+        origin = Origin(**run["origin"], view=None, facts={key: run[key] for key in _FACTS if key in run})
+        skipped, clipped = dict(run["skipped"]), int(run["clipped_boxes"])
         fits = maps.shape[:2] == classes.shape and images.fingerprint == facts["fingerprint"]
     except FileNotFoundError as error:
         raise InputError(
@@ -62,7 +65,7 @@ def from_run(
     if not fits:
         raise InputError(f"the files of {folder} do not belong together; evaluate again")
     if known is not None:
-        images = _same(images, known, folder)
+        images = _same(images, known(images.split), folder)
     truths = [truth_of(protocol, sample, size) for sample, size in zip(images, sizes, strict=True)]
     own = Kept(n, level)
 
@@ -72,8 +75,7 @@ def from_run(
     stack, _ = gather(protocol, images, truths, trace, pool, clock)
     evidence = stack.evidence(protocol.delta, classes[:, 0], ranks_of(classes))
     draw = drawer(protocol, view, maps, classes, truths, own)
-    origin = Origin(**run["origin"], view=None, facts={key: run[key] for key in _FACTS if key in run})
-    return origin, Collected(images, truths, classes, scores, evidence, draw, run["skipped"], run["clipped_boxes"])
+    return origin, Collected(images, truths, classes, scores, evidence, draw, skipped, clipped)
 
 
 def _same(images: Dataset, known: Dataset, folder: Path) -> Dataset:
