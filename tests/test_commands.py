@@ -120,15 +120,21 @@ def test_the_console_script_and_the_modules_are_the_same(
     assert console() == 2
 
 
-@pytest.mark.parametrize("command", ["eval", "train"])
+@pytest.mark.parametrize("command", ["eval", "score", "train"])
 def test_help_does_not_wait_for_torch(command: str) -> None:
     code = f"""
-import sys, wsol.{command}
+import sys
+from wsol.{command} import main
 try:
-    wsol.{command}.main(["--help"])
+    main(["--help"])
 except SystemExit:
     assert "torch" not in sys.modules
 """
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_commands_do_not_hide_the_functions_of_their_names() -> None:
+    code = "import wsol, wsol.score, wsol.train; assert callable(wsol.score) and callable(wsol.train)"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
