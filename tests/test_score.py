@@ -144,6 +144,7 @@ def test_bad_maps_are_counted_and_named_and_never_zero(lists: Path, maps: Path, 
     assert result.run["dataset"]["n"] == (3 if kind == "extra" else 2)
     assert list(result.run["skipped"]) == ([] if kind == "extra" else ["a.jpg"])
     assert result.run["notes"][0].startswith("1 ")
+    assert (result.predictions.iou == 1).all()
     assert value(result, "mean_iou", "fixed") == 100
 
 

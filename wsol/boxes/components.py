@@ -191,8 +191,6 @@ def _sweep(  # noqa: PLR0912, PLR0915  # one function: calls that pass arrays co
                     if parts[other, _SIZE] > parts[root, _SIZE]:
                         root, other = other, root
                     parent[other] = root
-                    if largest == other:
-                        largest = root
                     parts[root, _X0] = min(parts[root, _X0], parts[other, _X0])
                     parts[root, _Y0] = min(parts[root, _Y0], parts[other, _Y0])
                     parts[root, _X1] = max(parts[root, _X1], parts[other, _X1])
@@ -208,7 +206,7 @@ def _sweep(  # noqa: PLR0912, PLR0915  # one function: calls that pass arrays co
                 parts[root, _SIZE] += 1
             if measured:
                 ious[root] = -1.0  # changed: to be measured when the level is complete
-            if largest == 0:
+            if largest == 0:  # one that was merged away is outgrown by what it went into
                 largest = root
             elif largest != root:
                 size, most = parts[root, _SIZE], parts[largest, _SIZE]

@@ -34,7 +34,7 @@ def to_uint8(maps: Reals) -> NDArray[np.uint8]:
     Args:
         maps: ``(n, h, w)`` in [0, 1].
     """
-    return (maps * maps.dtype.type(255)).astype(np.uint8)
+    return (maps * np.float32(255)).astype(np.uint8)
 
 
 def tau_grid(step: float) -> NDArray[np.float64]:
