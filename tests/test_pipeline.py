@@ -120,7 +120,8 @@ def test_every_number_and_file(tmp_path: Path, tiny_model: Model, csv_data: Path
         "run.json", "metrics.csv", "classes.csv", "groups.csv", "errors.csv", "baselines.csv", "predictions.parquet",
         "truth.parquet", "curves.npy", "curves_v2.npy", "peaks.npy", "maps.npy", "gallery.png",
     }  # fmt: skip
-    assert (out / "gallery.png").read_bytes().startswith(b"\x89PNG")
+    with Image.open(out / "gallery.png") as gallery:
+        assert gallery.text == {"signature": result.signature}
     baselines = unsigned(out / "baselines.csv", result.signature)
     pd.testing.assert_frame_equal(baselines, result.baselines, check_dtype=False)
     full = baselines.query("baseline == 'full-image' and metric == 'mean_iou' and tau_rule == 'fixed'").value.item()

@@ -119,7 +119,7 @@ def conclude(
     pool: Executor,
     clock: Clock,
     folder: Path,
-    gallery: Callable[[pd.DataFrame], bytes] | None = None,
+    gallery: Callable[[pd.DataFrame, str], bytes] | None = None,
 ) -> Evaluation:
     """Computes the tables of a run and writes its folder.
 
@@ -134,16 +134,17 @@ def conclude(
         pool: Threads that work on it.
         clock: Has the seconds of the stations before.
         folder: A claimed folder.
-        gallery: Makes a PNG file of the predictions, where there are images to show.
+        gallery: Makes a PNG file of the predictions, with the signature in it, where there are images to show.
     """
     with clock("metrics"):
         level = chosen_level(protocol, tau, chosen_on or found) if _thresholded(origin, protocol) else 0
         tables = tabulate(protocol, found, tau, level, chosen_on, pool)
-    with clock("pictures"):
-        pictures = {"gallery.png": gallery(tables.predictions)} if gallery else {}
     chosen = named_tau(protocol.taus, level) if _thresholded(origin, protocol) else None
+    signed = signature(origin, protocol, found.images, tau, held_out, chosen)
+    with clock("pictures"):
+        pictures = {"gallery.png": gallery(tables.predictions, signed)} if gallery else {}
     run = {
-        "signature": signature(origin, protocol, found.images, tau, held_out, chosen),
+        "signature": signed,
         "request": request,
         "dataset": {
             "name": found.images.name,

@@ -132,8 +132,8 @@ def _run(
     clock = Clock()
     found, maps = collect(setup, images, pool, clock, folder / "maps.npy")
 
-    def gallery(predictions: pd.DataFrame) -> bytes:
-        return draw_gallery(found, setup.protocol, maps, predictions, pool)
+    def gallery(predictions: pd.DataFrame, signed: str) -> bytes:
+        return draw_gallery(found, setup.protocol, maps, predictions, signed, pool)
 
     used = chosen_on.images.signature if chosen_on else None
     return conclude(origin, setup.protocol, found, tau, chosen_on, used, request, pool, clock, folder, gallery), found

@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib import colormaps
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from wsol.boxes.levels import normalise
 from wsol.collected import Collected
@@ -24,7 +25,12 @@ _TRUE, _HIT, _MISS = "#40e040", "white", "#ff4040"
 
 
 def draw_gallery(
-    found: Collected, protocol: Protocol, maps: NDArray[np.float32], predictions: pd.DataFrame, pool: Executor
+    found: Collected,
+    protocol: Protocol,
+    maps: NDArray[np.float32],
+    predictions: pd.DataFrame,
+    signature: str,
+    pool: Executor,
 ) -> bytes:
     """Draws twelve images, evenly spaced, each beside the map of its ground-truth class.
 
@@ -35,6 +41,7 @@ def draw_gallery(
         protocol: Its conventions.
         maps: Its raw maps, as ``collect`` returns them.
         predictions: Its predictions; rank 0 is drawn.
+        signature: Of the run; it goes into the file as a text chunk.
         pool: Threads that draw.
 
     Returns:
@@ -55,7 +62,9 @@ def draw_gallery(
     for place, picture in enumerate(cells):
         sheet.paste(picture, (place % _COLUMNS * width + 4, place // _COLUMNS * height + 4))
     file = io.BytesIO()
-    sheet.save(file, "PNG", compress_level=1)
+    text = PngInfo()
+    text.add_text("signature", signature)
+    sheet.save(file, "PNG", compress_level=1, pnginfo=text)
     return file.getvalue()
 
 
