@@ -1,6 +1,8 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from wsol.datasets import load_dataset
 from wsol.errors import InputError
@@ -56,3 +58,86 @@ def test_another_split_is_not_taken_for_the_one_asked(tmp_path: Path) -> None:
         load_dataset("metadata", tmp_path / "val", "test")
     with pytest.raises(InputError, match=r"test/image_ids\.txt is missing"):
         load_dataset("metadata", tmp_path, "test")
+
+
+def write_mask(path: Path, size: tuple[int, int], box: tuple[int, int, int, int], mode: str = "L") -> None:
+    mask = np.zeros(size[::-1], np.uint8)
+    mask[box[1] : box[3], box[0] : box[2]] = 255
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(mask).convert(mode).save(path)
+
+
+MASKS = {
+    "image_ids": "test/a/1.jpg\ntest/a/2.jpg\n",
+    "class_labels": "test/a/1.jpg,0\ntest/a/2.jpg,1\n",
+    "localization": "test/a/1.jpg,test/a/1_m0.png,test/a/1_ignore.png\n"
+    "test/a/1.jpg,test/a/1_m1.png,\ntest/a/2.jpg,test/a/2_m0.png,\n",
+}
+
+
+def masked(folder: Path) -> Path:
+    """Lists as OpenImages30k has them: masks of every object, an ignore mask on one line, no sizes."""
+    write(folder / "lists" / "test", **MASKS)
+    (folder / "lists" / "test" / "image_sizes.txt").unlink()
+    write_mask(folder / "masks/test/a/1_m0.png", (40, 20), (2, 3, 10, 12), "1")
+    write_mask(folder / "masks/test/a/1_m1.png", (40, 20), (8, 3, 30, 5))
+    write_mask(folder / "masks/test/a/1_ignore.png", (40, 20), (0, 0, 40, 4))
+    write_mask(folder / "masks/test/a/2_m0.png", (30, 30), (5, 6, 7, 8), "RGB")
+    return folder / "lists"
+
+
+def test_masks_of_openimages30k(tmp_path: Path) -> None:
+    data = load_dataset("metadata", masked(tmp_path), "test", dataset_args={"masks": str(tmp_path / "masks")})
+    first, second = data
+    assert first.boxes.tolist() == [[2, 3, 10, 12], [8, 3, 30, 5]]
+    assert (first.size, second.size) == ((40, 20), (30, 30))
+    assert (first.corners, first.path) == ("edges", None)
+    mask = first.mask()
+    assert mask.foreground.sum() == 8 * 9 + 22 * 2 - 2 * 2  # the two overlap
+    assert mask.ignore.sum() == 4 * 40 - 28  # not where the object is: row 3, columns 2 to 29
+    assert not (mask.foreground & mask.ignore).any()
+    assert not second.mask().ignore.any()
+    assert data.signature.endswith("+masks")
+
+
+def test_masks_of_another_size_than_the_image_cover_it(tmp_path: Path) -> None:
+    lists = masked(tmp_path)
+    (lists / "test" / "image_sizes.txt").write_text("test/a/1.jpg,80,60\ntest/a/2.jpg,30,30\n")
+    data = load_dataset("metadata", lists, "test", dataset_args={"masks": str(tmp_path / "masks")})
+    assert data.samples[0].size == (80, 60)
+    assert data.samples[0].boxes.tolist() == [[4, 9, 20, 36], [16, 9, 60, 15]]
+
+
+def test_training_lists_name_no_place(tmp_path: Path) -> None:
+    write(tmp_path / "train")
+    for name in ("localization.txt", "image_sizes.txt"):
+        (tmp_path / "train" / name).unlink()
+    assert len(load_dataset("metadata", tmp_path, "train")) == 2
+
+
+def test_what_masks_can_lack(tmp_path: Path) -> None:
+    lists = masked(tmp_path)
+    arguments = {"masks": str(tmp_path / "masks")}
+    with pytest.raises(InputError, match="names masks; give --dataset-arg masks=DIR"):
+        load_dataset("metadata", lists, "test")
+    write_mask(tmp_path / "masks/test/a/1_m1.png", (41, 20), (8, 3, 30, 5))
+    with pytest.raises(InputError, match="has another size than"):
+        load_dataset("metadata", lists, "test", dataset_args=arguments).samples[0].mask()
+    write_mask(tmp_path / "masks/test/a/2_m0.png", (30, 30), (0, 0, 0, 0))
+    with pytest.raises(InputError, match=r"2_m0\.png is empty"):
+        load_dataset("metadata", lists, "test", dataset_args=arguments)
+    (tmp_path / "masks/test/a/2_m0.png").write_bytes(b"none")
+    with pytest.raises(InputError, match=r"2_m0\.png cannot be decoded"):
+        load_dataset("metadata", lists, "test", dataset_args=arguments)
+    (tmp_path / "masks/test/a/2_m0.png").unlink()
+    with pytest.raises(InputError, match=r"2_m0\.png is missing"):
+        load_dataset("metadata", lists, "test", dataset_args=arguments)
+
+
+def test_numbers_are_not_taken_for_files(tmp_path: Path) -> None:
+    lists = write(tmp_path / "val", localization="b.jpg,0.,0.0,8e0,7.\na/1,2.jpg,1,2,3,4\n")
+    data = load_dataset("metadata", lists, "val")
+    assert data.samples[1].boxes.tolist() == [[0, 0, 8, 7]]
+    write(tmp_path / "val", image_sizes="a/1,2.jpg,50,40\nb.jpg,0,0\n")
+    with pytest.raises(InputError, match=r"b\.jpg has the size 0 x 0"):
+        load_dataset("metadata", lists, "val")
