@@ -92,10 +92,12 @@ def score(
     def load(part: Split | None) -> Dataset:
         return _images(dataset, metadata, data_root, dataset_args, part)
 
-    def collected(part: Dataset | None, pool: Executor, clock: Clock, level: int | None) -> tuple[Origin, Collected]:
+    def collected(
+        part: Dataset | None, pool: Executor, clock: Clock, level: int | None, val: bool = False
+    ) -> tuple[Origin, Collected]:
         known = load if dataset is not None or metadata is not None else None
         if run:
-            folder = Path(run) / "val" if level is None and tau == "val" else Path(run)
+            folder = Path(run) / "val" if val else Path(run)
             return from_run(folder, conventions, pool, clock, known, level)
         assert part is not None
         some = part if limit is None else part.limit(limit)
@@ -103,7 +105,7 @@ def score(
             return from_baseline(baseline, some, conventions, pool, clock)
         if boxes:
             return from_boxes(Path(boxes), some, part, conventions, corners, skip_bad, pool, clock)
-        source = val_maps if level is None and tau == "val" else maps
+        source = val_maps if val else maps
         assert source is not None
         return from_maps(Path(source), some, part, conventions, raw, skip_bad, pool, clock, level)
 
@@ -114,7 +116,7 @@ def score(
         ThreadPoolExecutor(workers or processors()) as pool,
         tempfile.TemporaryDirectory() if out is None else contextlib.nullcontext(out) as folder,
     ):
-        elsewhere, chosen_on = collected(held, pool, clock, None) if tau == "val" else (None, None)
+        elsewhere, chosen_on = collected(held, pool, clock, None, val=True) if tau == "val" else (None, None)
         level = None if tau == "oracle" or boxes else chosen_level(conventions, tau, chosen_on)
         origin, found = collected(images, pool, clock, level)
         label = chosen_on.images.signature if chosen_on else None

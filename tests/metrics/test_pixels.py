@@ -36,7 +36,7 @@ def images(n: int, seed: int = 0) -> list[tuple[np.ndarray, Mask]]:
 def test_pxap_is_the_average_precision_of_scores_cut_down_to_the_grid(protocol: str) -> None:
     found = find_protocol(protocol)
     drawn = images(3)
-    pixels = np.stack([found.pixels(score_map, mask) for score_map, mask in drawn])
+    pixels = np.stack([found.pixels(score_map, lambda m=mask: m) for score_map, mask in drawn])
     scores, truth = [], []
     for score_map, mask in drawn:
         counted = ~mask.ignore
@@ -70,7 +70,7 @@ def test_a_score_on_an_edge_belongs_to_the_bin_above_it() -> None:
     protocol = find_protocol("wsolevaluation:step=0.01")
     score_map = np.zeros((224, 224))
     score_map[0, :3] = 1, 0.5, np.nextafter(0.5, 0)
-    counts = protocol.pixels(score_map, Mask(~NOTHING, NOTHING))
+    counts = protocol.pixels(score_map, lambda: Mask(~NOTHING, NOTHING))
     assert [(i, int(counts[i, 0])) for i in np.flatnonzero(counts[:, 0])] == [
         (0, 224 * 224 - 3),
         (49, 1),
@@ -84,14 +84,16 @@ def test_ignored_pixels_have_no_part_unless_they_are_the_object() -> None:
     foreground, ignore = NOTHING.copy(), NOTHING.copy()
     foreground[:10] = True
     ignore[5:30] = True
-    counts = protocol.pixels(np.ones((224, 224), np.float32), Mask(foreground, ignore))
+    counts = protocol.pixels(np.ones((224, 224), np.float32), lambda: Mask(foreground, ignore))
     assert counts[-1].tolist() == [10 * 224, (224 - 30) * 224]
 
 
 def test_masks_of_another_size_are_resized_by_nearest_neighbour() -> None:
     small = np.zeros((4, 4), bool)
     small[1, 2] = True
-    counts = find_protocol("wsolevaluation").pixels(np.ones((224, 224), np.float32), Mask(small, np.zeros_like(small)))
+    counts = find_protocol("wsolevaluation").pixels(
+        np.ones((224, 224), np.float32), lambda: Mask(small, np.zeros_like(small))
+    )
     assert counts[-1].tolist() == [56 * 56, 224 * 224 - 56 * 56]
 
 
@@ -111,7 +113,7 @@ def test_pixel_iou_by_hand() -> None:
 def test_pixel_iou_is_that_of_the_masks() -> None:
     protocol = find_protocol("exact:levels=21")
     (score_map, mask), *_ = images(1, seed=4)
-    found = METRICS.get("pixel_iou").per_image(evidence(protocol.pixels(score_map, mask)[None], 21))[0]
+    found = METRICS.get("pixel_iou").per_image(evidence(protocol.pixels(score_map, lambda: mask)[None], 21))[0]
     for tau, iou in zip(protocol.taus, found, strict=True):
         predicted = (score_map.astype(np.float64) >= tau) & ~mask.ignore
         assert iou == pytest.approx((predicted & mask.foreground).sum() / (predicted | mask.foreground).sum())

@@ -54,7 +54,7 @@ def test_a_perfect_mask_scores_100_at_every_tau_below_1(levels: int) -> None:
     assert (trace.curve[:-1] == 1).all()
     assert trace.curve[-1] == 0  # nothing lies above 1
     assert trace.peak_inside
-    pixels = protocol.pixels(prepared, Mask(mask, np.zeros_like(mask)))
+    pixels = protocol.pixels(prepared, lambda: Mask(mask, np.zeros_like(mask)))
     evidence = Evidence(trace.curve[None], 0.5, np.zeros(1, int), pixels=pixels[None])
     pxap = METRICS.get("pxap")
     assert pxap.total(pxap.per_image(evidence).mean(0)) == 1

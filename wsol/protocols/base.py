@@ -1,6 +1,7 @@
 """What a protocol decides."""
 
 import typing
+from collections.abc import Callable
 from dataclasses import fields, replace
 
 import numpy as np
@@ -47,10 +48,6 @@ class Protocol(typing.Protocol):
     def contours(self) -> bool:
         """Whether every contour's box is looked at beside the one that is drawn."""
 
-    @property
-    def masks(self) -> bool:
-        """Whether pixel annotations are looked at."""
-
     def frame(self, size: Size) -> Size:
         """Returns the size of the frame for an image whose annotation's frame is ``size``."""
 
@@ -78,8 +75,13 @@ class Protocol(typing.Protocol):
     def trace(self, prepared: Reals, truth: NDArray[np.float64]) -> Trace:
         """Holds a prepared map ``(h, w)`` against boxes ``(g, 4)`` at every tau."""
 
-    def pixels(self, prepared: Reals, mask: Mask) -> NDArray[np.uint32]:
-        """Counts the pixels of a prepared map by score, see ``Trace.pixels``."""
+    def pixels(self, prepared: Reals, mask: Callable[[], Mask]) -> NDArray[np.uint32] | None:
+        """Counts the pixels of a prepared map by score, see ``Trace.pixels``; None if the protocol knows no masks.
+
+        Args:
+            prepared: ``(h, w)``, of the frame's size.
+            mask: Reads the pixel annotation, of whatever size.
+        """
 
 
 PROTOCOLS: Registry[Protocol] = Registry("protocol", "wsol.protocols")

@@ -1,5 +1,6 @@
 """Our own protocol: original resolution, nothing truncated."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -56,11 +57,6 @@ class Exact:
         """One box alone."""
         return False
 
-    @property
-    def masks(self) -> bool:
-        """For PxAP."""
-        return True
-
     @cached_property
     def taus(self) -> NDArray[np.float64]:
         """0 to 1, both included."""
@@ -97,9 +93,9 @@ class Exact:
         boxes = largest_component_boxes(levels_above(prepared, self.taus), self.levels).astype(np.float64)
         return Trace(boxes, best_iou(boxes, truth).astype(np.float32), peak_inside(prepared, truth))
 
-    def pixels(self, prepared: Reals, mask: Mask) -> NDArray[np.uint32]:
+    def pixels(self, prepared: Reals, mask: Callable[[], Mask]) -> NDArray[np.uint32]:
         """Counts pixels by score; a mask of another size than its frame is resized by nearest neighbour."""
-        return pixel_counts(prepared, self.taus, mask)
+        return pixel_counts(prepared, self.taus, mask())
 
 
 PROTOCOLS.register("exact")(Exact())

@@ -27,7 +27,7 @@ class Truth:
 
     def pixels(self, protocol: Protocol, prepared: Reals) -> NDArray[np.uint32] | None:
         """Counts the pixels of a prepared map by score; None without a mask, or if the protocol does not look at it."""
-        return None if self.sample.mask is None or not protocol.masks else protocol.pixels(prepared, self.sample.mask())
+        return None if self.sample.mask is None else protocol.pixels(prepared, self.sample.mask)
 
     def trace(self, protocol: Protocol, prepared: Reals) -> Trace:
         """Holds a prepared map ``(h, w)`` against boxes and mask."""

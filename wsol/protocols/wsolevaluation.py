@@ -1,5 +1,6 @@
 """The protocol of Choe et al., the field's standard."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -62,11 +63,6 @@ class WsolEvaluation:
         """For MaxBoxAccV2."""
         return True
 
-    @property
-    def masks(self) -> bool:
-        """For PxAP."""
-        return True
-
     @cached_property
     def taus(self) -> NDArray[np.float64]:
         """0, step, 2 step, ... < 1."""
@@ -122,9 +118,9 @@ class WsolEvaluation:
             contours=best.astype(np.float32),
         )
 
-    def pixels(self, prepared: Reals, mask: Mask) -> NDArray[np.uint32]:
+    def pixels(self, prepared: Reals, mask: Callable[[], Mask]) -> NDArray[np.uint32]:
         """Counts pixels by score; the mask is resized by nearest neighbour."""
-        return pixel_counts(prepared, self.taus, mask)
+        return pixel_counts(prepared, self.taus, mask())
 
     def _boxes(self, gray: NDArray[np.uint8], limits: NDArray[np.int64]) -> NDArray[np.float64]:
         extents = largest_contour_boxes(gray, limits).astype(np.float64)

@@ -1,5 +1,6 @@
 """The CAM paper's own protocol for ILSVRC."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -68,11 +69,6 @@ class Zhou2016:
         """One box alone, or the two of the script."""
         return False
 
-    @property
-    def masks(self) -> bool:
-        """Knows boxes alone."""
-        return False
-
     @cached_property
     def taus(self) -> NDArray[np.float64]:
         """0, step, 2 step, ... < 1; none for the script."""
@@ -123,9 +119,8 @@ class Zhou2016:
         boxes = largest_component_boxes(levels_above(prepared, self.taus), len(self.taus)).astype(np.float64)
         return Trace(boxes, best_iou(boxes, truth).astype(np.float32), inside)
 
-    def pixels(self, prepared: Reals, mask: Mask) -> NDArray[np.uint32]:
+    def pixels(self, prepared: Reals, mask: Callable[[], Mask]) -> None:
         """Knows no masks."""
-        raise NotImplementedError
 
 
 def _first_two(score_map: Reals) -> NDArray[np.float64]:
