@@ -84,15 +84,20 @@ def resampled_class_means(values: NDArray[np.generic], labels: NDArray[np.int64]
     Returns:
         ``(RESAMPLES, k)``.
     """
-    total = np.zeros((RESAMPLES, values.shape[1]))
-    present = np.zeros(total.shape, np.int64)
+    n = len(values)
+    counts, columns = _counts(n, seed), values.astype(np.float32)
     order = np.argsort(labels, kind="stable")
-    for members in np.split(order, np.flatnonzero(np.diff(labels[order])) + 1):
-        means = resampled_means_within(values[members], members, len(values), seed)
-        there = ~np.isnan(means)
-        total += np.where(there, means, 0)
-        present += there
-    return total / present
+    starts = np.flatnonzero(np.concatenate([[True], np.diff(labels[order]) != 0]))
+    place = np.empty(n, np.int64)
+    place[order] = np.repeat(np.arange(len(starts)), np.diff(starts, append=n))
+    means = np.empty((RESAMPLES, columns.shape[1]), np.float64)
+    rows = max(1, _CHUNK // n)
+    for start in range(0, RESAMPLES, rows):
+        drawn = counts[start : start + rows].astype(np.float32)
+        sizes = np.add.reduceat(drawn[:, order], starts, axis=1)
+        weights = drawn / np.maximum(sizes, 1)[:, place]
+        means[start : start + rows] = (weights @ columns) / (sizes > 0).sum(1, keepdims=True)
+    return means
 
 
 @lru_cache(maxsize=2)  # the evaluated split and the validation split
