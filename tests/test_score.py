@@ -3,15 +3,17 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
 import wsol
+from wsol._parallel import ordered
 from wsol.datasets import load_dataset
 from wsol.errors import InputError
 from wsol.evaluation import Evaluation
@@ -321,8 +323,6 @@ def test_ten_crops_are_kept_and_scored_again(tiny_model: Model, csv_data: Path, 
 
 
 def test_ten_crops_average_probabilities_and_add_maps(tiny_model: Model, csv_data: Path, tmp_path: Path) -> None:
-    import torch  # noqa: PLC0415
-
     result = wsol.evaluate(
         tiny_model, dataset="csv", data_root=csv_data, device="cpu", protocol="zhou2016", limit=1, out=tmp_path / "ten"
     )
@@ -436,13 +436,13 @@ def test_scoring_needs_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_memory_is_bounded_by_what_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
-
-    from wsol._parallel import ordered  # noqa: PLC0415
-
+def test_memory_is_bounded_by_what_waits() -> None:
     begun: list[int] = []
-    pulled: Callable[[int], int] = lambda i: begun.append(i) or i  # noqa: E731
+
+    def pulled(i: int) -> int:
+        begun.append(i)
+        return i
+
     with ThreadPoolExecutor(2) as pool:
         results = ordered(pool, pulled, range(1000), ahead=8)
         assert [next(results) for _ in range(3)] == [0, 1, 2]
