@@ -14,7 +14,7 @@ from wsol.metrics.iou import iou
 from wsol.protocols import Protocol
 from wsol.protocols.truth import Truth
 
-_TOGETHER = 4096  # images
+_TOGETHER = 1024  # images
 
 
 def baseline_evidence(
@@ -37,7 +37,9 @@ def baseline_evidence(
         Evidence like that of a method.
     """
     draw = BASELINES.get(name)
-    guesses = [*pool.map(lambda truth: draw(protocol, truth.sample.image_id, truth.size), truths)]
+    parts = [truths[start : start + _TOGETHER] for start in range(0, len(truths), _TOGETHER)]
+    drawn = pool.map(lambda part: [draw(protocol, truth.sample.image_id, truth.size) for truth in part], parts)
+    guesses = [guess for part in drawn for guess in part]
     curves = _curves(guesses, truths, max(1, len(protocol.taus)))
     points = np.array([guess.peak for guess in guesses])
     return Evidence(

@@ -84,20 +84,21 @@ def resampled_class_means(values: NDArray[np.generic], labels: NDArray[np.int64]
     Returns:
         ``(RESAMPLES, k)``.
     """
-    n = len(values)
-    counts, columns = _counts(n, seed), values.astype(np.float32)
-    order = np.argsort(labels, kind="stable")
-    starts = np.flatnonzero(np.concatenate([[True], np.diff(labels[order]) != 0]))
-    place = np.empty(n, np.int64)
-    place[order] = np.repeat(np.arange(len(starts)), np.diff(starts, append=n))
-    means = np.empty((RESAMPLES, columns.shape[1]), np.float64)
-    rows = max(1, _CHUNK // n)
-    for start in range(0, RESAMPLES, rows):
-        drawn = counts[start : start + rows].astype(np.float32)
-        sizes = np.add.reduceat(drawn[:, order], starts, axis=1)
-        weights = drawn / np.maximum(sizes, 1)[:, place]
-        means[start : start + rows] = (weights @ columns) / (sizes > 0).sum(1, keepdims=True)
-    return means
+    weights = _class_weights(labels.astype(np.int64).tobytes(), seed)
+    return (weights @ values.astype(np.float32)).astype(np.float64)
+
+
+@lru_cache(maxsize=1)  # all metrics of a split ask for the same
+def _class_weights(labels: bytes, seed: int) -> NDArray[np.float32]:
+    """Returns what each image weighs in the mean over classes in each resample, ``(RESAMPLES, n)``."""
+    _, place = np.unique(np.frombuffer(labels, np.int64), return_inverse=True)
+    order = np.argsort(place, kind="stable")
+    starts = np.flatnonzero(np.diff(place[order], prepend=-1))
+    weights = np.empty((RESAMPLES, len(place)), np.float32)
+    for row, drawn in zip(weights, _counts(len(place), seed), strict=True):
+        sizes = np.add.reduceat(drawn[order], starts, dtype=np.float32)
+        row[:] = drawn / (np.maximum(sizes, 1) * (sizes > 0).sum(dtype=np.float32))[place]
+    return weights
 
 
 @lru_cache(maxsize=2)  # the evaluated split and the validation split
