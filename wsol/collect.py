@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from tqdm import tqdm
 
 from wsol._clock import Clock
-from wsol.cams import METHODS, forward
+from wsol.cams import Forward, Method, Precision, forward
 from wsol.collected import Collected, drawer, ranks_of
 from wsol.datasets import Batch, Dataset, Sample, count_clipped, read_batches
 from wsol.errors import ImageError, InputError
@@ -33,17 +34,21 @@ class Setup:
 
     Attributes:
         model: The network and what its weights expect.
-        method: Registered name of what makes the score maps.
+        method: Makes the score maps.
         protocol: The conventions.
         batch_size: Images in a forward pass.
         skip_bad_images: Whether unreadable images are counted instead of raised.
+        memory: Bytes that the method may use.
+        precision: Of the layers below the target layer.
     """
 
     model: Model
-    method: str
+    method: Method
     protocol: Protocol
     batch_size: int
     skip_bad_images: bool
+    memory: int
+    precision: Precision
 
 
 def collect(
@@ -121,7 +126,7 @@ def _check_classes(model: Model, images: Dataset) -> None:
             f"{_named(named, other)}, not {_named(images.classes, other)}; give weights that were trained on them"
         )
     highest = max(sample.label for sample in images)
-    if highest >= model.classes:
+    if 0 < model.classes <= highest:
         raise InputError(
             f"{model.name} has {model.classes} classes, but {images.name} has the label {highest} "
             f"({images.classes[highest]}); give weights that were trained on its classes"
@@ -147,24 +152,31 @@ def _localize(
     model = setup.model
     with clock("forward"):
         device = next(model.network.parameters()).device
-        crops = setup.protocol.view.crops(pixels)
-        passed = [forward(model.network, model.preprocessing.normalised(crop, device)) for crop in crops]
-        # The mean probability over the crops, as its logarithm: in double precision it keeps the order of logits.
-        logs = torch.stack([one.logits.double().log_softmax(1) for one in passed]).logsumexp(0) - math.log(len(passed))
-        if not bool(torch.isfinite(logs).all()):
-            raise InputError(
-                f"{model.name} gives scores that are not finite in the batch that begins with {samples[0].image_id}; "
-                f"check the weights ({model.weights})"
-            )
-        # Of equal scores the smaller class comes first, on every device; a ReLU behind the last layer makes such.
-        ranked = logs.sort(descending=True, stable=True).indices
-        labels = torch.tensor([[sample.label] for sample in samples], device=logs.device)
-        classes = torch.cat([labels, ranked[:, :TOP]], 1)
+        crops = [model.preprocessing.normalised(crop, device) for crop in setup.protocol.view.crops(pixels)]
+        passed = [forward(model.network, crop, setup.memory, setup.precision) for crop in crops]
+        labels = torch.tensor([[sample.label] for sample in samples], device=device)
+        classes, chosen = _ranked(setup, samples, passed, labels)
     with clock("maps"):
-        method = METHODS.get(setup.method)
-        maps = torch.stack([method(one, classes) for one in passed], 2)
-        chosen = logs.gather(1, classes).exp()
-        return classes.cpu().numpy(), chosen.float().cpu().numpy(), _one_or_many(maps.float().cpu().numpy())
+        maps = torch.stack([setup.method.maps(one, classes) for one in passed], 2)
+        return classes.cpu().numpy(), chosen.cpu().numpy(), _one_or_many(maps.float().cpu().numpy())
+
+
+def _ranked(setup: Setup, samples: list[Sample], passed: list[Forward], labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns classes and probabilities ``(n, k)``: the ground-truth class ``(n, 1)``, then the top predictions."""
+    model = setup.model
+    if not model.classes:
+        return labels, torch.full(labels.shape, math.nan)
+    # The mean probability over the crops, as its logarithm: in double precision it keeps the order of logits.
+    logs = torch.stack([one.logits.double().log_softmax(1) for one in passed]).logsumexp(0) - math.log(len(passed))
+    if not bool(torch.isfinite(logs).all()):
+        raise InputError(
+            f"{model.name} gives scores that are not finite in the batch that begins with {samples[0].image_id}; "
+            f"check the weights ({model.weights})"
+        )
+    # Of equal scores the smaller class comes first, on every device; a ReLU behind the last layer makes such.
+    ranked = logs.sort(descending=True, stable=True).indices
+    classes = torch.cat([labels, ranked[:, :TOP]], 1)
+    return classes, logs.gather(1, classes).exp().float()
 
 
 def _one_or_many(maps: NDArray[np.float32]) -> NDArray[np.float32]:

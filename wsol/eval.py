@@ -1,6 +1,7 @@
 """``python -m wsol.eval``: evaluate a model on a data set."""
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,9 +23,16 @@ def _run(argv: Sequence[str] | None) -> None:
     given = vars(options)
     given["dataset_args"] = dict(map(pair, given.pop("dataset_arg")))
     network = options.model or Path(options.weights or "model").stem
-    given["out"] = given["out"] or Path("results") / f"{options.dataset}-{options.split}-{network}-{options.method}"
+    given["out"] = given["out"] or Path("results") / _folder_name(
+        options.dataset, options.split, network, options.method
+    )
     evaluation = evaluate(**given)
     print(run_report(evaluation.run, evaluation.metrics, evaluation.baselines, given["out"]))
+
+
+def _folder_name(*parts: str) -> str:
+    """Joins what the default folder is named after; settings and paths have signs that not every disk takes."""
+    return re.sub(r"[^\w.+=,-]+", "-", "-".join(parts))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -42,7 +50,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--download", action="store_true", help="fetch the data set first, where its host allows it")
     parser.add_argument("--split", default="test", choices=("test", "val"), help="(default: %(default)s)")
-    parser.add_argument("--method", default="cam", help="see python -m wsol.list methods (default: %(default)s)")
+    parser.add_argument(
+        "--method",
+        default="cam",
+        help="NAME or NAME:KEY=VALUE,..., see python -m wsol.list methods (default: %(default)s)",
+    )
+    parser.add_argument("--layer", help="target layer by its dotted name (default: found)")
+    parser.add_argument(
+        "--map-size", type=int, metavar="SIDE", help="side of the maps at 224 (default: the model's own)"
+    )
     parser.add_argument(
         "--protocol", default="wsolevaluation", help="NAME or NAME:KEY=VALUE,... (default: %(default)s)"
     )
@@ -53,6 +69,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--workers", type=int, metavar="N", help="threads for images and boxes (default: one a processor)"
     )
+    parser.add_argument(
+        "--memory", type=float, default=2.0, metavar="GIB", help="what the method may use (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--precision", default="float32", choices=("float32", "bfloat16"), help="(default: %(default)s)"
+    )
+    parser.add_argument("--channels-last", action="store_true", help="lay out convolutions for channels last")
+    parser.add_argument("--compile", dest="compiled", action="store_true", help="compile the network first")
     parser.add_argument("--skip-bad-images", action="store_true", help="count and list unreadable images and go on")
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="run folder (default: results/DATASET-SPLIT-MODEL-METHOD)"

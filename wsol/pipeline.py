@@ -12,13 +12,13 @@ import pandas as pd
 from wsol._clock import Clock
 from wsol._device import find_device
 from wsol._machine import processors
-from wsol.cams import METHODS
+from wsol.cams import Precision, find_method
 from wsol.collect import Setup, collect
 from wsol.collected import Collected
 from wsol.datasets import Dataset, Split, check, load_dataset
 from wsol.errors import InputError
 from wsol.evaluation import Evaluation, Origin, conclude, signature
-from wsol.models import Model, load_model
+from wsol.models import Model, load_model, optimise
 from wsol.protocols import find_protocol
 from wsol.reports.gallery import draw_gallery
 from wsol.runs.folder import claim
@@ -36,12 +36,18 @@ def evaluate(
     download: bool = False,
     split: Split = "test",
     method: str = "cam",
+    layer: str | None = None,
+    map_size: int | None = None,
     protocol: str = "wsolevaluation",
     tau: Tau = FIXED,
     limit: int | None = None,
     device: str = "auto",
     batch_size: int = 32,
     workers: int | None = None,
+    memory: float = 2.0,
+    precision: Precision = "float32",
+    channels_last: bool = False,
+    compiled: bool = False,
     skip_bad_images: bool = False,
     out: str | Path | None = None,
 ) -> Evaluation:
@@ -56,7 +62,9 @@ def evaluate(
         dataset_args: The adapter's own arguments.
         download: Fetch the data set first, where its host allows it.
         split: ``test`` or ``val``; ``train`` has no boxes. A loaded data set brings its own.
-        method: Registered name of what makes the score maps.
+        method: What makes the score maps: a registered name, or one with settings such as ``rise:masks=1000``.
+        layer: Name of the target layer, where ``model`` is a name; None to find it.
+        map_size: Side of the maps of a 224 x 224 image, where ``model`` is a name; None for the network's own.
         protocol: The conventions: a registered name, or one with changes such as ``wsolevaluation:step=0.01``.
         tau: Threshold of the run's predictions: a number on the protocol's grid, ``val`` (best GT-known accuracy on
             the validation split, which is run first, into ``out/val``) or ``oracle`` (best on these images themselves).
@@ -64,6 +72,10 @@ def evaluate(
         device: ``auto``, ``cpu``, ``cuda`` ...; a loaded model stays where it is.
         batch_size: Images in a forward pass.
         workers: Threads that decode images and draw boxes; one a processor if None.
+        memory: GiB that the method may use beside network and batch; what it does in pieces is cut to that.
+        precision: ``bfloat16`` runs the layers below the target layer in autocast.
+        channels_last: Lay out the network's convolutions for channels last, which is faster on most devices.
+        compiled: Compile the layers below the target layer (``torch.compile``).
         skip_bad_images: Count and list unreadable images instead of stopping at the first.
         out: Run folder to write; nothing stays on disk if None.
 
@@ -74,7 +86,7 @@ def evaluate(
         InputError: Something handed in cannot be used.
     """
     conventions = find_protocol(protocol)
-    METHODS.get(method)
+    chosen_method = find_method(method)
     tau = checked_tau(tau, conventions)
     for name, number in (("batch_size", batch_size), ("workers", workers)):
         if number is not None and number < 1:
@@ -102,8 +114,12 @@ def evaluate(
             raise InputError(f"tau is to be chosen on the split val, not on {held_out.split}; give another validation")
         if held_out.fingerprint == evaluated.fingerprint:
             raise InputError("the val split has the very images that are evaluated; give a number or oracle")
-    loaded = model if isinstance(model, Model) else load_model(model, weights, find_device(device))
-    setup = Setup(loaded, method, conventions, batch_size, skip_bad_images)
+    loaded = model if isinstance(model, Model) else load_model(model, weights, find_device(device), layer, map_size)
+    if (obstacle := chosen_method.obstacle(loaded.network)) is not None:
+        raise InputError(f"{chosen_method.name} cannot be applied: {obstacle}")
+    optimise(loaded.network, channels_last, compiled)
+    budget = int(memory * 2**30)
+    setup = Setup(loaded, chosen_method, conventions, batch_size, skip_bad_images, budget, precision)
     with (
         ThreadPoolExecutor(workers or processors()) as pool,
         tempfile.TemporaryDirectory() if out is None else contextlib.nullcontext(out) as folder,
@@ -145,16 +161,21 @@ def _origin(setup: Setup, images: Dataset) -> Origin:
         "model": model.name,
         "weights": {"name": model.weights, "sha256": model.sha256},
         "preprocessing": asdict(model.preprocessing),
-        "method": setup.method,
+        "layer": model.network.layer,
+        "method": setup.method.signature,
+        "precision": setup.precision,
         "device": str(next(model.network.parameters()).device),
         "notes": [*model.notes, *_notes(images, model)],
     }
-    return Origin(model.signature, setup.method + view.suffix, view, facts)
+    precise = "" if setup.precision == "float32" else f"+{setup.precision}"
+    return Origin(model.signature + precise, setup.method.signature + view.suffix, view, facts)
 
 
 def _notes(images: Dataset, model: Model) -> list[str]:
     """Says what deserves a second look, one sentence each."""
     count = len(images.classes)
+    if not model.classes:
+        return [f"{model.name} does not classify: what needs predicted classes is left out"]
     if count == model.classes:
         return []
     return [f"{model.name} has {model.classes} classes, {images.name} {count}: labels are taken as its first outputs"]

@@ -4,7 +4,8 @@ import difflib
 import importlib
 import pkgutil
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from dataclasses import fields, replace
+from typing import Any, Generic, TypeVar
 
 from wsol.errors import InputError
 
@@ -53,6 +54,31 @@ class Registry(Generic[T]):
             raise InputError(f"unknown {self.kind} {name!r}; {hint}")
         return self._entries[name]
 
+    def find(self, text: str) -> T:
+        """Returns an entry that is a dataclass, with settings that differ from its defaults: ``NAME:KEY=VALUE,...``.
+
+        Raises:
+            InputError: The name or a key is unknown, or a value is not of the key's kind.
+        """
+        name, _, rest = text.partition(":")
+        entry: Any = self.get(name)
+        known = {field.name: type(getattr(entry, field.name)) for field in fields(entry)}
+        changes = {}
+        for pair in rest.split(",") if rest else []:
+            key, _, value = pair.partition("=")
+            if key not in known:
+                takes = f"it takes {', '.join(known)}" if known else "it takes none"
+                raise InputError(f"{self.kind} {name}: unknown setting {pair!r}; {takes}")
+            try:
+                changes[key] = _truth(value) if known[key] is bool else known[key](value)
+            except ValueError as error:
+                raise InputError(f"{self.kind} {name}: {key} cannot be {value!r}; its default is {entry}") from error
+        try:
+            changed: T = replace(entry, **changes)
+        except ValueError as error:
+            raise InputError(f"{self.kind} {name}: {error}") from error
+        return changed
+
     def names(self) -> list[str]:
         """Returns all names, sorted; imports every module of the package."""
         for module in self._modules():
@@ -66,3 +92,9 @@ class Registry(Generic[T]):
 
     def _import(self, module: str) -> None:
         importlib.import_module(f"{self.package}.{module}")
+
+
+def _truth(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError(text)
+    return text.lower() == "true"

@@ -8,7 +8,7 @@ import torch
 import torchvision.models
 from torch import Tensor, nn
 
-from wsol.cams import METHODS, forward
+from wsol.cams import find_method, forward
 from wsol.errors import InputError
 from wsol.models.gap import find_gap
 from wsol.models.vgg16_gap import VGG16GAP
@@ -69,7 +69,7 @@ def check_contract(network: nn.Module, side: int) -> None:
     assert 0 < scale < float("inf")
     torch.testing.assert_close(passed.logits, expected, rtol=0, atol=1e-5 * scale)
     classes = torch.tensor([[0, 1, expected.shape[1] - 1], [5, 2, 5]]) % expected.shape[1]
-    maps = METHODS.get("cam")(passed, classes)
+    maps = find_method("cam").maps(passed, classes)
     assert maps.shape == (2, 3, *passed.features.shape[2:])
     assert maps.shape[2] > 1
     means = maps.mean((2, 3))

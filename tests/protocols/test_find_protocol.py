@@ -27,7 +27,7 @@ def test_defaults() -> None:
     ("text", "sentence"),
     [
         ("wsolevaluatoin", "unknown protocol 'wsolevaluatoin'; did you mean wsolevaluation"),
-        ("exact:step=0.1", "unknown convention 'step=0.1'; it takes levels, delta"),
+        ("exact:step=0.1", "unknown setting 'step=0.1'; it takes levels, delta"),
         ("exact:levels=many", "levels cannot be 'many'"),
         ("exact:levels", "levels cannot be ''"),
         ("exact:levels=1", "levels lies from 2"),

@@ -1,55 +1,186 @@
-"""The one forward pass that all methods share."""
+"""What a method is, and the one forward pass that all methods share."""
 
-from dataclasses import dataclass
-from typing import Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
 from torch import Tensor
 
-from wsol.models import GapClassifier
+from wsol.errors import InputError
+from wsol.models import Classifier
 from wsol.registry import Registry
+
+Precision = Literal["float32", "bfloat16"]
+MEMORY = 2 << 30  # bytes that a method may use beside network and batch, unless told otherwise
 
 
 @dataclass(frozen=True)
 class Forward:
-    """What one forward pass leaves behind.
+    """What one forward pass leaves behind, on the device it ran on.
 
     Attributes:
         network: The network that ran.
-        features: What it pools, ``(n, C, h, w)``.
+        images: What went in, preprocessed, ``(n, 3, H, W)``.
+        features: The maps of the target layer, ``(n, C, h, w)``.
         logits: Class scores, ``(n, classes)``.
+        past: What goes past the target layer, for ``network.upper``.
+        memory: Bytes that a method may use.
+        precision: Of the layers below the target layer.
     """
 
-    network: GapClassifier
+    network: Classifier
+    images: Tensor
     features: Tensor
     logits: Tensor
+    past: tuple[Any, ...]
+    memory: int
+    precision: Precision
+    _graph: tuple[Tensor, Tensor] = field(repr=False)
+
+    def gradients(self, classes: Tensor) -> Tensor:
+        """Returns the gradients of class scores with respect to the features, ``(n, k, C, h, w)``.
+
+        One batched vector-Jacobian product through the layers above the target layer, and none below.
+
+        Args:
+            classes: int64 ``(n, k)``.
+
+        Raises:
+            InputError: The class scores do not depend on the features.
+        """
+        leaf, logits = self._graph
+        with torch.enable_grad():
+            chosen = logits.gather(1, classes).T
+            if not chosen.requires_grad:
+                raise InputError(f"no score depends on the maps of {self.network.layer}; name another --layer")
+            if len(chosen) == 1:
+                return torch.autograd.grad(chosen.sum(), leaf, retain_graph=True)[0][:, None]
+            one = torch.eye(len(chosen), dtype=chosen.dtype, device=chosen.device)
+            seeds = one[:, :, None].expand(-1, *chosen.shape)
+            (found,) = torch.autograd.grad(chosen, leaf, seeds, retain_graph=True, is_grads_batched=True)
+            return found.transpose(0, 1)
+
+    def again(self, images: Tensor) -> "Forward":
+        """Returns the same forward pass of other images."""
+        return forward(self.network, images, self.memory, self.precision)
+
+    def scores(self, images: Tensor) -> Tensor:
+        """Returns the class scores of other images, ``(m, classes)``."""
+        with torch.no_grad():
+            maps, past = _lower(self.network, images, self.precision)
+            return self.network.upper(maps, past)
 
 
-class Method(Protocol):
-    """Turns a forward pass into score maps."""
+class Method(ABC):
+    """Turns a forward pass into score maps; subclasses are frozen dataclasses whose fields are its settings.
 
-    def __call__(self, forward: Forward, classes: Tensor) -> Tensor:
-        """Returns raw score maps.
+    Attributes:
+        name: Registered name.
+        needs: What it costs beyond the forward pass: nothing but the features, gradients of the layers above the target
+            layer, gradients of the whole network, further forward passes, or a pass that keeps all attention.
+    """
+
+    name: ClassVar[str]
+    needs: ClassVar[Literal["features", "gradients", "whole gradients", "forwards", "attention"]]
+
+    @abstractmethod
+    def maps(self, forward: Forward, classes: Tensor) -> Tensor:
+        """Returns raw score maps; those of an image do not depend on the others of the batch.
 
         Args:
             forward: The forward pass of a batch.
             classes: int64 ``(n, k)``, the classes of interest of each image.
 
         Returns:
-            float ``(n, k, h, w)`` at the resolution of the features.
+            float ``(n, k, h, w)`` on the device of the forward pass, without gradients.
         """
+
+    def obstacle(self, network: Classifier) -> str | None:
+        """Says in one sentence why the method cannot be applied to a network; None if it can."""
+        return None
+
+    @property
+    def signature(self) -> str:
+        """Name and all settings; ``find_method`` reads it."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}  # type: ignore[arg-type]
+        settings = ",".join(f"{k}={str(v).lower() if isinstance(v, bool) else v}" for k, v in values.items())
+        return f"{self.name}:{settings}" if settings else self.name
+
+
+class GradientMethod(Method):
+    """A method that combines features with gradients, one class like the other."""
+
+    needs = "gradients"
+
+    @abstractmethod
+    def combine(self, features: Tensor, gradients: Tensor) -> Tensor:
+        """Returns maps ``(n, k, h, w)`` of features ``(n, 1, C, h, w)`` and gradients ``(n, k, C, h, w)``."""
+
+    def maps(self, forward: Forward, classes: Tensor) -> Tensor:
+        """Returns the maps, as many classes at once as the memory allows."""
+        features = forward.features
+        at_once = max(1, int(forward.memory / (4 * features.numel() * features.element_size())))
+        parts = []
+        for some in torch.split(classes, at_once, 1):
+            gradients = forward.gradients(some)
+            with torch.no_grad():
+                parts.append(self.combine(features[:, None], gradients))
+        return torch.cat(parts, 1)
 
 
 METHODS: Registry[Method] = Registry("method", "wsol.cams")
+M = TypeVar("M", bound=type[Method])
 
 
-def forward(network: GapClassifier, images: Tensor) -> Forward:
+def register(name: str) -> Callable[[M], M]:
+    """Returns a decorator that enters a method, with its default settings, under ``name``."""
+
+    def enter(kind: M) -> M:
+        kind.name = name
+        METHODS.register(name)(kind())
+        return kind
+
+    return enter
+
+
+def find_method(text: str) -> Method:
+    """Finds a method by its name, with settings that differ from its defaults: ``rise:masks=1000``.
+
+    Args:
+        text: ``NAME`` or ``NAME:KEY=VALUE,KEY=VALUE``, as its signature has it.
+
+    Raises:
+        InputError: The name or a setting is unknown, or a value is not of the setting's kind.
+    """
+    return METHODS.find(text)
+
+
+def forward(network: Classifier, images: Tensor, memory: int = MEMORY, precision: Precision = "float32") -> Forward:
     """Runs the network once.
+
+    Only the layers above the target layer are recorded for gradients; no parameter gets any.
 
     Args:
         network: In evaluation mode.
         images: Preprocessed, ``(n, 3, H, W)``.
+        memory: Bytes that a method may use beyond this pass.
+        precision: ``bfloat16`` runs the layers below the target layer in autocast; the rest stays as it is.
     """
-    with torch.inference_mode():
-        features = network.features(images)
-        return Forward(network, features, network.logits(features))
+    with torch.no_grad():
+        features, past = _lower(network, images, precision)
+    with torch.enable_grad():
+        leaf = features.detach().requires_grad_()
+        logits = network.upper(leaf, past)
+    return Forward(network, images, features, logits.detach(), past, memory, precision, (leaf, logits))
+
+
+def _lower(network: Classifier, images: Tensor, precision: Precision) -> tuple[Tensor, tuple[Any, ...]]:
+    if precision == "float32":
+        return network.lower(images)
+    autocast: AbstractContextManager[None] = torch.autocast(images.device.type, torch.bfloat16)
+    with autocast:
+        features, past = network.lower(images)
+    return features.float(), tuple(p.float() if isinstance(p, Tensor) and p.is_floating_point() else p for p in past)

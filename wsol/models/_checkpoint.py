@@ -11,7 +11,7 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from wsol.errors import InputError
 from wsol.models.base import Preprocessing
@@ -74,10 +74,6 @@ def read_checkpoint(path: Path) -> Checkpoint:
     Raises:
         InputError: The file holds no tensors by name, or would have to run code to be read.
     """
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
     facts = None
     try:
         if path.suffix.lower() == ".safetensors":
@@ -93,7 +89,25 @@ def read_checkpoint(path: Path) -> Checkpoint:
     except Exception as error:  # a damaged file makes the readers raise anything from EOFError to struct.error
         reason = str(error) or type(error).__name__
         raise InputError(f"{path} is not a readable weights file ({reason}); save it again") from error
-    return Checkpoint(path, digest.hexdigest(), _unwrapped(content, path), facts)
+    return Checkpoint(path, file_sha256(path), _unwrapped(content, path), facts)
+
+
+def file_sha256(path: Path) -> str:
+    """Returns the SHA-256 of a file, hex."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def network_sha256(network: nn.Module) -> str:
+    """Returns a SHA-256 of all tensors of a network and their names, hex, for one that comes without a file."""
+    digest = hashlib.sha256()
+    for key, value in network.state_dict().items():
+        digest.update(key.encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def _facts(path: Path) -> Facts | None:

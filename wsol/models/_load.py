@@ -1,26 +1,40 @@
 """From a name and weights to a model."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from wsol.errors import InputError
-from wsol.models._checkpoint import Checkpoint, read_checkpoint
-from wsol.models.base import MODELS, Architecture, Model
-from wsol.models.gap import GapClassifier, find_gap
+from wsol.models._caffe import read_caffemodel
+from wsol.models._checkpoint import Checkpoint, file_sha256, network_sha256, read_checkpoint
+from wsol.models._find import find_architecture
+from wsol.models._trace import trace
+from wsol.models.base import Architecture, Model, Preprocessing
+from wsol.models.classifier import Classifier
+from wsol.models.gap import GapClassifier
+from wsol.models.target import find_classifier
 
 
-def load_model(name: str | None, weights: str | Path | None = None, device: str | torch.device = "cpu") -> Model:
+def load_model(
+    name: str | None,
+    weights: str | Path | None = None,
+    device: str | torch.device = "cpu",
+    layer: str | None = None,
+    map_size: int | None = None,
+) -> Model:
     """Builds a model and loads its weights.
 
     Args:
-        name: Registered name, see ``python -m wsol.list models``; None where the weights file says it, as those of
-            ``wsol.train`` do.
+        name: Registered name, see ``python -m wsol.list models``; ``timm/NAME``; ``FILE.py:FUNCTION``; None where the
+            weights file says it, as those of ``wsol.train`` do.
         weights: A ``.safetensors`` or ``.pth`` file, or the name of published weights, ``IMAGENET1K_V1``; None for
-            those that come with this package.
+            those that come with this package, or that a user's own function loads.
         device: Where to put it.
+        layer: Dotted name of the target layer; None to find it.
+        map_size: Side of the maps of a 224 x 224 image; None for that in the weights file, or the network's own.
 
     Returns:
         The model in evaluation mode. Its number of classes is that of the weights. A file that the authors published
@@ -31,35 +45,72 @@ def load_model(name: str | None, weights: str | Path | None = None, device: str 
     """
     if name is None:
         name = _name(weights)
-    architecture = MODELS.get(name)
-    checkpoint = read_checkpoint(_file(name, weights, architecture))
+    architecture = find_architecture(name)
+    path = _file(name, weights, architecture)
+    if path is not None and path.suffix == ".caffemodel":
+        found = _from_caffe(name, architecture, path, map_size)
+    else:
+        found = _from_checkpoint(name, architecture, path, weights, map_size)
+    classifier = find_classifier(found.network, name, layer)
+    classifier.requires_grad_(False).to(device).eval()
+    classes = 0 if vars(found.network).get("num_classes") == 0 else _classes(classifier, device)
+    facts = (found.preprocessing, found.weights, found.sha256, classes, found.class_names, found.notes)
+    return Model(name, classifier, *facts, layer)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A network with its weights, and what ``Model`` says of them."""
+
+    network: nn.Module
+    preprocessing: Preprocessing
+    weights: str
+    sha256: str
+    class_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def _from_caffe(name: str, architecture: Architecture, path: Path, side: int | None) -> _Found:
+    """Takes structure and weights from the file; the named architecture only says what it should be."""
+    if side is not None:
+        raise InputError(f"{path} brings its own network; leave out --map-size")
+    model = read_caffemodel(path)
+    with torch.device("meta"):
+        wanted = _convolutions(architecture.fresh(1000))
+    if (given := _convolutions(model.network)) != wanted:
+        raise InputError(f"{path} holds {given} convolutions, {name} has {wanted}; mend --model or --weights")
+    return _Found(model.network, model.preprocessing, path.name, file_sha256(path))
+
+
+def _convolutions(network: nn.Module) -> int:
+    return sum(isinstance(module, nn.Conv2d) for module in network.modules())
+
+
+def _from_checkpoint(
+    name: str, architecture: Architecture, path: Path | None, weights: str | Path | None, side: int | None
+) -> _Found:
+    if path is None:
+        network = architecture.build({}, None, side).eval()
+        return _Found(network, architecture.preprocessing(), "own", network_sha256(network))
+    checkpoint = read_checkpoint(path)
     facts = checkpoint.facts
     if facts and facts.architecture != name:
-        raise InputError(
-            f"{checkpoint.path} was trained as {facts.architecture}, not {name}; mend or leave out --model"
-        )
+        raise InputError(f"{path} was trained as {facts.architecture}, not {name}; mend or leave out --model")
     offered = architecture.published()
-    published = next((p for p in offered if checkpoint.sha256.startswith(p.digest)), None)
+    published = next((p for p in offered if p.named(checkpoint.sha256, weights)), None)
     if published is None and weights in [p.name for p in offered]:
-        raise InputError(f"{checkpoint.path} is not the file published as {weights}; delete it and try again")
-    network = architecture.build(checkpoint.state, published, facts.map_size if facts else None).eval()
-    classifier = find_gap(network, name)
-    # What only training uses, such as the auxiliary heads of GoogLeNet, may be missing.
-    alive = {tensor.data_ptr() for tensor in (*classifier.parameters(), *classifier.buffers())}
-    used = {key for key, value in network.state_dict().items() if value.data_ptr() in alive}
-    _fill(network, checkpoint, used, name)
+        raise InputError(f"{path} is not the file published as {weights}; delete it and try again")
+    network = architecture.build(checkpoint.state, published, side or (facts.map_size if facts else None)).eval()
+    _fill(network, checkpoint, name)
     known = facts or published
-    preprocessing = known.preprocessing if known else architecture.preprocessing()
-    label = published.name if published else checkpoint.path.name
-    classifier.requires_grad_(False).to(device).eval()
+    label = published.name if published else path.name
     notes = []
     if published is None and facts is None and "transform_input" in vars(network):
         notes.append(
             f"{label} is no file of torchvision's: its input is not transformed as {name}'s own weights want it"
         )
-    classes = _classes(classifier, device)
-    names = facts.classes if facts else ()
-    return Model(name, classifier, preprocessing, label, checkpoint.sha256, classes, names, tuple(notes))
+    preprocessing = known.preprocessing if known else architecture.preprocessing()
+    return _Found(network, preprocessing, label, checkpoint.sha256, facts.classes if facts else (), tuple(notes))
 
 
 def _name(weights: str | Path | None) -> str:
@@ -71,14 +122,14 @@ def _name(weights: str | Path | None) -> str:
     return facts.architecture
 
 
-def _classes(classifier: GapClassifier, device: str | torch.device) -> int:
-    if classifier.linear is not None:
+def _classes(classifier: Classifier, device: str | torch.device) -> int:
+    if isinstance(classifier, GapClassifier) and classifier.linear is not None:
         return classifier.linear.out_features
     with torch.inference_mode():
         return int(classifier(torch.zeros(1, 3, 224, 224, device=device)).shape[1])
 
 
-def _file(name: str, weights: str | Path | None, architecture: Architecture) -> Path:
+def _file(name: str, weights: str | Path | None, architecture: Architecture) -> Path | None:
     offered = [p.name for p in architecture.published()]
     if weights is not None and str(weights) in offered:
         return architecture.fetch(str(weights))
@@ -86,12 +137,15 @@ def _file(name: str, weights: str | Path | None, architecture: Architecture) -> 
         return Path(weights)
     if weights is None and (bundled := architecture.bundled()) is not None:
         return bundled
+    if weights is None and architecture.own_weights:
+        return None
     fault = "no weights" if weights is None else f"there is no weights file {weights}"
     raise InputError(f"{name}: {fault}; give --weights {' or '.join(['a .safetensors or .pth file', *offered])}")
 
 
-def _fill(network: nn.Module, checkpoint: Checkpoint, used: set[str], name: str) -> None:
+def _fill(network: nn.Module, checkpoint: Checkpoint, name: str) -> None:
     own = network.state_dict()
+    used = _used(network, name)
     state = checkpoint.state
     faults = []
     missing = [key for key in own if key not in state and key in used and not key.endswith("num_batches_tracked")]
@@ -115,6 +169,13 @@ def _fill(network: nn.Module, checkpoint: Checkpoint, used: set[str], name: str)
         raise InputError(
             f"{checkpoint.path} cannot be loaded into {name} ({error}); save dense float tensors"
         ) from error
+
+
+def _used(network: nn.Module, name: str) -> set[str]:
+    """Returns the tensors that evaluation needs: those of training alone, such as GoogLeNet's heads, may be missing."""
+    traced = fx.GraphModule(network, trace(network, name).graph)  # with the parts that it calls
+    alive = {tensor.data_ptr() for tensor in (*traced.parameters(), *traced.buffers())}
+    return {key for key, value in network.state_dict().items() if value.data_ptr() in alive}
 
 
 def _some(items: Iterable[str]) -> str:

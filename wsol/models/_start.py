@@ -7,6 +7,7 @@ from torch import nn
 
 from wsol.errors import InputError
 from wsol.models._checkpoint import read_checkpoint
+from wsol.models._find import find_architecture
 from wsol.models.base import MODELS, Preprocessing
 
 
@@ -40,7 +41,7 @@ def adopt(network: nn.Module, name: str, weights: str | Path) -> Start:
         InputError: There are no such weights, or no tensor fits.
     """
     backbone = name.removesuffix("-gap").removesuffix("-gmp")
-    base = MODELS.get(backbone if backbone in MODELS.names() else name)
+    base = find_architecture(backbone if backbone in MODELS.names() else name)
     offered = {p.name: p for p in base.published()}
     path = base.fetch(str(weights)) if str(weights) in offered else Path(weights)
     if not path.is_file():
@@ -56,7 +57,7 @@ def adopt(network: nn.Module, name: str, weights: str | Path) -> Start:
         raise InputError(f"{path} has no layer that fits {name}; check --weights")
     network.load_state_dict(taken, strict=False)
     left = tuple(key for key in own if key not in taken and not key.endswith("num_batches_tracked"))
-    published = next((p for p in offered.values() if checkpoint.sha256.startswith(p.digest)), None)
+    published = next((p for p in offered.values() if p.named(checkpoint.sha256, weights)), None)
     known = checkpoint.facts or published
     preprocessing = known.preprocessing if known else base.preprocessing()
     if published and backbone in _TRANSFORMING:

@@ -4,13 +4,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from wsol.models.gap import GapClassifier
+from wsol.models.classifier import Classifier
 from wsol.registry import Registry
 
 
@@ -39,7 +40,7 @@ class Published:
 
     Attributes:
         name: Such as ``IMAGENET1K_V1``.
-        digest: How the SHA-256 of the file begins.
+        digest: How the SHA-256 of the file begins; empty where the authors do not say.
         preprocessing: What they expect.
     """
 
@@ -47,9 +48,19 @@ class Published:
     digest: str
     preprocessing: Preprocessing
 
+    def named(self, sha256: str, weights: object) -> bool:
+        """Says whether a file is this one: by its SHA-256 where that is known, else by what the user asked for."""
+        return sha256.startswith(self.digest) if self.digest else weights == self.name
+
 
 class Architecture(ABC):
-    """Builds one network, trained or not; registered in ``MODELS`` under its name."""
+    """Builds one network, trained or not; registered in ``MODELS`` under its name.
+
+    Attributes:
+        own_weights: Whether what it builds is trained already.
+    """
+
+    own_weights: ClassVar[bool] = False
 
     @abstractmethod
     def build(self, state: Mapping[str, Tensor], published: Published | None, side: int | None = None) -> nn.Module:
@@ -102,24 +113,27 @@ class Model:
         preprocessing: What its weights expect.
         weights: Name of the weights: a file name, or a published name.
         sha256: Of the weights file, hex.
-        classes: Number of classes.
+        classes: Number of classes; 0 if it does not classify.
         class_names: In label order; empty where the file names none.
         notes: What deserves a second look, one sentence each.
+        layer: Name of the target layer, where it was not found but chosen.
     """
 
     name: str
-    network: GapClassifier
+    network: Classifier
     preprocessing: Preprocessing
     weights: str
     sha256: str
     classes: int
     class_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    layer: str | None = None
 
     @property
     def signature(self) -> str:
-        """``name:`` and the first eight digits of the weights' SHA-256."""
-        return f"{self.name}:{self.sha256[:8]}"
+        """Name, target layer where it was chosen, and the first eight digits of the weights' SHA-256."""
+        name = self.name.replace("|", "_")
+        return f"{name}@{self.layer}:{self.sha256[:8]}" if self.layer else f"{name}:{self.sha256[:8]}"
 
 
 MODELS: Registry[Architecture] = Registry("model", "wsol.models")

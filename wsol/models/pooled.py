@@ -6,6 +6,7 @@ import torch
 import torchvision.models
 from torch import Tensor, nn
 
+from wsol.models._inception import padded_inception_v3
 from wsol.models._surgery import Features, enlarge_maps, map_size
 from wsol.models.base import MODELS, Architecture, Preprocessing, Published
 from wsol.models.gap import POOLINGS, Pooling
@@ -27,10 +28,13 @@ class Pooled(nn.Module):
 
     def __init__(self, name: str, classes: int, pooling: Pooling, side: int | None = None) -> None:
         super().__init__()
-        settings = {"aux_logits": False, "init_weights": True} if name in ("googlenet", "inception_v3") else {}
-        whole = torchvision.models.get_model(name, weights=None, **settings)
-        self.backbone = Features(whole, name, _CUTS.get(name))
         side = _SIDES.get(name) if side is None else side
+        if name == "inception_v3":
+            self.backbone = Features(padded_inception_v3(28 if side == 28 else 14), name, _CUTS[name])
+        else:
+            settings = {"aux_logits": False, "init_weights": True} if name == "googlenet" else {}
+            whole = torchvision.models.get_model(name, weights=None, **settings)
+            self.backbone = Features(whole, name, _CUTS.get(name))
         if side is not None:
             enlarge_maps(self.backbone, side, name)
         channels = map_size(self.backbone)[0]
@@ -49,7 +53,8 @@ class Pooled(nn.Module):
         return logits
 
 
-_CUTS = {"googlenet": "inception4e"}  # the CAM paper removes what follows
+# The CAM paper removes what follows inception4e; the WSOL literature does the like to Inception v3.
+_CUTS = {"googlenet": "inception4e", "inception_v3": "Mixed_6e"}
 _SIDES = {"alexnet": 13} | {f"vgg{depth}{norm}": 14 for depth in (11, 13, 16, 19) for norm in ("", "_bn")}
 
 

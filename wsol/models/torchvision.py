@@ -12,6 +12,7 @@ import torchvision.models
 from torch import Tensor, nn
 
 from wsol.errors import InputError
+from wsol.models._surgery import Features, enlarge_maps, map_size
 from wsol.models.base import MODELS, Architecture, Preprocessing, Published
 
 
@@ -29,7 +30,6 @@ class _Torchvision(Architecture):
         return _preprocessing(torchvision.models.get_model_weights(self.name).DEFAULT)
 
     def build(self, state: Mapping[str, Tensor], published: Published | None, side: int | None = None) -> nn.Module:
-        self._refuse(side)
         network = self._network()
         classes = {
             len(state[key])
@@ -41,14 +41,18 @@ class _Torchvision(Architecture):
         } - {_CLASSES}
         if len(classes) == 1:
             network = self._network(num_classes=classes.pop())
+        if side is not None:
+            self._enlarge(network, side)
         if published and "transform_input" in vars(network):
             vars(network)["transform_input"] = True  # torchvision sets it for its own weights of the Inception family
         return network
 
     def fresh(self, classes: int, side: int | None = None, from_scratch: bool = True) -> nn.Module:
-        self._refuse(side)
         auxiliary = {"aux_logits": False, "init_weights": from_scratch} if self.name in _AUXILIARY else {}
-        return self._network(num_classes=classes, **auxiliary)
+        network = self._network(num_classes=classes, **auxiliary)
+        if side is not None:
+            self._enlarge(network, side)
+        return network
 
     def published(self) -> tuple[Published, ...]:
         return tuple(
@@ -69,9 +73,11 @@ class _Torchvision(Architecture):
                 ) from error
         return path
 
-    def _refuse(self, side: int | None) -> None:
-        if side is not None:
-            raise InputError(f"{self.name} has the maps it has; take {self.name}-gap for others")
+    def _enlarge(self, network: nn.Module, side: int) -> None:
+        features = Features(network, self.name)
+        enlarge_maps(features, side, self.name)
+        if map_size(Features(network, self.name))[1] != side:  # a pooling layer cannot be taken out of the classifier
+            raise InputError(f"{self.name} cannot have maps of {side} x {side}; take {self.name}-gap")
 
     def _network(self, **arguments: Any) -> nn.Module:
         with warnings.catch_warnings():

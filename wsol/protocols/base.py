@@ -2,13 +2,11 @@
 
 import typing
 from collections.abc import Callable
-from dataclasses import fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wsol.datasets import Mask, Sample
-from wsol.errors import InputError
 from wsol.metrics.trace import Trace
 from wsol.protocols._view import View
 from wsol.registry import Registry
@@ -96,19 +94,4 @@ def find_protocol(text: str) -> Protocol:
     Raises:
         InputError: The name or a key is unknown, or a value is not of the key's kind.
     """
-    name, _, rest = text.partition(":")
-    protocol: typing.Any = PROTOCOLS.get(name)
-    known: dict[str, type] = {field.name: type(getattr(protocol, field.name)) for field in fields(protocol)}
-    changes = {}
-    for pair in rest.split(",") if rest else []:
-        key, _, value = pair.partition("=")
-        if key not in known:
-            raise InputError(f"protocol {name}: unknown convention {pair!r}; it takes {', '.join(known)}")
-        try:
-            changes[key] = known[key](value)
-        except ValueError as error:
-            raise InputError(f"protocol {name}: {key} cannot be {value!r}; its default is {protocol}") from error
-    try:
-        return typing.cast(Protocol, replace(protocol, **changes))
-    except ValueError as error:
-        raise InputError(f"protocol {name}: {error}") from error
+    return PROTOCOLS.find(text)

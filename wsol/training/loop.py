@@ -14,7 +14,7 @@ from wsol._device import find_device
 from wsol._machine import processors
 from wsol.datasets import Dataset, Split, load_dataset
 from wsol.errors import InputError
-from wsol.models import MODELS, Facts, Start, adopt, find_gap
+from wsol.models import Facts, Start, adopt, find_architecture, find_gap
 from wsol.training.feeds import Feed, Images, Pooled
 from wsol.training.log import Log
 from wsol.training.recipe import Recipe, Stage
@@ -82,7 +82,7 @@ def train(
         return splits[key]
 
     classes = load(recipe.stages[0], "train").classes
-    architecture = MODELS.get(model)
+    architecture = find_architecture(model)
     torch.manual_seed(recipe.seed)
     network = architecture.fresh(len(classes), map_size, from_scratch=weights is None)
     start = None if weights is None else adopt(network, model, weights)
