@@ -12,7 +12,7 @@ import pandas as pd
 from wsol._clock import Clock
 from wsol._device import find_device
 from wsol._machine import processors
-from wsol.cams import Precision, find_method
+from wsol.cams import Method, Precision, find_method
 from wsol.collect import Setup, collect
 from wsol.collected import Collected
 from wsol.datasets import Dataset, Split, check, load_dataset
@@ -115,8 +115,7 @@ def evaluate(
         if held_out.fingerprint == evaluated.fingerprint:
             raise InputError("the val split has the very images that are evaluated; give a number or oracle")
     loaded = model if isinstance(model, Model) else load_model(model, weights, find_device(device), layer, map_size)
-    if (obstacle := chosen_method.obstacle(loaded.network)) is not None:
-        raise InputError(f"{chosen_method.name} cannot be applied: {obstacle}")
+    check_applies(chosen_method, loaded)
     optimise(loaded.network, channels_last, compiled)
     budget = int(memory * 2**30)
     setup = Setup(loaded, chosen_method, conventions, batch_size, skip_bad_images, budget, precision)
@@ -129,6 +128,21 @@ def evaluate(
         claim(Path(folder), signature(_origin(setup, evaluated), setup.protocol, evaluated, tau, held_out.signature))
         _, chosen_on = _run(setup, held_out, "oracle", None, pool, Path(folder) / "val")
         return _run(setup, evaluated, tau, chosen_on, pool, Path(folder), held_out)[0]
+
+
+def check_applies(method: Method, model: Model) -> None:
+    """Makes sure that a method and a model go together.
+
+    Raises:
+        InputError: They do not; the message says why.
+    """
+    if not model.classes and method.of_class:
+        raise InputError(
+            f"{method.name} cannot be applied: {model.name} does not classify, and its maps are those of a class; take "
+            "self-attention, attention-rollout or eigencam"
+        )
+    if (obstacle := method.obstacle(model.network)) is not None:
+        raise InputError(f"{method.name} cannot be applied: {obstacle}")
 
 
 def _run(

@@ -52,7 +52,7 @@ class Forward:
             InputError: The class scores do not depend on the features.
         """
         leaf, logits = self._graph
-        with torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad():
             chosen = logits.gather(1, classes).T
             if not chosen.requires_grad:
                 raise InputError(f"no score depends on the maps of {self.network.layer}; name another --layer")
@@ -81,9 +81,11 @@ class Method(ABC):
         name: Registered name.
         needs: What it costs beyond the forward pass: nothing but the features, gradients of the layers above the target
             layer, gradients of the whole network, further forward passes, or a pass that keeps all attention.
+        of_class: Whether the map depends on the class; if not, a network that does not classify will do.
     """
 
     name: ClassVar[str]
+    of_class: ClassVar[bool] = True
     needs: ClassVar[Literal["features", "gradients", "whole gradients", "forwards", "attention"]]
 
     @abstractmethod
@@ -169,11 +171,12 @@ def forward(network: Classifier, images: Tensor, memory: int = MEMORY, precision
         memory: Bytes that a method may use beyond this pass.
         precision: ``bfloat16`` runs the layers below the target layer in autocast; the rest stays as it is.
     """
-    with torch.no_grad():
-        features, past = _lower(network, images, precision)
-    with torch.enable_grad():
-        leaf = features.detach().requires_grad_()
-        logits = network.upper(leaf, past)
+    with torch.inference_mode(False):  # its tensors could not be kept for gradients
+        with torch.no_grad():
+            features, past = _lower(network, images, precision)
+        with torch.enable_grad():
+            leaf = features.detach().requires_grad_()
+            logits = network.upper(leaf, past)
     return Forward(network, images, features, logits.detach(), past, memory, precision, (leaf, logits))
 
 

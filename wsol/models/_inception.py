@@ -1,0 +1,44 @@
+"""Inception v3 with the padding that the WSOL literature gives it."""
+
+import torch
+import torchvision.models
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+def padded_inception_v3(side: int) -> nn.Module:
+    """Returns torchvision's Inception v3 with maps of 14 x 14 or 28 x 28 behind ``Mixed_6e``, for images of 224.
+
+    The unpadded 3 x 3 convolutions and poolings up to there get a padding of 1, so that sides halve exactly; for 28 the
+    last of these reductions keeps the size. Zhang et al., "Self-produced Guidance for Weakly-supervised Object
+    Localization", ECCV 2018, and Choe et al., CVPR 2020, evaluate such networks. Weights fit as they are.
+
+    Args:
+        side: 14 or 28.
+    """
+    network: nn.Module = torchvision.models.inception_v3(weights=None, aux_logits=False, init_weights=True)
+    for name in ("Conv2d_1a_3x3.conv", "Conv2d_2a_3x3.conv", "Conv2d_4a_3x3.conv", "maxpool1", "maxpool2"):
+        vars(network.get_submodule(name))["padding"] = (1, 1)
+    network.add_module("Mixed_6a", _Reduction(network.get_submodule("Mixed_6a"), 1 if side == 28 else 2))
+    return network
+
+
+class _Reduction(nn.Module):
+    """The grid reduction between 288 and 768 channels, padded."""
+
+    def __init__(self, plain: nn.Module, stride: int) -> None:
+        super().__init__()
+        # Under the names that torchvision's weights have.
+        self.branch3x3 = plain.get_submodule("branch3x3")
+        self.branch3x3dbl_1 = plain.get_submodule("branch3x3dbl_1")
+        self.branch3x3dbl_2 = plain.get_submodule("branch3x3dbl_2")
+        self.branch3x3dbl_3 = plain.get_submodule("branch3x3dbl_3")
+        self.stride = stride
+        for last in (self.branch3x3, self.branch3x3dbl_3):
+            vars(last.get_submodule("conv")).update(stride=(stride, stride), padding=(1, 1))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Returns maps ``(n, 768, h, w)`` of ``(n, 288, H, W)``."""
+        double = self.branch3x3dbl_3(self.branch3x3dbl_2(self.branch3x3dbl_1(maps)))
+        pooled = functional.max_pool2d(maps, 3, self.stride, padding=1)
+        return torch.cat([self.branch3x3(maps), double, pooled], 1)

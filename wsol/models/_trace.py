@@ -1,0 +1,159 @@
+"""A network as a graph: traced once, measured, cut in two."""
+
+import importlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torchvision.models.feature_extraction import NodePathTracer
+
+from wsol.errors import InputError
+
+_SIDE = 224  # sizes are those of an image of this side
+
+
+@dataclass(frozen=True)
+class Traced:
+    """The graph of a network in evaluation mode.
+
+    Attributes:
+        network: Whose tensors the graph uses.
+        name: What to call it in messages.
+        graph: From images to logits, in the order of execution.
+        names: Dotted name of every node, as ``named_modules`` has it; ``.add`` and the like behind a module's name.
+    """
+
+    network: nn.Module
+    name: str
+    graph: fx.Graph
+    names: dict[fx.Node, str]
+
+    def module(self, node: Any) -> nn.Module | None:
+        """Returns the module that a node calls; None if it calls none."""
+        if isinstance(node, fx.Node) and node.op == "call_module":
+            return self.network.get_submodule(str(node.target))
+        return None
+
+    def at(self, layer: str) -> fx.Node:
+        """Returns the node that gives the output of a layer.
+
+        Raises:
+            InputError: There is none of that name.
+        """
+        within = [node for node, name in self.names.items() if name == layer or name.startswith(f"{layer}.")]
+        if not within:
+            known = ", ".join(name for name, _ in self.network.named_children())
+            raise InputError(f"{self.name} has no layer {layer}; its parts are {known}, and theirs by a dot")
+        return within[-1]
+
+    def shapes(self) -> dict[fx.Node, tuple[int, ...]]:
+        """Returns the shape of every tensor on the way of one 224 x 224 image.
+
+        Raises:
+            InputError: The network does not take such an image.
+        """
+        whole = fx.GraphModule(self.network, self.graph)
+        tensor = next(iter(self.network.parameters()), torch.empty(0))
+        try:
+            with torch.no_grad():
+                measuring = _Measuring(whole)
+                measuring.run(torch.zeros(1, 3, _SIDE, _SIDE, device=tensor.device, dtype=tensor.dtype))
+        except Exception as error:  # the network's own code may raise anything
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise InputError(f"{self.name} does not take images of {_SIDE} x {_SIDE} ({reason})") from error
+        return measuring.shapes
+
+
+def trace(network: nn.Module, name: str) -> Traced:
+    """Traces a network symbolically.
+
+    Args:
+        network: In evaluation mode, as parts that only training uses are left out.
+        name: What to call it in messages.
+
+    Raises:
+        InputError: It cannot be traced.
+    """
+    tracer = NodePathTracer(**_kept_whole(network))
+    try:
+        graph = tracer.trace(network)
+    except Exception as error:  # tracing runs the network's own code, which may raise anything
+        raise InputError(
+            f"{name}: its structure cannot be traced ({error}); write it without data-dependent control flow"
+        ) from error
+    return Traced(network, name, graph, dict(tracer.node_to_qualname))
+
+
+def cut(traced: Traced, node: fx.Node) -> tuple[fx.GraphModule, fx.GraphModule]:
+    """Cuts a network in two behind a node.
+
+    Args:
+        traced: The network.
+        node: The last one of the lower part.
+
+    Returns:
+        The lower part, from images to the node's output and whatever else goes past it, as one tuple; and the upper
+        part, from those to the logits. They share their tensors with the network.
+    """
+    nodes = list(traced.graph.nodes)
+    lower, upper = nodes[: nodes.index(node) + 1], nodes[nodes.index(node) + 1 :]
+    beyond = set(upper)
+    live = [node] + [other for other in lower if other is not node and beyond & set(other.users)]
+
+    below = fx.Graph()
+    copies = _copied(lower, below, {})
+    below.output(tuple(copies[each] for each in live))
+
+    above = fx.Graph()
+    given = {each: above.placeholder(each.name) for each in live}
+    for each in live:
+        if any(_in_place(user, traced) for user in each.users if user in beyond):
+            given[each] = above.call_function(torch.clone, (given[each],))  # what is handed in stays as it is
+    copies = _copied(upper[:-1], above, given)
+    result = upper[-1].args[0]
+    above.output(copies[result] if isinstance(result, fx.Node) else fx.map_arg(result, copies.__getitem__))
+    return _part(traced, below), _part(traced, above)
+
+
+def _part(traced: Traced, graph: fx.Graph) -> fx.GraphModule:
+    part = fx.GraphModule(traced.network, graph)
+    part.graph.eliminate_dead_code()
+    part.recompile()
+    part.delete_all_unused_submodules()
+    return part
+
+
+def _copied(nodes: Iterable[fx.Node], graph: fx.Graph, known: dict[fx.Node, fx.Node]) -> dict[fx.Node, fx.Node]:
+    copies = dict(known)
+    for node in nodes:
+        copies[node] = graph.node_copy(node, copies.__getitem__)
+    return copies
+
+
+def _in_place(node: fx.Node, traced: Traced) -> bool:
+    if node.op == "call_module":
+        return bool(getattr(traced.module(node), "inplace", False))
+    named = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+    return bool(node.kwargs.get("inplace")) or (named.endswith("_") and not named.endswith("__"))
+
+
+class _Measuring(fx.Interpreter):
+    def __init__(self, module: fx.GraphModule) -> None:
+        super().__init__(module)
+        self.shapes: dict[fx.Node, tuple[int, ...]] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        result = super().run_node(n)
+        if isinstance(result, Tensor):
+            self.shapes[n] = tuple(result.shape)
+        return result
+
+
+def _kept_whole(network: nn.Module) -> dict[str, Any]:
+    """Returns the parts of timm's networks that timm itself marks as not to be looked into."""
+    if not any(type(module).__module__.startswith("timm.") for module in network.modules()):
+        return {}
+    marks: Any = importlib.import_module("timm.models._features_fx")  # an optional package
+    return {"leaf_modules": marks.get_notrace_modules(), "autowrap_functions": tuple(marks.get_notrace_functions())}
