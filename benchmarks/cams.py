@@ -3,30 +3,30 @@
     python benchmarks/cams.py [--model resnet50] [--batch-size 16] [--rounds 5] [--channels-last] [--methods ...]
     python benchmarks/cams.py --slow
 
-Each number is the whole cost of the maps of a batch, forward pass and all. Same network with random weights, same
-images, classes and target layer on all sides, which are timed in turn in every round; ratios are to the bare pass of
-the same method and round, and medians over rounds. Bare is ``model(images)`` in inference mode. The packages are called
-as their users do: parameters require gradients, as a network has them from torchvision, where wsol's are loaded without
-(the two sides have copies of their own); what takes one class at a time is called once for each, and torchcam keeps
-its graph in between. grad-cam also scales its maps and resizes them to the image, which cannot be switched off.
+Each number is the whole cost of the maps of a batch, forward pass and all. Network with random weights, images, classes
+and target layer are the same on all sides, which are timed in turn in every round; ratios are to the bare pass of the
+same round, and medians over rounds. Bare is ``model(images)`` in inference mode. The packages are called as their users
+do: parameters require gradients, as torchvision has them, where wsol's are loaded without (each side has a copy of the
+network); what takes one class at a time is called once for each, and torchcam keeps its graph in between. grad-cam also
+scales its maps and resizes them to the image, which cannot be switched off. captum gives no class scores.
 
-MiB is by how much the peak of memory grows over that of a bare pass, each in a process of its own: resident memory,
-on a GPU what is allocated. --slow takes the methods that run the network many times, by themselves, with few samples;
-captum's occlusion hides 16 places at once. There no limit holds but that of being faster than each package.
+MiB is by how much the peak of memory grows over that of a bare pass, each in a process of its own: resident memory, on
+Linux; on a GPU what is allocated. --slow takes the methods that run the network many times, by themselves, with few
+samples; captum's occlusion hides 16 places at once. Their one limit is the packages, and that leaves 3 % to noise.
 """
 
 import argparse
+import contextlib
 import copy
 import importlib
-import os
-import resource
+import io
 import statistics
 import subprocess
 import sys
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -38,58 +38,46 @@ from wsol.models import find_classifier
 
 Call = Callable[[Tensor, Tensor], object]  # of images and classes (n, k)
 
-
-@dataclass(frozen=True)
-class Entry:
-    """What a method is called in each package, with what settings, and what it may cost.
-
-    Attributes:
-        packages: Name of the class, by package.
-        settings: Ours.
-        arguments: Theirs.
-        limits: Of the ratio to the bare pass, by number of classes.
-    """
-
-    packages: dict[str, str]
-    settings: str = ""
-    arguments: dict[str, Any] = field(default_factory=dict)
-    limits: dict[int, float] = field(default_factory=dict)
-
-
-GRADIENT_LIMITS = {1: 1.15, 6: 1.4}
-WINDOW, STRIDE = 64, 32
-CHEAP = {
-    "cam": Entry({"torchcam": "CAM"}, limits={1: 1.05}),
-    "gradcam": Entry({"grad-cam": "GradCAM", "torchcam": "GradCAM", "captum": "LayerGradCam"}, limits=GRADIENT_LIMITS),
-    "gradcam++": Entry({"grad-cam": "GradCAMPlusPlus", "torchcam": "GradCAMpp"}, limits=GRADIENT_LIMITS),
-    "xgradcam": Entry({"grad-cam": "XGradCAM", "torchcam": "XGradCAM"}, limits=GRADIENT_LIMITS),
-    "layercam": Entry({"grad-cam": "LayerCAM", "torchcam": "LayerCAM"}, limits=GRADIENT_LIMITS),
-    "hirescam": Entry({"grad-cam": "HiResCAM"}, limits=GRADIENT_LIMITS),
-    "gradcam-elementwise": Entry({"grad-cam": "GradCAMElementWise"}),
-    "eigencam": Entry({"grad-cam": "EigenCAM"}),
+PACKAGES = ["wsol", "grad-cam", "torchcam", "captum"]
+CHEAP = {  # by package, the name of the class there
+    "cam": {"torchcam": "CAM"},
+    "gradcam": {"grad-cam": "GradCAM", "torchcam": "GradCAM", "captum": "LayerGradCam"},
+    "gradcam++": {"grad-cam": "GradCAMPlusPlus", "torchcam": "GradCAMpp"},
+    "xgradcam": {"grad-cam": "XGradCAM", "torchcam": "XGradCAM"},
+    "layercam": {"grad-cam": "LayerCAM", "torchcam": "LayerCAM"},
+    "hirescam": {"grad-cam": "HiResCAM"},
+    "gradcam-elementwise": {"grad-cam": "GradCAMElementWise"},
+    "eigencam": {"grad-cam": "EigenCAM"},
 }
 SLOW = {
-    "scorecam": Entry({"grad-cam": "ScoreCAM", "torchcam": "ScoreCAM"}),
-    "ablationcam": Entry({"grad-cam": "AblationCAM"}),
-    "smoothgradcam++": Entry({"torchcam": "SmoothGradCAMpp"}, ":samples=4", {"num_samples": 4}),
-    "ss-cam": Entry({"torchcam": "SSCAM"}, ":samples=2", {"num_samples": 2}),
-    "is-cam": Entry({"torchcam": "ISCAM"}, ":samples=2", {"num_samples": 2}),
-    "fullgrad": Entry({"grad-cam": "FullGrad"}),
-    "backprop": Entry({"captum": "Saliency"}),
-    "guided-backprop": Entry({"captum": "GuidedBackprop"}),
-    "integrated-gradients": Entry({"captum": "IntegratedGradients"}, ":steps=5", {"n_steps": 5}),
-    "occlusion": Entry(
-        {"captum": "Occlusion"},
-        f":window={WINDOW},stride={STRIDE}",
-        {
-            "sliding_window_shapes": (3, WINDOW, WINDOW),
-            "strides": (3, STRIDE, STRIDE),
-            "perturbations_per_eval": 16,
-        },
-    ),
+    "scorecam": {"grad-cam": "ScoreCAM", "torchcam": "ScoreCAM"},
+    "ablationcam": {"grad-cam": "AblationCAM"},
+    "smoothgradcam++": {"torchcam": "SmoothGradCAMpp"},
+    "ss-cam": {"torchcam": "SSCAM"},
+    "is-cam": {"torchcam": "ISCAM"},
+    "fullgrad": {"grad-cam": "FullGrad"},
+    "backprop": {"captum": "Saliency"},
+    "guided-backprop": {"captum": "GuidedBackprop"},
+    "integrated-gradients": {"captum": "IntegratedGradients"},
+    "occlusion": {"captum": "Occlusion"},
 }
 METHODS = CHEAP | SLOW
-PACKAGES = ["wsol", "grad-cam", "torchcam", "captum"]
+# Settings of ours, and the same of theirs.
+SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
+    "smoothgradcam++": ("samples=4", {"num_samples": 4}),
+    "ss-cam": ("samples=2", {"num_samples": 2}),
+    "is-cam": ("samples=2", {"num_samples": 2}),
+    "integrated-gradients": ("steps=5", {"n_steps": 5}),
+    "occlusion": (
+        "window=64,stride=32",
+        {"sliding_window_shapes": (3, 64, 64), "strides": (3, 32, 32), "perturbations_per_eval": 16},
+    ),
+}
+# Of the ratio to the bare pass, by number of classes; and of that to a package.
+GRADIENTS = {1: 1.15, 6: 1.4}
+LIMITS = {"cam": {1: 1.05}, "gradcam": GRADIENTS, "gradcam++": GRADIENTS, "xgradcam": GRADIENTS}
+LIMITS |= {"layercam": GRADIENTS, "hirescam": GRADIENTS}
+NOISE = 1.03
 
 
 def with_grad_cam(name: str, network: nn.Module, layer: nn.Module) -> Call:
@@ -99,7 +87,7 @@ def with_grad_cam(name: str, network: nn.Module, layer: nn.Module) -> Call:
     layers = [] if name == "FullGrad" else [layer]  # it looks for its layers itself
 
     def call(images: Tensor, classes: Tensor) -> None:
-        with kind(network, layers) as cam:
+        with kind(network, layers) as cam, contextlib.redirect_stderr(io.StringIO()):  # its progress bars
             for column in classes.T.tolist():
                 cam(input_tensor=images, targets=[target(c) for c in column])
 
@@ -159,102 +147,108 @@ class Bench:
         self.layer = self._layer()
 
     def _layer(self) -> nn.Module | None:
-        """Returns the outermost module that gives what the target layer gives, once in a pass; None without one."""
+        """Returns the outermost module that gives what the target layer gives; None if there is none."""
         found: list[nn.Module] = []
+
+        def look(module: nn.Module, _: object, output: object) -> None:
+            if isinstance(output, Tensor) and output.shape == features.shape and torch.allclose(output, features):
+                found.append(module)
+
         with torch.inference_mode():
             features, _ = self.classifier.lower(self.images[:1])
-
-            def compare(module: nn.Module, _: object, output: object) -> None:
-                if isinstance(output, Tensor) and output.shape == features.shape and torch.allclose(output, features):
-                    found.append(module)
-
-            hooks = [module.register_forward_hook(compare) for module in self.theirs.modules()]
+            hooks = [module.register_forward_hook(look) for module in self.theirs.modules()]
             self.theirs(self.images[:1])
         for hook in hooks:
             hook.remove()
         return found[-1] if found else None
 
-    def bare(self, images: Tensor, *_: Tensor) -> None:
+    def bare(self, images: Tensor, _: Tensor) -> None:
         """The forward pass alone."""
         with torch.inference_mode():
             self.ours(images)
 
     def side(self, method: str, package: str) -> Call | None:
         """Returns what makes maps with a package; None if it has no such method, or the network no such module."""
-        entry = METHODS[method]
+        settings, arguments = SETTINGS.get(method, ("", {}))
         if package == "wsol":
-            own = find_method(method + entry.settings)
+            own = find_method(f"{method}:{settings}")
             return lambda images, classes: own.maps(forward(self.classifier, images), classes)
-        if package not in entry.packages or self.layer is None:
+        name = METHODS[method].get(package)
+        if name is None or self.layer is None:
             return None
-        name = entry.packages[package]
         if package == "grad-cam":
             return with_grad_cam(name, self.theirs, self.layer)
         if name == "CAM" and getattr(self.classifier, "linear", None) is None:
             return None
         made = with_torchcam if package == "torchcam" else with_captum
-        return made(name, self.theirs, self.layer, entry.arguments)
+        return made(name, self.theirs, self.layer, arguments)
 
     def classes(self, k: int) -> Tensor:
         """Returns k classes for each image."""
         return (torch.arange(len(self.images))[:, None] * 7 + torch.arange(k) * 31).remainder(1000).to(self.device)
 
-    def seconds(self, call: Call, k: int) -> float:
+    def seconds(self, call: Call, classes: Tensor) -> float:
         """Returns what a call takes."""
-        classes = self.classes(k)
         start = time.perf_counter()
         call(self.images, classes)
         if self.device.type == "cuda":
             torch.cuda.synchronize()
         return time.perf_counter() - start
 
-    def peak(self) -> float:
-        """Returns the most memory that was ever in use, in MiB."""
-        if self.device.type == "cuda":
-            return torch.cuda.max_memory_allocated() / 2**20
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2 ** (20 if sys.platform == "darwin" else 10)
-
     def growth(self, method: str, package: str, k: int) -> float:
-        """Returns by how much a call's peak is above that of a bare pass; only once in a process."""
-        call = self.side(method, package)
+        """Returns by how many MiB a call's peak is above that of a bare pass; only once in a process."""
+        call, classes, status = self.side(method, package), self.classes(k), Path("/proc/self/status")
         assert call is not None
-        call(self.images[:1, :, :64, :64], self.classes(k)[:1])  # what is loaded on the first call is not its memory
-        self.bare(self.images)
-        before = self.peak()
-        call(self.images, self.classes(k))
-        return self.peak() - before
+
+        def peak() -> float:
+            if self.device.type == "cuda":
+                return torch.cuda.max_memory_allocated() / 2**20
+            return int(status.read_text().split("VmHWM:")[1].split()[0]) / 2**10
+
+        call(self.images[:1, :, :64, :64], classes[:1])  # what is loaded on the first call is not its memory
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        else:
+            status.with_name("clear_refs").write_text("5")  # the peak starts anew
+        self.bare(self.images, classes)
+        before = peak()
+        call(self.images, classes)
+        return peak() - before
 
 
 def in_child(*words: str) -> float:
-    """Returns the peak that this script measures in a process of its own, with the same options."""
+    """Returns what ``growth`` measures in a process of its own, with the same options."""
     command = [sys.executable, __file__, *sys.argv[1:], "--peak", *words]
-    return float(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    return float(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout.split()[-1])
 
 
 def compare(bench: Bench, method: str, k: int, options: argparse.Namespace) -> bool:
     """Times one method on all sides, prints a line and says whether it keeps its limits."""
+    classes = bench.classes(k)
     sides = {name: call for name in options.packages if (call := bench.side(method, name))}
-    for call in (bench.bare, *sides.values()):
-        call(bench.images[:1], bench.classes(k)[:1])
-    bare: list[float] = []
-    taken: dict[str, list[float]] = {name: [] for name in sides}
+    times: dict[str, list[float]] = {name: [] for name in ("bare", *sides)}
+    for call in sides.values():
+        call(bench.images[:1, :, :64, :64], classes[:1])  # loads what is loaded late
     for _ in range(options.rounds):
-        bare.append(bench.seconds(bench.bare, k))
-        for name, call in sides.items():
-            taken[name].append(bench.seconds(call, k))
-    ratios = {name: statistics.median(t / b for t, b in zip(times, bare, strict=True)) for name, times in taken.items()}
-    cells = [f"{method:20} {1000 * statistics.median(bare) / len(bench.images):7.1f}"]
+        for name, call in {"bare": bench.bare, **sides}.items():
+            times[name].append(bench.seconds(call, classes))
+
+    def ratio(one: str, other: str) -> float:
+        return statistics.median(a / b for a, b in zip(times[one], times[other], strict=True))
+
+    ms = {name: 1000 * statistics.median(taken) / len(bench.images) for name, taken in times.items()}
+    line = f"{method:20} {ms['bare']:8.1f}"
     for name in options.packages:
-        if name not in sides:
-            cells.append(" " * 28)
-            continue
-        ms = 1000 * statistics.median(taken[name]) / len(bench.images)
-        mib = f"{in_child(method, name, str(k)):6.0f}" if options.memory else "     -"
-        cells.append(f"{ms:9.1f} {ratios[name]:7.2f} x {mib} M")
-    limit = METHODS[method].limits.get(k)
-    own = ratios.get("wsol", 0.0)
-    held = own <= (limit or float("inf")) and all(own <= ratio for ratio in ratios.values())
-    print(" |".join(cells), f"| {limit or '':4} {'' if held else 'MISSED'}", flush=True)
+        if name in sides:
+            mib = f"{in_child(method, name, str(k)):6.0f} MiB" if options.memory else ""
+            line += f" |{ms[name]:9.1f} {ratio(name, 'bare'):7.2f} x {mib:10}"
+        else:
+            line += f" |{'':30}"
+    limit, held = LIMITS.get(method, {}).get(k), True
+    if "wsol" in sides:
+        held = limit is None or ratio("wsol", "bare") <= limit
+        held &= all(ratio("wsol", name) <= NOISE for name in sides)
+    print(f"{line} | {limit or '':4}{'' if held else ' MISSED'}".rstrip(), flush=True)
     return held
 
 
@@ -280,7 +274,6 @@ def main() -> int:
         if getattr(options, name) is None:
             setattr(options, name, value)
     warnings.simplefilter("ignore")
-    os.environ["TQDM_DISABLE"] = "1"
     bench = Bench(options)
     if options.peak:
         method, package, k = options.peak
@@ -288,13 +281,13 @@ def main() -> int:
         return 0
     print(
         f"{options.model} ({bench.classifier.layer}), batch of {options.batch_size}, {bench.device}, "
-        f"{torch.get_num_threads()} threads{', channels last' if options.channels_last else ''}, "
-        f"{options.rounds} rounds; ms an image, ratio to the bare pass, MiB beyond it"
+        f"{torch.get_num_threads()} threads{', channels last' if options.channels_last else ''}; "
+        "ms an image, ratio to the bare pass, peak memory beyond it"
     )
     held = True
     for k in options.classes:
-        print(f"\n{k} class{'es' if k > 1 else ''}")
-        print(" |".join([f"{'method':20} {'bare':>7}", *(f"{name:>28}" for name in options.packages)]), "| limit")
+        print(f"\n{f'{k} class' if k == 1 else f'{k} classes':20} {'bare':>8}", end="")
+        print(*(f" |{name:^30}" for name in options.packages), " | limit", sep="")
         for method in options.methods:
             held &= compare(bench, method, k, options)
     return 0 if held else 1

@@ -57,7 +57,15 @@ def test_skipped_images_are_said(
     ("change", "sentence"),
     [
         (["--model", "squeezenet1_7"], "unknown model 'squeezenet1_7'; did you mean"),
-        (["--model", "vgg16"], "vgg16: class activation maps need global average pooling"),
+        (["--method", "chefer"], "chefer cannot be applied: classifier.2 has no tokens that attend to each other"),
+        (["--layer", "features.99"], "squeezenet1_1 has no layer features.99; its parts are features, classifier"),
+        (["--layer", "features.12"], "cam cannot be applied: squeezenet1_1: features.12.cat is not the layer"),
+        (["--method", "rise:mask=9"], "method rise: unknown setting 'mask=9'; it takes masks, cells, keep, seed"),
+        (["--method", "occlusion:stride=40"], "method occlusion: stride 40 should be from 1 to the window, 32"),
+        (["--method", "gradcam:relu=maybe"], "method gradcam: relu cannot be 'maybe'"),
+        (["--map-size", "20"], "squeezenet1_1: maps of 20 x 20 cannot be had"),
+        (["--model", "timm/resnet1"], "timm knows no 'resnet1'; near are"),
+        (["--model", "mine.py:net"], "there is no file mine.py; --model takes FILE.py:FUNCTION"),
         (["--model", "resnet18"], "does not fit resnet18: missing in the file"),
         (["--weights", "gone.pth"], "there is no weights file gone.pth"),
         (["--dataset", "cubs"], "unknown data set 'cubs'; did you mean cub"),
@@ -100,12 +108,40 @@ def test_another_folder_is_left_alone(
     assert "cannot be made" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("kind", ["datasets", "models", "methods", "baselines", "protocols", "metrics"])
-def test_list(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("kind", "known"),
+    [
+        ("datasets", "cub"),
+        ("baselines", "full-image"),
+        ("protocols", "wsolevaluation"),
+        ("metrics", "max_box_acc"),
+    ],
+)
+def test_list(kind: str, known: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert list_([kind]) == 0
-    known = {"datasets": "cub", "models": "vgg16-gap", "methods": "cam", "protocols": "wsolevaluation"}
-    known["baselines"] = "full-image"
-    assert known.get(kind, "max_box_acc") in capsys.readouterr().out.splitlines()
+    assert known in capsys.readouterr().out.splitlines()
+
+
+def test_list_of_methods_says_what_they_need_and_what_can_be_set(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list_(["methods"]) == 0
+    words = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["cam", "features"] in [line[:2] for line in words]
+    assert ["rise:masks=4000,cells=8,keep=0.5,seed=0"] in words
+
+
+def test_list_of_models_says_head_map_size_and_methods(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list_(["models", "vgg16", "vgg16-g?p", "regnet_x_400mf", "vit_b_32", "timm/vit_base_patch16_384"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    found = {line.split()[0]: " ".join(line.split()[1:]) for line in lines}
+    without = "all but attention-rollout, chefer, self-attention, ts-cam"
+    assert found["vgg16-gap"] == f"GAP + linear 1024 x 14 x 14 {without}"
+    assert found["vgg16-gmp"] == f"GMP + linear 1024 x 14 x 14 {without}"
+    assert found["vgg16"] == "other 512 x 14 x 14 all but attention-rollout, cam, chefer, self-attention, ts-cam"
+    assert found["regnet_x_400mf"] == f"GAP + linear 400 x 7 x 7 {without}"
+    assert found["vit_b_32"] == "other 768 x 7 x 7 all but cam, guided-backprop"
+    assert found["timm/vit_base_patch16_384"].startswith("does not take images of 224 x 224")
+    assert list_(["models", "resnet18x"]) == 2
+    assert "did you mean resnet18" in capsys.readouterr().err
 
 
 def test_the_console_script_and_the_modules_are_the_same(

@@ -31,7 +31,7 @@ def plainly(model: Model, root: Path) -> pd.DataFrame:
         mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
         with torch.no_grad():
             features = model.network.features(((pixels - mean) / std).permute(2, 0, 1)[None])
-            logits = model.network.logits(features)[0]
+            logits = model.network.upper(features)[0]
         label = int(group.label.iloc[0])
         order = logits.argsort(descending=True).tolist()
         cam = sum(w * f for w, f in zip(model.network.linear.weight[label], features[0], strict=True)).detach().numpy()

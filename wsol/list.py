@@ -4,13 +4,12 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from wsol._command import run_command
 
 _REGISTRIES = {
     "datasets": "wsol.datasets:DATASETS",
-    "models": "wsol.models:MODELS",
-    "methods": "wsol.cams:METHODS",
     "baselines": "wsol.baselines:BASELINES",
     "protocols": "wsol.protocols:PROTOCOLS",
     "metrics": "wsol.metrics.base:METRICS",
@@ -25,9 +24,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str] | None) -> None:
     """Parses arguments, prints names."""
     parser = argparse.ArgumentParser("wsol.list", description="List what can be named.")
-    parser.add_argument("kind", choices=_REGISTRIES)
-    module, registry = _REGISTRIES[parser.parse_args(argv).kind].split(":")
-    print("\n".join(getattr(importlib.import_module(module), registry).names()))
+    parser.add_argument("kind", choices=("models", "methods", *_REGISTRIES))
+    parser.add_argument("names", nargs="*", help="of models: these alone, such as 'resnet*' or timm/convnext_tiny")
+    options = parser.parse_args(argv)
+    if options.kind == "models":
+        for line in _lists().model_lines(options.names):
+            print(line, flush=True)  # each takes a moment
+    elif options.kind == "methods":
+        print("\n".join(_lists().method_lines()))
+    else:
+        module, registry = _REGISTRIES[options.kind].split(":")
+        print("\n".join(getattr(importlib.import_module(module), registry).names()))
+
+
+def _lists() -> Any:
+    return importlib.import_module("wsol.reports.lists")  # torch takes seconds that --help need not wait for
 
 
 if __name__ == "__main__":

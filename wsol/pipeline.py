@@ -92,6 +92,8 @@ def evaluate(
         if number is not None and number < 1:
             raise InputError(f"{name} is {number}; give 1 or more")
 
+    if not memory > 0:
+        raise InputError(f"memory is {memory}; give more than 0 GiB")
     if validation is not None and not isinstance(dataset, Dataset):
         raise InputError(f"a loaded validation goes with a loaded data set; {dataset} brings its own val split")
 

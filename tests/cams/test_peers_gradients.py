@@ -129,7 +129,9 @@ def assert_same_but_for_the_sign(ours: np.ndarray, theirs: np.ndarray) -> None:
 def test_eigencam_of_grad_cam(name, monkeypatch):
     # grad-cam takes the mean of each channel away before the decomposition.
     monkeypatch.setattr(svd_on_activations, "np", DOUBLE)
-    assert_same_but_for_the_sign(make(name).maps("eigencam"), run_grad_cam(make(name), pytorch_grad_cam.EigenCAM))
+    assert_same_but_for_the_sign(
+        make(name).maps("eigencam:centred=true"), run_grad_cam(make(name), pytorch_grad_cam.EigenCAM)
+    )
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from wsol.errors import InputError
+from wsol.models import load_model
 from wsol.models._caffe import IMAGENET_BGR, CaffeModel, read_caffemodel
 from wsol.models.gap import find_gap
 
@@ -522,3 +523,22 @@ def test_damage_is_always_an_input_error(tmp_path: Path) -> None:
         path.write_bytes(damaged)
         with contextlib.suppress(InputError):
             read_caffemodel(path)
+
+
+def test_a_file_brings_its_own_network(tmp_path: Path) -> None:
+    # Seven convolutions, as AlexNet*-GAP has them; only their number is compared with the name.
+    layers = [
+        conv(f"c{i}", f"c{i - 1}" if i else "data", 4 if i else 3, 4, 3, pad=1, stride=2 - i % 2) for i in range(7)
+    ]
+    layers += [pool("gap", "c6", "AVE", 14, 14), linear("fc", "gap", 4, 5)]
+    (tmp_path / "w.caffemodel").write_bytes(wire(layers, old=False))
+    model = load_model("alexnet-star-gap", tmp_path / "w.caffemodel")
+    assert (model.classes, model.weights, model.network.layer) == (5, "w.caffemodel", "layers.6_c6")
+    assert model.preprocessing.mean == pytest.approx([value / 255 for value in reversed(IMAGENET_BGR)])
+    images = torch.rand(2, 3, 224, 224)
+    with torch.no_grad():
+        torch.testing.assert_close(model.network(images), read_caffemodel(tmp_path / "w.caffemodel").network(images))
+    with pytest.raises(InputError, match=r"w\.caffemodel holds 7 convolutions, vgg16-gap has 14; mend --model"):
+        load_model("vgg16-gap", tmp_path / "w.caffemodel")
+    with pytest.raises(InputError, match=r"w\.caffemodel brings its own network; leave out --map-size"):
+        load_model("alexnet-star-gap", tmp_path / "w.caffemodel", map_size=14)

@@ -74,8 +74,8 @@ def test_a_map_size_that_cannot_be_had_is_named() -> None:
         MODELS.get("resnet18-gap").fresh(5, 20)
     with pytest.raises(InputError, match="--map-size can be 7"):
         MODELS.get("resnet18-gap").fresh(5, 6)
-    with pytest.raises(InputError, match="take resnet18-gap for others"):
-        MODELS.get("resnet18").fresh(5, 14)
+    with pytest.raises(InputError, match="densenet121 cannot have maps of 14 x 14; take densenet121-gap"):
+        MODELS.get("densenet121").fresh(5, 14)
     with pytest.raises(InputError, match=r"x: maps of 300 x 300 cannot be had; --map-size can be 224$"):
         enlarge_maps(nn.Conv2d(3, 4, 1), 300, "x")
     with pytest.raises(InputError, match="y: its maps cannot be made larger than 112"):

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from wsol.errors import InputError
 from wsol.models import Classifier
+from wsol.models.layout import Tokens
 from wsol.registry import Registry
 
 Precision = Literal["float32", "bfloat16"]
@@ -54,14 +55,19 @@ class Forward:
         leaf, logits = self._graph
         with torch.inference_mode(False), torch.enable_grad():
             chosen = logits.gather(1, classes).T
-            if not chosen.requires_grad:
-                raise InputError(f"no score depends on the maps of {self.network.layer}; name another --layer")
             if len(chosen) == 1:
-                return torch.autograd.grad(chosen.sum(), leaf, retain_graph=True)[0][:, None]
-            one = torch.eye(len(chosen), dtype=chosen.dtype, device=chosen.device)
-            seeds = one[:, :, None].expand(-1, *chosen.shape)
-            (found,) = torch.autograd.grad(chosen, leaf, seeds, retain_graph=True, is_grads_batched=True)
-            return found.transpose(0, 1)
+                (found,) = torch.autograd.grad(chosen.sum(), leaf, retain_graph=True, allow_unused=True)
+                found = None if found is None else found[None]
+            else:
+                one = torch.eye(len(chosen), dtype=chosen.dtype, device=chosen.device)
+                seeds = one[:, :, None].expand(-1, *chosen.shape)
+                (found,) = torch.autograd.grad(
+                    chosen, leaf, seeds, retain_graph=True, is_grads_batched=True, allow_unused=True
+                )
+        # Of the last layers of a transformer, only the class token reaches the scores.
+        if found is None or (isinstance(self.network.layout, Tokens) and not found.any()):
+            raise InputError(f"no score depends on the maps of {self.network.layer}; name another --layer")
+        return found.transpose(0, 1)
 
     def again(self, images: Tensor) -> "Forward":
         """Returns the same forward pass of other images."""

@@ -16,4 +16,4 @@ def optimise(network: Classifier, channels_last: bool, compiled: bool) -> None:
     if channels_last:
         network.to(memory_format=torch.channels_last)
     if compiled:
-        network.below.compile(dynamic=False)
+        network.below.compile()

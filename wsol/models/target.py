@@ -91,12 +91,12 @@ def _before_attention(traced: Traced, shapes: Shapes, node: fx.Node) -> fx.Node:
     ]
     if not attending:
         return node
-    walker: Any = attending[-1]
+    walker: fx.Node = attending[-1]
     projected = False
-    while isinstance(walker, fx.Node) and walker.args:
+    while walker.all_input_nodes:
         module = traced.module(walker)
         projected |= isinstance(module, (nn.Linear, nn.MultiheadAttention)) or walker.target is nn.functional.linear
-        walker = walker.args[0]
+        walker = walker.all_input_nodes[0]
         if projected and isinstance(find_layout(shapes.get(walker, ())), Tokens):
             return walker
     return node
