@@ -392,7 +392,7 @@ def test_gradients_on_tokens_as_grad_cam_has_them(name: str, method: str, peer: 
     maps = find_method(method).maps(forward(find_classifier(net.requires_grad_(False), name), given), CHOSEN)
     assert maps.std() > 0
     for column, other in zip(maps.unbind(1), expected, strict=True):
-        # grad-cam cuts what is negative, brings maps to [0, 1] and enlarges them, by its own function; and again, layers
-        # joined, when the maximum has become a little smaller than 1.
+        # grad-cam cuts what is negative, brings maps to [0, 1] and enlarges them, which makes the maximum a little
+        # smaller; then it joins layers and brings the result to [0, 1] again. Here by its own function.
         ours = scale_cam_image(scale_cam_image(column.clamp(min=0).numpy(), (224, 224)))
         np.testing.assert_allclose(ours, other, atol=1e-5)

@@ -7,7 +7,6 @@ from torch import Tensor
 
 from wsol.cams.base import Forward, Method, register
 from wsol.cams.cam import weighted
-from wsol.cams.gradcam_plus_plus import shares
 
 
 @register("smoothgradcam++")
@@ -46,5 +45,7 @@ class SmoothGradCAMPlusPlus(Method):
                 gradients = copy.gradients(some)
                 powers = [total + gradients.pow(i + 1) / self.samples for i, total in enumerate(powers)]
             first, second, third = powers
-            found.append(weighted(shares(features[:, None], second, third, first), features).relu())
+            denominator = 2 * second + third * features.sum((2, 3), keepdim=True)[:, None]
+            shares = (second * first.relu()).div_(denominator).masked_fill_(denominator == 0, 0)
+            found.append(weighted(shares.sum((3, 4)), features).relu())
         return torch.cat(found, 1)
