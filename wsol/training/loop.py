@@ -88,7 +88,7 @@ def train(
     start = None if weights is None else adopt(network, model, weights)
     preprocessing = start.preprocessing if start else architecture.preprocessing()
     for stage in recipe.stages:
-        _check_size(network, model, stage.image_size)
+        _check_size(network, model, stage.image_size, len(classes))
         if validation:
             load(stage, "val")  # whose absence should not be found out after the first epoch
     network.to(place).to(memory_format=torch.channels_last)
@@ -131,16 +131,18 @@ def train(
     return path
 
 
-def _check_size(network: nn.Module, model: str, side: int) -> None:
-    """Runs the network once, so that images too small for it are known before the training begins."""
+def _check_size(network: nn.Module, model: str, side: int, classes: int) -> None:
+    """Runs the network once, so that what does not fit is known before the training begins."""
     training = network.training
     try:
         with torch.no_grad(), contextlib.redirect_stderr(io.StringIO()):  # where fx explains itself
-            network.eval()(torch.zeros(1, 3, side, side))
+            shape = tuple(network.eval()(torch.zeros(1, 3, side, side)).shape)
     except (RuntimeError, ValueError) as error:
         raise InputError(f"{model} cannot take images of {side} x {side} ({str(error).splitlines()[0]})") from error
     finally:
         network.train(training)
+    if shape != (1, classes):
+        raise InputError(f"{model} gives {' x '.join(map(str, shape))} for an image, not scores of {classes} classes")
 
 
 def _frozen(network: nn.Module, model: str, images: Images, seed: int, start: Start) -> tuple[nn.Module, Feed]:
