@@ -3,8 +3,9 @@
     python benchmarks/methods_study.py --weights FILE --data-root DIR [--out results/ilsvrc-270]
 
 SqueezeNet 1.0 on ILSVRC by default. Methods of features and gradients run on all images, on the layer that is pooled
-(one map a class) and on the last one before the classifier; methods of many forward passes on every ninth image, with
-fewer samples than their papers take, beside CAM on the same images. What stands in the table already is not run again.
+(one map a class) and on the last one before the classifier; methods of many forward passes on every eighteenth image,
+with fewer samples than their papers take, beside CAM on the same images. What stands in the table already is not run
+again.
 """
 
 import argparse
@@ -57,7 +58,7 @@ def main() -> int:
     parser.add_argument("--work", type=Path, help="keep the run folders here, with their pictures")
     options = parser.parse_args()
     images = load_dataset(options.dataset, options.data_root)
-    few = images.limit(len(images) // 9)
+    few = images.limit(len(images) // 18)
     jobs = [(images, method, None) for method in POOLED] + [(images, method, options.before) for method in BEFORE]
     jobs += [(few, "cam", None), (few, "gradcam", options.before)]
     jobs += [(few, method, options.before) for method in MANY]

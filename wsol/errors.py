@@ -11,3 +11,8 @@ class InputError(ValueError):
 
 class ImageError(InputError):
     """An image file is missing, unreadable or truncated; the one error that ``skip_bad_images`` steps over."""
+
+
+def first_line(error: Exception) -> str:
+    """Returns the first line that another package's error says, for a sentence of ours; its kind if it says none."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

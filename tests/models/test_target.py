@@ -99,7 +99,6 @@ def test_every_family_has_a_target_layer(name: str) -> None:
     assert logits.shape == (2, count or logits.shape[1])  # 0 for those that come without a classifier
     # Whatever the layer is, the scores must come from it: a branch that ends there would have no gradient.
     assert torch.autograd.grad(logits.sum(), leaf, allow_unused=True)[0] is not None
-    assert {id(p) for p in classifier.parameters()} <= {id(p) for p in net.parameters()} or device(net).type == "meta"
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -137,7 +136,7 @@ def assert_sentence(refusal: "pytest.ExceptionInfo[InputError]", name: str) -> N
 )
 def test_target_layers_known_by_hand(name: str, layer: str, maps: tuple[int, int], pooled: bool) -> None:
     net = outline(name)
-    found, named = find_classifier(net, name), None
+    found = find_classifier(net, name)
     with torch.no_grad():
         features = found.lower(torch.zeros(1, 3, 224, 224, device=device(net)))[0]
     assert features.shape == (1, maps[0], maps[1], maps[1])
@@ -153,7 +152,7 @@ def test_target_layers_known_by_hand(name: str, layer: str, maps: tuple[int, int
         assert [n.target for n in named.below.graph.nodes] == [n.target for n in found.below.graph.nodes]
 
 
-def vit(**more: Any) -> nn.Module:
+def vit() -> nn.Module:
     return torchvision.models.VisionTransformer(224, 56, 3, 2, 16, 32, num_classes=5)
 
 
@@ -287,10 +286,13 @@ def run(classifier: Classifier, chosen: int) -> tuple[Tensor, Tensor, Tensor]:
 @pytest.mark.parametrize("name", SMALL)
 def test_a_network_cut_in_two_is_the_network(name: str, networks: Callable[[str], nn.Module]) -> None:
     net = networks(name)
-    _, gradient, scores = run(find_classifier(net, name), 3)
+    classifier = find_classifier(net, name)
+    _, gradient, scores = run(classifier, 3)
     close(scores, net(noise()))
+    own = {parameter.data_ptr() for parameter in net.parameters()}  # a copy would double the memory
+    assert {parameter.data_ptr() for parameter in classifier.parameters()} <= own
     # All places matter: behind a layer with dead places nothing is localized.
-    assert (gradient.abs().sum(1) > 0).float().mean() > (0.9 if name != "squeezenet" else 0)
+    assert (gradient.abs().sum(1) > 0).float().mean() > 0.9
 
 
 @pytest.mark.parametrize(("name", "layer"), [(name, layer) for name in SMALL for layer in SMALL[name][1]])

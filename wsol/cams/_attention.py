@@ -1,6 +1,7 @@
 """What the tokens of a vision transformer attend to."""
 
 import math
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -63,16 +64,18 @@ def attend(forward: Forward, classes: Tensor, gradients: bool = False) -> Iterat
     """
     network, size = forward.network, at_once(forward, gradients=True)
     patches = math.prod(forward.features.shape[2:])
+    node = reading(network)
+    by_token = node is not None and node.target is operator.getitem
     for images, chosen in zip(torch.split(forward.images, size), torch.split(classes, size), strict=True):
         kept: list[Tensor] = []
         with torch.inference_mode(False), torch.set_grad_enabled(gradients):
             logits = network.interpreted(lambda part: _Recording(part, kept, gradients), images.clone())  # noqa: B023
         sizes = {each.shape[-1] for each in kept if each.shape[-1] == each.shape[-2]}
         whole = min((size for size in sizes if size >= patches), default=0)  # class token and registers come on top
-        if not whole:
+        if whole <= (patches if by_token else 0):
             raise InputError("no layer lets all tokens attend to each other; take another method")
         layers = [each for each in kept if each.shape[-2:] == (whole, whole)]
-        yield Attended(logits, layers, whole - patches, _apart(network) > 0), chosen
+        yield Attended(logits, layers, whole - patches, by_token), chosen
 
 
 def no_attention(network: Classifier) -> str | None:
@@ -84,8 +87,18 @@ def no_attention(network: Classifier) -> str | None:
     return f"{network.layer} has no tokens that attend to each other; take a vision transformer, or another method"
 
 
-def _apart(network: Classifier) -> int:
-    return network.layout.apart if isinstance(network.layout, Tokens) else 0
+def reading(network: Classifier) -> fx.Node | None:
+    """Returns the node, above the target layer, that makes one vector of the tokens: takes one, or their mean."""
+    if not isinstance(network.above, fx.GraphModule):
+        return None
+    return next((node for node in reversed(network.above.graph.nodes) if _takes_one(node)), None)
+
+
+def _takes_one(node: fx.Node) -> bool:
+    if node.target is operator.getitem and isinstance(node.args[1], tuple):
+        return len(node.args[1]) > 1 and isinstance(node.args[1][1], int)
+    dims = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
+    return node.target in ("mean", torch.mean) and dims in (1, [1], (1,))
 
 
 _SOFTMAX = (functional.softmax, torch.softmax, "softmax")

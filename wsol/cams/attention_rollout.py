@@ -17,7 +17,7 @@ class AttentionRollout(Method):
 
     Abnar and Zuidema, "Quantifying Attention Flow in Transformers", ACL 2020, section 3: the product over the layers of
     ``(A + I) / 2``, where A is a layer's attention, averaged over heads; the map is the class token's row of it, or the
-    rows' mean where there is no class token. Costs a second forward pass.
+    patches' mean where that is classified. Costs a second forward pass.
     """
 
     needs = "attention"

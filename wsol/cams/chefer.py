@@ -17,7 +17,7 @@ class Chefer(Method):
 
     Chefer et al., "Generic Attention-model Explainability for Interpreting Bi-Modal and Encoder-Decoder Transformers",
     ICCV 2021, eq. 5 and 6: ``R <- R + mean_heads(relu(dy_c/dA * A)) R`` over the layers, from ``R = I``; the map is the
-    class token's row of it, or the rows' mean where there is no class token. Costs a second forward pass and, for each
+    class token's row of it, or the patches' mean where that is classified. Costs a second forward pass and, for each
     class, a backward pass down to the first attention.
     """
 
@@ -27,8 +27,8 @@ class Chefer(Method):
         """Returns maps of one value a patch, 0 or more."""
         found = []
         for attended, chosen in attend(forward, classes, gradients=True):
-            with torch.enable_grad():
-                scores = attended.logits.gather(1, chosen).sum(0).unbind()
+            with torch.inference_mode(False), torch.enable_grad():
+                scores = attended.logits.gather(1, chosen.clone()).sum(0).unbind()
             found.append(torch.stack([_relevance(attended, score) for score in scores], 1))
         return torch.cat(found)
 
@@ -39,7 +39,8 @@ class Chefer(Method):
 
 def _relevance(attended: Attended, score: Tensor) -> Tensor:
     layers = attended.layers
-    gradients = torch.autograd.grad(score, layers, retain_graph=True)
+    with torch.inference_mode(False):
+        gradients = torch.autograd.grad(score, layers, retain_graph=True)
     with torch.no_grad():
         relevance = torch.eye(layers[0].shape[-1], dtype=layers[0].dtype, device=layers[0].device)
         relevance = relevance.expand(len(layers[0]), -1, -1)

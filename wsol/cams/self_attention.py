@@ -15,8 +15,8 @@ from wsol.models import Classifier
 class SelfAttention(Method):
     """What the class token attends to in the last layer, averaged over heads; the same map for every class.
 
-    Caron et al., "Emerging Properties in Self-Supervised Vision Transformers", ICCV 2021, section 4.2.2. Where there is
-    no class token, what all patches attend to on average. Costs a second forward pass.
+    Caron et al., "Emerging Properties in Self-Supervised Vision Transformers", ICCV 2021, section 4.2.2.
+    Where the mean of the patches is classified, what they attend to on average. Costs a second forward pass.
     """
 
     needs = "attention"

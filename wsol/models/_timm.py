@@ -1,5 +1,6 @@
 """Any classifier of the package timm, as ``timm/NAME``."""
 
+import difflib
 import importlib
 import warnings
 from collections.abc import Mapping
@@ -8,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from wsol.errors import InputError
+from wsol.errors import InputError, first_line
 from wsol.models.base import Architecture, Preprocessing, Published
 
 
@@ -27,8 +28,10 @@ class Timm(Architecture):
             self._timm: Any = importlib.import_module("timm")
         except ImportError as error:
             raise InputError(f"timm/{name} needs the package timm; pip install 'wsol[timm]'") from error
-        if not self._timm.is_model(name):
-            near = ", ".join(self._timm.list_models(f"*{name[:8]}*")[:3])
+        base, _, tag = name.partition(".")
+        known = self._timm.list_pretrained(f"{base}.*") if tag else self._timm.list_models()
+        if not self._timm.is_model(base) or (tag and name not in known):
+            near = ", ".join(difflib.get_close_matches(name, known or self._timm.list_models(), n=3))
             raise InputError(f"timm knows no {name!r}" + (f"; near are {near}" if near else ""))
         self.name = name
 
@@ -53,13 +56,12 @@ class Timm(Architecture):
 
     def fetch(self, name: str) -> Path:
         facts = self._timm.models.get_pretrained_cfg(self.name)
-        hub: Any = importlib.import_module("huggingface_hub")
         try:
+            hub: Any = importlib.import_module("huggingface_hub")
             return Path(hub.hf_hub_download(facts.hf_hub_id, "model.safetensors"))
         except Exception as error:  # no network, no such file, no access: the hub's own kinds of error
-            reason = str(error).splitlines()[0]
             raise InputError(
-                f"cannot download {facts.hf_hub_id} ({reason}); fetch it by hand and give --weights FILE"
+                f"cannot download {facts.hf_hub_id} ({first_line(error)}); fetch it by hand and give --weights FILE"
             ) from error
 
     def _network(self, **arguments: Any) -> nn.Module:

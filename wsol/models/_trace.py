@@ -1,6 +1,8 @@
 """A network as a graph: traced once, measured, cut in two."""
 
 import importlib
+import inspect
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 from torchvision.models.feature_extraction import NodePathTracer
 
-from wsol.errors import InputError
+from wsol.errors import InputError, first_line
 
 _SIDE = 224  # sizes are those of an image of this side
 
@@ -61,7 +63,7 @@ class Traced:
                 measuring = _Measuring(whole)
                 measuring.run(torch.zeros(1, 3, _SIDE, _SIDE, device=tensor.device, dtype=tensor.dtype))
         except Exception as error:  # the network's own code may raise anything
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            reason = re.sub(r" \(Proxy\([^)]*\)\)", "", first_line(error))  # what an assertion saw while it was traced
             raise InputError(f"{self.name} does not take images of {_SIDE} x {_SIDE} ({reason})") from error
         return measuring.shapes
 
@@ -77,13 +79,23 @@ def trace(network: nn.Module, name: str) -> Traced:
         InputError: It cannot be traced.
     """
     tracer = NodePathTracer(**_kept_whole(network))
+    caches = [(d, dict(d)) for m in network.modules() for k, d in vars(m).items() if type(d) is dict and k[0] != "_"]
     try:
-        graph = tracer.trace(network)
+        graph = tracer.trace(network, _defaults(network))
     except Exception as error:  # tracing runs the network's own code, which may raise anything
+        reason = first_line(error)
         raise InputError(
-            f"{name}: its structure cannot be traced ({error}); write it without data-dependent control flow"
+            f"{name}: its structure cannot be traced ({reason}); write it without data-dependent control flow"
         ) from error
-    return Traced(network, name, graph, dict(tracer.node_to_qualname))
+    finally:
+        for cache, content in caches:  # some networks would find what was traced in them
+            cache.clear()
+            cache.update(content)
+    for extra in [node for node in graph.nodes if node.op == "placeholder"][1:]:
+        _erase(graph, extra)
+    # torchvision takes a number off the end of a name and counts anew; a module has the name that it has.
+    names = {node: str(node.target) if node.op == "call_module" else n for node, n in tracer.node_to_qualname.items()}
+    return Traced(network, name, graph, {node: names[node] for node in graph.nodes if node in names})
 
 
 def cut(traced: Traced, node: fx.Node) -> tuple[fx.GraphModule, fx.GraphModule]:
@@ -108,9 +120,8 @@ def cut(traced: Traced, node: fx.Node) -> tuple[fx.GraphModule, fx.GraphModule]:
 
     above = fx.Graph()
     given = {each: above.placeholder(each.name) for each in live}
-    for each in live:
-        if any(_in_place(user, traced) for user in each.users if user in beyond):
-            given[each] = above.call_function(torch.clone, (given[each],))  # what is handed in stays as it is
+    if any(_in_place(each, traced) for each in upper):  # what is handed in stays as it is
+        given = {each: above.call_function(_own, (value,)) for each, value in given.items()}
     copies = _copied(upper[:-1], above, given)
     result = upper[-1].args[0]
     above.output(copies[result] if isinstance(result, fx.Node) else fx.map_arg(result, copies.__getitem__))
@@ -123,6 +134,23 @@ def _part(traced: Traced, graph: fx.Graph) -> fx.GraphModule:
     part.recompile()
     part.delete_all_unused_submodules()
     return part
+
+
+def _own(value: Any) -> Any:
+    return value.clone() if isinstance(value, Tensor) else value
+
+
+def _defaults(network: nn.Module) -> dict[str, Any]:
+    """Returns the arguments of a network beside the images, as they are if nobody gives them."""
+    arguments = list(inspect.signature(network.forward).parameters.values())[1:]
+    return {each.name: each.default for each in arguments if each.default is not each.empty}
+
+
+def _erase(graph: fx.Graph, node: fx.Node) -> None:
+    """Takes a node out, and the assertions about it."""
+    for user in list(node.users):
+        _erase(graph, user)
+    graph.erase_node(node)
 
 
 def _copied(nodes: Iterable[fx.Node], graph: fx.Graph, known: dict[fx.Node, fx.Node]) -> dict[fx.Node, fx.Node]:
@@ -147,7 +175,7 @@ class _Measuring(fx.Interpreter):
     def run_node(self, n: fx.Node) -> Any:
         result = super().run_node(n)
         if isinstance(result, Tensor):
-            self.shapes[n] = tuple(result.shape)
+            self.shapes[n] = n.meta["shape"] = tuple(result.shape)  # a part that is cut off takes it along
         return result
 
 

@@ -45,7 +45,7 @@ def find_classifier(network: nn.Module, name: str, layer: str | None = None) -> 
     except InputError as error:
         obstacle = str(error)
     if pooled is not None and node in (None, pooled.node):
-        return pooled.classifier(traced)
+        return pooled.classifier(traced).eval()
     node = node or _last_map(traced, shapes)
     layout = find_layout(shapes.get(node, ()))
     if layout is None:
@@ -55,7 +55,7 @@ def find_classifier(network: nn.Module, name: str, layer: str | None = None) -> 
         )
     if pooled is not None:
         obstacle = f"{name}: {traced.names[node]} is not the layer that is pooled ({traced.names[pooled.node]})"
-    return Classifier(*cut(traced, node), layer or traced.names[node], layout, obstacle)
+    return Classifier(*cut(traced, node), layer or traced.names[node], layout, obstacle).eval()
 
 
 def _last_map(traced: Traced, shapes: Shapes) -> fx.Node:
@@ -63,7 +63,11 @@ def _last_map(traced: Traced, shapes: Shapes) -> fx.Node:
     for node in traced.graph.nodes:
         if node.op == "placeholder" or after & set(node.all_input_nodes):
             after.add(node)
-    maps = [node for node in after if node.op != "placeholder" and find_layout(shapes.get(node, ()))]
+    before = {traced.graph.output_node()}  # what the scores depend on
+    for node in reversed(traced.graph.nodes):
+        if node in before:
+            before.update(node.all_input_nodes)
+    maps = [node for node in after & before if node.op != "placeholder" and find_layout(shapes.get(node, ()))]
     if not maps:
         raise InputError(f"{traced.name}: no layer has maps of an image; name one")
     order = {node: i for i, node in enumerate(traced.graph.nodes)}
