@@ -38,7 +38,7 @@ class TSCAM(Method):
         """Wants tokens that attend to each other, of which the classifier takes one, or their mean."""
         lacking = no_attention(network)
         if lacking is None and not isinstance(network, GapClassifier) and _alone(network) is None:
-            lacking = f"behind {network.layer} it is not one token, or the tokens' mean, that is classified; take another method"
+            lacking = f"behind {network.layer} not one token, or the tokens' mean, is classified; take another method"
         return lacking
 
 

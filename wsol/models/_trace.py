@@ -120,6 +120,8 @@ def cut(traced: Traced, node: fx.Node) -> tuple[fx.GraphModule, fx.GraphModule]:
 
     above = fx.Graph()
     given = {each: above.placeholder(each.name) for each in live}
+    for each, value in given.items():
+        value.meta = dict(each.meta)
     if any(_in_place(each, traced) for each in upper):  # what is handed in stays as it is
         given = {each: above.call_function(_own, (value,)) for each, value in given.items()}
     copies = _copied(upper[:-1], above, given)

@@ -72,15 +72,12 @@ def _last_map(traced: Traced, shapes: Shapes) -> fx.Node:
         raise InputError(f"{traced.name}: no layer has maps of an image; name one")
     order = {node: i for i, node in enumerate(traced.graph.nodes)}
     node = max(maps, key=order.__getitem__)
-    if isinstance(find_layout(shapes[node]), Tokens) and any(map(_reads_one_token, node.users)):
+    reading = [user for user in node.users if user in before and user.target is operator.getitem]
+    if isinstance(find_layout(shapes[node]), Tokens) and any(find_layout(shapes.get(r, ())) is None for r in reading):
         node = _before_attention(traced, shapes, node)
     while _pools(node, traced):
         node = node.all_input_nodes[0]
     return node
-
-
-def _reads_one_token(node: fx.Node) -> bool:
-    return node.target is operator.getitem and isinstance(node.args[1], tuple) and isinstance(node.args[1][1], int)
 
 
 _ATTENTIONS = (nn.functional.scaled_dot_product_attention, nn.functional.softmax, torch.softmax, "softmax")
