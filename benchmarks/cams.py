@@ -8,7 +8,8 @@ and target layer are the same on all sides, which are timed in turn in every rou
 same round, and medians over rounds. Bare is ``model(images)`` in inference mode. The packages are called as their users
 do: parameters require gradients, as torchvision has them, where wsol's are loaded without (each side has a copy of the
 network); what takes one class at a time is called once for each, and torchcam keeps its graph in between. grad-cam also
-scales its maps and resizes them to the image, which cannot be switched off. captum gives no class scores.
+scales its maps and resizes them to the image, which cannot be switched off. captum gives no class scores: it gets the
+forward pass that they take.
 
 MiB is by how much the peak of memory grows over that of a bare pass, each in a process of its own: resident memory, on
 Linux; on a GPU what is allocated. --slow takes the methods that run the network many times, by themselves, with few
@@ -120,6 +121,8 @@ def with_captum(name: str, network: nn.Module, layer: nn.Module, arguments: dict
     method = kind(network, layer) if name.startswith("Layer") else kind(network)
 
     def call(images: Tensor, classes: Tensor) -> None:
+        with torch.inference_mode():
+            network(images)  # the class scores, which all others have
         leaf = images.detach().requires_grad_(name in ("Saliency", "GuidedBackprop"))
         for column in classes.T:
             method.attribute(leaf, target=column, **arguments)

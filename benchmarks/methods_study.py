@@ -70,8 +70,18 @@ def main() -> int:
             continue
         lines.append(row(part, options, method, layer))
         pd.DataFrame(lines).to_csv(path, index=False, float_format="%.3f")
-    print(pd.read_csv(path).drop(columns="signature").to_string(index=False))
+    print(markdown(pd.read_csv(path)))
     return 0
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """Returns the table as Markdown, values in percent with their intervals."""
+    shown = ("top1_loc_err", "gt_known_loc_acc", "max_box_acc", "max_box_acc_v2", "pointing_game")
+    rows = ["| method | layer | n | " + " | ".join(shown) + " |", "|" + "---|" * (3 + len(shown))]
+    for line in table.to_dict("records"):
+        values = [f"{line[m]:.1f} [{line[f'{m}_low']:.1f}, {line[f'{m}_high']:.1f}]" for m in shown]
+        rows.append(f"| `{line['method']}` | `{line['layer']}` | {line['n']} | " + " | ".join(values) + " |")
+    return "\n".join(rows)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,11 @@ def at_once(forward: Forward, gradients: bool) -> int:
     key = (*forward.images.shape[1:], forward.images.dtype)
     if key not in known:
         known[key] = _measured(forward)
-    return max(1, int(forward.memory // known[key][gradients]))
+    fitting = max(1, int(forward.memory // known[key][gradients]))
+    return fitting if gradients or forward.images.is_cuda else min(fitting, _CPU_BATCH)
+
+
+_CPU_BATCH = 8  # a CPU is slower at more, which leave its cache
 
 
 # By network and size of image: bytes for one image without and with gradients.
@@ -42,5 +46,5 @@ def _measured(forward: Forward) -> tuple[int, int]:
     finally:
         for hook in hooks:
             hook.remove()
-    # Beside a layer's input and output, its scratch space and a shortcut are alive: as much again.
-    return 2 * max(taken), sum(taken)
+    # Beside a layer's input and output, its scratch space and a shortcut are alive: as much again. And masked images.
+    return 2 * max(taken) + 2 * taken[0], sum(taken)

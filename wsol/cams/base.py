@@ -125,7 +125,7 @@ class GradientMethod(Method):
 
     @abstractmethod
     def combine(self, features: Tensor, gradients: Tensor) -> Tensor:
-        """Returns maps ``(n, k, h, w)`` of features ``(n, 1, C, h, w)`` and gradients ``(n, k, C, h, w)``."""
+        """Returns the maps ``(n, 1, h, w)`` of one class from features and gradients, both ``(n, 1, C, h, w)``."""
 
     def maps(self, forward: Forward, classes: Tensor) -> Tensor:
         """Returns the maps, as many classes at once as the memory allows."""
@@ -134,8 +134,8 @@ class GradientMethod(Method):
         parts = []
         for some in torch.split(classes, at_once, 1):
             gradients = forward.gradients(some)
-            with torch.no_grad():
-                parts.append(self.combine(features[:, None], gradients))
+            with torch.no_grad():  # class by class: what lies between fits the cache, all classes at once does not
+                parts += [self.combine(features[:, None], each[:, None]) for each in gradients.unbind(1)]
         return torch.cat(parts, 1)
 
 
