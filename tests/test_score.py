@@ -337,7 +337,7 @@ def test_ten_crops_average_probabilities_and_add_maps(tiny_model: Model, csv_dat
             pixels = (torch.tensor(np.asarray(crop)) / 255 - mean) / std
             with torch.no_grad():
                 features = tiny_model.network.features(pixels.permute(2, 0, 1)[None])
-                total = total + tiny_model.network.logits(features)[0].softmax(0) / 10
+                total = total + tiny_model.network.upper(features)[0].softmax(0) / 10
                 cam = (tiny_model.network.linear.weight[sample.label][:, None, None] * features[0]).sum(0)
             large = torch.nn.functional.interpolate(cam[None, None], (224, 224), mode="bilinear")[0, 0]
             whole[top : top + 224, left : left + 224] += large.flip(1) if mirrored else large
