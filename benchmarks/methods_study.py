@@ -3,9 +3,9 @@
     python benchmarks/methods_study.py --weights FILE --data-root DIR [--out results/ilsvrc-270]
 
 SqueezeNet 1.0 on ILSVRC by default. Methods of features and gradients run on all images, on the layer that is pooled
-(one map a class) and on the last one before the classifier; methods of many forward passes on every eighteenth image,
-with fewer samples than their papers take, beside CAM on the same images. What stands in the table already is not run
-again.
+(one map a class) and on the last one before the classifier; methods of many forward passes on every eighteenth or every
+54th image, with fewer samples than their papers take, beside CAM on the same images. What stands in the table already is
+not run again.
 """
 
 import argparse
@@ -27,7 +27,7 @@ BEFORE = [
     *("eigencam:centred=true", "smoothgradcam++", "ablationcam"),
 ]
 MANY = ["integrated-gradients:steps=10", "occlusion", "rise:masks=500", "scorecam"]
-MANY += ["is-cam:samples=2", "ss-cam:samples=2"]
+MOST = ["is-cam:samples=2", "ss-cam:samples=2"]
 METRICS = ("top1_loc_err", "gt_known_loc_acc", "max_box_acc", "max_box_acc_v2", "pointing_game", "mean_iou")
 
 
@@ -58,10 +58,11 @@ def main() -> int:
     parser.add_argument("--work", type=Path, help="keep the run folders here, with their pictures")
     options = parser.parse_args()
     images = load_dataset(options.dataset, options.data_root)
-    few = images.limit(len(images) // 18)
+    few, fewest = images.limit(len(images) // 18), images.limit(len(images) // 54)
     jobs = [(images, method, None) for method in POOLED] + [(images, method, options.before) for method in BEFORE]
     jobs += [(few, "cam", None), (few, "gradcam", options.before)]
     jobs += [(few, method, options.before) for method in MANY]
+    jobs += [(fewest, "cam", None)] + [(fewest, method, options.before) for method in MOST]
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / "methods.csv"
     lines = pd.read_csv(path).to_dict("records") if path.is_file() else []

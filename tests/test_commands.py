@@ -130,7 +130,9 @@ def test_list_of_methods_says_what_they_need_and_what_can_be_set(capsys: pytest.
 
 
 def test_list_of_models_says_head_map_size_and_methods(capsys: pytest.CaptureFixture[str]) -> None:
-    assert list_(["models", "vgg16", "vgg16-g?p", "regnet_x_400mf", "vit_b_32", "timm/vit_base_patch16_384"]) == 0
+    dino = "timm/vit_small_patch16_224.dino"
+    names = ["vgg16", "vgg16-g?p", "regnet_x_400mf", "vit_b_32", "timm/vit_base_patch16_384", dino]
+    assert list_(["models", *names]) == 0
     lines = capsys.readouterr().out.splitlines()
     found = {line.split()[0]: " ".join(line.split()[1:]) for line in lines}
     without = "all but attention-rollout, chefer, self-attention, ts-cam"
@@ -140,6 +142,8 @@ def test_list_of_models_says_head_map_size_and_methods(capsys: pytest.CaptureFix
     assert found["regnet_x_400mf"] == f"GAP + linear 400 x 7 x 7 {without}"
     assert found["vit_b_32"] == "other 768 x 7 x 7 all but cam, guided-backprop"
     assert found["timm/vit_base_patch16_384"].startswith("does not take images of 224 x 224")
+    assert found[dino].startswith("none 384 x 14 x 14 all but ablationcam, backprop, cam, chefer, fullgrad, gradcam")
+    assert "self-attention" not in found[dino]
     assert list_(["models", "resnet18x"]) == 2
     assert "did you mean resnet18" in capsys.readouterr().err
 

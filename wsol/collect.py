@@ -158,6 +158,11 @@ def _localize(
         classes, chosen = _ranked(setup, samples, passed, labels)
     with clock("maps"):
         maps = torch.stack([setup.method.maps(one, classes) for one in passed], 2)
+        if not bool(torch.isfinite(maps).all()):
+            raise InputError(
+                f"{setup.method.signature} gives maps that are not finite in the batch that begins with "
+                f"{samples[0].image_id}; check settings and weights"
+            )
         return classes.cpu().numpy(), chosen.cpu().numpy(), _one_or_many(maps.float().cpu().numpy())
 
 

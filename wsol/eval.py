@@ -1,12 +1,12 @@
 """``python -m wsol.eval``: evaluate a model on a data set."""
 
 import argparse
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from wsol._command import pair, run_command, tau
+from wsol.runs.names import file_name
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,23 +23,16 @@ def _run(argv: Sequence[str] | None) -> None:
     given = vars(options)
     given["dataset_args"] = dict(map(pair, given.pop("dataset_arg")))
     network = options.model or Path(options.weights or "model").stem
-    given["out"] = given["out"] or Path("results") / _folder_name(
-        options.dataset, options.split, network, options.method
-    )
+    given["out"] = given["out"] or Path("results") / file_name(options.dataset, options.split, network, options.method)
     evaluation = evaluate(**given)
     print(run_report(evaluation.run, evaluation.metrics, evaluation.baselines, given["out"]))
-
-
-def _folder_name(*parts: str) -> str:
-    """Joins what the default folder is named after; settings and paths have signs that not every disk takes."""
-    return re.sub(r"[^\w.+=,-]+", "-", "-".join(parts))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("wsol.eval", description="Evaluate how well a classifier localizes objects.")
     parser.add_argument("--model", help="see python -m wsol.list models (default: what the weights file names)")
     parser.add_argument(
-        "--weights", help=".safetensors or .pth file, or a published name (default: those that come along)"
+        "--weights", help=".safetensors, .pth or .caffemodel file, or a published name (default: those that come along)"
     )
     parser.add_argument(
         "--dataset", default="synthetic", help="see python -m wsol.list datasets (default: %(default)s)"

@@ -12,7 +12,7 @@ import pandas as pd
 from wsol._clock import Clock
 from wsol._device import find_device
 from wsol._machine import processors
-from wsol.cams import Method, Precision, find_method
+from wsol.cams import Method, Precision, find_method, refusal
 from wsol.collect import Setup, collect
 from wsol.collected import Collected
 from wsol.datasets import Dataset, Split, check, load_dataset
@@ -74,8 +74,8 @@ def evaluate(
         workers: Threads that decode images and draw boxes; one a processor if None.
         memory: GiB that the method may use beside network and batch; what it does in pieces is cut to that.
         precision: ``bfloat16`` runs the layers below the target layer in autocast.
-        channels_last: Lay out the network's convolutions for channels last, which is faster on most devices.
-        compiled: Compile the layers below the target layer (``torch.compile``).
+        channels_last: Lay out the network's convolutions for channels last, in place, which is faster on most devices.
+        compiled: Compile the layers below the target layer (``torch.compile``), in place.
         skip_bad_images: Count and list unreadable images instead of stopping at the first.
         out: Run folder to write; nothing stays on disk if None.
 
@@ -116,8 +116,10 @@ def evaluate(
             raise InputError(f"tau is to be chosen on the split val, not on {held_out.split}; give another validation")
         if held_out.fingerprint == evaluated.fingerprint:
             raise InputError("the val split has the very images that are evaluated; give a number or oracle")
+    if isinstance(model, Model) and (weights, layer, map_size) != (None, None, None):
+        raise InputError("a loaded model brings its weights, layer and map size; give them to load_model")
     loaded = model if isinstance(model, Model) else load_model(model, weights, find_device(device), layer, map_size)
-    check_applies(chosen_method, loaded)
+    check_applies(chosen_method, loaded, precision)
     optimise(loaded.network, channels_last, compiled)
     budget = int(memory * 2**30)
     setup = Setup(loaded, chosen_method, conventions, batch_size, skip_bad_images, budget, precision)
@@ -132,19 +134,16 @@ def evaluate(
         return _run(setup, evaluated, tau, chosen_on, pool, Path(folder), held_out)[0]
 
 
-def check_applies(method: Method, model: Model) -> None:
+def check_applies(method: Method, model: Model, precision: Precision = "float32") -> None:
     """Makes sure that a method and a model go together.
 
     Raises:
         InputError: They do not; the message says why.
     """
-    if not model.classes and method.of_class:
-        raise InputError(
-            f"{method.name} cannot be applied: {model.name} does not classify, and its maps are those of a class; take "
-            "self-attention, attention-rollout or eigencam"
-        )
-    if (obstacle := method.obstacle(model.network)) is not None:
-        raise InputError(f"{method.name} cannot be applied: {obstacle}")
+    if (reason := refusal(method, model.network, model.classes)) is not None:
+        raise InputError(f"{method.name} cannot be applied: {reason}")
+    if precision != "float32" and method.needs in ("whole gradients", "attention"):
+        raise InputError(f"{method.name} runs the whole network in float32; leave out --precision")
 
 
 def _run(
@@ -177,6 +176,7 @@ def _origin(setup: Setup, images: Dataset) -> Origin:
         "model": model.name,
         "weights": {"name": model.weights, "sha256": model.sha256},
         "preprocessing": asdict(model.preprocessing),
+        "map_size": model.map_size,
         "layer": model.network.layer,
         "method": setup.method.signature,
         "precision": setup.precision,

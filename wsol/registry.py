@@ -72,7 +72,9 @@ class Registry(Generic[T]):
             try:
                 changes[key] = _truth(value) if known[key] is bool else known[key](value)
             except ValueError as error:
-                raise InputError(f"{self.kind} {name}: {key} cannot be {value!r}; its default is {entry}") from error
+                raise InputError(
+                    f"{self.kind} {name}: {key} cannot be {value!r}; its default is {getattr(entry, key)}"
+                ) from error
         try:
             changed: T = replace(entry, **changes)
         except ValueError as error:

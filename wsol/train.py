@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wsol._command import pair, run_command
+from wsol.runs.names import file_name
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,7 +27,7 @@ def _run(argv: Sequence[str] | None) -> None:
     names = ("learning_rate", "momentum", "weight_decay", "warm_up", "label_smoothing", "seed")
     recipe = Recipe(stages, **{name: given.pop(name) for name in names})
     given["dataset_args"] = dict(map(pair, given.pop("dataset_arg")))
-    given["out"] = given["out"] or Path("results") / f"train-{options.model}-{options.dataset}"
+    given["out"] = given["out"] or Path("results") / file_name("train", options.model, options.dataset)
     path = train(recipe=recipe, **given)
     same = ["--dataset", options.dataset]
     same += ["--data-root", str(options.data_root)] if options.data_root else []

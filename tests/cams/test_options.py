@@ -1,17 +1,20 @@
 """What makes a run faster leaves its boxes where they are."""
 
+import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
+from torchvision.models import resnet18
 
 import wsol
 from wsol.cams import METHODS, find_method, forward
 from wsol.errors import InputError
-from wsol.models import find_classifier
+from wsol.models import find_classifier, load_model
 
 METHODS_OF_ONE_PASS = ["cam", "gradcam", "gradcam++", "xgradcam", "layercam", "hirescam", "eigencam"]
 
@@ -71,6 +74,10 @@ def test_evaluate_compiles(csv_data: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert run["precision"] == "float32"
     halved = wsol.evaluate(f"{factory}:net", precision="bfloat16", **common)
     assert "+bfloat16|cam|" in halved.signature  # it decides digits
+    with pytest.raises(InputError, match="fullgrad runs the whole network in float32; leave out --precision"):
+        wsol.evaluate(f"{factory}:net", method="fullgrad", precision="bfloat16", **common)
+    with pytest.raises(InputError, match="a loaded model brings its weights, layer and map size"):
+        wsol.evaluate(load_model(f"{factory}:net"), layer="0", **common)
     with pytest.raises(InputError, match="memory is 0; give"):
         wsol.evaluate(f"{factory}:net", memory=0, **common)
 
@@ -92,6 +99,63 @@ def test_maps_under_inference_mode_are_the_same(network: nn.Module) -> None:
 def test_signatures_are_read_again(name: str) -> None:
     method = find_method(name)
     assert find_method(method.signature) == method
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("rise:masks=0", "rise:keep=0", "rise:cells=0", "ss-cam:samples=0", "ss-cam:std=-1", "is-cam:samples=0"),
+        *("integrated-gradients:steps=0", "smoothgradcam++:samples=0", "occlusion:stride=0"),
+    ],
+)
+def test_settings_that_make_no_map_are_refused(text: str) -> None:
+    with pytest.raises(InputError, match=f"method {re.escape(text.partition(':')[0])}: .* (must|should) be"):
+        find_method(text)
+
+
+def test_map_size_and_layer_are_in_the_signature(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    save_file(resnet18(num_classes=3).state_dict(), tmp_path / "w.safetensors")
+    plain = load_model("resnet18", tmp_path / "w.safetensors")
+    larger = load_model("resnet18", tmp_path / "w.safetensors", layer="layer3", map_size=14)
+    digest = plain.sha256[:8]
+    assert plain.signature == f"resnet18:{digest}"
+    assert larger.signature == f"resnet18+14@layer3:{digest}"
+
+
+@pytest.mark.parametrize("places", [5, 20])  # fewer than channels, and more
+@pytest.mark.parametrize("centred", ["true", "false"])
+def test_eigencam_is_the_first_singular_vector(places: int, centred: str) -> None:
+    torch.manual_seed(1)
+    layers = [nn.Conv2d(3, 64, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 4)]
+    classifier = find_classifier(nn.Sequential(*layers).eval().double(), "net")
+    passed = forward(classifier, torch.rand(2, 3, places, places, dtype=torch.float64))
+    found = find_method(f"eigencam:centred={centred}").maps(passed, torch.zeros(2, 1, dtype=torch.int64))
+    for features, score_map in zip(passed.features, found[:, 0], strict=True):
+        matrix = features.flatten(1).T
+        matrix = matrix - matrix.mean(0) if centred == "true" else matrix
+        left, scale, _ = torch.linalg.svd(matrix, full_matrices=False)
+        expected = (left[:, 0] * scale[0]).reshape(places, places)
+        sign = torch.sign((expected * score_map).sum())
+        torch.testing.assert_close(score_map, sign * expected, rtol=0, atol=1e-9)
+
+
+def test_attention_that_is_not_followed_is_refused() -> None:
+    class Masked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.patches = nn.Conv2d(3, 8, 56, 56)
+            self.attention = nn.MultiheadAttention(8, 2, batch_first=True, add_zero_attn=True)
+            self.fc = nn.Linear(8, 3)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            tokens = self.patches(images).flatten(2).transpose(1, 2)
+            return self.fc(self.attention(tokens, tokens, tokens)[0].mean(1))
+
+    classifier = find_classifier(Masked().eval(), "masked")
+    passed = forward(classifier, torch.rand(1, 3, 224, 224))
+    with pytest.raises(InputError, match="the attention of attention has masks or added keys; take another method"):
+        find_method("self-attention").maps(passed, torch.tensor([[0]]))
 
 
 def test_a_score_that_does_not_depend_on_the_layer_is_said() -> None:

@@ -142,7 +142,7 @@ def test_signature_is_that_of_the_weights(own: str, tmp_path: Path) -> None:
     assert first.sha256 != other.sha256
     named = load_model(f"{own}:make", layer="last")
     assert named.sha256 == first.sha256
-    assert named.signature == f"{own}:make@last:{first.sha256[:8]}"
+    assert named.signature == f"nets.py:make@last:{first.sha256[:8]}"
 
     # The same numbers in a network of other names are other weights, and so is one changed bit.
     text = Path(own).read_text()
@@ -159,7 +159,8 @@ def test_own_preprocessing(own: str, tmp_path: Path) -> None:
     assert load_model(f"{own}:normalised").preprocessing == given
     save_file(plain(2).state_dict(), tmp_path / "w.safetensors")
     assert load_model(f"{own}:normalised", tmp_path / "w.safetensors").preprocessing == given
-    assert load_model(f"{own}:misnamed").preprocessing == Preprocessing()
+    with pytest.raises(InputError, match=r"nets\.py:misnamed: preprocessing is str; make it a wsol\.models\.Preproc"):
+        load_model(f"{own}:misnamed")
 
 
 @pytest.mark.parametrize(
@@ -329,7 +330,7 @@ def test_without_the_hubs_package(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_without_timm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(InputError, match=r"timm/resnet10t needs the package timm; pip install 'wsol\[timm\]'"):
+    with pytest.raises(InputError, match=r"timm/resnet10t needs the package timm; pip install timm"):
         load_model("timm/resnet10t")
 
 

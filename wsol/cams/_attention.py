@@ -74,7 +74,7 @@ def attend(forward: Forward, classes: Tensor, gradients: bool = False) -> Iterat
         whole = min((size for size in sizes if size >= patches), default=0)  # class token and registers come on top
         if whole <= (patches if by_token else 0):
             raise InputError("no layer lets all tokens attend to each other; take another method")
-        layers = [each for each in kept if each.shape[-2:] == (whole, whole)]
+        layers = [each for each in kept if each.shape[-2:] == (whole, whole) and len(each) == len(images)]
         yield Attended(logits, layers, whole - patches, by_token), chosen
 
 
@@ -132,7 +132,7 @@ class _Recording(fx.Interpreter):
             attention = self._keep(_weights(*args, **kwargs))
             return attention @ args[2]
         if kind == "module":
-            return self._multihead(self.module.get_submodule(str(n.target)), *args[:3])
+            return self._multihead(str(n.target), *args, **kwargs)
         return self._keep(super().run_node(n))
 
     def _keep(self, attention: Tensor) -> Tensor:
@@ -143,14 +143,20 @@ class _Recording(fx.Interpreter):
         self.kept.append(attention)
         return attention
 
-    def _multihead(self, module: Any, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, None]:
+    def _multihead(
+        self, name: str, query: Tensor, key: Tensor, value: Tensor, need_weights: bool = True, **others: Any
+    ) -> tuple[Tensor, None]:
         """Does what torch's module does inside, where its attention cannot be had with gradients."""
-        weights, biases = module.in_proj_weight, module.in_proj_bias
+        module: Any = self.module.get_submodule(name)
+        unusual = module.in_proj_weight is None or module.bias_k is not None or module.add_zero_attn
+        if unusual or any(each is not None and each is not False for each in others.values()):
+            raise InputError(f"the attention of {name} has masks or added keys; take another method")
+        biases = (None, None, None) if module.in_proj_bias is None else module.in_proj_bias.chunk(3)
         if not module.batch_first:
             query, key, value = (each.transpose(0, 1) for each in (query, key, value))
         query, key, value = (
             functional.linear(each, w, b).reshape(*each.shape[:2], module.num_heads, -1).transpose(1, 2)
-            for each, w, b in zip((query, key, value), weights.chunk(3), biases.chunk(3), strict=True)
+            for each, w, b in zip((query, key, value), module.in_proj_weight.chunk(3), biases, strict=True)
         )
         attention = self._keep(_weights(query, key, value))
         output = module.out_proj((attention @ value).transpose(1, 2).flatten(2))

@@ -3,7 +3,8 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
@@ -39,7 +40,17 @@ class Forward:
     past: tuple[Any, ...]
     memory: int
     precision: Precision
-    _graph: tuple[Tensor, Tensor] = field(repr=False)
+
+    @cached_property
+    def _graph(self) -> tuple[Tensor, Tensor]:
+        """The features again and the logits, with what is recorded for gradients between them."""
+        with torch.inference_mode(False), torch.enable_grad():
+            leaf = self.features.detach().requires_grad_()
+            return leaf, self.network.upper(leaf, self.past)
+
+    def forget(self) -> None:
+        """Lets go of what was recorded for gradients."""
+        vars(self).pop("_graph", None)
 
     def gradients(self, classes: Tensor) -> Tensor:
         """Returns the gradients of class scores with respect to the features, ``(n, k, C, h, w)``.
@@ -136,7 +147,15 @@ class GradientMethod(Method):
             gradients = forward.gradients(some)
             with torch.no_grad():  # class by class: what lies between fits the cache, all classes at once does not
                 parts += [self.combine(features[:, None], each[:, None]) for each in gradients.unbind(1)]
+        forward.forget()
         return torch.cat(parts, 1)
+
+
+def refusal(method: Method, network: Classifier, classes: int) -> str | None:
+    """Says in one sentence why a method cannot be applied to a network of some classes; None if it can."""
+    if not classes and method.of_class:
+        return "the network does not classify; take self-attention, attention-rollout or eigencam"
+    return method.obstacle(network)
 
 
 METHODS: Registry[Method] = Registry("method", "wsol.cams")
@@ -169,21 +188,16 @@ def find_method(text: str) -> Method:
 def forward(network: Classifier, images: Tensor, memory: int = MEMORY, precision: Precision = "float32") -> Forward:
     """Runs the network once.
 
-    Only the layers above the target layer are recorded for gradients; no parameter gets any.
-
     Args:
         network: In evaluation mode.
         images: Preprocessed, ``(n, 3, H, W)``.
         memory: Bytes that a method may use beyond this pass.
         precision: ``bfloat16`` runs the layers below the target layer in autocast; the rest stays as it is.
     """
-    with torch.inference_mode(False):  # its tensors could not be kept for gradients
-        with torch.no_grad():
-            features, past = _lower(network, images, precision)
-        with torch.enable_grad():
-            leaf = features.detach().requires_grad_()
-            logits = network.upper(leaf, past)
-    return Forward(network, images, features, logits.detach(), past, memory, precision, (leaf, logits))
+    with torch.inference_mode(False), torch.no_grad():  # inference tensors could not be kept for gradients
+        features, past = _lower(network, images, precision)
+        logits = network.upper(features, past)
+    return Forward(network, images, features, logits, past, memory, precision)
 
 
 def _lower(network: Classifier, images: Tensor, precision: Precision) -> tuple[Tensor, tuple[Any, ...]]:

@@ -33,9 +33,12 @@ class EigenCAM(Method):
         matrix = features.flatten(2).transpose(1, 2)  # n, places, C
         if self.centred:
             matrix = matrix - matrix.mean(1, keepdim=True)
-        # U S of the first component, from the smaller problem: places are fewer than channels in most networks.
-        values, vectors = torch.linalg.eigh(matrix @ matrix.transpose(1, 2))
-        found = vectors[:, :, -1] * values[:, -1:].clamp(min=0).sqrt()
+        # U S of the first component, from the smaller of both problems.
+        if matrix.shape[1] <= matrix.shape[2]:
+            values, vectors = torch.linalg.eigh(matrix @ matrix.transpose(1, 2))
+            found = vectors[:, :, -1] * values[:, -1:].clamp(min=0).sqrt()
+        else:
+            found = (matrix @ torch.linalg.eigh(matrix.transpose(1, 2) @ matrix)[1][:, :, -1:])[:, :, 0]
         pole = found.gather(1, found.abs().argmax(1, keepdim=True)) if self.centred else found.sum(1, keepdim=True)
         found = torch.where(pole < 0, -found, found).reshape(len(found), 1, *features.shape[2:])
         return found.expand(-1, classes.shape[1], -1, -1)

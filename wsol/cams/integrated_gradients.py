@@ -27,6 +27,11 @@ class IntegratedGradients(Method):
     needs = "whole gradients"
     steps: int = 50
 
+    def __post_init__(self) -> None:
+        """Refuses settings that make no map."""
+        if self.steps < 1:
+            raise ValueError("steps must be 1 or more")
+
     def maps(self, forward: Forward, classes: Tensor) -> Tensor:
         """Returns maps of the size of the image, 0 or more."""
         total = torch.zeros((), dtype=forward.images.dtype, device=forward.images.device)

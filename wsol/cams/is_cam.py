@@ -26,6 +26,11 @@ class ISCAM(Method):
     needs = "forwards"
     samples: int = 10
 
+    def __post_init__(self) -> None:
+        """Refuses settings that make no map."""
+        if self.samples < 1:
+            raise ValueError("samples must be 1 or more")
+
     def maps(self, forward: Forward, classes: Tensor) -> Tensor:
         """Returns maps of the size of the features."""
         return by_score(forward, classes, lambda image: self._masks(forward, image), self.samples)

@@ -35,6 +35,11 @@ class RISE(Method):
     keep: float = 0.5
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        """Refuses settings that make no map."""
+        if self.masks < 1 or self.cells < 1 or not 0 < self.keep <= 1:
+            raise ValueError("masks and cells must be 1 or more, keep from 0 (excluded) to 1")
+
     def maps(self, forward: Forward, classes: Tensor) -> Tensor:
         """Returns maps of the size of the image."""
         found = []

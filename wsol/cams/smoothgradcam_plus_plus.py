@@ -32,6 +32,11 @@ class SmoothGradCAMPlusPlus(Method):
     std: float = 0.3
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        """Refuses settings that make no map."""
+        if self.samples < 1 or not self.std >= 0:
+            raise ValueError("samples must be 1 or more, std 0 or more")
+
     def maps(self, forward: Forward, classes: Tensor) -> Tensor:
         """Returns maps of the size of the features."""
         images, features = forward.images, forward.features

@@ -31,6 +31,11 @@ class SSCAM(Method):
     std: float = 2.0
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        """Refuses settings that make no map."""
+        if self.samples < 1 or not self.std >= 0:
+            raise ValueError("samples must be 1 or more, std 0 or more")
+
     def maps(self, forward: Forward, classes: Tensor) -> Tensor:
         """Returns maps of the size of the features."""
         return by_score(forward, classes, lambda image: self._masks(forward, image), self.samples)

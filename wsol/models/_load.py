@@ -55,7 +55,7 @@ def load_model(
     classifier.requires_grad_(False).to(device).eval()
     classes = 0 if vars(found.network).get("num_classes") == 0 else _classes(classifier, device)
     facts = (found.preprocessing, found.weights, found.sha256, classes, found.class_names, found.notes)
-    return Model(name, classifier, *facts, layer)
+    return Model(name, classifier, *facts, layer, map_size)
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,8 @@ def _from_checkpoint(
 ) -> _Found:
     if path is None:
         network = architecture.build({}, None, side).eval()
-        return _Found(network, architecture.preprocessing(), "own", network_sha256(network))
+        note = f"no --weights: those that {name} comes with"
+        return _Found(network, architecture.preprocessing(), "own", network_sha256(network), notes=(note,))
     checkpoint = read_checkpoint(path)
     facts = checkpoint.facts
     if facts and facts.architecture != name:
@@ -140,7 +141,9 @@ def _file(name: str, weights: str | Path | None, architecture: Architecture) -> 
     if weights is None and architecture.own_weights:
         return None
     fault = "no weights" if weights is None else f"there is no weights file {weights}"
-    raise InputError(f"{name}: {fault}; give --weights {' or '.join(['a .safetensors or .pth file', *offered])}")
+    raise InputError(
+        f"{name}: {fault}; give --weights {' or '.join(['a .safetensors, .pth or .caffemodel file', *offered])}"
+    )
 
 
 def _fill(network: nn.Module, checkpoint: Checkpoint, name: str) -> None:

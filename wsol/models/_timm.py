@@ -27,7 +27,7 @@ class Timm(Architecture):
         try:
             self._timm: Any = importlib.import_module("timm")
         except ImportError as error:
-            raise InputError(f"timm/{name} needs the package timm; pip install 'wsol[timm]'") from error
+            raise InputError(f"timm/{name} needs the package timm; pip install timm") from error
         base, _, tag = name.partition(".")
         known = self._timm.list_pretrained(f"{base}.*") if tag else self._timm.list_models()
         if not self._timm.is_model(base) or (tag and name not in known):

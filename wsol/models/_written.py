@@ -32,6 +32,7 @@ class Written(Architecture):
         if not Path(path).is_file():
             raise InputError(f"there is no file {path}; --model takes FILE.py:FUNCTION")
         self._name, self._make = name, self._loaded(Path(path), function)
+        self._built: nn.Module | None = None
 
     def build(self, state: Mapping[str, Tensor], published: Published | None, side: int | None = None) -> nn.Module:
         if side is not None:
@@ -42,14 +43,19 @@ class Written(Architecture):
             raise InputError(f"{self._name} raises {type(error).__name__}: {error}") from error
         if not isinstance(network, nn.Module):
             raise InputError(f"{self._name} returns {type(network).__name__}, not a torch.nn.Module")
+        self._built = network
         return network
 
     def fresh(self, classes: int, side: int | None = None, from_scratch: bool = True) -> nn.Module:
         return self.build({}, None, side)
 
     def preprocessing(self) -> Preprocessing:
-        found = getattr(self.build({}, None), "preprocessing", None)
-        return found if isinstance(found, Preprocessing) else Preprocessing()
+        found = getattr(self._built or self.build({}, None), "preprocessing", None)
+        if found is not None and not isinstance(found, Preprocessing):
+            raise InputError(
+                f"{self._name}: preprocessing is {type(found).__name__}; make it a wsol.models.Preprocessing"
+            )
+        return found or Preprocessing()
 
     def _loaded(self, path: Path, function: str) -> Any:
         spec = importlib.util.spec_from_file_location(path.stem, path)

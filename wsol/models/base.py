@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import ClassVar
 
 import numpy as np
@@ -117,6 +117,7 @@ class Model:
         class_names: In label order; empty where the file names none.
         notes: What deserves a second look, one sentence each.
         layer: Name of the target layer, where it was not found but chosen.
+        map_size: Side of the maps of a 224 x 224 image, where it was chosen.
     """
 
     name: str
@@ -128,12 +129,15 @@ class Model:
     class_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     layer: str | None = None
+    map_size: int | None = None
 
     @property
     def signature(self) -> str:
-        """Name, target layer where it was chosen, and the first eight digits of the weights' SHA-256."""
-        name = self.name.replace("|", "_")
-        return f"{name}@{self.layer}:{self.sha256[:8]}" if self.layer else f"{name}:{self.sha256[:8]}"
+        """Name, map size and target layer where they were chosen, and how the weights' SHA-256 begins."""
+        name = PurePath(self.name).name if ".py:" in self.name else self.name
+        side = f"+{self.map_size}" if self.map_size else ""
+        layer = f"@{self.layer}" if self.layer else ""
+        return f"{name.replace('|', '_')}{side}{layer}:{self.sha256[:8]}"
 
 
 MODELS: Registry[Architecture] = Registry("model", "wsol.models")

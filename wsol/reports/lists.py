@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from wsol.cams import METHODS
+from wsol.cams import METHODS, refusal
 from wsol.errors import InputError
 from wsol.models import MODELS, GapClassifier, find_architecture, find_classifier
 
@@ -48,7 +48,7 @@ def describe(name: str) -> str:
     try:
         with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()), _Weightless():
             warnings.simplefilter("ignore")
-            network = find_architecture(name).fresh(1000).eval()
+            network = find_architecture(name).build({}, None).eval()
             classifier = find_classifier(network, name)
             maps, _ = classifier.lower(torch.empty(1, 3, 224, 224))
     except InputError as error:
@@ -57,7 +57,9 @@ def describe(name: str) -> str:
     if isinstance(classifier, GapClassifier):
         head = "GAP" if classifier.pooling == "average" else "GMP"
         head += " + linear" if classifier.linear is not None else ", map a class"
-    refusing = [method for method in METHODS.names() if METHODS.get(method).obstacle(classifier) is not None]
+    classes = 0 if vars(network).get("num_classes") == 0 else 1000
+    head = head if classes else "none"
+    refusing = [method for method in METHODS.names() if refusal(METHODS.get(method), classifier, classes) is not None]
     methods = "all but " + ", ".join(refusing) if refusing else "all"
     return f"{head:<16} {' x '.join(map(str, maps.shape[1:])):<18} {methods}"
 

@@ -19,7 +19,7 @@ from wsol.protocols.truth import truth_of
 from wsol.runs.truth import read_truth
 from wsol.sources._gather import gather
 
-_FACTS = ("model", "weights", "preprocessing", "layer", "method", "precision", "device", "notes")
+_FACTS = ("model", "weights", "preprocessing", "map_size", "layer", "method", "precision", "device", "notes")
 
 
 def from_run(

@@ -15,6 +15,7 @@ from wsol._machine import processors
 from wsol.datasets import Dataset, Split, load_dataset
 from wsol.errors import InputError
 from wsol.models import Facts, Start, adopt, find_architecture, find_gap
+from wsol.runs.names import file_name
 from wsol.training.feeds import Feed, Images, Pooled
 from wsol.training.log import Log
 from wsol.training.recipe import Recipe, Stage
@@ -122,7 +123,7 @@ def train(
             log.write(row)
             save_state(state, network, trainer.optimizer, epoch + 1, request)
     log.plot()
-    path = folder / f"{model}.safetensors"
+    path = folder / f"{file_name(model)}.safetensors"
     tensors = architecture.trained(network.eval())
     if half:
         tensors = {key: value.half() if value.is_floating_point() else value for key, value in tensors.items()}
