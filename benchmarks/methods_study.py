@@ -3,9 +3,9 @@
     python benchmarks/methods_study.py --weights FILE --data-root DIR [--out results/ilsvrc-270]
 
 SqueezeNet 1.0 on ILSVRC by default. Methods of features and gradients run on all images, on the layer that is pooled
-(one map a class) and on the last one before the classifier; methods of many forward passes on every eighteenth or every
-54th image, with fewer samples than their papers take, beside CAM on the same images. What stands in the table already is
-not run again.
+(one map a class) and on the last one before the classifier; methods of many forward passes on every 18th or 54th image,
+with fewer samples than their papers take, beside CAM on the same images. What stands in the table already is not run
+again.
 """
 
 import argparse
