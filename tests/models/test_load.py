@@ -148,7 +148,7 @@ def test_nothing_in_a_file_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("weights", "sentence"),
     [
-        (None, "no weights; give --weights a .safetensors or .pth file or IMAGENET1K_V1"),
+        (None, "no weights; give --weights a .safetensors, .pth or .caffemodel file or IMAGENET1K_V1"),
         ("IMAGENET1K_V7", "there is no weights file IMAGENET1K_V7; give .* or IMAGENET1K_V1"),
         ("gone.pth", "there is no weights file gone.pth"),
         ("empty.pth", "empty.pth is not a readable weights file"),
