@@ -119,7 +119,7 @@ def evaluate(
     if isinstance(model, Model) and (weights, layer, map_size) != (None, None, None):
         raise InputError("a loaded model brings its weights, layer and map size; give them to load_model")
     loaded = model if isinstance(model, Model) else load_model(model, weights, find_device(device), layer, map_size)
-    check_applies(chosen_method, loaded, precision)
+    _check_applies(chosen_method, loaded, precision)
     optimise(loaded.network, channels_last, compiled)
     budget = int(memory * 2**30)
     setup = Setup(loaded, chosen_method, conventions, batch_size, skip_bad_images, budget, precision)
@@ -134,7 +134,7 @@ def evaluate(
         return _run(setup, evaluated, tau, chosen_on, pool, Path(folder), held_out)[0]
 
 
-def check_applies(method: Method, model: Model, precision: Precision = "float32") -> None:
+def _check_applies(method: Method, model: Model, precision: Precision) -> None:
     """Makes sure that a method and a model go together.
 
     Raises:

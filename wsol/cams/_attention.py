@@ -14,6 +14,7 @@ from wsol.cams._memory import at_once
 from wsol.cams.base import Forward
 from wsol.errors import InputError
 from wsol.models import Classifier
+from wsol.models._trace import attention_kind
 from wsol.models.layout import Tokens
 
 
@@ -81,7 +82,7 @@ def attend(forward: Forward, classes: Tensor, gradients: bool = False) -> Iterat
 def no_attention(network: Classifier) -> str | None:
     """Says in one sentence what a network lacks for methods of attention; None if it lacks nothing."""
     graphs = [part for part in (network.below, network.above) if isinstance(part, fx.GraphModule)]
-    attends = any(_kind(node, graph) for graph in graphs for node in graph.graph.nodes)
+    attends = any(attention_kind(node, graph) for graph in graphs for node in graph.graph.nodes)
     if attends and isinstance(network.layout, Tokens):
         return None
     return f"{network.layer} has no tokens that attend to each other; take a vision transformer, or another method"
@@ -101,21 +102,6 @@ def _takes_one(node: fx.Node) -> bool:
     return node.target in ("mean", torch.mean) and dims in (1, [1], (1,))
 
 
-_SOFTMAX = (functional.softmax, torch.softmax, "softmax")
-
-
-def _kind(node: fx.Node, graph: nn.Module) -> str | None:
-    """Says how a node makes attention: in one call, as a module, or by a softmax of its own."""
-    if node.target is functional.scaled_dot_product_attention:
-        return "call"
-    if node.op == "call_module":
-        module = graph.get_submodule(str(node.target))
-        if isinstance(module, nn.MultiheadAttention):
-            return "module"
-        return "softmax" if isinstance(module, nn.Softmax) else None
-    return "softmax" if node.target in _SOFTMAX else None
-
-
 class _Recording(fx.Interpreter):
     """Keeps every attention; the first starts the graph of gradients, as nothing before it needs any."""
 
@@ -124,7 +110,7 @@ class _Recording(fx.Interpreter):
         self.kept, self.gradients = kept, gradients
 
     def run_node(self, n: fx.Node) -> Any:
-        kind = _kind(n, self.module)
+        kind = attention_kind(n, self.module)
         if kind is None:
             return super().run_node(n)
         args, kwargs = self.fetch_args_kwargs_from_env(n)

@@ -11,16 +11,13 @@ from wsol.cams.base import Forward
 from wsol.cams.cam import weighted
 
 
-def masked_scores(
-    forward: Forward, image: int, masks: Iterable[Tensor], score: Callable[[Tensor], Tensor] = lambda logits: logits
-) -> Iterator[tuple[Tensor, Tensor]]:
+def masked_scores(forward: Forward, image: int, masks: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
     """Runs one image under many masks, as many at once as the memory allows.
 
     Args:
         forward: Names the network, the images and the budget.
         image: Which of the images.
         masks: Each ``(H, W)``, made when it is needed.
-        score: Makes of logits what is wanted.
 
     Yields:
         Masks ``(m, 1, H, W)`` and the scores of all classes under each, ``(m, classes)``.
@@ -31,7 +28,7 @@ def masked_scores(
     def run() -> tuple[Tensor, Tensor]:
         stacked = torch.stack(waiting)[:, None]
         waiting.clear()
-        return stacked, score(forward.scores(forward.images[image] * stacked))
+        return stacked, forward.scores(forward.images[image] * stacked)
 
     for mask in masks:
         waiting.append(mask)

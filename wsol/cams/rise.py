@@ -46,8 +46,8 @@ class RISE(Method):
         with torch.no_grad():
             for image, chosen in enumerate(classes):
                 total = forward.images.new_zeros(len(chosen), *forward.images.shape[2:])
-                for masks, scores in masked_scores(forward, image, self._masks(forward), lambda s: s.softmax(1)):
-                    total += torch.einsum("mk,mhw->khw", scores[:, chosen], masks[:, 0])
+                for masks, scores in masked_scores(forward, image, self._masks(forward)):
+                    total += torch.einsum("mk,mhw->khw", scores.softmax(1)[:, chosen], masks[:, 0])
                 found.append(total / (self.masks * self.keep))
         return torch.stack(found)
 

@@ -130,6 +130,21 @@ def cut(traced: Traced, node: fx.Node) -> tuple[fx.GraphModule, fx.GraphModule]:
     return _part(traced, below), _part(traced, above)
 
 
+def attention_kind(node: fx.Node, graph: nn.Module) -> str | None:
+    """Says how a node makes attention: in one call, as a module, or by a softmax of its own; None if it does not."""
+    if node.target is nn.functional.scaled_dot_product_attention:
+        return "call"
+    if node.op == "call_module":
+        module = graph.get_submodule(str(node.target))
+        if isinstance(module, nn.MultiheadAttention):
+            return "module"
+        return "softmax" if isinstance(module, nn.Softmax) else None
+    return "softmax" if node.target in _SOFTMAX else None
+
+
+_SOFTMAX = (nn.functional.softmax, torch.softmax, "softmax")
+
+
 def _part(traced: Traced, graph: fx.Graph) -> fx.GraphModule:
     part = fx.GraphModule(traced.network, graph)
     part.graph.eliminate_dead_code()

@@ -7,7 +7,7 @@ import torch
 from torch import fx, nn
 
 from wsol.errors import InputError
-from wsol.models._trace import Traced, cut, trace
+from wsol.models._trace import Traced, attention_kind, cut, trace
 from wsol.models.classifier import Classifier
 from wsol.models.gap import find_pooled
 from wsol.models.layout import Tokens, find_layout
@@ -80,16 +80,9 @@ def _last_map(traced: Traced, shapes: Shapes) -> fx.Node:
     return node
 
 
-_ATTENTIONS = (nn.functional.scaled_dot_product_attention, nn.functional.softmax, torch.softmax, "softmax")
-
-
 def _before_attention(traced: Traced, shapes: Shapes, node: fx.Node) -> fx.Node:
     """Returns the tokens that the last attention's first projection takes; the node itself if there are none."""
-    attending = [
-        n
-        for n in traced.graph.nodes
-        if n.target in _ATTENTIONS or isinstance(traced.module(n), (nn.MultiheadAttention, nn.Softmax))
-    ]
+    attending = [n for n in traced.graph.nodes if attention_kind(n, traced.network) is not None]
     if not attending:
         return node
     walker: fx.Node = attending[-1]
