@@ -58,6 +58,13 @@ def tiny_model() -> Model:
 
 
 @pytest.fixture
+def synthetic_model() -> Model:
+    """The same with a class for each of the generated data set's."""
+    torch.manual_seed(0)
+    return Model("tiny", find_gap(TinyNet(12).eval(), "tiny"), Preprocessing(), "random", "0" * 64, 12)
+
+
+@pytest.fixture
 def csv_data(tmp_path: Path, draw: Callable[..., Path]) -> Path:
     """Twelve images of seven classes with a box each, one with two, as a user would have them."""
     root = tmp_path / "data"

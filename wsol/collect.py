@@ -16,14 +16,16 @@ from tqdm import tqdm
 
 from wsol._clock import Clock
 from wsol.cams import Forward, Method, Precision, forward
-from wsol.collected import Collected, drawer, ranks_of
+from wsol.collected import Collected, drawer
 from wsol.datasets import Batch, Dataset, Sample, count_clipped, read_batches
 from wsol.errors import ImageError, InputError
+from wsol.metrics.classification import ranks_of
 from wsol.metrics.trace import Stack, Trace
 from wsol.models import Model
 from wsol.protocols import Protocol
 from wsol.protocols.truth import Truth, truth_of
 from wsol.runs.folder import MapFile
+from wsol.runs.thumbs import Thumbs
 
 TOP = 5  # predictions that are kept beside the ground-truth class
 
@@ -52,7 +54,7 @@ class Setup:
 
 
 def collect(
-    setup: Setup, images: Dataset, pool: Executor, clock: Clock, path: Path
+    setup: Setup, images: Dataset, pool: Executor, clock: Clock, folder: Path
 ) -> tuple[Collected, NDArray[np.float32]]:
     """Takes every image of a split from its file to its IoU curve.
 
@@ -61,7 +63,7 @@ def collect(
         images: The split.
         pool: Threads that decode images and draw boxes.
         clock: Gets the seconds of each station.
-        path: Where the maps are written.
+        folder: Of the run; gets ``maps.npy`` and ``thumbs``.
 
     Returns:
         What was collected, and the raw maps of every image and class, float32 ``(n, k, h, w)`` or, of several crops,
@@ -81,12 +83,14 @@ def collect(
     skipped: dict[str, str] = {}
     clipped = 0
 
-    def held(own: NDArray[np.float32], truth: Truth) -> Trace:
+    def held(i: int, own: NDArray[np.float32], truth: Truth, pixels: NDArray[np.uint8]) -> Trace:
+        thumbs.add(i, pixels)
         return truth.trace(protocol, protocol.prepare(view.assembled(own), truth.size)[0])
 
     batches = read_batches(images.samples, view.side, setup.batch_size, pool, setup.skip_bad_images)
     title = f"{images.name} {images.split}"
-    with MapFile(path) as store, tqdm(total=len(images), unit="image", desc=title, disable=None) as progress:
+    bar = tqdm(total=len(images), unit="image", desc=title, disable=None)
+    with MapFile(folder / "maps.npy") as store, Thumbs(folder) as thumbs, bar as progress:
         while (batch := _next(batches, clock)) is not None:
             skipped |= {images.samples[index].image_id: reason for index, reason in batch.skipped}
             samples = [images.samples[index] for index in batch.indices]
@@ -95,7 +99,10 @@ def collect(
                 found, probabilities, maps = _localize(setup, samples, batch.pixels, clock)
                 with clock("boxes"):
                     truth = [truth_of(protocol, *pair) for pair in zip(samples, batch.frames, strict=True)]
-                    waiting += [pool.submit(held, own[:1], t) for own, t in zip(maps, truth, strict=True)]
+                    places = range(len(kept), len(kept) + len(samples))
+                    waiting += [
+                        pool.submit(held, *one) for one in zip(places, maps[:, :1], truth, batch.pixels, strict=True)
+                    ]
                     while len(waiting) > 2 * setup.batch_size:
                         stack.add(waiting.popleft().result())
                 with clock("files"):
@@ -114,7 +121,7 @@ def collect(
     evidence = stack.evidence(protocol.delta, every[:, 0], ranks_of(every))
     draw = drawer(protocol, view, stored, every, truths)
     left = images.subset(kept)
-    return Collected(left, truths, every, np.concatenate(scores), evidence, draw, skipped, clipped), stored
+    return Collected(left, truths, every, np.concatenate(scores), evidence, draw, skipped, clipped, stack.boxes), stored
 
 
 def _check_classes(model: Model, images: Dataset) -> None:

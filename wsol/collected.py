@@ -26,6 +26,8 @@ class Collected:
         draw: The boxes ``(k, 4)`` of image ``i`` at the tau of a level; NaN where there is none.
         skipped: Reason by image id of those that are left out.
         clipped: Number of ground-truth boxes that leave their image by up to a pixel.
+        boxes: uint16 ``(n, shown, 4)``, the ground-truth class's boxes at ``wsol.metrics.trace.shown_levels``, to look
+            at; None where no threshold enters.
     """
 
     images: Dataset
@@ -36,6 +38,7 @@ class Collected:
     draw: Callable[[int, int], NDArray[np.float64]]
     skipped: dict[str, str]
     clipped: int
+    boxes: NDArray[np.uint16] | None = None
 
 
 class Kept:
@@ -55,18 +58,6 @@ class Kept:
         if self.level is not None:
             self.boxes[i] = trace.boxes[self.level if len(trace.boxes) > 1 else 0]
         return trace
-
-
-def ranks_of(classes: NDArray[np.int64]) -> NDArray[np.int64] | None:
-    """Returns the place of the ground-truth class among the predictions, as ``Evidence.ranks`` has it.
-
-    Args:
-        classes: int64 ``(n, k)``, the ground-truth class, then the predictions, if there are any.
-    """
-    if classes.shape[1] < 2:
-        return None
-    right = classes[:, 1:6] == classes[:, :1]
-    return np.where(right.any(1), right.argmax(1) + 1, 0)
 
 
 def drawer(

@@ -17,7 +17,7 @@ from wsol.protocols import Protocol, View
 from wsol.runs.folder import versions, write_run
 from wsol.runs.signature import Signature
 from wsol.runs.truth import truth_table
-from wsol.tables import Tables, Tau, chosen_level, tabulate
+from wsol.tables import Tables, Tau, chosen_level, fixed_beside, tabulate
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,11 @@ def conclude(
         "view": asdict(origin.view) if origin.view else None,
         **origin.facts,
         "protocol": {"signature": protocol.signature},
-        "tau": {"rule": None if chosen is None else tau if isinstance(tau, str) else "fixed", "value": chosen},
+        "tau": {
+            "rule": None if chosen is None else tau if isinstance(tau, str) else "fixed",
+            "value": chosen,
+            "fixed": fixed_beside(protocol, tau),
+        },
         "skipped": found.skipped,
         "clipped_boxes": found.clipped,
         "val": {"skipped": chosen_on.skipped, "clipped_boxes": chosen_on.clipped} if chosen_on else None,
@@ -173,10 +177,11 @@ def conclude(
         "curves_second": evidence.second,
         "peaks": evidence.peaks,
         "pixels": evidence.pixels,
+        "boxes": found.boxes,
     }
     truths = truth_table([t.sample for t in found.truths], [t.size for t in found.truths])
-    write_run(folder, run, vars(tables), truths, {k: v for k, v in arrays.items() if v is not None}, pictures)
-    return Evaluation(tables, run)
+    kept = {name: array for name, array in arrays.items() if array is not None}
+    return Evaluation(tables, write_run(folder, run, vars(tables), truths, kept, pictures))
 
 
 def _notes(found: Collected) -> list[str]:

@@ -4,7 +4,7 @@ import contextlib
 import tempfile
 from collections.abc import Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pandas as pd
@@ -12,6 +12,7 @@ import pandas as pd
 from wsol._clock import Clock
 from wsol._device import find_device
 from wsol._machine import processors
+from wsol._meter import Meter
 from wsol.cams import Method, Precision, find_method, refusal
 from wsol.collect import Setup, collect
 from wsol.collected import Collected
@@ -160,8 +161,9 @@ def _run(
     label = held_out.signature if held_out else None
     request = signature(origin, setup.protocol, images, tau, label)
     claim(folder, request)
-    clock = Clock()
-    found, maps = collect(setup, images, pool, clock, folder / "maps.npy")
+    clock, meter = Clock(), Meter(setup.model.network)
+    found, maps = collect(setup, images, pool, clock, folder)
+    origin = replace(origin, facts={**origin.facts, "cost": meter.cost(clock, len(found.images))})
 
     def gallery(predictions: pd.DataFrame, signed: str) -> bytes:
         return draw_gallery(found, setup.protocol, maps, predictions, signed, pool)

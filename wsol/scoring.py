@@ -124,6 +124,10 @@ def score(
             label = f"{label},{elsewhere.model}"
         request = signature(origin, conventions, found.images, tau, label)
         claim(Path(folder), request)
+        if elsewhere and chosen_on:
+            asked, held_in = signature(elsewhere, conventions, chosen_on.images, "oracle", None), Path(folder) / "val"
+            claim(held_in, asked)
+            conclude(elsewhere, conventions, chosen_on, "oracle", None, None, asked, pool, Clock(), held_in)
         return conclude(origin, conventions, found, tau, chosen_on, label, request, pool, clock, Path(folder))
 
 

@@ -100,7 +100,7 @@ def tabulate(
         chosen_on: The validation images, if tau was chosen on them.
         pool: Threads that work on it.
     """
-    fixed = _beside(protocol) if isinstance(tau, str) else tau
+    fixed = fixed_beside(protocol, tau)
     taus = protocol.taus if found.evidence.curves.shape[1] > 1 else np.empty(0)  # boxes know no tau
     rules = (taus, fixed, chosen_on.evidence if chosen_on else None)
     predictions = _predict(protocol, found, level if len(taus) else None, pool)
@@ -120,8 +120,10 @@ def tabulate(
     )
 
 
-def _beside(protocol: Protocol) -> float | None:
-    """Returns the fixed tau that stands beside the others, if it is on the grid."""
+def fixed_beside(protocol: Protocol, tau: Tau) -> float | None:
+    """Returns the tau of the rule ``fixed``: the run's own, or the usual one if that is on the grid."""
+    if not isinstance(tau, str):
+        return tau
     return FIXED if np.isclose(protocol.taus, FIXED, rtol=0, atol=1e-6).any() else None
 
 

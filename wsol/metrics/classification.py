@@ -12,5 +12,17 @@ def classification_error(evidence: Evidence, k: int) -> NDArray[np.bool_]:
     return (evidence.ranks < 1) | (evidence.ranks > k)
 
 
+def ranks_of(classes: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    """Returns the place of the ground-truth class among the predictions, as ``Evidence.ranks`` has it.
+
+    Args:
+        classes: int64 ``(n, k)``, the ground-truth class, then the predictions, if there are any.
+    """
+    if classes.shape[1] < 2:
+        return None
+    right = classes[:, 1:6] == classes[:, :1]
+    return np.where(right.any(1), right.argmax(1) + 1, 0)
+
+
 register(Metric("top1_cls_err", lambda e: classification_error(e, 1), better="lower", rules=(), needs=("ranks",)))
 register(Metric("top5_cls_err", lambda e: classification_error(e, 5), better="lower", rules=(), needs=("ranks",)))

@@ -35,13 +35,39 @@ def summarise(
         where no threshold enters. The interval is the 95 % bootstrap over images; under ``oracle`` the best tau is
         taken again in every resample, the tau of ``val`` stays.
     """
-    rows, source = [], _Source.of(evidence)
-    for metric, rule, tau, values in _values(source, taus, fixed, _Source.of(validation) if validation else None):
-        ends = intervals(_draws(metric, rule, source, values)[:, None])[:, 0]
-        rows.append(
-            [metric.name, rule, tau, *(100 * np.array([_overall(metric, evidence, values), *ends])), len(values)]
-        )
+    rows = []
+    for found in resampled(evidence, taus, fixed, validation):
+        numbers = [found.value, *intervals(found.draws[:, None])[:, 0]]
+        rows.append([found.metric.name, found.rule, found.tau, *(100 * np.array(numbers)), len(evidence)])
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """A metric under a threshold rule, on all images and in every resample of them.
+
+    Attributes:
+        metric: The metric.
+        rule: The threshold rule; None where no threshold enters.
+        tau: The threshold; NaN where there is none, or several.
+        value: On all images, in [0, 1].
+        draws: float64 ``(RESAMPLES,)``, in each resample; runs on the same number of images meet the same resamples.
+    """
+
+    metric: Metric
+    rule: TauRule | None
+    tau: float
+    value: float
+    draws: NDArray[np.float64]
+
+
+def resampled(
+    evidence: Evidence, taus: NDArray[np.float64], fixed: float | None, validation: Evidence | None = None
+) -> Iterator[Resampled]:
+    """Yields every metric under every threshold rule that applies, with its resamples; arguments as ``summarise``."""
+    source = _Source.of(evidence)
+    for metric, rule, tau, values in _values(source, taus, fixed, _Source.of(validation) if validation else None):
+        yield Resampled(metric, rule, tau, _overall(metric, evidence, values), _draws(metric, rule, source, values))
 
 
 def by_group(

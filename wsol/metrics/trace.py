@@ -33,6 +33,12 @@ class Trace:
 
 
 _OPTIONAL = ("contours", "second", "pixels")
+_SHOWN = 100  # boxes of an image that are kept to look at
+
+
+def shown_levels(levels: int) -> NDArray[np.int64]:
+    """Returns which of a grid's levels have their boxes kept: evenly spaced, about a hundred, the first among them."""
+    return np.arange(0, levels, max(1, levels // _SHOWN))
 
 
 class Stack:
@@ -53,6 +59,8 @@ class Stack:
         """Adds the trace of the next image; a field that any image lacks is left out for all."""
         parts: dict[str, NDArray[Any]] = {"curves": trace.curve, "peaks": np.array(trace.peak_inside)}
         parts |= {name: part for name in _OPTIONAL if (part := getattr(trace, name)) is not None}
+        if len(trace.boxes) > 1:
+            parts["boxes"] = np.clip(np.rint(trace.boxes[shown_levels(len(trace.boxes))]), 0, 65535).astype(np.uint16)
         if not self._count:
             self._arrays = {name: np.empty((self._n, *part.shape), part.dtype) for name, part in parts.items()}
         self._arrays = {name: array for name, array in self._arrays.items() if name in parts}
@@ -60,9 +68,15 @@ class Stack:
             array[self._count] = parts[name]
         self._count += 1
 
+    @property
+    def boxes(self) -> NDArray[np.uint16] | None:
+        """The boxes at ``shown_levels``, uint16 ``(n, shown, 4)``, half-open edges; None where no threshold enters."""
+        kept = self._arrays.get("boxes")
+        return None if kept is None else kept[: self._count]
+
     def evidence(self, delta: float, labels: NDArray[np.int64], ranks: NDArray[np.int64] | None) -> Evidence:
         """Returns what came so far, ``(n, ...)`` each; arguments as the attributes of ``Evidence``."""
-        arrays = {name: array[: self._count] for name, array in self._arrays.items()}
+        arrays = {name: array[: self._count] for name, array in self._arrays.items() if name != "boxes"}
         for name in ("curves", "contours", "second"):
             if name in arrays:
                 arrays[name] = np.broadcast_to(arrays[name], (self._count, self._levels))

@@ -17,6 +17,9 @@ class Classifier(nn.Module):
         layer: Name of the target layer, as ``named_modules`` has it.
         layout: How the layer's output becomes maps.
         obstacle: Why the maps are not averaged and weighted linearly, one sentence; None if they are.
+
+    Attributes:
+        passes: Images that went through it so far, at least up to the target layer.
     """
 
     def __init__(
@@ -28,9 +31,11 @@ class Classifier(nn.Module):
         self.layer = layer
         self.layout = layout
         self.obstacle = obstacle
+        self.passes = 0
 
     def lower(self, images: Tensor) -> tuple[Tensor, tuple[Any, ...]]:
         """Returns the maps of images, ``(n, C, h, w)``, and what goes past them."""
+        self.passes += len(images)
         output, *past = self.below(images)
         maps, apart = self.layout.maps(output)
         return maps, (apart, *past)
@@ -43,6 +48,7 @@ class Classifier(nn.Module):
 
     def interpreted(self, interpreter: Callable[[nn.Module], fx.Interpreter], images: Tensor) -> Tensor:
         """Returns the class scores of images, every graph run by an interpreter of it."""
+        self.passes += len(images)
         logits: Tensor = interpreter(self.above).run(*interpreter(self.below).run(images))
         return logits
 

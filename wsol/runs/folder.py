@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from wsol.errors import InputError
+from wsol.runs.seal import seals
 from wsol.runs.signature import differences
 
 FILES = (
@@ -29,10 +30,12 @@ FILES = (
     "curves_second.npy",
     "peaks.npy",
     "pixels.npy",
+    "boxes.npy",
     "maps.npy",
     "gallery.png",
-    "val",
+    "report.html",
 )
+FOLDERS = ("val", "thumbs")
 _PART = ".part"
 _PACKAGES = ("wsol", "torch", "torchvision", "numpy", "pandas", "pillow", "numba")
 
@@ -63,7 +66,7 @@ def claim(folder: Path, request: str) -> None:
     strange = [
         path.name
         for path in folder.iterdir()
-        if path.name.removesuffix(_PART) not in FILES or path.is_dir() != (path.name == "val")
+        if path.name.removesuffix(_PART) not in (FOLDERS if path.is_dir() else FILES)
     ]
     if strange:
         raise InputError(f"{folder} holds files that are no run's, such as {sorted(strange)[0]}; give another --out")
@@ -76,8 +79,10 @@ def write_run(
     truth: pd.DataFrame,
     arrays: Mapping[str, NDArray[np.generic]],
     pictures: Mapping[str, bytes],
-) -> None:
-    """Writes every file of a run but ``maps.npy``; ``run.json`` comes last and marks the run as complete.
+) -> dict[str, Any]:
+    """Writes what is measured; ``run.json`` comes last, seals the others, and marks the run as complete.
+
+    ``maps.npy`` and ``thumbs`` are there already, ``report.html`` is made of these files.
 
     Args:
         folder: A claimed folder.
@@ -86,27 +91,33 @@ def write_run(
         truth: The published boxes, see ``wsol.runs.truth``.
         arrays: By name.
         pictures: PNG files by file name.
+
+    Returns:
+        What ``run.json`` holds.
     """
     for name, table in tables.items():
         if name != "predictions":
-            with _whole(folder / f"{name}.csv") as path:
+            with whole(folder / f"{name}.csv") as path:
                 table.assign(signature=run["signature"]).to_csv(path, index=False, lineterminator="\n")
     for name, table in (("predictions", tables["predictions"]), ("truth", truth)):
-        with _whole(folder / f"{name}.parquet") as path:
+        with whole(folder / f"{name}.parquet") as path:
             signed = table.copy(deep=False)
             signed.attrs = {"signature": run["signature"]}
             signed.to_parquet(path, index=False)
     for name, array in arrays.items():
-        with _whole(folder / f"{name}.npy") as path, path.open("wb") as file:
+        with whole(folder / f"{name}.npy") as path, path.open("wb") as file:
             np.save(file, array, allow_pickle=False)
     for name, picture in pictures.items():
-        with _whole(folder / name) as path:
+        with whole(folder / name) as path:
             path.write_bytes(picture)
-    written = {*arrays, *(Path(name).stem for name in (*tables, *pictures)), "truth", "maps", "run", "val"}
+    written = {*arrays, *(Path(name).stem for name in (*tables, *pictures)), "truth", "maps", "run"}
     for stale in (name for name in FILES if Path(name).stem not in written):
         (folder / stale).unlink(missing_ok=True)  # of the same run by an earlier version, or with masks
-    with _whole(folder / "run.json") as path:
-        path.write_text(json.dumps(run, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    names = [name for name in (*FILES, "val/run.json") if name != "run.json" and (folder / name).is_file()]
+    sealed = {**run, **seals(run, folder, names)}
+    with whole(folder / "run.json") as path:
+        path.write_text(json.dumps(sealed, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return sealed
 
 
 class MapFile:
@@ -158,7 +169,8 @@ def versions() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _whole(path: Path) -> Iterator[Path]:
+def whole(path: Path) -> Iterator[Path]:
+    """Gives a path to write to; the file appears under ``path`` only once it is complete."""
     part = path.with_name(path.name + _PART)
     try:
         yield part

@@ -100,4 +100,5 @@ def collected(
         lambda i, level: draw(kept[i], level),
         skipped,
         clipped,
+        stack.boxes,
     )

@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsol._clock import Clock
-from wsol.collected import Collected, ranks_of
+from wsol.collected import Collected
 from wsol.datasets import Dataset, Sample
 from wsol.datasets._lists import number, read_csv, read_text
 from wsol.datasets.base import TO_EDGES, Corners
 from wsol.errors import InputError
 from wsol.evaluation import Origin, named
+from wsol.metrics.classification import ranks_of
 from wsol.metrics.iou import best_iou
 from wsol.metrics.trace import Trace
 from wsol.protocols import Protocol

@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 
 from wsol._clock import Clock
-from wsol.collected import Collected, Kept, drawer, ranks_of
+from wsol.collected import Collected, Kept, drawer
 from wsol.datasets import Dataset, Split
 from wsol.errors import InputError
 from wsol.evaluation import Origin
+from wsol.metrics.classification import ranks_of
 from wsol.metrics.trace import Trace
 from wsol.protocols import Protocol, View
 from wsol.protocols.truth import truth_of
@@ -75,7 +76,7 @@ def from_run(
     stack, _ = gather(protocol, images, truths, trace, pool, clock)
     evidence = stack.evidence(protocol.delta, classes[:, 0], ranks_of(classes))
     draw = drawer(protocol, view, maps, classes, truths, own)
-    return origin, Collected(images, truths, classes, scores, evidence, draw, skipped, clipped)
+    return origin, Collected(images, truths, classes, scores, evidence, draw, skipped, clipped, stack.boxes)
 
 
 def _same(images: Dataset, known: Dataset, folder: Path) -> Dataset:

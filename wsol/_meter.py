@@ -1,0 +1,53 @@
+"""What a run costs."""
+
+import sys
+
+import torch
+
+from wsol._clock import Clock
+from wsol.models import Classifier
+
+_MIB = 1 << 20
+
+
+class Meter:
+    """Measures a run from here on.
+
+    Args:
+        network: What it runs.
+    """
+
+    def __init__(self, network: Classifier) -> None:
+        self._network = network
+        self._before = network.passes
+        self._device = next(network.parameters()).device
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._device)
+
+    def cost(self, clock: Clock, n: int) -> dict[str, float | None]:
+        """Returns the cost so far.
+
+        Args:
+            clock: Has the seconds of the stations.
+            n: Images that were evaluated.
+
+        Returns:
+            ``ms_per_image``: wall time from file to IoU curve. ``forwards_per_image``: how often an image, changed or
+            not, or a crop of it went through the network, at least up to the target layer. ``peak_memory_mib``: of the
+            GPU; without one of the whole process, since it began; None where the system does not say.
+        """
+        return {
+            "ms_per_image": round(1000 * sum(clock.seconds.values()) / n, 3),
+            "forwards_per_image": round((self._network.passes - self._before) / n, 3),
+            "peak_memory_mib": self._peak(),
+        }
+
+    def _peak(self) -> float | None:
+        if self._device.type == "cuda":
+            return round(torch.cuda.max_memory_allocated(self._device) / _MIB, 1)
+        try:
+            import resource  # noqa: PLC0415  # Windows has none
+        except ImportError:
+            return None
+        unit = 1 if sys.platform == "darwin" else 1024
+        return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / _MIB, 1)

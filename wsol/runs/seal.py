@@ -1,0 +1,51 @@
+"""Whether the files of a run are still what it wrote."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+SEALS = ("files", "seal")  # entries of run.json
+
+
+def seals(run: dict[str, Any], folder: Path, names: Iterable[str]) -> dict[str, Any]:
+    """Returns the entries that seal a run: the SHA-256 (hex) of its files, and one over all of ``run.json``.
+
+    Args:
+        run: The other entries of ``run.json``.
+        folder: Holds the files.
+        names: Of the files.
+    """
+    files = {name: _digest(folder / name) for name in sorted(names)}
+    return {"files": files, "seal": _seal({**run, "files": files})}
+
+
+def broken_seals(run: dict[str, Any], folder: Path) -> list[str]:
+    """Says which files of a run are not what it wrote: a phrase each.
+
+    Args:
+        run: What ``run.json`` holds.
+        folder: Holds the files.
+    """
+    if not set(run).issuperset(SEALS):
+        return ["run.json has no seal"]
+    facts = {key: value for key, value in run.items() if key != "seal"}
+    broken = [] if run["seal"] == _seal(facts) else ["run.json was changed"]
+    for name, digest in run["files"].items():
+        path = folder / name
+        if not path.is_file():
+            broken.append(f"{name} is missing")
+        elif _digest(path) != digest:
+            broken.append(f"{name} was changed")
+    return broken
+
+
+def _seal(run: dict[str, Any]) -> str:
+    text = json.dumps(run, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
