@@ -22,7 +22,9 @@ from wsol.evaluation import Evaluation, Origin, conclude, signature
 from wsol.models import Model, load_model, optimise
 from wsol.protocols import find_protocol
 from wsol.reports.gallery import draw_gallery
+from wsol.reports.page import write_page
 from wsol.runs.folder import claim
+from wsol.stored import read_run
 from wsol.tables import FIXED, Tau, checked_tau
 
 
@@ -128,11 +130,15 @@ def evaluate(
         ThreadPoolExecutor(workers or processors()) as pool,
         tempfile.TemporaryDirectory() if out is None else contextlib.nullcontext(out) as folder,
     ):
-        if held_out is None:
-            return _run(setup, evaluated, tau, None, pool, Path(folder))[0]
-        claim(Path(folder), signature(_origin(setup, evaluated), setup.protocol, evaluated, tau, held_out.signature))
-        _, chosen_on = _run(setup, held_out, "oracle", None, pool, Path(folder) / "val")
-        return _run(setup, evaluated, tau, chosen_on, pool, Path(folder), held_out)[0]
+        chosen_on = None
+        if held_out is not None:
+            asked = signature(_origin(setup, evaluated), setup.protocol, evaluated, tau, held_out.signature)
+            claim(Path(folder), asked)
+            _, chosen_on = _run(setup, held_out, "oracle", None, pool, Path(folder) / "val")
+        evaluation, _ = _run(setup, evaluated, tau, chosen_on, pool, Path(folder), held_out)
+    if out is not None:
+        write_page(read_run(out))
+    return evaluation
 
 
 def _check_applies(method: Method, model: Model, precision: Precision) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-_TITLES = {
+TITLES = {
     "top1_loc_err": "top-1 localization error",
     "top5_loc_err": "top-5 localization error",
     "top5_loc_err_pairs": "  with two boxes a class",
@@ -25,7 +25,7 @@ _TITLES = {
     "pixel_iou": "mean IoU of pixels",
     "mean_pixel_iou": "  over all thresholds",
 }
-_RULES = ("", "fixed", "val", "oracle")
+RULES = ("", "fixed", "val", "oracle")
 
 
 def run_report(run: dict[str, Any], metrics: pd.DataFrame, baselines: pd.DataFrame, folder: Path) -> str:
@@ -54,15 +54,15 @@ def metrics_table(metrics: pd.DataFrame, baselines: pd.DataFrame) -> str:
     cells: dict[str, dict[str, str]] = {}
     for row in metrics.fillna({"tau_rule": ""}).itertuples():
         rule = str(row.tau_rule)
-        cells.setdefault(_TITLES.get(str(row.metric), str(row.metric)), {})[rule] = _cell(row)
-    order = [title for title in _TITLES.values() if title in cells]
+        cells.setdefault(TITLES.get(str(row.metric), str(row.metric)), {})[rule] = _cell(row)
+    order = [title for title in TITLES.values() if title in cells]
     order += [title for title in cells if title not in order]
     for row in baselines[baselines["metric"] == "gt_known_loc_acc"].fillna({"tau_rule": ""}).itertuples():
         title = f"GT-known of {row.baseline}"
         cells.setdefault(title, {})[str(row.tau_rule)] = _cell(row)
         order += [] if title in order else [title]
     table = pd.DataFrame.from_dict(cells, orient="index").reindex(index=order)
-    table = table.reindex(columns=[rule for rule in _RULES if rule in table.columns])
+    table = table.reindex(columns=[rule for rule in RULES if rule in table.columns])
     return table.rename(columns={"": "no tau"}).rename_axis("percent [95 %] @tau", axis=1).fillna("").to_string()
 
 
