@@ -14,11 +14,14 @@ from wsol.datasets.base import Corners
 from wsol.errors import InputError
 from wsol.evaluation import Evaluation, Origin, conclude, signature
 from wsol.protocols import find_protocol
+from wsol.reports.page import write_page
 from wsol.runs.folder import claim
+from wsol.runs.thumbs import copy_thumbs, read_thumbs
 from wsol.sources.baseline import from_baseline
 from wsol.sources.boxes import from_boxes
 from wsol.sources.maps import from_maps
 from wsol.sources.run import from_run
+from wsol.stored import read_run
 from wsol.tables import FIXED, Tau, checked_tau, chosen_level
 
 
@@ -128,7 +131,14 @@ def score(
             asked, held_in = signature(elsewhere, conventions, chosen_on.images, "oracle", None), Path(folder) / "val"
             claim(held_in, asked)
             conclude(elsewhere, conventions, chosen_on, "oracle", None, None, asked, pool, Clock(), held_in)
-        return conclude(origin, conventions, found, tau, chosen_on, label, request, pool, clock, Path(folder))
+        evaluation = conclude(origin, conventions, found, tau, chosen_on, label, request, pool, clock, Path(folder))
+        if out is not None:
+            if run:
+                copy_thumbs(Path(run), Path(out))
+            else:
+                read_thumbs(found.images.samples, Path(out), pool)
+            write_page(read_run(out))
+    return evaluation
 
 
 def _held_out(

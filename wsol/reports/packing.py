@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from wsol._parallel import ordered
 from wsol.metrics.error_types import ERROR_TYPES
-from wsol.metrics.summary import named_tau
+from wsol.metrics.summary import grid_level, named_tau
 from wsol.metrics.trace import shown_levels
 from wsol.protocols import View
 from wsol.runs.thumbs import thumb_name
@@ -23,6 +23,7 @@ _DELTAS = (0.3, 0.5, 0.7)
 _MAP_SIDE = 28  # of a map in the page
 _MAP_BYTES = 16 << 20  # of all maps of a run; with more images they become smaller
 _THUMB_BYTES = 3 << 20  # of the pictures in the page itself
+_TINY = np.finfo(np.float32).tiny  # a constant map is zero
 _LEVELS = 250  # points of a curve
 
 
@@ -119,7 +120,8 @@ def _maps(run: StoredRun, maps: NDArray[np.float32], pool: Executor) -> NDArray[
     def small(i: int) -> NDArray[np.uint8]:
         score_map = view.assembled(maps[i, :1])[0]
         score_map = _shrunk(score_map - score_map.min(), max(1, side))
-        return np.rint(255 * score_map / max(score_map.max(), np.finfo(np.float32).tiny)).astype(np.uint8)
+        shades: NDArray[np.uint8] = np.rint(255 * score_map / max(score_map.max(), _TINY)).astype(np.uint8)
+        return shades
 
     return np.stack([*ordered(pool, small, range(len(maps)))])
 
@@ -143,7 +145,9 @@ def _curves(run: StoredRun) -> dict[str, list[Any]]:
     if not len(run.taus):
         return {}
     evidence = run.found.evidence
-    levels = np.unique(np.linspace(0, len(run.taus) - 1, _LEVELS).round().astype(int))
+    own = [] if run.facts["tau"]["value"] is None else [grid_level(run.facts["tau"]["value"], run.taus)]
+    even = np.linspace(0, len(run.taus) - 1, _LEVELS).round().astype(int)
+    levels = np.unique(np.concatenate([even, shown_levels(len(run.taus)), np.array(own, int)]))
     curves = evidence.curves[:, levels]
     lines = {}
     if evidence.complete:

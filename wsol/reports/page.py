@@ -76,7 +76,7 @@ def _headlines(run: StoredRun) -> Iterator[dict[str, Any]]:
         rules = METRICS.get(name).rules
         row = rows[rows["tau_rule"].isna() | (rows["tau_rule"] == (own if own in rules else "oracle"))]
         if len(row):
-            yield {"title": TITLES[name], "better": METRICS.get(name).better, **row.iloc[0].to_dict()}
+            yield {"title": TITLES[name], "better": METRICS.get(name).better, **row.to_dict("records")[0]}  # type: ignore[dict-item]  # columns have names
 
 
 def _rows(table: pd.DataFrame) -> Iterator[dict[str, Any]]:

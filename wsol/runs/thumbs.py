@@ -1,13 +1,20 @@
 """Small pictures of a run's images, kept so that a page can show them without the data set."""
 
+import contextlib
 import shutil
+from collections.abc import Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from wsol.datasets import Sample, read_image
+from wsol.errors import ImageError
+
 SIDE = 160
+_READ = 1000  # images that are read for their picture alone
 _QUALITY = 70  # about 5 KB each
 _PART = ".part"
 
@@ -40,6 +47,28 @@ class Thumbs:
         shutil.rmtree(self._part if kind else self._path, ignore_errors=True)
         if kind is None:
             self._part.replace(self._path)
+
+
+def copy_thumbs(source: Path, folder: Path) -> None:
+    """Gives a run the pictures of another one on the same images, if that has any."""
+    if (source / "thumbs").is_dir():
+        shutil.rmtree(folder / "thumbs", ignore_errors=True)
+        shutil.copytree(source / "thumbs", folder / "thumbs")
+
+
+def read_thumbs(samples: Sequence[Sample], folder: Path, pool: Executor) -> None:
+    """Gives a run that looked at no image pictures of a thousand, evenly spaced, as far as they can be read."""
+    count = min(_READ, len(samples))
+    places = [i * len(samples) // count for i in range(count)]
+    wanted = [i for i in places if samples[i].draw is not None or samples[i].path is not None]
+    with Thumbs(folder) as thumbs:
+
+        def keep(i: int) -> None:
+            with contextlib.suppress(ImageError):  # no number depends on it
+                thumbs.add(i, np.asarray(read_image(samples[i])[0]))
+
+        for _ in pool.map(keep, wanted):
+            pass
 
 
 def thumb_name(i: int) -> str:

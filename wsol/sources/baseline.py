@@ -10,6 +10,7 @@ from wsol.baselines import BASELINES, baseline_evidence
 from wsol.collected import Collected
 from wsol.datasets import Dataset
 from wsol.evaluation import Origin
+from wsol.metrics.trace import shown_levels
 from wsol.protocols import Protocol
 from wsol.sources._gather import truths_of
 
@@ -34,8 +35,14 @@ def from_baseline(
         boxes = draw(protocol, truths[i].sample.image_id, truths[i].size).boxes
         return boxes[[level if len(boxes) > 1 else 0]]
 
+    def looked_at(i: int) -> NDArray[np.uint16]:
+        boxes = draw(protocol, truths[i].sample.image_id, truths[i].size).boxes
+        levels = shown_levels(len(protocol.taus))
+        return np.rint(np.broadcast_to(boxes, (len(protocol.taus), 4))[levels]).astype(np.uint16)
+
     with clock("boxes"):
         evidence = baseline_evidence(name, protocol, truths, pool)
+        shown = np.stack([looked_at(i) for i in range(len(images))]) if len(protocol.taus) else None
     origin = Origin(name, "baseline", None, {"baseline": name})
     scores = np.full((len(images), 1), np.nan, np.float32)
-    return origin, Collected(images, truths, labels[:, None], scores, evidence, box, {}, clipped)
+    return origin, Collected(images, truths, labels[:, None], scores, evidence, box, {}, clipped, shown)

@@ -368,11 +368,13 @@
   const nearestLevel = (tau) => facts.taus.reduce((best, each, k) => (Math.abs(each - tau) < Math.abs(facts.taus[best] - tau) ? k : best), 0);
 
   // ---- tools -------------------------------------------------------------------------------------------------------------
+  const guessing = runs[0].guess.some((guess, i) => guess !== arrays.labels[i]);
+
   function legend() {
     const sample = (colour, style, text) => element("span", {}, element("i", { class: "sample", style: `border-color:${colour};border-style:${style}` }), text);
     const own = several
       ? runs.map((run, r) => sample(LINES[r % LINES.length], "solid", run.name))
-      : [sample("var(--hit)", "solid", `box of the image's class, IoU ≥ ${facts.delta}`), sample("var(--miss)", "solid", "the same, missed"), ...(atOwn() ? [sample("var(--guess)", "dotted", "box of a wrong first guess")] : [])];
+      : [sample("var(--hit)", "solid", `box of the image's class, IoU ≥ ${facts.delta}`), sample("var(--miss)", "solid", "the same, missed"), ...(atOwn() && guessing ? [sample("var(--guess)", "dotted", "box of a wrong first guess")] : [])];
     $("legend").replaceChildren(sample("var(--truth)", "dashed", "true boxes"), ...own);
   }
 
@@ -382,6 +384,7 @@
     $("outcome").append(...options.map(([value, text]) => element("option", { value }, text)));
     $("run").append(...runs.map((run, r) => element("option", { value: r }, run.name)));
     $("run-label").hidden = !several;
+    $("opacity-label").hidden = !runs.some((run) => run.maps);
   }
 
   function soon(work) { // once a frame, however often it is asked for
