@@ -14,7 +14,7 @@
   const several = runs.length > 1;
   const pictured = new Map([...arrays.pictured].map((image, place) => [image, place]));
   const urls = new Map();
-  const state = { level: null, run: 0, query: "", errors: new Set(), outcome: "all", sort: "order", down: false, place: 0 };
+  const state = { level: null, run: 0, query: "", errors: new Set(), outcome: "all", sort: "order", down: false, place: 0, opened: 0 };
   let shown = Uint32Array.from({ length: n }, (_, i) => i);
 
   // ---- what is known of an image -------------------------------------------------------------------------------
@@ -226,14 +226,18 @@
       style: `left:${x}px;top:${y}px;width:${grid.width}px;height:${grid.height}px` }, button);
   }
 
+  function covered() { // by the tools, where they stay in sight
+    const tools = document.querySelector(".tools");
+    return getComputedStyle(tools).position === "sticky" ? tools.offsetHeight : 0;
+  }
+
   function move(place) {
     if (!shown.length) return;
     const old = cards.get(state.place);
     state.place = Math.min(Math.max(place, 0), shown.length - 1);
     const row = Math.floor(state.place / grid.columns);
     const top = gallery.getBoundingClientRect().top + row * grid.height;
-    const covered = getComputedStyle(document.querySelector(".tools")).position === "sticky" ? document.querySelector(".tools").offsetHeight : 0;
-    if (top < covered) scrollBy(0, top - covered - 8);
+    if (top < covered()) scrollBy(0, top - covered() - 8);
     else if (top + grid.height > innerHeight) scrollBy(0, top + grid.height - innerHeight + 8);
     sight();
     old?.firstChild.setAttribute("tabindex", -1);
@@ -262,7 +266,7 @@
   const dialog = $("detail");
 
   function open(place) {
-    state.place = place;
+    state.opened = place;
     detail();
     if (!dialog.open) dialog.showModal();
   }
@@ -270,7 +274,7 @@
   const dialogWidth = () => Math.min(innerWidth * 0.96, 860) - 40;
 
   function detail() {
-    const i = shown[state.place];
+    const i = shown[state.opened];
     const run = runs[state.run];
     $("detail-title").textContent = className(arrays.labels[i]);
     const width = dialogWidth();
@@ -287,15 +291,15 @@
     }));
     const chart = lines.length ? [element("div", {}, element("p", { class: "hint" }, "IoU (percent) over τ"), plot(facts.taus, lines, 150, true, 100 * facts.delta))] : [];
     $("detail-body").replaceChildren(picture(i, width, Math.min(width * 0.75, innerHeight * 0.5)), list, ...chart);
-    $("detail-place").textContent = `${state.place + 1} of ${shown.length}`;
-    $("previous").disabled = state.place === 0;
-    $("next").disabled = state.place === shown.length - 1;
+    $("detail-place").textContent = `${state.opened + 1} of ${shown.length}`;
+    $("previous").disabled = state.opened === 0;
+    $("next").disabled = state.opened === shown.length - 1;
   }
 
   function step(by) {
-    const place = state.place + by;
+    const place = state.opened + by;
     if (place < 0 || place >= shown.length) return;
-    state.place = place;
+    state.opened = place;
     detail();
   }
 
@@ -309,7 +313,7 @@
     else return;
     event.preventDefault();
   });
-  dialog.addEventListener("close", () => move(state.place));
+  dialog.addEventListener("close", () => move(state.opened));
 
   // ---- thresholds ------------------------------------------------------------------------------------------------------
   const tauOf = (r) => (atOwn() ? runs[r].tau : facts.taus[state.level]);
@@ -391,7 +395,13 @@
     let waiting = 0;
     return () => { cancelAnimationFrame(waiting); waiting = requestAnimationFrame(work); };
   }
-  const again = soon(() => { select(); paint(true); });
+  const again = soon(() => {
+    state.place = 0;
+    select();
+    const top = gallery.getBoundingClientRect().top - covered();
+    if (top < 0) scrollBy(0, top - 8);
+    paint(true);
+  });
   const retauSoon = soon(retau);
   $("search").addEventListener("input", () => { state.query = $("search").value; again(); });
   $("sort").addEventListener("change", () => { state.sort = $("sort").value; again(); });
