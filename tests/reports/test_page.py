@@ -57,7 +57,7 @@ class Outline(HTMLParser):
 
 def test_what_is_packed_is_what_the_run_holds(run: StoredRun) -> None:
     with ThreadPoolExecutor(1) as pool:
-        facts, arrays = unpacked(packed([run], pool))
+        facts, arrays = unpacked(packed([run], ["run"], "", pool))
     own = run.tables.predictions.query("rank == 0")
     first = run.tables.predictions.query("rank == 1")
     assert facts["ids"] == own.image_id.tolist()
@@ -88,7 +88,7 @@ def test_what_is_packed_is_what_the_run_holds(run: StoredRun) -> None:
 
 def test_maps_are_shown_as_they_are(run: StoredRun) -> None:
     with ThreadPoolExecutor(1) as pool:
-        _, arrays = unpacked(packed([run], pool))
+        _, arrays = unpacked(packed([run], ["run"], "", pool))
     assert run.maps is not None
     own = np.asarray(run.maps[:, 0])
     low, high = own.min((1, 2), keepdims=True), own.max((1, 2), keepdims=True)
@@ -99,7 +99,7 @@ def test_large_maps_are_averaged(run: StoredRun) -> None:
     tiles = np.random.default_rng(0).random((9, 1, 28, 28)).astype(np.float32)
     vars(run)["maps"] = np.repeat(np.repeat(tiles, 8, 2), 8, 3)  # what is read from maps.npy otherwise
     with ThreadPoolExecutor(1) as pool:
-        _, arrays = unpacked(packed([run], pool))
+        _, arrays = unpacked(packed([run], ["run"], "", pool))
     low, high = tiles.min((2, 3), keepdims=True), tiles.max((2, 3), keepdims=True)
     found = arrays["0.maps"].reshape(9, 1, 28, 28)
     np.testing.assert_allclose(found, 255 * (tiles - low) / (high - low), atol=0.51)

@@ -27,17 +27,18 @@ _TINY = np.finfo(np.float32).tiny  # a constant map is zero
 _LEVELS = 250  # points of a curve
 
 
-def packed(runs: Sequence[StoredRun], pool: Executor, pictures: str = "") -> str:
+def packed(runs: Sequence[StoredRun], names: Sequence[str], pictures: str, pool: Executor) -> str:
     """Packs everything that the page's script needs: base64 of gzip of a JSON header and the arrays behind it.
 
     Args:
-        runs: On the same images; the pictures are those of the first.
+        runs: On the same images.
+        names: What they are called.
+        pictures: Path from the page to the folder that has ``thumbs``, with a slash behind it unless it is empty.
         pool: Threads that work on it.
-        pictures: Path from the page to the folder of the first run, with a slash behind it.
     """
     first = runs[0]
     arrays = {"colours": np.rint(255 * colormaps["viridis"](np.arange(256))[:, :3]).astype(np.uint8)}
-    arrays |= _of_images(first)
+    arrays |= _of_images(next((run for run in runs if (run.folder / "thumbs").is_dir()), first))
     facts: dict[str, Any] = {
         "ids": [sample.image_id for sample in first.found.images],
         "classes": first.found.images.classes,
@@ -47,9 +48,9 @@ def packed(runs: Sequence[StoredRun], pool: Executor, pictures: str = "") -> str
         "taus": [named_tau(first.taus, level) for level in shown_levels(len(first.taus)).tolist()],
         "runs": [],
     }
-    for place, run in enumerate(runs):
-        arrays |= {f"{place}.{name}": array for name, array in _of_run(run, pool).items()}
-        facts["runs"].append({"name": run.name, "tau": run.facts["tau"]["value"], "curves": _curves(run)})
+    for place, (run, name) in enumerate(zip(runs, names, strict=True)):
+        arrays |= {f"{place}.{key}": array for key, array in _of_run(run, pool).items()}
+        facts["runs"].append({"name": name, "tau": run.facts["tau"]["value"], "curves": _curves(run)})
     return _blob(facts, arrays)
 
 

@@ -1,6 +1,6 @@
 """The page of a run: one file that opens from disk and asks no network for anything."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,8 @@ def run_page(run: StoredRun) -> str:
     """Returns the page of a run as HTML."""
     return render(
         [run],
+        [run.name],
+        "",
         title=run.name,
         headlines=[*_headlines(run)],
         metrics=[*_rows(run.tables.metrics)],
@@ -50,20 +52,22 @@ def run_page(run: StoredRun) -> str:
     )
 
 
-def render(runs: list[StoredRun], **given: Any) -> str:
+def render(runs: Sequence[StoredRun], names: Sequence[str], pictures: str, **given: Any) -> str:
     """Fills the template.
 
     Args:
         runs: What the gallery shows, on the same images.
+        names: What they are called.
+        pictures: Path from the page to the folder that has ``thumbs``, with a slash behind it unless it is empty.
         given: Further names that the template knows.
     """
     with ThreadPoolExecutor(processors()) as pool:
-        data = packed(runs, pool)
+        data = packed(runs, names, pictures, pool)
     folder = Path(__file__).with_name("page")
     script, style = ((folder / name).read_text(encoding="utf-8") for name in ("page.js", "page.css"))
     missing = dict.fromkeys(("headlines", "metrics", "rules", "errors", "facts", "comparison"))
     return _TEMPLATES.get_template("page.html").render(
-        {**missing, "runs": runs, "script": script, "style": style, "data": data, **given}
+        {**missing, "script": script, "style": style, "data": data, **given}
     )
 
 

@@ -12,6 +12,7 @@
   const n = facts.ids.length;
   const levels = facts.taus.length;
   const several = runs.length > 1;
+  document.documentElement.classList.toggle("several", several);
   const pictured = new Map([...arrays.pictured].map((image, place) => [image, place]));
   const urls = new Map();
   const state = { level: null, run: 0, query: "", errors: new Set(), outcome: "all", sort: "order", down: false, place: 0, opened: 0 };
@@ -406,7 +407,7 @@
   $("search").addEventListener("input", () => { state.query = $("search").value; again(); });
   $("sort").addEventListener("change", () => { state.sort = $("sort").value; again(); });
   $("outcome").addEventListener("change", () => { state.outcome = $("outcome").value; again(); });
-  $("run").addEventListener("change", () => { state.run = Number($("run").value); again(); });
+  $("run").addEventListener("change", () => { state.run = Number($("run").value); state.errors.clear(); press(); again(); });
   $("direction").addEventListener("click", () => {
     state.down = !state.down;
     $("direction").textContent = state.down ? "Descending" : "Ascending";
@@ -418,19 +419,30 @@
   });
   $("tau").addEventListener("input", () => { state.level = Number($("tau").value); retauSoon(); });
   $("tau-own").addEventListener("click", () => { state.level = null; retau(); });
-  for (const bar of document.querySelectorAll("#errors .bar")) {
+  const bars = [...document.querySelectorAll("[data-error]")];
+  const press = () => bars.forEach((bar) => bar.setAttribute("aria-pressed", String(Number(bar.dataset.run) === state.run && state.errors.has(bar.dataset.error))));
+  for (const bar of bars) {
     bar.addEventListener("click", () => {
-      const name = bar.dataset.error;
-      if (!state.errors.delete(name)) state.errors.add(name);
-      bar.setAttribute("aria-pressed", String(state.errors.has(name)));
+      if (Number(bar.dataset.run) !== state.run) state.errors.clear();
+      state.run = Number(bar.dataset.run);
+      $("run").value = state.run;
+      if (!state.errors.delete(bar.dataset.error)) state.errors.add(bar.dataset.error);
+      press();
       again();
+    });
+  }
+  for (const cell of document.querySelectorAll("[data-outcome]")) {
+    cell.addEventListener("click", () => {
+      state.outcome = $("outcome").value = cell.dataset.outcome;
+      again();
+      $("gallery-title").scrollIntoView();
     });
   }
   $("reset").addEventListener("click", () => {
     Object.assign(state, { query: "", outcome: "all", sort: "order", down: false, place: 0, level: null });
     state.errors.clear();
-    for (const bar of document.querySelectorAll("#errors .bar")) bar.setAttribute("aria-pressed", "false");
-    Object.assign($("search"), { value: "" });
+    press();
+    $("search").value = "";
     $("sort").value = "order";
     $("outcome").value = "all";
     $("direction").textContent = "Ascending";
