@@ -160,7 +160,7 @@ def test_the_console_script_and_the_modules_are_the_same(
     assert console() == 2
 
 
-@pytest.mark.parametrize("command", ["eval", "score", "train"])
+@pytest.mark.parametrize("command", ["eval", "score", "train", "explain", "compare", "leaderboard"])
 def test_help_does_not_wait_for_torch(command: str) -> None:
     code = f"""
 import sys

@@ -9,6 +9,7 @@ import pytest
 import wsol
 from wsol.errors import InputError
 from wsol.models import Model
+from wsol.reports.terminal import ruled
 from wsol.runs.seal import broken_seals
 from wsol.stored import StoredRun, read_run
 from wsol.tables import chosen_level, tabulate
@@ -25,9 +26,7 @@ def again(run: StoredRun) -> dict[str, pd.DataFrame]:
 def same(table: pd.DataFrame, written: pd.DataFrame) -> None:
     if "baseline" in table:  # a run does not keep masks, which baselines would be held against
         written = written[~written.metric.isin({"pxap", "peak_iou", "pixel_iou", "mean_pixel_iou"})]
-    pair = [
-        part.assign(tau_rule=part["tau_rule"].fillna("")) if "tau_rule" in part else part for part in (table, written)
-    ]
+    pair = [ruled(part) if "tau_rule" in part else part for part in (table, written)]
     pd.testing.assert_frame_equal(*(part.reset_index(drop=True) for part in pair), check_dtype=False)
 
 

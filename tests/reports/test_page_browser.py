@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -334,3 +335,60 @@ def test_twenty_thousand_images(browser: Any, run: StoredRun, tmp_path: Path) ->
     assert page.images()[0] == 42 * N
     assert page.complaints == []
     page.tab.close()
+
+
+@pytest.fixture(scope="module")
+def compared(run: StoredRun, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, StoredRun]:
+    """A comparison with the same run by other boxes, and that run."""
+    folder = tmp_path_factory.mktemp("other") / "other & <i>"
+    shutil.copytree(run.folder, folder)
+    other = read_run(folder)
+    assert other.found.boxes is not None
+    curves = np.roll(other.found.evidence.curves, 1, axis=0)
+    predictions = other.tables.predictions.copy()
+    first = predictions["rank"] == 0
+    predictions.loc[first, "iou"] = curves[:, 200]
+    other = replace(
+        other,
+        found=replace(other.found, evidence=replace(other.found.evidence, curves=curves)),
+        tables=replace(other.tables, predictions=predictions),
+    )
+    out = tmp_path_factory.mktemp("comparison") / "page"
+    wsol.compare([run, other], out=out)
+    return out, other
+
+
+def test_a_comparison(browser: Any, run: StoredRun, compared: tuple[Path, StoredRun]) -> None:
+    out, other = compared
+    page = Page(browser, out / "report.html")
+    hits, theirs = (each.tables.predictions.query("rank == 0").iou.to_numpy() >= 0.5 for each in (run, other))
+    found, lost = np.flatnonzero(hits & ~theirs), np.flatnonzero(theirs & ~hits)
+    assert len(found) > 2
+    assert len(lost) > 2
+    page.tab.click("[data-outcome='0,1']")
+    assert page.status().startswith(f"{len(found)} of 200")
+    shown = page.images()
+    assert shown == found[: len(shown)].tolist()
+    assert page.tab.inner_text("[data-outcome='1,0']") == str(len(lost))
+    page.tab.select_option("#outcome", "1,0")
+    shown = page.images()
+    assert shown == lost[: len(shown)].tolist()
+    for run_place, each in enumerate((run, other)):
+        expected = each.tables.predictions.query("rank == 0")[["x0", "y0", "x1", "y1"]].to_numpy()[shown[0]] / 224
+        np.testing.assert_allclose(page.boxes(shown[0], ".own")[run_place], expected, atol=1e-4)
+    page.tab.click("#reset")
+    page.tab.select_option("#run", "1")
+    assert page.status().endswith("other & <i>")
+    errors = other.tables.predictions.query("rank == 1").error
+    page.tab.click("[data-error='class'][data-run='1']")
+    assert page.status().startswith(f"{int((errors == 'class').sum())} of 200")
+    page.tab.fill("#tau", "40")
+    accuracy = 100 * (other.found.evidence.curves[:, 400] >= 0.5).mean()
+    assert f"other & <i>: GT-known, IoU 0.5: {accuracy:.1f} %" in page.tab.inner_text("#curve")
+    assert page.tab.evaluate("[...document.querySelectorAll('#gallery img')][0].naturalWidth") == 160
+    assert page.complaints == []
+    assert [url for url in page.requests if not url.startswith(("file:", "blob:", "data:"))] == []
+    page.tab.close()
+    narrow = Page(browser, out / "report.html", 360, 700)
+    assert narrow.tab.evaluate("document.documentElement.scrollWidth") <= 360
+    narrow.tab.close()

@@ -11,7 +11,7 @@ import pandas as pd
 from wsol._machine import processors
 from wsol.metrics.base import METRICS
 from wsol.reports.packing import packed
-from wsol.reports.terminal import RULES, TITLES
+from wsol.reports.terminal import RULES, TITLES, ruled
 from wsol.runs.folder import whole
 from wsol.stored import StoredRun
 
@@ -46,7 +46,7 @@ def run_page(run: StoredRun) -> str:
         title=run.name,
         headlines=[*_headlines(run)],
         metrics=[*_rows(run.tables.metrics)],
-        rules=[rule for rule in RULES if rule in set(run.tables.metrics["tau_rule"].fillna(""))],
+        rules=[rule for rule in RULES if rule in set(ruled(run.tables.metrics)["tau_rule"])],
         errors=run.tables.errors.to_dict("records"),
         facts=_facts(run),
     )
@@ -85,7 +85,7 @@ def _headlines(run: StoredRun) -> Iterator[dict[str, Any]]:
 
 def _rows(table: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """Yields a row a metric with a cell a rule."""
-    table = table.assign(tau_rule=table["tau_rule"].fillna(""))
+    table = ruled(table)
     order = [name for name in TITLES if name in set(table["metric"])]
     order += [name for name in table["metric"].unique() if name not in TITLES]
     for name in order:

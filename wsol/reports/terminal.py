@@ -52,18 +52,23 @@ def metrics_table(metrics: pd.DataFrame, baselines: pd.DataFrame) -> str:
         Lines of text, values in percent with their 95 % interval and the tau they were taken at.
     """
     cells: dict[str, dict[str, str]] = {}
-    for row in metrics.fillna({"tau_rule": ""}).itertuples():
+    for row in ruled(metrics).itertuples():
         rule = str(row.tau_rule)
         cells.setdefault(TITLES.get(str(row.metric), str(row.metric)), {})[rule] = _cell(row)
     order = [title for title in TITLES.values() if title in cells]
     order += [title for title in cells if title not in order]
-    for row in baselines[baselines["metric"] == "gt_known_loc_acc"].fillna({"tau_rule": ""}).itertuples():
+    for row in ruled(baselines[baselines["metric"] == "gt_known_loc_acc"]).itertuples():
         title = f"GT-known of {row.baseline}"
         cells.setdefault(title, {})[str(row.tau_rule)] = _cell(row)
         order += [] if title in order else [title]
     table = pd.DataFrame.from_dict(cells, orient="index").reindex(index=order)
     table = table.reindex(columns=[rule for rule in RULES if rule in table.columns])
     return table.rename(columns={"": "no tau"}).rename_axis("percent [95 %] @tau", axis=1).fillna("").to_string()
+
+
+def ruled(table: pd.DataFrame) -> pd.DataFrame:
+    """Returns a table whose ``tau_rule`` is an empty text where no threshold enters."""
+    return table.assign(tau_rule=["" if pd.isna(rule) else rule for rule in table["tau_rule"]])
 
 
 def _cell(row: Any) -> str:

@@ -1,0 +1,40 @@
+"""``python -m wsol.compare``: hold runs against each other."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from wsol._command import run_command
+from wsol.runs.names import file_name
+
+_LONGEST = 200  # bytes of a folder's name
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit code."""
+    return run_command(_run, argv)
+
+
+def _run(argv: Sequence[str] | None) -> None:
+    """Parses arguments, compares, prints the table."""
+    options = _parser().parse_args(argv)
+    from wsol.comparing import compare  # noqa: PLC0415  # pandas takes a second that --help need not wait for
+    from wsol.reports.compared import comparison_report  # noqa: PLC0415
+
+    name = file_name("compare", *(run.resolve().name for run in options.runs))
+    out = options.out or Path("results") / name.encode()[:_LONGEST].decode(errors="ignore")
+    found = compare(options.runs, out=out)
+    tables = found.runs, found.metrics, found.differences
+    print(comparison_report(found.signature, found.notes, *tables, found.found, out))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("wsol.compare", description="Hold runs on the same images against each other.")
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder that wsol.eval or wsol.score wrote")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder to write (default: results/compare-RUN-RUN...)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
