@@ -91,7 +91,7 @@ def read_run(folder: str | Path) -> StoredRun:
     try:
         facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         protocol = find_protocol(facts["protocol"]["signature"])
-        tables = {name: pd.read_csv(folder / f"{name}.csv").drop(columns="signature") for name in _TABLES}
+        tables = {name: _table(folder / f"{name}.csv") for name in _TABLES}
         predictions = pd.read_parquet(folder / "predictions.parquet")
         found = _found(folder, facts, protocol, predictions)
         known = (facts["signature"], *(facts["tau"][key] for key in ("rule", "value", "fixed")), facts["versions"])
@@ -138,6 +138,10 @@ def _found(folder: Path, facts: dict[str, Any], protocol: Protocol, predictions:
     truths = [truth_of(protocol, *pair) for pair in zip(samples, sizes, strict=True)]
     skipped, clipped = dict(facts["skipped"]), int(facts["clipped_boxes"])
     return Collected(images, truths, classes, scores, evidence, lambda i, _: boxes[i], skipped, clipped, shown)
+
+
+def _table(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path).drop(columns="signature")
 
 
 def _array(folder: Path, name: str) -> NDArray[Any] | None:

@@ -166,11 +166,13 @@ def check(dataset: Dataset) -> None:
     """Looks for what no station could make sense of.
 
     Raises:
-        InputError: There is no sample, an id stands twice, a label names no class, or, but for ``train``, a sample has
-            no box or one that is not finite, empty or inverted.
+        InputError: There is no sample, the name cannot stand in a signature, an id stands twice, a label names no
+            class, or, but for ``train``, a sample has no box or one that is not finite, empty or inverted.
     """
     if not dataset.samples:
         raise InputError(f"{dataset.name}: the split {dataset.split!r} has no image")
+    if not dataset.name.isprintable() or "|" in dataset.name:
+        raise InputError(f"a data set cannot be called {dataset.name!r}: | divides signatures; give another name")
     seen: set[str] = set()
     for sample in dataset.samples:
         where = f"{dataset.name} {dataset.split}: {sample.image_id}"
