@@ -6,15 +6,26 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["InputError", "__version__", "evaluate", "score", "train"]
+__all__ = ["InputError", "__version__", "compare", "evaluate", "leaderboard", "score", "show", "train"]
 
 if TYPE_CHECKING:
+    from wsol.comparing import compare
     from wsol.errors import InputError
+    from wsol.explaining.show import show
+    from wsol.leaderboards import leaderboard
     from wsol.pipeline import evaluate
     from wsol.scoring import score
     from wsol.training import train
 
-_HOMES = {"InputError": "errors", "evaluate": "pipeline", "score": "scoring", "train": "training"}
+_HOMES = {
+    "InputError": "errors",
+    "compare": "comparing",
+    "evaluate": "pipeline",
+    "leaderboard": "leaderboards",
+    "score": "scoring",
+    "show": "explaining.show",
+    "train": "training",
+}
 
 
 class _Package(ModuleType):

@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-_COMMANDS = ("eval", "list", "score", "train")
+_COMMANDS = ("compare", "eval", "explain", "leaderboard", "list", "score", "train")
 
 
 def main() -> int:

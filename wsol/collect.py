@@ -1,6 +1,5 @@
 """The loop over the images: from files to IoU curves, in one forward pass each."""
 
-import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future
@@ -11,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from tqdm import tqdm
 
 from wsol._clock import Clock
-from wsol.cams import Forward, Method, Precision, forward
+from wsol.cams import Method, Precision
 from wsol.collected import Collected, drawer
 from wsol.datasets import Batch, Dataset, Sample, count_clipped, read_batches
 from wsol.errors import ImageError, InputError
+from wsol.localize import passes, ranked, raw_maps
 from wsol.metrics.classification import ranks_of
 from wsol.metrics.trace import Stack, Trace
 from wsol.models import Model
@@ -156,41 +155,10 @@ def _localize(
     setup: Setup, samples: list[Sample], pixels: NDArray[np.uint8], clock: Clock
 ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
     """Returns classes, probabilities and raw maps of a batch: the ground-truth class, then the top predictions."""
-    model = setup.model
+    where = f"the batch that begins with {samples[0].image_id}"
     with clock("forward"):
-        device = next(model.network.parameters()).device
-        crops = [model.preprocessing.normalised(crop, device) for crop in setup.protocol.view.crops(pixels)]
-        passed = [forward(model.network, crop, setup.memory, setup.precision) for crop in crops]
-        labels = torch.tensor([[sample.label] for sample in samples], device=device)
-        classes, chosen = _ranked(setup, samples, passed, labels)
+        passed = passes(setup.model, setup.protocol.view.crops(pixels), setup.memory, setup.precision)
+        labels = torch.tensor([[sample.label] for sample in samples])
+        classes, chosen = ranked(setup.model, passed, labels, TOP, where)
     with clock("maps"):
-        maps = torch.stack([setup.method.maps(one, classes) for one in passed], 2)
-        if not bool(torch.isfinite(maps).all()):
-            raise InputError(
-                f"{setup.method.signature} gives maps that are not finite in the batch that begins with "
-                f"{samples[0].image_id}; check settings and weights"
-            )
-        return classes.cpu().numpy(), chosen.cpu().numpy(), _one_or_many(maps.float().cpu().numpy())
-
-
-def _ranked(setup: Setup, samples: list[Sample], passed: list[Forward], labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns classes and probabilities ``(n, k)``: the ground-truth class ``(n, 1)``, then the top predictions."""
-    model = setup.model
-    if not model.classes:
-        return labels, torch.full(labels.shape, math.nan)
-    # The mean probability over the crops, as its logarithm: in double precision it keeps the order of logits.
-    logs = torch.stack([one.logits.double().log_softmax(1) for one in passed]).logsumexp(0) - math.log(len(passed))
-    if not bool(torch.isfinite(logs).all()):
-        raise InputError(
-            f"{model.name} gives scores that are not finite in the batch that begins with {samples[0].image_id}; "
-            f"check the weights ({model.weights})"
-        )
-    # Of equal scores the smaller class comes first, on every device; a ReLU behind the last layer makes such.
-    ranked = logs.sort(descending=True, stable=True).indices
-    classes = torch.cat([labels, ranked[:, :TOP]], 1)
-    return classes, logs.gather(1, classes).exp().float()
-
-
-def _one_or_many(maps: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Drops the axis of the crops where there is one crop."""
-    return maps[:, :, 0] if maps.shape[2] == 1 else maps
+        return classes.cpu().numpy(), chosen.cpu().numpy(), raw_maps(setup.method, passed, classes, where)

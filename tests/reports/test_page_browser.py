@@ -123,8 +123,8 @@ def test_it_opens_from_disk(page: Page, run: StoredRun) -> None:
     shown = page.images()
     assert shown[:6] == [*range(6)]
     assert len(shown) < 60  # the rest is not in the document
-    widths = page.tab.eval_on_selector_all("#gallery img", "all => all.map(img => img.naturalWidth)")
-    assert widths[:4] == [160] * 4
+    loaded = "[...document.querySelectorAll('#gallery img')].slice(0, 4).every((i) => i.naturalWidth === 160)"
+    page.tab.wait_for_function(loaded)
     for i in shown[:6]:
         truth = [box / 224 for box in run.found.truths[i].boxes]
         np.testing.assert_allclose(page.boxes(i, ".truth"), truth, atol=1e-4)
@@ -383,9 +383,10 @@ def test_a_comparison(browser: Any, run: StoredRun, compared: tuple[Path, Stored
     page.tab.click("[data-error='class'][data-run='1']")
     assert page.status().startswith(f"{int((errors == 'class').sum())} of 200")
     page.tab.fill("#tau", "40")
+    page.settle()
     accuracy = 100 * (other.found.evidence.curves[:, 400] >= 0.5).mean()
     assert f"other & <i>: GT-known, IoU 0.5: {accuracy:.1f} %" in page.tab.inner_text("#curve")
-    assert page.tab.evaluate("[...document.querySelectorAll('#gallery img')][0].naturalWidth") == 160
+    page.tab.wait_for_function("document.querySelector('#gallery img')?.naturalWidth === 160")
     assert page.complaints == []
     assert [url for url in page.requests if not url.startswith(("file:", "blob:", "data:"))] == []
     page.tab.close()

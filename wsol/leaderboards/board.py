@@ -16,8 +16,8 @@ from wsol.leaderboards.reproduce import irreproducible, unsealed
 from wsol.leaderboards.rows import Row, columns_of, row_of, to_csv
 from wsol.leaderboards.standing import outdated
 from wsol.reports.markup import visible
-from wsol.runs.folder import whole
 from wsol.runs.published import read_published
+from wsol.runs.whole import whole
 from wsol.stored import read_run
 
 _PAGES = {"leaderboard.md": markdown, "leaderboard.tex": latex}

@@ -12,7 +12,7 @@ from wsol._machine import processors
 from wsol.metrics.base import METRICS
 from wsol.reports.packing import packed
 from wsol.reports.terminal import RULES, TITLES, ruled
-from wsol.runs.folder import whole
+from wsol.runs.whole import whole
 from wsol.stored import StoredRun
 
 _HEADLINES = ("top1_loc_err", "top5_loc_err", "gt_known_loc_acc", "max_box_acc_v2", "pxap", "top1_cls_err")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from wsol.errors import InputError
-from wsol.runs.folder import whole
+from wsol.runs.whole import PART, whole
 
 _FILES = (
     "runs.csv",
@@ -18,7 +18,6 @@ _FILES = (
     "iou.png",
     "report.html",
 )
-_PART = ".part"
 
 
 def claim_comparison(folder: Path, signatures: Sequence[str]) -> None:
@@ -36,7 +35,7 @@ def claim_comparison(folder: Path, signatures: Sequence[str]) -> None:
     except OSError as error:
         raise InputError(f"{folder} cannot be made: {error.strerror} ({error.filename}); give another --out") from error
     strange = sorted(
-        path.name for path in folder.iterdir() if path.is_dir() or path.name.removesuffix(_PART) not in _FILES
+        path.name for path in folder.iterdir() if path.is_dir() or path.name.removesuffix(PART) not in _FILES
     )
     if strange:
         raise InputError(f"{folder} holds what is no comparison's, such as {strange[0]}; give another --out")

@@ -1,9 +1,8 @@
 """A run on disk: its files appear whole or not at all, and another run is never overwritten."""
 
-import contextlib
 import json
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from wsol.errors import InputError
 from wsol.runs.seal import seals
 from wsol.runs.signature import differences
+from wsol.runs.whole import PART, whole
 
 FILES = (
     "run.json",
@@ -36,7 +36,6 @@ FILES = (
     "report.html",
 )
 FOLDERS = ("val", "thumbs")
-_PART = ".part"
 _PACKAGES = ("wsol", "torch", "torchvision", "numpy", "pandas", "pillow", "numba")
 
 
@@ -66,7 +65,7 @@ def claim(folder: Path, request: str) -> None:
     strange = [
         path.name
         for path in folder.iterdir()
-        if path.name.removesuffix(_PART) not in (FOLDERS if path.is_dir() else FILES)
+        if path.name.removesuffix(PART) not in (FOLDERS if path.is_dir() else FILES)
     ]
     if strange:
         raise InputError(f"{folder} holds files that are no run's, such as {sorted(strange)[0]}; give another --out")
@@ -133,7 +132,7 @@ class MapFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._part = path.with_name(path.name + _PART)
+        self._part = path.with_name(path.name + PART)
         self._file = self._part.open("wb")
         self._file.write(b"\0" * self._HEADER)
         self._shape: tuple[int, ...] = (0,)
@@ -166,14 +165,3 @@ class MapFile:
 def versions() -> dict[str, str]:
     """Returns the versions of Python and of the packages that touch a number."""
     return {"python": platform.python_version(), **{package: version(package) for package in _PACKAGES}}
-
-
-@contextlib.contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """Gives a path to write to; the file appears under ``path`` only once it is complete."""
-    part = path.with_name(path.name + _PART)
-    try:
-        yield part
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -12,11 +12,11 @@ from PIL import Image
 
 from wsol.datasets import Sample, read_image
 from wsol.errors import ImageError
+from wsol.runs.whole import PART
 
 SIDE = 160
 _READ = 1000  # images that are read for their picture alone
 _QUALITY = 70  # about 5 KB each
-_PART = ".part"
 
 
 class Thumbs:
@@ -30,7 +30,7 @@ class Thumbs:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "thumbs"
-        self._part = folder / f"thumbs{_PART}"
+        self._part = folder / f"thumbs{PART}"
         shutil.rmtree(self._part, ignore_errors=True)
         self._part.mkdir()
 
