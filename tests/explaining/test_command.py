@@ -23,7 +23,6 @@ from wsol.errors import InputError
 from wsol.explain import main, methods, networks
 from wsol.explaining import guessing, loop
 from wsol.explaining import studio as studio_module
-from wsol.explaining import studio as studio_module
 from wsol.explaining.apart import Apart
 from wsol.explaining.guessing import Guesser
 from wsol.explaining.studio import Studio, _file_name
