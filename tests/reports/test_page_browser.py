@@ -123,7 +123,7 @@ def test_it_opens_from_disk(page: Page, run: StoredRun) -> None:
     shown = page.images()
     assert shown[:6] == [*range(6)]
     assert len(shown) < 60  # the rest is not in the document
-    loaded = "[...document.querySelectorAll('#gallery img')].slice(0, 4).every((i) => i.naturalWidth === 160)"
+    loaded = "[...document.querySelectorAll('#gallery img')].slice(0, 4).every((i) => i.naturalWidth === 224)"
     page.tab.wait_for_function(loaded)
     for i in shown[:6]:
         truth = [box / 224 for box in run.found.truths[i].boxes]
@@ -307,7 +307,7 @@ def test_pictures_beside_the_page(browser: Any, run: StoredRun, monkeypatch: pyt
     monkeypatch.undo()
     page = Page(browser, run.folder / "report.html")
     page.tab.wait_for_function(
-        "[...document.querySelectorAll('#gallery img')].slice(0, 6).every((i) => i.naturalWidth === 160)"
+        "[...document.querySelectorAll('#gallery img')].slice(0, 6).every((i) => i.naturalWidth === 224)"
     )
     assert any("thumbs/000/" in url for url in page.requests)
     assert page.complaints == []
@@ -386,7 +386,7 @@ def test_a_comparison(browser: Any, run: StoredRun, compared: tuple[Path, Stored
     page.settle()
     accuracy = 100 * (other.found.evidence.curves[:, 400] >= 0.5).mean()
     assert f"other & <i>: GT-known, IoU 0.5: {accuracy:.1f} %" in page.tab.inner_text("#curve")
-    page.tab.wait_for_function("document.querySelector('#gallery img')?.naturalWidth === 160")
+    page.tab.wait_for_function("document.querySelector('#gallery img')?.naturalWidth === 224")
     assert page.complaints == []
     assert [url for url in page.requests if not url.startswith(("file:", "blob:", "data:"))] == []
     page.tab.close()

@@ -23,6 +23,7 @@ _DELTAS = (0.3, 0.5, 0.7)
 _MAP_SIDE = 28  # of a map in the page
 _MAP_BYTES = 16 << 20  # of all maps of a run; with more images they become smaller
 _THUMB_BYTES = 3 << 20  # of the pictures in the page itself
+_TOGETHER = 64  # maps that are made smaller at once
 _TINY = np.finfo(np.float32).tiny  # a constant map is zero
 _LEVELS = 250  # points of a curve
 
@@ -118,27 +119,30 @@ def _maps(run: StoredRun, maps: NDArray[np.float32], pool: Executor) -> NDArray[
     view = View(**run.facts["view"])
     side = min(_MAP_SIDE, view.side if maps.ndim > 4 else max(maps.shape[-2:]), int((_MAP_BYTES / len(maps)) ** 0.5))
 
-    def small(i: int) -> NDArray[np.uint8]:
-        score_map = view.assembled(maps[i, :1])[0]
-        score_map = _shrunk(score_map - score_map.min(), max(1, side))
-        shades: NDArray[np.uint8] = np.rint(255 * score_map / max(score_map.max(), _TINY)).astype(np.uint8)
+    def small(start: int) -> NDArray[np.uint8]:
+        some = maps[start : start + _TOGETHER, :1]
+        own = np.stack([view.assembled(each)[0] for each in some]) if maps.ndim > 4 else some[:, 0]
+        own = _shrunk(own - own.min((1, 2), keepdims=True), max(1, side))
+        shades: NDArray[np.uint8] = np.rint(255 * own / np.maximum(own.max((1, 2), keepdims=True), _TINY)).astype(
+            np.uint8
+        )
         return shades
 
-    return np.stack([*ordered(pool, small, range(len(maps)))])
+    return np.concatenate([*ordered(pool, small, range(0, len(maps), _TOGETHER))])
 
 
-def _shrunk(score_map: NDArray[np.float32], side: int) -> NDArray[np.float64]:
-    """Returns a map's means over ``side`` by ``side`` tiles, which repeat pixels where there are fewer."""
-    for axis in (0, 1):
-        length = score_map.shape[axis]
+def _shrunk(maps: NDArray[np.float32], side: int) -> NDArray[np.float64]:
+    """Returns the means of maps ``(n, h, w)`` over ``side`` by ``side`` tiles; where pixels are fewer, they repeat."""
+    means = maps.astype(np.float64)
+    for axis in (1, 2):
+        length = means.shape[axis]
+        starts = np.arange(side) * length // side
         if length < side:
-            score_map = score_map.take(np.arange(side) * length // side, axis)
+            means = means.take(starts, axis)
         else:
-            starts = np.arange(side) * length // side
             sizes = np.diff(starts, append=length)
-            sums = np.add.reduceat(score_map, starts, axis, dtype=np.float64)
-            score_map = sums / (sizes[:, None] if axis == 0 else sizes)
-    return score_map.astype(np.float64)
+            means = np.add.reduceat(means, starts, axis) / (sizes[:, None] if axis == 1 else sizes)
+    return means
 
 
 def _curves(run: StoredRun) -> dict[str, list[Any]]:
@@ -184,4 +188,4 @@ def _blob(facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> str:
     header = json.dumps({**facts, "arrays": places}, allow_nan=False).encode()
     header += b" " * (-(len(header) + 4) % 8)
     whole = b"".join([np.uint32(len(header)).tobytes(), header, *parts])
-    return base64.b64encode(gzip.compress(whole, 6, mtime=0)).decode()
+    return base64.b64encode(gzip.compress(whole, 3, mtime=0)).decode()

@@ -1,6 +1,7 @@
 """Small pictures of a run's images, kept so that a page can show them without the data set."""
 
 import contextlib
+import io
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import Executor
@@ -14,13 +15,13 @@ from wsol.datasets import Sample, read_image
 from wsol.errors import ImageError
 from wsol.runs.whole import PART
 
-SIDE = 160
+_SIDE = 224
 _READ = 1000  # images that are read for their picture alone
-_QUALITY = 70  # about 5 KB each
+_QUALITY = 60  # about 9 KB each
 
 
 class Thumbs:
-    """Writes ``thumbs`` in a run folder, one JPEG file of 160 x 160 an image, aspect ratio not kept.
+    """Writes ``thumbs`` in a run folder, one JPEG file an image, as large as the network saw it (224 x 224).
 
     A context: the folder appears when it is left, and only if nothing was raised.
 
@@ -38,7 +39,9 @@ class Thumbs:
         """Keeps image ``i``, ``(height, width, 3)``; from whatever thread."""
         path = self._part / Path(thumb_name(i)).relative_to("thumbs")
         path.parent.mkdir(exist_ok=True)
-        Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.BILINEAR).save(path, "JPEG", quality=_QUALITY)
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, "JPEG", quality=_QUALITY)
+        path.write_bytes(file.getbuffer())
 
     def __enter__(self) -> "Thumbs":
         return self
@@ -65,7 +68,7 @@ def read_thumbs(samples: Sequence[Sample], folder: Path, pool: Executor) -> None
 
         def keep(i: int) -> None:
             with contextlib.suppress(ImageError):  # no number depends on it
-                thumbs.add(i, np.asarray(read_image(samples[i])[0]))
+                thumbs.add(i, np.asarray(read_image(samples[i])[0].resize((_SIDE, _SIDE), Image.Resampling.BILINEAR)))
 
         for _ in pool.map(keep, wanted):
             pass
