@@ -1,5 +1,6 @@
 """The loop of the command: this process runs networks, another one reads photos and draws."""
 
+import gc
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -72,7 +73,11 @@ def explain(
             found = studio.ask("find", images, dataset, data_root, split, dataset_args)
             ahead = studio.ask("see", 0)
             studio.ask("warm")
-            from wsol.explaining.guessing import Guesser  # noqa: PLC0415  # torch takes seconds that the other process can use
+            gc.disable()  # importing throws little away, and looking for it takes half a second
+            try:
+                from wsol.explaining.guessing import Guesser  # noqa: PLC0415  # torch takes seconds; the child uses them
+            finally:
+                gc.enable()
 
             names, classes = found.result()
             guesser = Guesser(networks, methods, top, layer, map_size, device, memory)
