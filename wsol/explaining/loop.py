@@ -9,6 +9,7 @@ from pathlib import Path
 
 from wsol.errors import ImageError, InputError
 from wsol.explaining.apart import Apart
+from wsol.runs.whole import made
 
 _WAITING = 3  # pictures that may wait to be drawn
 
@@ -67,7 +68,7 @@ def explain(
     Raises:
         InputError: Something handed in cannot be used.
     """
-    _make(out)
+    made(out)
     try:
         with Apart("wsol.explaining.studio:Studio", protocol, tau, cmap, alpha) as studio:
             found = studio.ask("find", images, dataset, data_root, split, dataset_args)
@@ -102,10 +103,3 @@ def explain(
                 raise InputError(f"none of the {skipped} photos can be read; see the reasons above")
     except BrokenProcessPool as error:
         raise InputError("the process that draws was ended from outside; see whether there is memory left") from error
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder} cannot be made: {error.strerror} ({error.filename}); give another --out") from error

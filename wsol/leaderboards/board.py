@@ -17,7 +17,7 @@ from wsol.leaderboards.rows import Row, columns_of, row_of, to_csv
 from wsol.leaderboards.standing import outdated
 from wsol.reports.markup import visible
 from wsol.runs.published import read_published
-from wsol.runs.whole import whole
+from wsol.runs.whole import made, whole
 from wsol.stored import read_run
 
 _PAGES = {"leaderboard.md": markdown, "leaderboard.tex": latex}
@@ -120,7 +120,7 @@ def leaderboard(
         left_out.append("no published number is of images that a run here was evaluated on")
     board = Leaderboard(rows, left_out)
     if out is not None:
-        Path(out).mkdir(parents=True, exist_ok=True)
+        made(Path(out))
         for name, text in {"leaderboard.csv": board.csv, **{name: page(rows) for name, page in _PAGES.items()}}.items():
             with whole(Path(out) / name) as path:
                 path.write_bytes(text.encode())

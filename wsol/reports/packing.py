@@ -61,7 +61,8 @@ def _of_images(run: StoredRun) -> dict[str, NDArray[Any]]:
     frames = np.array([run.protocol.frame(truth.size) for truth in truths], np.float64)
     counts = [len(truth.boxes) for truth in truths]
     boxes = np.concatenate([truth.boxes for truth in truths]) / np.repeat(np.tile(frames, 2), counts, axis=0)
-    inside, chosen = _pictures(run)
+    beside = np.array([(run.folder / thumb_name(i)).is_file() for i in range(len(truths))])
+    inside, chosen = _pictures(run, np.flatnonzero(beside))
     return {
         "labels": run.found.classes[:, 0].astype(np.int32),
         "aspects": np.array([truth.size[0] / truth.size[1] for truth in truths], np.float32),
@@ -70,14 +71,12 @@ def _of_images(run: StoredRun) -> dict[str, NDArray[Any]]:
         "pictured": chosen.astype(np.uint32),
         "pictureStarts": np.cumsum([0, *map(len, inside)]).astype(np.uint32),
         "pictures": np.frombuffer(b"".join(inside), np.uint8),
-        "beside": np.array([(run.folder / thumb_name(i)).is_file() for i in range(len(truths))], np.uint8),
+        "beside": beside.astype(np.uint8),
     }
 
 
-def _pictures(run: StoredRun) -> tuple[list[bytes], NDArray[np.int64]]:
-    """Returns pictures, evenly spaced over the images, up to the budget, and which images they are of."""
-    n = len(run.found.images)
-    places = np.flatnonzero([(run.folder / thumb_name(i)).is_file() for i in range(n)])
+def _pictures(run: StoredRun, places: NDArray[np.int64]) -> tuple[list[bytes], NDArray[np.int64]]:
+    """Returns pictures, evenly spaced over the images that have one, up to the budget, and which images they are of."""
     if not len(places):
         return [], places
     typical = np.mean([(run.folder / thumb_name(int(i))).stat().st_size for i in places[:: max(1, len(places) // 50)]])

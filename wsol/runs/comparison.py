@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from wsol.errors import InputError
-from wsol.runs.whole import PART, whole
+from wsol.runs.whole import PART, made, whole
 
 _FILES = (
     "runs.csv",
@@ -30,10 +30,7 @@ def claim_comparison(folder: Path, signatures: Sequence[str]) -> None:
     Raises:
         InputError: The folder holds another comparison, or something else.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder} cannot be made: {error.strerror} ({error.filename}); give another --out") from error
+    made(folder)
     strange = sorted(
         path.name for path in folder.iterdir() if path.is_dir() or path.name.removesuffix(PART) not in _FILES
     )

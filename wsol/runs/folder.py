@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from wsol.errors import InputError
 from wsol.runs.seal import seals
 from wsol.runs.signature import differences
-from wsol.runs.whole import PART, whole
+from wsol.runs.whole import PART, made, whole
 
 FILES = (
     "run.json",
@@ -49,10 +49,7 @@ def claim(folder: Path, request: str) -> None:
     Raises:
         InputError: The folder holds another run, or something else.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder} cannot be made: {error.strerror} ({error.filename}); give another --out") from error
+    made(folder)
     known = folder / "run.json"
     if known.is_file():
         try:

@@ -1,10 +1,24 @@
-"""Files that appear whole or not at all."""
+"""Folders that can be written, and files in them that appear whole or not at all."""
 
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from wsol.errors import InputError
+
 PART = ".part"
+
+
+def made(folder: Path) -> None:
+    """Makes a folder to write to, if it is not there.
+
+    Raises:
+        InputError: It cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder} cannot be made: {error.strerror} ({error.filename}); give another --out") from error
 
 
 @contextlib.contextmanager
