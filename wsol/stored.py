@@ -11,13 +11,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from wsol.collected import Collected
-from wsol.datasets import Dataset
 from wsol.errors import InputError
 from wsol.metrics.base import Evidence
 from wsol.metrics.classification import ranks_of
 from wsol.protocols import Protocol, find_protocol
 from wsol.protocols.truth import truth_of
-from wsol.runs.truth import read_truth
+from wsol.runs.predictions import guesses_of
+from wsol.runs.truth import read_images
 from wsol.tables import Tables, Tau
 
 _TABLES = ("metrics", "classes", "groups", "errors", "baselines")
@@ -95,13 +95,14 @@ def read_run(folder: str | Path) -> StoredRun:
         predictions = pd.read_parquet(folder / "predictions.parquet")
         found = _found(folder, facts, protocol, predictions)
         known = (facts["signature"], *(facts["tau"][key] for key in ("rule", "value", "fixed")), facts["versions"])
+        held_out = bool(facts["val"])
     except FileNotFoundError as error:
         raise InputError(f"{error.filename} is missing: {folder} is no complete run; evaluate again") from error
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
         raise InputError(f"{folder} is not a run of this version ({error!r:.200}); evaluate again") from error
     if found is None or not all(isinstance(part, kind) for part, kind in zip(known, _KINDS, strict=True)):
         raise InputError(f"the files of {folder} do not belong together; evaluate again")
-    validation = read_run(folder / "val") if facts["val"] else None
+    validation = read_run(folder / "val") if held_out else None
     return StoredRun(folder, facts, protocol, Tables(**tables, predictions=predictions), found, validation)
 
 
@@ -110,20 +111,16 @@ _KINDS: tuple[Any, ...] = (str, str | None, *2 * (float | int | None,), dict)
 
 def _found(folder: Path, facts: dict[str, Any], protocol: Protocol, predictions: pd.DataFrame) -> Collected | None:
     """Returns what was collected; None where the files do not fit each other."""
-    samples, sizes = read_truth(folder / "truth.parquet")
-    about = facts["dataset"]
-    images = Dataset(about["name"], about["split"], samples, tuple(about["classes"]), about["origin"])
-    n = len(samples)
-    classes = predictions["class_id"].to_numpy(np.int64).reshape(n, -1)
-    scores = predictions["score"].to_numpy(np.float32).reshape(n, -1)
-    boxes = predictions[["x0", "y0", "x1", "y1"]].to_numpy(np.float64).reshape(n, -1, 4)
+    images, sizes = read_images(folder, facts["dataset"])
+    samples, n = images.samples, len(images)
+    classes, scores, boxes = guesses_of(predictions, n)
     curves, shown = _array(folder, "curves"), _array(folder, "boxes")
     extra = {part: _array(folder, name) for part, name in _ARRAYS.items()}
     if (
         curves is None
         or any(len(array) != n for array in (curves, shown, *extra.values()) if array is not None)
         or (predictions["image_id"].to_numpy().reshape(n, -1) != np.array([[s.image_id] for s in samples])).any()
-        or images.fingerprint != about["fingerprint"]
+        or images.fingerprint != facts["dataset"]["fingerprint"]
         or curves.shape[1] not in (1, len(protocol.taus))
     ):
         return None

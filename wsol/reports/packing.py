@@ -16,6 +16,7 @@ from wsol.metrics.error_types import ERROR_TYPES
 from wsol.metrics.summary import grid_level, named_tau
 from wsol.metrics.trace import shown_levels
 from wsol.protocols import View
+from wsol.runs.predictions import guesses_of
 from wsol.runs.thumbs import thumb_name
 from wsol.stored import StoredRun
 
@@ -90,7 +91,7 @@ def _of_run(run: StoredRun, pool: Executor) -> dict[str, NDArray[Any]]:
     found, guesses = run.found, run.tables.predictions
     n, k = found.classes.shape
     frames = np.tile([run.protocol.frame(truth.size) for truth in found.truths], 2).astype(np.float64)
-    boxes = guesses[["x0", "y0", "x1", "y1"]].to_numpy().reshape(n, k, 4) / frames[:, None]
+    boxes = guesses_of(guesses, n)[2] / frames[:, None]
     ious = guesses["iou"].to_numpy().reshape(n, k)
     codes = guesses["error"].map({name: code for code, name in enumerate(ERROR_TYPES)}).fillna(255)
     guess = min(1, k - 1)

@@ -45,3 +45,14 @@ def predictions_table(
         "error": errors.ravel(),
     }
     return pd.DataFrame(columns)
+
+
+def guesses_of(table: pd.DataFrame, n: int) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float64]]:
+    """Returns classes ``(n, k)``, scores ``(n, k)`` and boxes ``(n, k, 4)`` of the table of ``n`` images.
+
+    Raises:
+        ValueError: It is of another number of images.
+    """
+    classes = table["class_id"].to_numpy(np.int64).reshape(n, -1)
+    scores = table["score"].to_numpy(np.float32).reshape(n, -1)
+    return classes, scores, table[["x0", "y0", "x1", "y1"]].to_numpy(np.float64).reshape(n, -1, 4)

@@ -1,12 +1,13 @@
 """The ground truth that a run was held against, so that it can be scored again without the data set."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from wsol.datasets import Sample
+from wsol.datasets import Dataset, Sample
 
 _COLUMNS = ["image_id", "label", "corners", "x0", "y0", "x1", "y1", "width", "height", "published"]
 
@@ -43,3 +44,14 @@ def read_truth(path: Path) -> tuple[tuple[Sample, ...], list[tuple[int, int]]]:
     )
     samples = (Sample(*fact, size=size) for fact, size in zip(facts, named, strict=True))
     return tuple(samples), sizes
+
+
+def read_images(folder: Path, facts: Mapping[str, Any]) -> tuple[Dataset, list[tuple[int, int]]]:
+    """Reads the images of a run back, without their files and masks, and the sizes of their frames.
+
+    Args:
+        folder: Of the run.
+        facts: What its ``run.json`` says of the data set.
+    """
+    samples, sizes = read_truth(folder / "truth.parquet")
+    return Dataset(facts["name"], facts["split"], samples, tuple(facts["classes"]), facts["origin"]), sizes

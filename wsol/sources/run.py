@@ -17,7 +17,8 @@ from wsol.metrics.classification import ranks_of
 from wsol.metrics.trace import Trace
 from wsol.protocols import Protocol, View
 from wsol.protocols.truth import truth_of
-from wsol.runs.truth import read_truth
+from wsol.runs.predictions import guesses_of
+from wsol.runs.truth import read_images
 from wsol.sources._gather import gather
 
 _FACTS = ("model", "weights", "preprocessing", "map_size", "layer", "method", "precision", "device", "notes")
@@ -46,17 +47,13 @@ def from_run(
     """
     try:
         run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        samples, sizes = read_truth(folder / "truth.parquet")
-        guesses = pd.read_parquet(folder / "predictions.parquet")
+        images, sizes = read_images(folder, run["dataset"])
+        n, view = len(images), View(**run["view"])
+        classes, scores, _ = guesses_of(pd.read_parquet(folder / "predictions.parquet"), n)
         maps = np.load(folder / "maps.npy", mmap_mode="r", allow_pickle=False)
-        facts = run["dataset"]
-        images = Dataset(facts["name"], facts["split"], samples, tuple(facts["classes"]), facts["origin"])
-        n, view = len(samples), View(**run["view"])
-        classes = guesses["class_id"].to_numpy(np.int64).reshape(n, -1)
-        scores = guesses["score"].to_numpy(np.float32).reshape(n, -1)
         origin = Origin(**run["origin"], view=None, facts={key: run[key] for key in _FACTS if key in run})
         skipped, clipped = dict(run["skipped"]), int(run["clipped_boxes"])
-        fits = maps.shape[:2] == classes.shape and images.fingerprint == facts["fingerprint"]
+        fits = maps.shape[:2] == classes.shape and images.fingerprint == run["dataset"]["fingerprint"]
     except FileNotFoundError as error:
         raise InputError(
             f"{error.filename} is missing: {folder} is no run with raw maps; give a folder that wsol.eval wrote"
