@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from torch import nn
+from torchvision.models import squeezenet1_1
 
 from wsol.models import Model, Preprocessing
 from wsol.models.gap import find_gap
@@ -51,6 +53,15 @@ class TinyNet(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.fc(self.last(self.stem(images)).relu().mean((2, 3)))
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights of SqueezeNet 1.1 for seven classes, as a file."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "random.safetensors"
+    save_file(squeezenet1_1(num_classes=7).state_dict(), path)
+    return path
 
 
 @pytest.fixture

@@ -5,22 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
-from safetensors.torch import save_file
-from torchvision.models import squeezenet1_1
 
 from wsol.__main__ import main as console
 from wsol.eval import main as evaluate
 from wsol.list import main as list_
 from wsol.train import main as train
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "random.safetensors"
-    save_file(squeezenet1_1(num_classes=7).state_dict(), path)
-    return path
 
 
 def arguments(weights: Path, data: Path, out: Path, *more: str) -> list[str]:

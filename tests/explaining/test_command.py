@@ -11,12 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
-from safetensors.torch import save_file
-from torchvision.models import squeezenet1_1
 
 from wsol.datasets import Dataset, Sample
 from wsol.errors import InputError
@@ -36,14 +33,6 @@ ODD = [
     "café 猫 \u202e.png",
     "x" * 240 + ".png",
 ]
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "random.safetensors"
-    save_file(squeezenet1_1(num_classes=7).state_dict(), path)
-    return path
 
 
 @pytest.fixture

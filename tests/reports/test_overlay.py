@@ -110,7 +110,8 @@ def test_an_overlay_is_the_map_in_colours_over_the_photo_in_gray() -> None:
     photo = images(drawn(sheet()))[0][0]
     assert (photo == (200, 100, 0)).all()
     overlay = images(drawn(sheet(), cmap="gray", alpha=1))[1][0]
-    assert overlay[0, 0, 0] == 0 and overlay[-1, -1, 0] == 255  # noqa: PT018
+    assert overlay[0, 0, 0] == 0
+    assert overlay[-1, -1, 0] == 255
     assert overlay[0, -1, 0] == pytest.approx(255 * 3 / 11, abs=1)  # the first row's end: 3 of 11 steps
 
 
@@ -125,7 +126,8 @@ def test_the_colour_bar_has_the_threshold_where_it_is() -> None:
     )
     assert "box at τ = 0.25" in [text.get_text() for text in texts(picture)]
     words = [text.get_text() for text in texts(drawn(sheet(), tau=None))]
-    assert "box" in words and not any("τ" in word for word in words)  # noqa: PT018
+    assert "box" in words
+    assert not any("τ" in word for word in words)
 
 
 @pytest.mark.parametrize(("count", "lines"), [(1, [1]), (5, [5]), (6, [3, 3]), (12, [4, 4, 4]), (7, [4, 3])])
@@ -165,7 +167,10 @@ def test_names_are_text_that_stays_in_its_place(size: tuple[int, int]) -> None:
     extents = [text.get_window_extent(renderer) for text in texts(picture)]
     paper = picture.bbox
     for i, extent in enumerate(extents):
-        assert extent.x0 >= -1 and extent.x1 <= paper.x1 + 1 and extent.y0 >= -1 and extent.y1 <= paper.y1 + 1  # noqa: PT018
+        assert extent.x0 >= -1
+        assert extent.x1 <= paper.x1 + 1
+        assert extent.y0 >= -1
+        assert extent.y1 <= paper.y1 + 1
         for other in extents[:i]:
             across = min(extent.x1, other.x1) - max(extent.x0, other.x0)
             down = min(extent.y1, other.y1) - max(extent.y0, other.y0)
