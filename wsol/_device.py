@@ -1,5 +1,7 @@
 """Where a network runs."""
 
+import os
+
 import torch
 
 from wsol.errors import InputError
@@ -8,14 +10,20 @@ from wsol.errors import InputError
 def find_device(name: str | torch.device) -> torch.device:
     """Returns a device by name; ``auto`` is the GPU where there is one.
 
+    Of several processes on a machine, which torchrun numbers, each gets a GPU of its own.
+
     Raises:
         InputError: It cannot be used here.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.ones(1, device=name).item()
+        device = torch.device(name)
+        if device.type == "cuda" and device.index is None:
+            device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+            torch.cuda.set_device(device)
+        torch.ones(1, device=device).item()
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0][:120]
         raise InputError(f"device {name!r} cannot be used here ({reason}); try cpu") from error
-    return torch.device(name)
+    return device

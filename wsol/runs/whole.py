@@ -1,6 +1,7 @@
 """Folders that can be written, and files in them that appear whole or not at all."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,10 +24,17 @@ def made(folder: Path) -> None:
 
 @contextlib.contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """Gives a path to write to; the file appears under ``path`` only once it is complete."""
+    """Gives a path to write to; the file appears under ``path`` only once it is complete, even if power fails."""
     part = path.with_name(path.name + PART)
     try:
         yield part
+        settled(part)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def settled(path: Path) -> None:
+    """Waits until the disk has what was written to a file."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
