@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 
 class Clock:
@@ -18,3 +18,14 @@ class Clock:
         start = time.perf_counter()
         yield
         self.seconds[station] += time.perf_counter() - start
+
+    def lap(self) -> dict[str, float]:
+        """Returns the seconds by station since the last lap, and begins another."""
+        taken = dict(self.seconds)
+        self.seconds.clear()
+        return taken
+
+    def add(self, seconds: Mapping[str, float]) -> None:
+        """Adds seconds by station that were measured elsewhere."""
+        for station, more in seconds.items():
+            self.seconds[station] += more

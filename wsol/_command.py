@@ -1,6 +1,7 @@
 """What all commands share: an input error is one sentence on stderr and exit code 2."""
 
 import argparse
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -16,15 +17,21 @@ def run_command(run: Callable[[Sequence[str] | None], None], argv: Sequence[str]
     try:
         run(argv)
     except InputError as error:
-        print(f"wsol: {error}", file=sys.stderr)
-        return 2
+        return _said(str(error), 2)
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except OSError as error:  # a full disk, a folder that cannot be written
-        print(f"wsol: {error}; check that the path can be read and written and that the disk has room", file=sys.stderr)
-        return 2
+        return _said(f"{error}; check that the path can be read and written and that the disk has room", 2)
     except KeyboardInterrupt:
-        print("wsol: interrupted", file=sys.stderr)
-        return 130
+        return _said("interrupted", 130)
     return 0
+
+
+def _said(sentence: str, code: int) -> int:
+    if os.environ.get("RANK", "0") == "0":  # of several processes all fail alike, and one says so
+        print(f"wsol: {sentence}", file=sys.stderr)
+    return code
 
 
 def pair(text: str) -> tuple[str, str]:

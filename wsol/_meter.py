@@ -18,27 +18,27 @@ class Meter:
     """
 
     def __init__(self, network: Classifier) -> None:
-        self._network = network
-        self._before = network.passes
         self._device = next(network.parameters()).device
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
 
-    def cost(self, clock: Clock, n: int) -> dict[str, float | None]:
+    def cost(self, clock: Clock, passes: int, n: int) -> dict[str, float | None]:
         """Returns the cost so far.
 
         Args:
-            clock: Has the seconds of the stations.
+            clock: Has the seconds of the stations, those of several processes added up.
+            passes: Images that went through the network.
             n: Images that were evaluated.
 
         Returns:
-            ``ms_per_image``: wall time from file to IoU curve. ``forwards_per_image``: how often an image, changed or
-            not, or a crop of it went through the network, at least up to the target layer. ``peak_memory_mib``: of the
-            GPU; without one of the whole process, since it began; None where the system does not say.
+            ``ms_per_image``: wall time of a process from file to IoU curve. ``forwards_per_image``: how often an image,
+            changed or not, or a crop of it went through the network, at least up to the target layer.
+            ``peak_memory_mib``: of the GPU; without one of the whole process, since it began; None where the system
+            does not say. Of several processes, the first.
         """
         return {
             "ms_per_image": round(1000 * sum(clock.seconds.values()) / n, 3),
-            "forwards_per_image": round((self._network.passes - self._before) / n, 3),
+            "forwards_per_image": round(passes / n, 3),
             "peak_memory_mib": self._peak(),
         }
 

@@ -5,28 +5,26 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from itertools import zip_longest
-from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from wsol._clock import Clock
 from wsol.cams import Method, Precision
-from wsol.collected import Collected, drawer
-from wsol.datasets import Batch, Dataset, Sample, count_clipped, read_batches
+from wsol.crew import Crew
+from wsol.datasets import Batch, Dataset, count_clipped, read_batches
 from wsol.errors import ImageError, InputError
-from wsol.localize import passes, ranked, raw_maps
-from wsol.metrics.classification import ranks_of
-from wsol.metrics.trace import Stack, Trace
+from wsol.metrics.trace import Trace, stacked
 from wsol.models import Model
+from wsol.processes import Processes
 from wsol.protocols import Protocol
 from wsol.protocols.truth import Truth, truth_of
-from wsol.runs.folder import MapFile
-from wsol.runs.thumbs import Thumbs
+from wsol.runs.parts import Part, Parts
+from wsol.runs.thumbs import thumb
 
-TOP = 5  # predictions that are kept beside the ground-truth class
+_WAITING = 2  # batches whose boxes are being drawn while the next goes through the network
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ class Setup:
         model: The network and what its weights expect.
         method: Makes the score maps.
         protocol: The conventions.
-        batch_size: Images in a forward pass.
+        batch_size: Images in a batch.
         skip_bad_images: Whether unreadable images are counted instead of raised.
         memory: Bytes that the method may use.
         precision: Of the layers below the target layer.
@@ -51,79 +49,70 @@ class Setup:
     memory: int
     precision: Precision
 
+    def batches(self, images: Dataset) -> int:
+        """Returns how many batches a split has."""
+        return -(-len(images) // self.batch_size)
+
+    def crew(self) -> Crew:
+        """Returns what runs the network."""
+        return Crew(self.model, self.method, self.protocol.view, self.memory, self.precision)
+
 
 def collect(
-    setup: Setup, images: Dataset, pool: Executor, clock: Clock, folder: Path
-) -> tuple[Collected, NDArray[np.float32]]:
-    """Takes every image of a split from its file to its IoU curve.
+    setup: Setup, images: Dataset, numbers: Sequence[int], parts: Parts, pool: Executor, crew: Crew, group: Processes
+) -> None:
+    """Takes batches of a split from their files to IoU curves, and keeps each on disk as soon as it is done.
 
     Args:
         setup: What goes over it.
         images: The split.
+        numbers: Of the batches, ascending.
+        parts: Keeps them.
         pool: Threads that decode images and draw boxes.
-        clock: Gets the seconds of each station.
-        folder: Of the run; gets ``maps.npy`` and ``thumbs``.
-
-    Returns:
-        What was collected, and the raw maps of every image and class, float32 ``(n, k, h, w)`` or, of several crops,
-        ``(n, k, crops, h, w)``, mapped into memory from disk.
+        crew: Runs the network.
+        group: The processes that go over the same split.
 
     Raises:
-        InputError: The labels do not fit the model, its scores are not finite, or an image or box is unusable.
+        InputError: Scores or maps are not finite, or an image or box is unusable.
     """
-    _check_classes(setup.model, images)
-    protocol, view = setup.protocol, setup.protocol.view
-    kept: list[int] = []
-    truths: list[Truth] = []
-    classes: list[NDArray[np.int64]] = []
-    scores: list[NDArray[np.float32]] = []
-    stack = Stack(len(images), max(1, len(protocol.taus)))
-    waiting: deque[Future[Trace]] = deque()
-    skipped: dict[str, str] = {}
-    clipped = 0
-
-    def held(i: int, own: NDArray[np.float32], truth: Truth, pixels: NDArray[np.uint8]) -> Trace:
-        thumbs.add(i, pixels)
-        return truth.trace(protocol, protocol.prepare(view.assembled(own), truth.size)[0])
-
-    batches = read_batches(images.samples, view.side, setup.batch_size, pool, setup.skip_bad_images)
-    title = f"{images.name} {images.split}"
-    bar = tqdm(total=len(images), unit="image", desc=title, disable=None)
-    with MapFile(folder / "maps.npy") as store, Thumbs(folder) as thumbs, bar as progress:
-        while (batch := _next(batches, clock)) is not None:
-            skipped |= {images.samples[index].image_id: reason for index, reason in batch.skipped}
-            samples = [images.samples[index] for index in batch.indices]
-            if samples:
-                clipped += sum(map(count_clipped, samples, batch.frames))
-                found, probabilities, maps = _localize(setup, samples, batch.pixels, clock)
-                with clock("boxes"):
-                    truth = [truth_of(protocol, *pair) for pair in zip(samples, batch.frames, strict=True)]
-                    places = range(len(kept), len(kept) + len(samples))
-                    waiting += [
-                        pool.submit(held, *one) for one in zip(places, maps[:, :1], truth, batch.pixels, strict=True)
-                    ]
-                    while len(waiting) > 2 * setup.batch_size:
-                        stack.add(waiting.popleft().result())
-                with clock("files"):
-                    store.append(maps)
-                kept += batch.indices
-                truths += truth
-                classes.append(found)
-                scores.append(probabilities)
-            progress.update(len(samples) + len(batch.skipped))
-        if not kept:
-            raise InputError(f"none of the {len(images)} images can be read: {next(iter(skipped.values()))}")
-        with clock("boxes"):
-            for trace in waiting:
-                stack.add(trace.result())
-    every, stored = np.concatenate(classes), store.mapped()
-    evidence = stack.evidence(protocol.delta, every[:, 0], ranks_of(every))
-    draw = drawer(protocol, view, stored, every, truths)
-    left = images.subset(kept)
-    return Collected(left, truths, every, np.concatenate(scores), evidence, draw, skipped, clipped, stack.boxes), stored
+    size, clock = setup.batch_size, Clock()
+    places = [i for number in numbers for i in range(number * size, min(len(images), (number + 1) * size))]
+    samples = [images.samples[i] for i in places]
+    batches = read_batches(samples, setup.protocol.view.side, size, pool, setup.skip_bad_images)
+    waiting: deque[Future[None]] = deque()
+    total, title = (len(images), "") if group.size == 1 else (len(places), f", the first of {group.size} processes")
+    bar = tqdm(
+        total=total,
+        initial=total - len(places),
+        unit="image",
+        desc=f"{images.name} {images.split}{title}",
+        disable=None if group.first else True,
+    )
+    try:
+        with bar as progress:
+            for number in numbers:
+                batch = _next(batches, clock)
+                waiting.append(_submitted(setup, images, batch, places, number, parts, pool, crew, clock))
+                if len(waiting) > _WAITING:
+                    with clock("boxes"):
+                        waiting.popleft().result()
+                progress.update(len(batch.indices) + len(batch.skipped))
+                if group.size > 1 and parts.stopped:
+                    break
+            for each in waiting:
+                each.result()
+    except BaseException:
+        if group.size > 1:
+            parts.stop()
+        raise
 
 
-def _check_classes(model: Model, images: Dataset) -> None:
+def check_classes(model: Model, images: Dataset) -> None:
+    """Makes sure that a model was trained on the classes of a data set.
+
+    Raises:
+        InputError: It was not.
+    """
     named = model.class_names
     if named and named != images.classes:
         other = next(i for i, (a, b) in enumerate(zip_longest(named, images.classes)) if a != b)
@@ -143,22 +132,60 @@ def _named(names: Sequence[str], i: int) -> str:
     return repr(names[i]) if i < len(names) else "none"
 
 
-def _next(batches: Iterator[Batch], clock: Clock) -> Batch | None:
+def _next(batches: Iterator[Batch], clock: Clock) -> Batch:
     try:
         with clock("images"):
-            return next(batches, None)
+            return next(batches)
     except ImageError as error:
         raise ImageError(f"{error}, or give --skip-bad-images to count it and go on") from error
 
 
-def _localize(
-    setup: Setup, samples: list[Sample], pixels: NDArray[np.uint8], clock: Clock
-) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
-    """Returns classes, probabilities and raw maps of a batch: the ground-truth class, then the top predictions."""
-    where = f"the batch that begins with {samples[0].image_id}"
-    with clock("forward"):
-        passed = passes(setup.model, setup.protocol.view.crops(pixels), setup.memory, setup.precision)
-        labels = torch.tensor([[sample.label] for sample in samples])
-        classes, chosen = ranked(setup.model, passed, labels, TOP, where)
-    with clock("maps"):
-        return classes.cpu().numpy(), chosen.cpu().numpy(), raw_maps(setup.method, passed, classes, where)
+def _submitted(
+    setup: Setup,
+    images: Dataset,
+    batch: Batch,
+    places: list[int],
+    number: int,
+    parts: Parts,
+    pool: Executor,
+    crew: Crew,
+    clock: Clock,
+) -> Future[None]:
+    """Runs the network over a batch, and hands what is left to do to the threads."""
+    indices = [places[i] for i in batch.indices]
+    facts: dict[str, Any] = {"skipped": [[places[i], reason] for i, reason in batch.skipped]}
+    if not indices:
+        facts |= {"clipped": 0, "passes": 0, "seconds": clock.lap()}
+        return pool.submit(parts.write, number, Part({}, facts))
+    samples, before = [images.samples[i] for i in indices], setup.model.network.passes
+    facts["clipped"] = sum(map(count_clipped, samples, batch.frames))
+    guesses = crew.guess(samples, batch.pixels, clock)
+    facts |= {"passes": setup.model.network.passes - before, "seconds": clock.lap()}
+    truths = [truth_of(setup.protocol, *pair) for pair in zip(samples, batch.frames, strict=True)]
+    own = guesses.maps[:, :1]
+    drawn = [pool.submit(_drawn, setup.protocol, *each) for each in zip(own, truths, batch.pixels, strict=True)]
+    arrays: dict[str, NDArray[Any]] = {"indices": np.array(indices), "frames": np.array(batch.frames), **vars(guesses)}
+    # Threads take tasks in order, so these are under way when the next one waits for them.
+    return pool.submit(_write, number, arrays, facts, drawn, parts)
+
+
+def _drawn(
+    protocol: Protocol, own: NDArray[np.float32], truth: Truth, pixels: NDArray[np.uint8]
+) -> tuple[Trace, bytes]:
+    return truth.trace(protocol, protocol.prepare(protocol.view.assembled(own), truth.size)[0]), thumb(pixels)
+
+
+def _write(
+    number: int,
+    arrays: dict[str, NDArray[Any]],
+    facts: dict[str, Any],
+    drawn: Sequence[Future[tuple[Trace, bytes]]],
+    parts: Parts,
+) -> None:
+    traces, thumbs = zip(*(each.result() for each in drawn), strict=True)
+    rows = {f"trace.{name}": array for name, array in stacked(traces).items()}
+    pictures = {
+        "thumbs": np.frombuffer(b"".join(thumbs), np.uint8),
+        "thumb_ends": np.cumsum([len(each) for each in thumbs]),
+    }
+    parts.write(number, Part({**arrays, **rows, **pictures}, facts))

@@ -18,6 +18,7 @@ def _run(argv: Sequence[str] | None) -> None:
     """Parses arguments, evaluates, prints the table."""
     options = _parser().parse_args(argv)
     from wsol.pipeline import evaluate  # noqa: PLC0415  # torch takes seconds that --help need not wait for
+    from wsol.processes import processes  # noqa: PLC0415
     from wsol.reports.terminal import run_report  # noqa: PLC0415
 
     given = vars(options)
@@ -25,7 +26,8 @@ def _run(argv: Sequence[str] | None) -> None:
     network = options.model or Path(options.weights or "model").stem
     given["out"] = given["out"] or Path("results") / file_name(options.dataset, options.split, network, options.method)
     evaluation = evaluate(**given)
-    print(run_report(evaluation.run, evaluation.metrics, evaluation.baselines, given["out"]))
+    if processes().first:
+        print(run_report(evaluation.run, evaluation.metrics, evaluation.baselines, given["out"]))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -58,7 +60,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--tau", type=tau, default=0.2, help="a number, val or oracle (default: %(default)s)")
     parser.add_argument("--limit", type=int, metavar="N", help="at most N images, evenly spaced")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda ... (default: %(default)s)")
-    parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="(default: %(default)s)")
+    parser.add_argument(
+        "--batch-size", type=int, default=32, metavar="N", help="images in a batch (default: %(default)s)"
+    )
     parser.add_argument(
         "--workers", type=int, metavar="N", help="threads for images and boxes (default: one a processor)"
     )
@@ -74,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="run folder (default: results/DATASET-SPLIT-MODEL-METHOD)"
     )
+    parser.add_argument("--resume", action="store_true", help="go on with the unfinished run in the run folder")
     return parser
 
 

@@ -4,28 +4,30 @@ import contextlib
 import tempfile
 from collections.abc import Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
 from wsol._clock import Clock
-from wsol._device import find_device
-from wsol._machine import processors
 from wsol._meter import Meter
-from wsol.cams import Method, Precision, find_method, refusal
-from wsol.collect import Setup, collect
+from wsol.cams import Precision
+from wsol.collect import collect
 from wsol.collected import Collected
-from wsol.datasets import Dataset, Split, check, load_dataset
+from wsol.datasets import Dataset, Split
 from wsol.errors import InputError
-from wsol.evaluation import Evaluation, Origin, conclude, signature
-from wsol.models import Model, load_model, optimise
-from wsol.protocols import find_protocol
+from wsol.evaluation import Evaluation, conclude
+from wsol.job import Job, prepared
+from wsol.merge import merge
+from wsol.models import Model
+from wsol.processes import Processes, processes
 from wsol.reports.gallery import draw_gallery
 from wsol.reports.page import write_page
 from wsol.runs.folder import claim
+from wsol.runs.lock import held
+from wsol.runs.parts import Parts, abandon, begin, discard, is_complete
 from wsol.stored import read_run
-from wsol.tables import FIXED, Tau, checked_tau
+from wsol.tables import FIXED, Tau
 
 
 def evaluate(
@@ -53,8 +55,13 @@ def evaluate(
     compiled: bool = False,
     skip_bad_images: bool = False,
     out: str | Path | None = None,
+    resume: bool = False,
 ) -> Evaluation:
     """Evaluates how well a classifier's score maps localize objects.
+
+    Every batch is kept in ``out`` as soon as it is done. A run that was killed goes on from there by ``resume``, and
+    its files are those of a run that was never stopped, but for the times in ``run.json``. Started by torchrun, the
+    processes share the batches; their number changes no file either, nor does that of threads.
 
     Args:
         model: Registered name, or a loaded model; None where the weights file names it.
@@ -73,14 +80,15 @@ def evaluate(
             the validation split, which is run first, into ``out/val``) or ``oracle`` (best on these images themselves).
         limit: At most this many images, evenly spaced.
         device: ``auto``, ``cpu``, ``cuda`` ...; a loaded model stays where it is.
-        batch_size: Images in a forward pass.
+        batch_size: Images that are read, run and kept together.
         workers: Threads that decode images and draw boxes; one a processor if None.
         memory: GiB that the method may use beside network and batch; what it does in pieces is cut to that.
         precision: ``bfloat16`` runs the layers below the target layer in autocast.
         channels_last: Lay out the network's convolutions for channels last, in place, which is faster on most devices.
         compiled: Compile the layers below the target layer (``torch.compile``), in place.
         skip_bad_images: Count and list unreadable images instead of stopping at the first.
-        out: Run folder to write; nothing stays on disk if None.
+        out: Run folder to write; nothing stays on disk if None. Of several processes all write there.
+        resume: Go on with the unfinished run in ``out``, if there is one. A finished one is read back.
 
     Returns:
         Tables and facts of the run.
@@ -88,118 +96,104 @@ def evaluate(
     Raises:
         InputError: Something handed in cannot be used.
     """
-    conventions = find_protocol(protocol)
-    chosen_method = find_method(method)
-    tau = checked_tau(tau, conventions)
-    for name, number in (("batch_size", batch_size), ("workers", workers)):
-        if number is not None and number < 1:
-            raise InputError(f"{name} is {number}; give 1 or more")
-
-    if not memory > 0:
-        raise InputError(f"memory is {memory}; give more than 0 GiB")
-    if validation is not None and not isinstance(dataset, Dataset):
-        raise InputError(f"a loaded validation goes with a loaded data set; {dataset} brings its own val split")
-
-    def images(source: str | Dataset, part: Split, fetch: bool) -> Dataset:
-        if isinstance(source, Dataset):
-            check(loaded := source)
-        else:
-            loaded = load_dataset(source, data_root, part, dataset_args, fetch)
-        if loaded.split == "train":
-            raise InputError(f"{loaded.name}: the split train has image labels only; evaluate on test or val")
-        return loaded if limit is None else loaded.limit(limit)
-
-    evaluated, held_out = images(dataset, split, download), None
-    if tau == "val":
-        source = validation if isinstance(dataset, Dataset) else dataset
-        if source is None or evaluated.split == "val":
-            raise InputError("tau val needs a validation split beside the evaluated one; give a number or oracle")
-        held_out = images(source, "val", False)
-        if held_out.split != "val":
-            raise InputError(f"tau is to be chosen on the split val, not on {held_out.split}; give another validation")
-        if held_out.fingerprint == evaluated.fingerprint:
-            raise InputError("the val split has the very images that are evaluated; give a number or oracle")
-    if isinstance(model, Model) and (weights, layer, map_size) != (None, None, None):
-        raise InputError("a loaded model brings its weights, layer and map size; give them to load_model")
-    loaded = model if isinstance(model, Model) else load_model(model, weights, find_device(device), layer, map_size)
-    _check_applies(chosen_method, loaded, precision)
-    optimise(loaded.network, channels_last, compiled)
-    budget = int(memory * 2**30)
-    setup = Setup(loaded, chosen_method, conventions, batch_size, skip_bad_images, budget, precision)
-    with (
-        ThreadPoolExecutor(workers or processors()) as pool,
-        tempfile.TemporaryDirectory() if out is None else contextlib.nullcontext(out) as folder,
-    ):
-        chosen_on = None
-        if held_out is not None:
-            asked = signature(_origin(setup, evaluated), setup.protocol, evaluated, tau, held_out.signature)
-            claim(Path(folder), asked)
-            _, chosen_on = _run(setup, held_out, "oracle", None, pool, Path(folder) / "val")
-        evaluation, _ = _run(setup, evaluated, tau, chosen_on, pool, Path(folder), held_out)
-    if out is not None:
-        write_page(read_run(out))
+    group = processes()
+    with group.together():
+        if workers is not None and workers < 1:
+            raise InputError(f"workers is {workers}; give 1 or more")
+        if group.size > 1 and (out is None or download):
+            raise InputError("several processes meet in the run folder, give out; and download with one of them before")
+        job = prepared(
+            model,
+            weights,
+            dataset=dataset,
+            validation=validation,
+            data_root=data_root,
+            dataset_args=dataset_args,
+            download=download,
+            split=split,
+            method=method,
+            layer=layer,
+            map_size=map_size,
+            protocol=protocol,
+            tau=tau,
+            limit=limit,
+            device=device,
+            batch_size=batch_size,
+            memory=memory,
+            precision=precision,
+            channels_last=channels_last,
+            compiled=compiled,
+            skip_bad_images=skip_bad_images,
+        )
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()) if out is None else out)
+        complete = False
+        with group.together():
+            if group.first:
+                complete = _begun(job, folder, resume or group.restarted, stack)
+        evaluation = None
+        if not group.told(complete):
+            with ThreadPoolExecutor(workers or group.threads) as pool:
+                meter = Meter(job.setup.model.network)
+                _share(job, folder, pool, group)
+                with group.together():
+                    if group.first:
+                        evaluation = _whole(job, folder, pool, meter)
+                        if out is not None:
+                            write_page(read_run(folder))
+                        discard(folder)
+        if evaluation is None:
+            stored = read_run(folder)
+            evaluation = Evaluation(stored.tables, stored.facts)
     return evaluation
 
 
-def _check_applies(method: Method, model: Model, precision: Precision) -> None:
-    """Makes sure that a method and a model go together.
+def _begun(job: Job, folder: Path, resume: bool, stack: contextlib.ExitStack) -> bool:
+    """Takes hold of the run folder; says whether the run is complete already."""
+    places = {name: folder / "val" if name == "val" else folder for name in reversed(job.splits)}
+    for name, place in places.items():
+        claim(place, job.request(name))
+        stack.enter_context(held(place))
+    if resume and is_complete(folder):
+        return True
+    begin(folder, job.batches, job.asked, resume)
+    stack.callback(abandon, folder, job.batches)
+    return False
 
-    Raises:
-        InputError: They do not; the message says why.
-    """
-    if (reason := refusal(method, model.network, model.classes)) is not None:
-        raise InputError(f"{method.name} cannot be applied: {reason}")
-    if precision != "float32" and method.needs in ("whole gradients", "attention"):
-        raise InputError(f"{method.name} runs the whole network in float32; leave out --precision")
+
+def _share(job: Job, folder: Path, pool: Executor, group: Processes) -> None:
+    """Runs this process's share of the batches."""
+    parts = {name: Parts(folder, name, count) for name, count in job.batches.items()}
+    with group.together():  # what is missing is looked up before any process writes
+        if not (folder / "parts").is_dir():
+            raise InputError(f"process {group.rank} does not see {folder}; give --out where all machines see it")
+        mine = {name: group.share(each.missing()) for name, each in parts.items()}
+    with group.together(), job.setup.crew() as crew:
+        for name, images in job.splits.items():
+            collect(job.setup, images, mine[name], parts[name], pool, crew, group)
 
 
-def _run(
-    setup: Setup,
-    images: Dataset,
-    tau: Tau,
-    chosen_on: Collected | None,
-    pool: Executor,
-    folder: Path,
-    held_out: Dataset | None = None,
+def _whole(job: Job, folder: Path, pool: Executor, meter: Meter) -> Evaluation:
+    """Puts together what all processes found, and writes the run."""
+    chosen_on = None
+    if job.held_out is not None:
+        _, chosen_on = _concluded(job, "val", None, folder, pool, meter)
+    return _concluded(job, "run", chosen_on, folder, pool, meter)[0]
+
+
+def _concluded(
+    job: Job, name: str, chosen_on: Collected | None, folder: Path, pool: Executor, meter: Meter
 ) -> tuple[Evaluation, Collected]:
-    """Takes one split through all stations and writes its folder; ``chosen_on`` is what ``held_out`` came to."""
-    origin = _origin(setup, images)
-    label = held_out.signature if held_out else None
-    request = signature(origin, setup.protocol, images, tau, label)
-    claim(folder, request)
-    clock, meter = Clock(), Meter(setup.model.network)
-    found, maps = collect(setup, images, pool, clock, folder)
-    origin = replace(origin, facts={**origin.facts, "cost": meter.cost(clock, len(found.images))})
+    images, protocol, clock = job.splits[name], job.setup.protocol, Clock()
+    place, tau = (folder / "val", "oracle") if name == "val" else (folder, job.tau)
+    found, maps, passes = merge(job.setup, images, Parts(folder, name, job.batches[name]), place, clock)
+    origin = job.origin(images)
+    origin = replace(origin, facts={**origin.facts, "cost": meter.cost(clock, passes, len(found.images))})
 
     def gallery(predictions: pd.DataFrame, signed: str) -> bytes:
-        return draw_gallery(found, setup.protocol, maps, predictions, signed, pool)
+        return draw_gallery(found, protocol, maps, predictions, signed, pool)
 
     used = chosen_on.images.signature if chosen_on else None
-    return conclude(origin, setup.protocol, found, tau, chosen_on, used, request, pool, clock, folder, gallery), found
-
-
-def _origin(setup: Setup, images: Dataset) -> Origin:
-    model, view = setup.model, setup.protocol.view
-    facts = {
-        "model": model.name,
-        "weights": {"name": model.weights, "sha256": model.sha256},
-        "preprocessing": asdict(model.preprocessing),
-        "map_size": model.map_size,
-        "layer": model.network.layer,
-        "method": setup.method.signature,
-        "precision": setup.precision,
-        "device": str(next(model.network.parameters()).device),
-        "notes": [*model.notes, *_notes(images, model)],
-    }
-    precise = "" if setup.precision == "float32" else f"+{setup.precision}"
-    return Origin(model.signature + precise, setup.method.signature + view.suffix, view, facts)
-
-
-def _notes(images: Dataset, model: Model) -> list[str]:
-    """Says what deserves a second look, one sentence each."""
-    count = len(images.classes)
-    if not model.classes:
-        return [f"{model.name} does not classify: what needs predicted classes is left out"]
-    if count == model.classes:
-        return []
-    return [f"{model.name} has {model.classes} classes, {images.name} {count}: labels are taken as its first outputs"]
+    request = job.request(name)
+    evaluation = conclude(origin, protocol, found, tau, chosen_on, used, request, pool, clock, place, gallery)
+    return evaluation, found

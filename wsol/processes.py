@@ -68,6 +68,13 @@ class Processes:
         if error is not None:
             raise error
 
+    def told(self, value: T) -> T:
+        """Returns what the first process says, in all of them."""
+        said = [value]
+        if self.size > 1:
+            distributed.broadcast_object_list(said)
+        return said[0]
+
     def added(self, numbers: Tensor) -> Tensor:
         """Returns the sum of the numbers of all processes, on the device that they came from."""
         if self.size > 1:

@@ -15,6 +15,7 @@ from wsol.errors import InputError
 from wsol.evaluation import Evaluation, Origin, conclude, signature
 from wsol.protocols import find_protocol
 from wsol.reports.page import write_page
+from wsol.runs import lock
 from wsol.runs.folder import claim
 from wsol.runs.thumbs import copy_thumbs, read_thumbs
 from wsol.sources.baseline import from_baseline
@@ -118,6 +119,7 @@ def score(
     with (
         ThreadPoolExecutor(workers or processors()) as pool,
         tempfile.TemporaryDirectory() if out is None else contextlib.nullcontext(out) as folder,
+        contextlib.ExitStack() as stack,
     ):
         elsewhere, chosen_on = collected(held, pool, clock, None, val=True) if tau == "val" else (None, None)
         level = None if tau == "oracle" or boxes else chosen_level(conventions, tau, chosen_on)
@@ -127,9 +129,11 @@ def score(
             label = f"{label},{elsewhere.model}"
         request = signature(origin, conventions, found.images, tau, label)
         claim(Path(folder), request)
+        stack.enter_context(lock.held(Path(folder)))
         if elsewhere and chosen_on:
             asked, held_in = signature(elsewhere, conventions, chosen_on.images, "oracle", None), Path(folder) / "val"
             claim(held_in, asked)
+            stack.enter_context(lock.held(held_in))
             conclude(elsewhere, conventions, chosen_on, "oracle", None, None, asked, pool, Clock(), held_in)
         evaluation = conclude(origin, conventions, found, tau, chosen_on, label, request, pool, clock, Path(folder))
         if out is not None:

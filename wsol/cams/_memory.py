@@ -1,5 +1,6 @@
 """How many images fit into a memory budget at once."""
 
+from threading import get_ident
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -34,9 +35,11 @@ _KNOWN: "WeakKeyDictionary[nn.Module, dict[Any, tuple[int, int]]]" = WeakKeyDict
 def _measured(forward: Forward) -> tuple[int, int]:
     """Runs one image, adding up what each layer takes and gives; calls between layers are as large as the layers."""
     taken = [forward.images[0].nbytes]
+    here = get_ident()
 
     def note(_: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        taken.append(sum(each.nbytes for each in (*inputs, output) if isinstance(each, Tensor)))
+        if get_ident() == here:  # other threads run the network too
+            taken.append(sum(each.nbytes for each in (*inputs, output) if isinstance(each, Tensor)))
 
     leaves = [module for module in forward.network.modules() if not next(module.children(), None)]
     hooks = [module.register_forward_hook(note) for module in leaves]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import get_ident
 
 import torch
 from torch import Tensor, nn
@@ -38,10 +39,13 @@ def image_gradients(
 
 @contextmanager
 def kept_outputs(layers: list[nn.Module]) -> Iterator[list[tuple[nn.Module, Tensor]]]:
-    """Collects what layers give, in the order in which they run, while the context lasts."""
+    """Collects what layers give in this thread, in the order in which they run, while the context lasts."""
     outputs: list[tuple[nn.Module, Tensor]] = []
+    here = get_ident()
 
-    def keep(layer: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    def keep(layer: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+        if get_ident() != here:
+            return None
         outputs.append((layer, output))
         return output.clone()  # a layer that works in place would change what was kept
 

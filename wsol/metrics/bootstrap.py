@@ -1,12 +1,14 @@
 """How far a number would move with other images: the percentile bootstrap."""
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES = 1000
-_CHUNK = 1 << 24  # counts held as floats at a time
+_CHUNK = 1 << 24  # numbers held as floats at a time
+_GRAIN = 2.0**-30  # what fractions are rounded to, so that sums of 2^22 of them are exact in double precision
 
 
 def intervals(draws: NDArray[np.float64], coverage: float = 0.95) -> NDArray[np.float64]:
@@ -33,23 +35,18 @@ def resampled_means(values: NDArray[np.generic], seed: int = 0) -> NDArray[np.fl
     """Returns the mean over images in every resample.
 
     The resamples depend on the number of images and the seed alone: two runs on the same images meet the same ones, so
-    the difference of their draws is a paired one.
+    the difference of their draws is a paired one. Every sum is exact, so that its bits do not depend on the order of
+    additions, which libraries of linear algebra choose by processor and threads.
 
     Args:
-        values: ``(n, k)``, a value for each image and, say, threshold; any real dtype.
+        values: ``(n, k)``, a value for each image and, say, threshold: bool, whole numbers whose sum is below 2^52, or
+            numbers in [0, 1], which are rounded to 2^-30.
         seed: Of the resamples.
 
     Returns:
-        ``(RESAMPLES, k)``. Sums of whole numbers are exact below 2^24.
+        ``(RESAMPLES, k)``.
     """
-    n = len(values)
-    counts = _counts(n, seed)
-    columns = values.astype(np.float32)
-    means = np.empty((RESAMPLES, columns.shape[1]), np.float64)
-    rows = max(1, _CHUNK // n)
-    for start in range(0, RESAMPLES, rows):
-        means[start : start + rows] = counts[start : start + rows].astype(np.float32) @ columns
-    return means / n
+    return _sums(_counts(len(values), seed), values) / len(values)
 
 
 def resampled_means_within(
@@ -58,7 +55,7 @@ def resampled_means_within(
     """Returns the mean over some of the images in every resample of all.
 
     Args:
-        values: ``(m, k)``, the values of these images.
+        values: ``(m, k)``, the values of these images, as for ``resampled_means``.
         members: ``(m,)``, their places among all.
         n: Number of all images.
         seed: Of the resamples.
@@ -66,9 +63,9 @@ def resampled_means_within(
     Returns:
         ``(RESAMPLES, k)``; NaN where a resample has none of these images.
     """
-    drawn = _counts(n, seed)[:, members].astype(np.float32)
+    drawn = _counts(n, seed)[:, members]
     size = drawn.sum(1, dtype=np.float64)[:, None]
-    sums = drawn @ values.astype(np.float32)
+    sums = _sums(drawn, values)
     means: NDArray[np.float64] = np.divide(sums, size, out=np.full(sums.shape, np.nan), where=size > 0)
     return means
 
@@ -77,27 +74,52 @@ def resampled_class_means(values: NDArray[np.generic], labels: NDArray[np.int64]
     """Returns the mean over classes of their means over images in every resample.
 
     Args:
-        values: ``(n, k)``.
+        values: ``(n, k)``; sums of bool are exact.
         labels: ``(n,)``, the classes; a resample leaves out those of which it has no image.
         seed: Of the resamples.
 
     Returns:
         ``(RESAMPLES, k)``.
     """
-    weights = _class_weights(labels.astype(np.int64).tobytes(), seed)
-    return (weights @ values.astype(np.float32)).astype(np.float64)
+    return _product(_class_weights(labels.astype(np.int64).tobytes(), seed), values)
+
+
+def _sums(counts: NDArray[np.uint8], values: NDArray[Any]) -> NDArray[np.float64]:
+    """Returns ``counts @ values``, exactly."""
+    if np.issubdtype(values.dtype, np.floating):
+        return _product(counts, np.rint(values / _GRAIN)) * _GRAIN
+    return _product(counts, values)
+
+
+def _product(left: NDArray[Any], right: NDArray[Any]) -> NDArray[np.float64]:
+    """Multiplies matrices whose products and sums double precision holds exactly, some rows at a time.
+
+    Single precision is as exact, and twice as fast, where one side is bool and the other are counts of an image.
+    """
+    few = left.dtype == np.uint8 and right.dtype == np.bool_ and len(right) < 2**24
+    precision = np.float32 if few else np.float64
+    columns: NDArray[Any] = right.astype(precision)
+    out = np.empty((len(left), columns.shape[1]), np.float64)
+    rows = max(1, _CHUNK // max(1, len(right)))
+    for start in range(0, len(left), rows):
+        out[start : start + rows] = np.matmul(left[start : start + rows].astype(precision), columns)
+    return out
 
 
 @lru_cache(maxsize=1)  # all metrics of a split ask for the same
-def _class_weights(labels: bytes, seed: int) -> NDArray[np.float32]:
-    """Returns what each image weighs in the mean over classes in each resample, ``(RESAMPLES, n)``."""
+def _class_weights(labels: bytes, seed: int) -> NDArray[np.float64]:
+    """Returns what each image weighs in the mean over classes in each resample, ``(RESAMPLES, n)``, to 2^-48.
+
+    They add up to 1, so that any sum of them is exact.
+    """
     _, place = np.unique(np.frombuffer(labels, np.int64), return_inverse=True)
     order = np.argsort(place, kind="stable")
     starts = np.flatnonzero(np.diff(place[order], prepend=-1))
-    weights = np.empty((RESAMPLES, len(place)), np.float32)
+    weights = np.empty((RESAMPLES, len(place)), np.float64)
     for row, drawn in zip(weights, _counts(len(place), seed), strict=True):
-        sizes = np.add.reduceat(drawn[order], starts, dtype=np.float32)
-        row[:] = drawn / (np.maximum(sizes, 1) * (sizes > 0).sum(dtype=np.float32))[place]
+        sizes = np.add.reduceat(drawn[order], starts, dtype=np.float64)
+        row[:] = drawn / (np.maximum(sizes, 1) * (sizes > 0).sum())[place]
+    np.ldexp(np.rint(np.ldexp(weights, 48, out=weights), out=weights), -48, out=weights)
     return weights
 
 

@@ -1,5 +1,6 @@
 """What one image leaves for the metrics, and the stack of it over images."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +42,25 @@ def shown_levels(levels: int) -> NDArray[np.int64]:
     return np.arange(0, levels, max(1, levels // _SHOWN))
 
 
+def stacked(traces: Sequence[Trace]) -> dict[str, NDArray[Any]]:
+    """Lays the traces of some images out as arrays ``(m, ...)`` by name; a field that any of them lacks is left out.
+
+    Of the boxes, those at ``shown_levels`` are kept, uint16.
+    """
+    rows: dict[str, NDArray[Any]] = {
+        "curves": np.stack([trace.curve for trace in traces]),
+        "peaks": np.array([trace.peak_inside for trace in traces]),
+    }
+    for name in _OPTIONAL:
+        parts = [part for trace in traces if (part := getattr(trace, name)) is not None]
+        if len(parts) == len(traces):
+            rows[name] = np.stack(parts)
+    if (levels := len(traces[0].boxes)) > 1:
+        boxes = np.stack([trace.boxes[shown_levels(levels)] for trace in traces])
+        rows["boxes"] = np.clip(np.rint(boxes), 0, 65535).astype(np.uint16)
+    return rows
+
+
 class Stack:
     """Stacks traces as they come; memory is that of the arrays.
 
@@ -55,18 +75,14 @@ class Stack:
         self._count = 0
         self._arrays: dict[str, NDArray[Any]] = {}
 
-    def add(self, trace: Trace) -> None:
-        """Adds the trace of the next image; a field that any image lacks is left out for all."""
-        parts: dict[str, NDArray[Any]] = {"curves": trace.curve, "peaks": np.array(trace.peak_inside)}
-        parts |= {name: part for name in _OPTIONAL if (part := getattr(trace, name)) is not None}
-        if len(trace.boxes) > 1:
-            parts["boxes"] = np.clip(np.rint(trace.boxes[shown_levels(len(trace.boxes))]), 0, 65535).astype(np.uint16)
+    def add(self, rows: Mapping[str, NDArray[Any]]) -> None:
+        """Adds what ``stacked`` made of the next images; a field that any image lacks is left out for all."""
         if not self._count:
-            self._arrays = {name: np.empty((self._n, *part.shape), part.dtype) for name, part in parts.items()}
-        self._arrays = {name: array for name, array in self._arrays.items() if name in parts}
+            self._arrays = {name: np.empty((self._n, *part.shape[1:]), part.dtype) for name, part in rows.items()}
+        self._arrays = {name: array for name, array in self._arrays.items() if name in rows}
         for name, array in self._arrays.items():
-            array[self._count] = parts[name]
-        self._count += 1
+            array[self._count : self._count + len(rows[name])] = rows[name]
+        self._count += len(rows["curves"])
 
     @property
     def boxes(self) -> NDArray[np.uint16] | None:

@@ -1,6 +1,8 @@
 """A classifier that is cut in two at the layer whose maps are looked at."""
 
+from collections import defaultdict
 from collections.abc import Callable
+from threading import get_ident
 from typing import Any
 
 from torch import Tensor, fx, nn
@@ -17,9 +19,6 @@ class Classifier(nn.Module):
         layer: Name of the target layer, as ``named_modules`` has it.
         layout: How the layer's output becomes maps.
         obstacle: Why the maps are not averaged and weighted linearly, one sentence; None if they are.
-
-    Attributes:
-        passes: Images that went through it so far, at least up to the target layer.
     """
 
     def __init__(
@@ -31,11 +30,20 @@ class Classifier(nn.Module):
         self.layer = layer
         self.layout = layout
         self.obstacle = obstacle
-        self.passes = 0
+        self._passes: defaultdict[int, int] = defaultdict(int)  # by thread, as each adds without asking the others
+
+    @property
+    def passes(self) -> int:
+        """Images that went through it so far, at least up to the target layer."""
+        return sum(self._passes.values())
+
+    def counted(self, images: int) -> None:
+        """Adds to ``passes``."""
+        self._passes[get_ident()] += images
 
     def lower(self, images: Tensor) -> tuple[Tensor, tuple[Any, ...]]:
         """Returns the maps of images, ``(n, C, h, w)``, and what goes past them."""
-        self.passes += len(images)
+        self.counted(len(images))
         output, *past = self.below(images)
         maps, apart = self.layout.maps(output)
         return maps, (apart, *past)
@@ -48,7 +56,7 @@ class Classifier(nn.Module):
 
     def interpreted(self, interpreter: Callable[[nn.Module], fx.Interpreter], images: Tensor) -> Tensor:
         """Returns the class scores of images, every graph run by an interpreter of it."""
-        self.passes += len(images)
+        self.counted(len(images))
         logits: Tensor = interpreter(self.above).run(*interpreter(self.below).run(images))
         return logits
 

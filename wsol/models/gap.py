@@ -58,7 +58,7 @@ class GapClassifier(Classifier):
 
     def interpreted(self, interpreter: Callable[[nn.Module], fx.Interpreter], images: Tensor) -> Tensor:
         """Returns the class scores of images, what is below the pooling run by an interpreter."""
-        self.passes += len(images)
+        self.counted(len(images))
         return self.upper(self.layout.maps(*interpreter(self.below).run(images))[0])
 
 

@@ -12,9 +12,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from wsol.errors import InputError
+from wsol.runs.lock import LOCK
+from wsol.runs.parts import PARTS
 from wsol.runs.seal import seals
 from wsol.runs.signature import differences
-from wsol.runs.whole import PART, made, whole
+from wsol.runs.whole import PART, made, settled, whole
 
 FILES = (
     "run.json",
@@ -35,7 +37,7 @@ FILES = (
     "gallery.png",
     "report.html",
 )
-FOLDERS = ("val", "thumbs")
+FOLDERS = ("val", "thumbs", PARTS)
 _PACKAGES = ("wsol", "torch", "torchvision", "numpy", "pandas", "pillow", "numba")
 
 
@@ -62,7 +64,7 @@ def claim(folder: Path, request: str) -> None:
     strange = [
         path.name
         for path in folder.iterdir()
-        if path.name.removesuffix(PART) not in (FOLDERS if path.is_dir() else FILES)
+        if path.name.removesuffix(PART) not in (FOLDERS if path.is_dir() else (*FILES, LOCK))
     ]
     if strange:
         raise InputError(f"{folder} holds files that are no run's, such as {sorted(strange)[0]}; give another --out")
@@ -154,6 +156,7 @@ class MapFile:
             self._file.write(b"\x93NUMPY\x01\x00" + room.to_bytes(2, "little") + f"{text:<{room - 1}}\n".encode())
         self._file.close()
         if kind is None:
+            settled(self._part)
             self._part.replace(self.path)
         else:
             self._part.unlink()

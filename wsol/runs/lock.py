@@ -50,10 +50,13 @@ def _locked(path: Path) -> int:
         except BlockingIOError as error:
             holder = os.read(descriptor, 200).decode(errors="replace") or "another process"
             os.close(descriptor)
-            raise InputError(f"{path.parent} is being written by {holder}; wait for it, or give another --out") from error
+            raise InputError(
+                f"{path.parent} is being written by {holder}; wait for it, or give another --out"
+            ) from error
         except OSError as error:  # some network file systems know no locks
-            warnings.warn(f"{path} cannot be locked ({error.strerror}): let no second process write there", stacklevel=3)
+            reason = f"{path} cannot be locked ({error.strerror}): let no second process write there"
+            warnings.warn(reason, stacklevel=3)
         with contextlib.suppress(FileNotFoundError):  # unless its holder removed it between the two calls
-            if fcntl is None or os.stat(path).st_ino == os.fstat(descriptor).st_ino:
+            if fcntl is None or path.stat().st_ino == os.fstat(descriptor).st_ino:
                 return descriptor
         os.close(descriptor)

@@ -21,7 +21,7 @@ _QUALITY = 60  # about 9 KB each
 
 
 class Thumbs:
-    """Writes ``thumbs`` in a run folder, one JPEG file an image, as large as the network saw it (224 x 224).
+    """Writes ``thumbs`` in a run folder, one JPEG file an image, as large as the network saw it (224 x 224 or so).
 
     A context: the folder appears when it is left, and only if nothing was raised.
 
@@ -35,13 +35,11 @@ class Thumbs:
         shutil.rmtree(self._part, ignore_errors=True)
         self._part.mkdir()
 
-    def add(self, i: int, pixels: NDArray[np.uint8]) -> None:
-        """Keeps image ``i``, ``(height, width, 3)``; from whatever thread."""
+    def add(self, i: int, picture: bytes) -> None:
+        """Keeps what ``thumb`` made of image ``i``; from whatever thread."""
         path = self._part / Path(thumb_name(i)).relative_to("thumbs")
         path.parent.mkdir(exist_ok=True)
-        file = io.BytesIO()
-        Image.fromarray(pixels).save(file, "JPEG", quality=_QUALITY)
-        path.write_bytes(file.getbuffer())
+        path.write_bytes(picture)
 
     def __enter__(self) -> "Thumbs":
         return self
@@ -50,6 +48,13 @@ class Thumbs:
         shutil.rmtree(self._part if kind else self._path, ignore_errors=True)
         if kind is None:
             self._part.replace(self._path)
+
+
+def thumb(pixels: NDArray[np.uint8]) -> bytes:
+    """Returns an image ``(height, width, 3)`` as a small JPEG file."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=_QUALITY)
+    return file.getvalue()
 
 
 def copy_thumbs(source: Path, folder: Path) -> None:
@@ -68,7 +73,8 @@ def read_thumbs(samples: Sequence[Sample], folder: Path, pool: Executor) -> None
 
         def keep(i: int) -> None:
             with contextlib.suppress(ImageError):  # no number depends on it
-                thumbs.add(i, np.asarray(read_image(samples[i])[0].resize((_SIDE, _SIDE), Image.Resampling.BILINEAR)))
+                small = read_image(samples[i])[0].resize((_SIDE, _SIDE), Image.Resampling.BILINEAR)
+                thumbs.add(i, thumb(np.asarray(small)))
 
         for _ in pool.map(keep, wanted):
             pass

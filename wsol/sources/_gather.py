@@ -12,7 +12,7 @@ from wsol._parallel import ordered
 from wsol.collected import Collected
 from wsol.datasets import Dataset, count_clipped, frame_size
 from wsol.errors import InputError
-from wsol.metrics.trace import Stack, Trace
+from wsol.metrics.trace import Stack, Trace, stacked
 from wsol.protocols import Protocol
 from wsol.protocols.truth import Truth, truth_of
 
@@ -57,7 +57,7 @@ def gather(
             tqdm(ordered(pool, trace, range(n)), total=n, unit="image", desc=title, disable=None)
         ):
             if found is not None:
-                stack.add(found)
+                stack.add(stacked([found]))
                 kept.append(i)
     return stack, kept
 
