@@ -8,10 +8,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed
+from torch.distributed import PrefixStore  # type: ignore[attr-defined]  # it is documented
+from torch.distributed.rendezvous import rendezvous
 
 from wsol._machine import processors
 
@@ -29,12 +31,14 @@ class Processes:
         size: How many there are.
         beside: How many of them run on this machine.
         restarted: Whether torchrun started them again after one died.
+        patient: The process group in which they wait for each other; None for the default one.
     """
 
     rank: int = 0
     size: int = 1
     beside: int = 1
     restarted: bool = False
+    patient: Any = None
 
     @property
     def first(self) -> bool:
@@ -63,7 +67,7 @@ class Processes:
             error = raised
         if self.size > 1:
             told: list[Exception | None] = [None] * self.size
-            distributed.all_gather_object(told, _sendable(error))
+            distributed.all_gather_object(told, _sendable(error), group=self.patient)
             error = error or next((other for other in told if other is not None), None)
         if error is not None:
             raise error
@@ -72,7 +76,7 @@ class Processes:
         """Returns what the first process says, in all of them."""
         said = [value]
         if self.size > 1:
-            distributed.broadcast_object_list(said)
+            distributed.broadcast_object_list(said, group=self.patient)
         return said[0]
 
     def added(self, numbers: Tensor) -> Tensor:
@@ -94,14 +98,29 @@ def processes() -> Processes:
         return Processes()
     if not distributed.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        distributed.init_process_group(backend, timeout=_PATIENCE)
+        distributed.init_process_group(backend, **_meeting_place(size))
         atexit.register(distributed.destroy_process_group)
     return Processes(
         distributed.get_rank(),
         distributed.get_world_size(),
         int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
         int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0,
+        distributed.new_group(backend="gloo", timeout=_PATIENCE),
     )
+
+
+def _meeting_place(size: int) -> dict[str, Any]:
+    """Returns where processes find each other.
+
+    Where torchrun starts them again, PyTorch lets them find the addresses of those that died (its issue 135712), unless
+    each start has a room of its own. Machines count their starts apart, so this helps on a single one alone; of several
+    ``TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1`` has to be set.
+    """
+    if int(os.environ.get("LOCAL_WORLD_SIZE", "0")) != size:
+        return {}
+    store, rank, _ = next(rendezvous("env://"))
+    room = f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+    return {"store": PrefixStore(room, store), "rank": rank, "world_size": size}
 
 
 def _sendable(error: Exception | None) -> Exception | None:
