@@ -3,31 +3,55 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from wsol._command import pair, run_command, tau
+from wsol.errors import InputError
 from wsol.runs.names import file_name
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command and returns its exit code."""
-    return run_command(_run, argv)
+    """Runs the command and returns its exit code: 1 where a run of a suite failed."""
+    failed: list[str] = []
+    return run_command(partial(_run, failed), argv) or int(bool(failed))
 
 
-def _run(argv: Sequence[str] | None) -> None:
+def _run(failed: list[str], argv: Sequence[str] | None) -> None:
     """Parses arguments, evaluates, prints the table."""
-    options = _parser().parse_args(argv)
+    parser = _parser()
+    options = parser.parse_args(argv)
+    if options.suite:
+        given = vars(parser.parse_args(argv, argparse.Namespace(**dict.fromkeys(vars(options)))))  # without defaults
+        _run_suite(failed, **{name: value for name, value in given.items() if value is not None})
+        return
     from wsol.pipeline import evaluate  # noqa: PLC0415  # torch takes seconds that --help need not wait for
     from wsol.processes import processes  # noqa: PLC0415
     from wsol.reports.terminal import run_report  # noqa: PLC0415
 
     given = vars(options)
-    given["dataset_args"] = dict(map(pair, given.pop("dataset_arg")))
+    del given["suite"]
+    if given.pop("only"):
+        raise InputError("--only takes a part of a suite; give --suite")
+    given["dataset_args"] = dict(map(pair, options.dataset_args))
     network = options.model or Path(options.weights or "model").stem
     given["out"] = given["out"] or Path("results") / file_name(options.dataset, options.split, network, options.method)
     evaluation = evaluate(**given)
     if processes().first:
         print(run_report(evaluation.run, evaluation.metrics, evaluation.baselines, given["out"]))
+
+
+def _run_suite(failed: list[str], *, suite: Path, only: str = "1/1", resume: bool = True, **others: object) -> None:
+    """Runs a suite, prints its table; ``others`` were given beside it."""
+    if others:
+        raise InputError(f"beside --suite, {' and '.join(others)} cannot be given; write it into {suite}")
+    from wsol.processes import processes  # noqa: PLC0415
+    from wsol.suite import run_suite, suite_report  # noqa: PLC0415
+
+    table = run_suite(suite, only)
+    if processes().first:  # if another ended with an error too, torchrun might stop this one before it has spoken
+        print(suite_report(table))
+        failed += [*table.loc[table["state"] == "failed", "folder"]]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -41,7 +65,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--data-root", type=Path, help="folder of the data set (default: datasets/NAME)")
     parser.add_argument(
-        "--dataset-arg", action="append", default=[], metavar="KEY=VALUE", help="an argument of the data set"
+        "--dataset-arg",
+        dest="dataset_args",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="an argument of the data set",
     )
     parser.add_argument("--download", action="store_true", help="fetch the data set first, where its host allows it")
     parser.add_argument("--split", default="test", choices=("test", "val"), help="(default: %(default)s)")
@@ -79,6 +108,10 @@ def _parser() -> argparse.ArgumentParser:
         "--out", type=Path, metavar="DIR", help="run folder (default: results/DATASET-SPLIT-MODEL-METHOD)"
     )
     parser.add_argument("--resume", action="store_true", help="go on with the unfinished run in the run folder")
+    parser.add_argument(
+        "--suite", type=Path, metavar="FILE", help="evaluate a grid of runs, a TOML file that holds all other options"
+    )
+    parser.add_argument("--only", metavar="K/N", help="every N-th run of the suite from the K-th, K from 1")
     return parser
 
 
