@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-_COMMANDS = ("compare", "eval", "explain", "leaderboard", "list", "score", "train")
+_COMMANDS = ("compare", "eval", "explain", "leaderboard", "list", "score", "selfcheck", "train")
 
 
 def main() -> int:

@@ -1,0 +1,1 @@
+"""Whether this installation computes the right numbers on this machine: cases with known answers."""
