@@ -1,5 +1,7 @@
 """Intervals over resampled images."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -94,4 +96,27 @@ def test_a_resample_without_an_image_of_a_class_has_no_mean_of_it() -> None:
     assert (np.isnan(within[:, 0]) == absent).all()
     assert (by_class[absent] == 0).all()
     only = np.array([(places == 0).all() for places in drawn])
-    assert (by_class[~absent & ~only] == 0.5).all()
+    np.testing.assert_allclose(by_class[~absent & ~only], 0.5, rtol=0, atol=1e-13)
+
+
+def test_sums_are_exact_so_that_no_order_of_additions_shows() -> None:
+    rng = np.random.default_rng(9)
+    drawn = [np.bincount(np.random.RandomState([0, r]).randint(0, 700, 700), minlength=700).tolist() for r in range(5)]
+    fractions, pixels = rng.random((700, 2), np.float32), rng.integers(0, 50_000, (700, 2), np.uint32)
+    hits, labels = rng.random((700, 2)) < 0.4, rng.integers(0, 9, 700)
+
+    def exact(row: list[int], column: list[float], grain: int) -> float:
+        return float(
+            sum(count * Fraction(round(value * grain), grain) for count, value in zip(row, column, strict=True))
+        )
+
+    for values, grain in ((fractions, 2**30), (hits, 1), (pixels, 1)):
+        sums = [[exact(row, column.tolist(), grain) for column in values.T] for row in drawn]
+        assert (resampled_means(values)[:5] == np.array(sums) / 700).all()
+    for r, row in enumerate(drawn):
+        sizes = [sum(count for count, label in zip(row, labels, strict=True) if label == c) for c in range(9)]
+        weights = [Fraction(round(2**48 / (size * 9)), 2**48) for size in sizes]
+        total = sum(
+            count * weights[label] * int(hit) for count, label, hit in zip(row, labels, hits[:, 1], strict=True)
+        )
+        assert resampled_class_means(hits, labels)[r, 1] == float(total)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES = 1000
-_CHUNK = 1 << 24  # numbers held as floats at a time
+_CHUNK = 1 << 23  # numbers held as floats at a time
 _GRAIN = 2.0**-30  # what fractions are rounded to, so that sums of 2^22 of them are exact in double precision
 
 
@@ -81,46 +81,62 @@ def resampled_class_means(values: NDArray[np.generic], labels: NDArray[np.int64]
     Returns:
         ``(RESAMPLES, k)``.
     """
-    return _product(_class_weights(labels.astype(np.int64).tobytes(), seed), values)
+    n = len(values)
+    place, factors = _class_factors(labels.astype(np.int64).tobytes(), seed)
+    counts = _counts(n, seed)
+    out = np.empty((RESAMPLES, values.shape[1]), np.float64)
+    for some in _slices(RESAMPLES, n):
+        out[some] = _product(counts[some] * factors[some][:, place], values)
+    return out
 
 
 def _sums(counts: NDArray[np.uint8], values: NDArray[Any]) -> NDArray[np.float64]:
     """Returns ``counts @ values``, exactly."""
     if np.issubdtype(values.dtype, np.floating):
-        return _product(counts, np.rint(values / _GRAIN)) * _GRAIN
+        return _product(counts, values, _GRAIN)
     return _product(counts, values)
 
 
-def _product(left: NDArray[Any], right: NDArray[Any]) -> NDArray[np.float64]:
-    """Multiplies matrices whose products and sums double precision holds exactly, some rows at a time.
+def _product(left: NDArray[Any], right: NDArray[Any], grain: float = 0) -> NDArray[np.float64]:
+    """Multiplies matrices whose products and sums double precision holds exactly, in pieces.
 
     Single precision is as exact, and twice as fast, where one side is bool and the other are counts of an image.
+
+    Args:
+        left: ``(m, n)``.
+        right: ``(n, k)``.
+        grain: What ``right`` is rounded to; 0 to leave it.
     """
     few = left.dtype == np.uint8 and right.dtype == np.bool_ and len(right) < 2**24
     precision = np.float32 if few else np.float64
-    columns: NDArray[Any] = right.astype(precision)
-    out = np.empty((len(left), columns.shape[1]), np.float64)
-    rows = max(1, _CHUNK // max(1, len(right)))
-    for start in range(0, len(left), rows):
-        out[start : start + rows] = np.matmul(left[start : start + rows].astype(precision), columns)
+    out = np.empty((len(left), right.shape[1]), np.float64)
+    for rows in _slices(len(left), len(right)):
+        some: NDArray[Any] = left[rows].astype(precision)
+        for columns in _slices(right.shape[1], len(right)):
+            part: NDArray[Any] = right[:, columns].astype(precision)
+            out[rows, columns] = some @ (np.rint(part / grain) * grain if grain else part)
     return out
 
 
-@lru_cache(maxsize=1)  # all metrics of a split ask for the same
-def _class_weights(labels: bytes, seed: int) -> NDArray[np.float64]:
-    """Returns what each image weighs in the mean over classes in each resample, ``(RESAMPLES, n)``, to 2^-48.
+def _slices(count: int, n: int) -> list[slice]:
+    """Divides ``count`` vectors of ``n`` numbers into pieces that do not grow with ``n``."""
+    step = max(1, _CHUNK // max(1, n))
+    return [slice(start, start + step) for start in range(0, count, step)]
 
-    They add up to 1, so that any sum of them is exact.
+
+@lru_cache(maxsize=1)  # all metrics of a split ask for the same
+def _class_factors(labels: bytes, seed: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Returns the class of each image, ``(n,)``, and what an image of each weighs in each resample, ``(RESAMPLES, c)``.
+
+    The weights of a resample add up to 1 and are rounded to 2^-48, so that any sum of them is exact.
     """
     _, place = np.unique(np.frombuffer(labels, np.int64), return_inverse=True)
     order = np.argsort(place, kind="stable")
     starts = np.flatnonzero(np.diff(place[order], prepend=-1))
-    weights = np.empty((RESAMPLES, len(place)), np.float64)
-    for row, drawn in zip(weights, _counts(len(place), seed), strict=True):
-        sizes = np.add.reduceat(drawn[order], starts, dtype=np.float64)
-        row[:] = drawn / (np.maximum(sizes, 1) * (sizes > 0).sum())[place]
-    np.ldexp(np.rint(np.ldexp(weights, 48, out=weights), out=weights), -48, out=weights)
-    return weights
+    counts = _counts(len(place), seed)
+    sizes = np.stack([np.add.reduceat(drawn[order], starts, dtype=np.int64) for drawn in counts])
+    factors = 1 / (np.maximum(sizes, 1) * (sizes > 0).sum(1, keepdims=True))
+    return place, np.ldexp(np.rint(np.ldexp(factors, 48)), -48)
 
 
 @lru_cache(maxsize=2)  # the evaluated split and the validation split
