@@ -18,7 +18,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str] | None) -> None:
     """Parses arguments, trains, prints where the weights are."""
     options = _parser().parse_args(argv)
-    from wsol.training import Recipe, Stage, read_stages, train  # noqa: PLC0415  # torch takes seconds to import
+    from wsol.processes import processes  # noqa: PLC0415  # torch takes seconds to import
+    from wsol.training import Recipe, Stage, read_stages, train  # noqa: PLC0415
 
     given = vars(options)
     single = {name: given.pop(name) for name in ("epochs", "image_size", "batch_size")}
@@ -32,7 +33,8 @@ def _run(argv: Sequence[str] | None) -> None:
     same = ["--dataset", options.dataset]
     same += ["--data-root", str(options.data_root)] if options.data_root else []
     same += [word for key, value in given["dataset_args"].items() for word in ("--dataset-arg", f"{key}={value}")]
-    print("Evaluate it:", shlex.join(["python", "-m", "wsol.eval", "--weights", str(path), *same]))
+    if processes().first:
+        print("Evaluate it:", shlex.join(["python", "-m", "wsol.eval", "--weights", str(path), *same]))
 
 
 def _parser() -> argparse.ArgumentParser:

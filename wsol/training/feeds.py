@@ -1,28 +1,32 @@
 """Where a step's inputs come from: images, or features computed once."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
+from itertools import chain
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from wsol.datasets import Dataset, Split, read_batches
 from wsol.models import GapClassifier, Preprocessing
+from wsol.processes import Processes
 from wsol.training.augment import augment
+from wsol.training.parts import parts
 from wsol.training.recipe import Stage
 
 
 class Feed(Protocol):
-    """Gives batches of a split."""
+    """Gives batches of a split, to each process its part."""
 
-    def train(self, stage: Stage, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yields inputs and int64 labels ``(n,)`` in the epoch's random order."""
+    def train(self, stage: Stage, epoch: int) -> Iterator[tuple[Tensor, Tensor, int]]:
+        """Yields inputs and int64 labels ``(n,)`` in the epoch's random order, and the length of the whole batch."""
 
     def in_order(self, stage: Stage, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yields inputs and int64 labels ``(n,)`` of a split, in order and unchanged."""
+        """Returns inputs and int64 labels ``(n,)`` of this process's share of a split, unchanged."""
 
 
 class Images:
@@ -34,6 +38,7 @@ class Images:
         seed: Of order and augmentation.
         device: Where batches go.
         pool: Threads that decode.
+        group: The processes that share the images.
     """
 
     def __init__(
@@ -43,38 +48,58 @@ class Images:
         seed: int,
         device: torch.device,
         pool: Executor,
+        group: Processes,
     ) -> None:
-        self._load, self._preprocessing, self._seed, self._device, self._pool = load, preprocessing, seed, device, pool
+        self.load, self.device = load, device
+        self._preprocessing, self._seed, self._pool, self._group = preprocessing, seed, pool, group
 
-    def train(self, stage: Stage, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yields images ``(n, 3, side, side)``, augmented, and labels."""
-        images = self._load(stage, "train")
+    def train(self, stage: Stage, epoch: int) -> Iterator[tuple[Tensor, Tensor, int]]:
+        """Yields images ``(n, 3, side, side)``, augmented, labels, and the length of the whole batch."""
+        images = self.load(stage, "train")
         order = np.random.default_rng([self._seed, epoch]).permutation(len(images)).tolist()
-        for places, pixels in self._read(images.subset(order), stage):
-            if len(places) == 1 < len(images):
+        mine = list(parts(order, stage.batch_size, self._group))
+        read = self._read(images, stage, [places for places, _ in mine])
+        for places, total in mine:
+            with self._group.together():  # an image that one cannot read stops all
+                pixels = next(read)
+            if total == 1 < len(images):
                 continue  # batch normalisation has no spread to divide by; another epoch has the image elsewhere
-            changed = augment(pixels, [[self._seed, epoch, order[i]] for i in places])
-            yield (
-                self._preprocessing.normalised(changed, self._device),
-                self._labels(images, [order[i] for i in places]),
-            )
+            changed = augment(pixels, [[self._seed, epoch, place] for place in places])
+            yield self._preprocessing.normalised(changed, self.device), self._labels(images, places), total
 
     def in_order(self, stage: Stage, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yields images ``(n, 3, side, side)`` of a split and labels, unchanged."""
-        images = self._load(stage, split)
-        for places, pixels in self._read(images, stage):
-            yield self._preprocessing.normalised(pixels, self._device), self._labels(images, places)
+        """Yields images ``(n, 3, side, side)`` of this process's share of a split and labels, unchanged."""
+        images = self.load(stage, split)
+        share = self._group.share(range(len(images)))
+        batches = [share[start : start + stage.batch_size] for start in range(0, len(share), stage.batch_size)]
+        for places, pixels in zip(batches, self._read(images, stage, batches), strict=True):
+            yield self._preprocessing.normalised(pixels, self.device), self._labels(images, places)
 
-    def _read(self, images: Dataset, stage: Stage) -> Iterator[tuple[list[int], Any]]:
-        batches = read_batches(images.samples, stage.image_size, stage.batch_size, self._pool, skip_bad=False)
+    def _read(self, images: Dataset, stage: Stage, batches: list[Sequence[int]]) -> Iterator[NDArray[np.uint8]]:
+        usual = len(batches[0]) if batches else 0
+        even = [batch for batch in batches if len(batch) <= usual]
+        longer = batches[len(even) :]  # the last one, which all processes compute in full
+        read: Iterator[Any] = chain.from_iterable(
+            read_batches(
+                images.subset([place for batch in some for place in batch]).samples,
+                stage.image_size,
+                len(some[0]),
+                self._pool,
+                skip_bad=False,
+            )
+            for some in (even, longer)
+            if some
+        )
         title = f"{images.name} {images.split}"
-        with tqdm(total=len(images), unit="image", desc=title, leave=False, disable=None) as progress:
-            for batch in batches:
-                yield batch.indices, batch.pixels
-                progress.update(len(batch.indices))
+        shown = None if self._group.first else True  # None: where somebody looks on
+        total = sum(map(len, batches))
+        with tqdm(total=total, unit="image", desc=title, leave=False, disable=shown) as progress:
+            for batch in read:
+                yield batch.pixels
+                progress.update(len(batch.pixels))
 
-    def _labels(self, images: Dataset, places: list[int]) -> Tensor:
-        return torch.tensor([images.samples[i].label for i in places], device=self._device)
+    def _labels(self, images: Dataset, places: Sequence[int]) -> Tensor:
+        return torch.tensor([images.samples[i].label for i in places], device=self.device)
 
 
 class Pooled:
@@ -83,31 +108,41 @@ class Pooled:
     Args:
         images: The images.
         network: Its features are frozen.
+        linear: Its linear layer.
         seed: Of the order.
+        group: The processes; each computes its share of the features, and all get them all.
     """
 
-    def __init__(self, images: Images, network: GapClassifier, seed: int) -> None:
-        self._images, self._network, self._seed = images, network, seed
+    def __init__(self, images: Images, network: GapClassifier, linear: nn.Linear, seed: int, group: Processes) -> None:
+        self._images, self._network, self._seed, self._group = images, network, seed, group
+        self._width = linear.in_features
         self._known: dict[str, tuple[Tensor, Tensor]] = {}
 
-    def train(self, stage: Stage, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yields features ``(n, C)`` and labels."""
+    def train(self, stage: Stage, epoch: int) -> Iterator[tuple[Tensor, Tensor, int]]:
+        """Yields features ``(n, C)``, labels, and the length of the whole batch."""
         features, labels = self._split(stage, "train")
-        order = np.random.default_rng([self._seed, epoch]).permutation(len(labels))
-        for start in range(0, len(order), stage.batch_size):
-            chosen = torch.from_numpy(order[start : start + stage.batch_size]).to(labels.device)
-            yield features[chosen], labels[chosen]
+        order = np.random.default_rng([self._seed, epoch]).permutation(len(labels)).tolist()
+        for places, total in parts(order, stage.batch_size, self._group):
+            chosen = torch.tensor(places, device=labels.device)
+            yield features[chosen], labels[chosen], total
 
     def in_order(self, stage: Stage, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yields the features ``(n, C)`` of a split and labels, at once."""
-        yield self._split(stage, split)
+        """Returns the features ``(n, C)`` of this process's share of a split and labels, at once."""
+        features, labels = self._split(stage, split)
+        share = slice(self._group.rank, None, self._group.size)
+        return iter([(features[share], labels[share])])
 
     def _split(self, stage: Stage, split: Split) -> tuple[Tensor, Tensor]:
         if split not in self._known:
-            with torch.no_grad():
-                pairs = [
-                    (self._network.pooled(self._network.features(batch)), labels)
-                    for batch, labels in self._images.in_order(stage, split)
+            samples = self._images.load(stage, split).samples
+            features = torch.zeros(len(samples), self._width, device=self._images.device)
+            with self._group.together(), torch.no_grad():
+                mine = [
+                    self._network.pooled(self._network.features(batch))
+                    for batch, _ in self._images.in_order(stage, split)
                 ]
-            self._known[split] = (torch.cat([p[0] for p in pairs]), torch.cat([p[1] for p in pairs]))
+                if mine:
+                    features[self._group.rank :: self._group.size] = torch.cat(mine)
+            labels = torch.tensor([sample.label for sample in samples], device=self._images.device)
+            self._known[split] = self._group.added(features), labels
         return self._known[split]

@@ -7,6 +7,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from wsol.errors import InputError
+from wsol.runs.whole import whole
 
 _MEND = "restore it, or delete it and state.safetensors to begin again"
 
@@ -39,12 +40,10 @@ class Log:
     def write(self, row: dict[str, float]) -> None:
         """Adds an epoch."""
         self._rows.append(row)
-        draft = self._folder / "log.csv.part"
-        with draft.open("w", encoding="utf-8", newline="") as file:
+        with whole(self._folder / "log.csv") as part, part.open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, self._rows[0], lineterminator="\n")
             writer.writeheader()
             writer.writerows(self._rows)
-        draft.replace(self._folder / "log.csv")
         tqdm.write("  ".join(f"{key} {value:.4g}" for key, value in row.items()))
 
     def last(self) -> dict[str, float]:
@@ -68,7 +67,8 @@ class Log:
         for size, first in rows.groupby("image_size")["epoch"].min().items():
             right.axvline(first, color="0.8", zorder=0)
             right.annotate(f"{size} px", (first, right.get_ylim()[1]), va="top", color="0.4")
-        figure.savefig(self._folder / "log.png", dpi=150)
+        with whole(self._folder / "log.png") as part:
+            figure.savefig(part, dpi=150, format="png")
 
 
 def _number(text: str) -> float:

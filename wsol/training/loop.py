@@ -1,25 +1,20 @@
 """The public function: from names to a weights file."""
 
 import contextlib
-import io
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
-import torch
-from torch import nn
-
-from wsol._device import find_device
-from wsol._machine import processors
-from wsol.datasets import Dataset, Split, load_dataset
 from wsol.errors import InputError
-from wsol.models import Facts, Start, adopt, find_architecture, find_gap
+from wsol.processes import processes
+from wsol.runs.lock import held
 from wsol.runs.names import file_name
-from wsol.training.feeds import Feed, Images, Pooled
-from wsol.training.log import Log
-from wsol.training.recipe import Recipe, Stage
-from wsol.training.state import load_state, save_state, write_tensors
+from wsol.runs.whole import made
+from wsol.training.feeds import Images, Pooled
+from wsol.training.job import Job, Wish
+from wsol.training.recipe import Recipe
+from wsol.training.record import Record
 from wsol.training.trainer import Trainer
 
 
@@ -43,8 +38,14 @@ def train(
     """Trains a classifier on image labels alone.
 
     After each epoch everything that the next one depends on is in ``out``. Called again with the same arguments, the
-    training goes on from there and ends with the weights of one that was never stopped, bit for bit on a CPU with as
-    many threads.
+    training goes on from there, wherever it was killed, and ends with the files of one that was never stopped, bit for
+    bit on a CPU with as many threads of torch; other numbers of threads divide sums otherwise, and the last digits of
+    the weights differ.
+
+    Under torchrun the processes share each batch of the recipe: batch size, steps, rates, order and augmentation are
+    those of one process, and the weights differ from its by rounding; and, on a CPU, by batch normalisation, which
+    there takes the statistics of each process's images, and by dropout, which each draws for itself. The first process
+    writes ``out``. Training goes on with as many processes as began it.
 
     Args:
         model: Registered name.
@@ -57,7 +58,7 @@ def train(
         dataset_args: The adapter's own arguments; a stage's come on top.
         validation: Whether the split ``val`` is classified after each epoch; it has no influence on the weights.
         device: ``auto``, ``cpu``, ``cuda`` ...
-        workers: Threads that decode images; one a processor if None.
+        workers: Threads that decode images, in each process; one a processor if None.
         half: Whether the weights are written in half precision.
         out: Folder for ``MODEL.safetensors``, ``log.csv``, ``log.png`` and the state between epochs.
         stop_after: Stop after this many epochs of this call, as an interruption would.
@@ -66,98 +67,39 @@ def train(
         The weights file, which names model, classes and preprocessing; None if stopped before the end.
 
     Raises:
-        InputError: Something handed in cannot be used, ``out`` holds another training, or the loss overflows.
+        InputError: Something handed in cannot be used, ``out`` holds another training or is being written, or the loss
+            overflows.
+        OSError: The disk is full.
     """
-    recipe, place = recipe or Recipe(), find_device(device)
     if workers is not None and workers < 1:
         raise InputError(f"workers is {workers}; give 1 or more")
+    recipe, folder, group = recipe or Recipe(), Path(out), processes()
     arguments = dict(dataset_args or {})
-    if freeze and (weights is None or len(recipe.stages) > 1):
-        raise InputError("frozen features are computed once: give --weights to take them from, and a single stage")
-    splits: dict[tuple[int, str], Dataset] = {}
-
-    def load(stage: Stage, split: Split) -> Dataset:
-        key = (recipe.stages.index(stage), split)
-        if key not in splits:
-            splits[key] = load_dataset(dataset, data_root, split, {**arguments, **stage.dataset_args})
-        return splits[key]
-
-    classes = load(recipe.stages[0], "train").classes
-    architecture = find_architecture(model)
-    torch.manual_seed(recipe.seed)
-    network = architecture.fresh(len(classes), map_size, from_scratch=weights is None)
-    start = None if weights is None else adopt(network, model, weights)
-    preprocessing = start.preprocessing if start else architecture.preprocessing()
-    for stage in recipe.stages:
-        _check_size(network, model, stage.image_size, len(classes))
-        if validation:
-            load(stage, "val")  # whose absence should not be found out after the first epoch
-    network.to(place).to(memory_format=torch.channels_last)
-    request = {
-        "model": model,
-        "map_size": map_size,
-        "weights": start.sha256 if start else None,
-        "freeze": freeze,
-        "dataset": f"{dataset}#{load(recipe.stages[0], 'train').fingerprint[:8]}",
-        "dataset_args": arguments,
-        **recipe.described(),
-    }
-    folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    epochs = [stage for stage in recipe.stages for _ in range(stage.epochs)]
-    costs = [stage.steps(len(load(stage, "train"))) * stage.work for stage in epochs]
-    with ThreadPoolExecutor(workers or processors()) as pool:
-        images = Images(load, preprocessing, recipe.seed, place, pool)
-        module, feed = _frozen(network, model, images, recipe.seed, start) if freeze and start else (network, images)
-        trainer = Trainer(module, feed, recipe, place, sum(costs))
-        state = folder / "state.safetensors"
-        begun = load_state(state, network, trainer.optimizer, request) if state.exists() else 0
-        log = Log(folder, begun)
-        for epoch in range(begun, len(epochs)):
-            if epoch - begun == stop_after:
+    wish = Wish(model, dataset, recipe, weights, freeze, map_size, data_root, arguments, validation, device)
+    with contextlib.ExitStack() as stack:
+        with group.together():
+            job = Job(wish, group)
+            if group.first:
+                made(folder)
+                stack.enter_context(held(folder))
+        epochs = [stage for stage in recipe.stages for _ in range(stage.epochs)]
+        costs = [stage.steps(len(job.load(stage, "train"))) * stage.work for stage in epochs]
+        pool = stack.enter_context(ThreadPoolExecutor(workers or group.threads))
+        images = Images(job.load, job.preprocessing, recipe.seed, job.device, pool, group)
+        if job.frozen:
+            feed, module = Pooled(images, *job.frozen, recipe.seed, group), job.frozen[1]
+            trainer = Trainer(module, feed, recipe, job.device, sum(costs), group)
+        else:
+            trainer = Trainer(job.network, images, recipe, job.device, sum(costs), group)
+        record = Record(folder, job, trainer.optimizer, group)
+        for epoch in range(record.epochs, len(epochs)):
+            if epoch - record.epochs == stop_after:
                 return None
             stage = epochs[epoch]
             row: dict[str, float] = {"epoch": epoch + 1, "image_size": stage.image_size}
             row |= trainer.train(stage, epoch, sum(costs[:epoch]))
             row |= {"val_err": trainer.error(stage, "val")} if validation else {}
-            log.write(row)
-            save_state(state, network, trainer.optimizer, epoch + 1, request)
-    log.plot()
-    path = folder / f"{file_name(model)}.safetensors"
-    tensors = architecture.trained(network.eval())
-    if half:
-        tensors = {key: value.half() if value.is_floating_point() else value for key, value in tensors.items()}
-    facts = Facts(model, classes, preprocessing, map_size, request, log.last())
-    write_tensors(path, tensors, facts.dumped())
+            record.add(row)
+        path = folder / f"{file_name(model)}.safetensors"
+        record.end(path, half)
     return path
-
-
-def _check_size(network: nn.Module, model: str, side: int, classes: int) -> None:
-    """Runs the network once, so that what does not fit is known before the training begins."""
-    training = network.training
-    try:
-        with torch.no_grad(), contextlib.redirect_stderr(io.StringIO()):  # where fx explains itself
-            shape = tuple(network.eval()(torch.zeros(1, 3, side, side)).shape)
-    except (RuntimeError, ValueError) as error:
-        raise InputError(f"{model} cannot take images of {side} x {side} ({str(error).splitlines()[0]})") from error
-    finally:
-        network.train(training)
-    if shape != (1, classes):
-        raise InputError(f"{model} gives {' x '.join(map(str, shape))} for an image, not scores of {classes} classes")
-
-
-def _frozen(network: nn.Module, model: str, images: Images, seed: int, start: Start) -> tuple[nn.Module, Feed]:
-    """Returns the linear layer and the features that it gets."""
-    classifier = find_gap(network.eval(), model)
-    if classifier.linear is None:
-        raise InputError(f"{model} has no linear layer that could be trained alone; leave out --freeze")
-    trained = {parameter.data_ptr() for parameter in classifier.linear.parameters()}
-    state = network.state_dict()
-    random = [key for key in start.left if state[key].data_ptr() not in trained]
-    if random:
-        raise InputError(
-            f"{model}: the weights lack {len(random)} tensors of the features, the first {random[0]}, which would stay "
-            "random; train everything, or give weights that have them"
-        )
-    features = Pooled(images, classifier.requires_grad_(False), seed)
-    return classifier.linear.requires_grad_(True), features

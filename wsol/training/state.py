@@ -2,15 +2,33 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from wsol.errors import InputError
+from wsol.processes import Processes
+from wsol.runs.whole import whole
+
+
+@dataclass(frozen=True)
+class State:
+    """What the next epoch depends on.
+
+    Attributes:
+        epochs: Done.
+        threads: Of torch, in the process that wrote it.
+        tensors: Of the network, and the optimizer's momentum.
+    """
+
+    epochs: int
+    threads: int
+    tensors: Mapping[str, Tensor]
 
 
 def save_state(
@@ -30,52 +48,89 @@ def save_state(
         buffer = optimizer.state[parameter].get("momentum_buffer")
         if buffer is not None:
             tensors[f"momentum.{i}"] = buffer
-    write_tensors(path, tensors, {"epoch": str(epoch), "request": json.dumps(request)})
+    facts = {"epoch": str(epoch), "request": json.dumps(request), "threads": str(torch.get_num_threads())}
+    write_tensors(path, tensors, facts)
 
 
-def load_state(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, request: Mapping[str, Any]) -> int:
-    """Restores network and optimizer in place.
-
-    Returns:
-        Epochs done.
+def read_state(path: Path, request: Mapping[str, Any]) -> State | None:
+    """Reads a state; None if there is none.
 
     Raises:
         InputError: The file is damaged, or belongs to a training that was asked to do something else.
     """
+    if not path.exists():
+        return None
     try:
         with safetensors.safe_open(path, "pt") as file:
             facts = dict(file.metadata() or {})
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # not a mapping
-        began, epoch = json.loads(facts["request"]), int(facts["epoch"])
-    except (safetensors.SafetensorError, KeyError, ValueError) as error:
+        began, epoch = {**_ALONE, **json.loads(facts["request"])}, int(facts["epoch"])
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} is no state of a training ({error}); {_MEND}") from error
-    asked = json.loads(json.dumps(request))
+    asked = {**_ALONE, **json.loads(json.dumps(request))}
     for key in sorted({*began, *asked}):
         if began.get(key) != asked.get(key):
             raise InputError(
                 f"{path} belongs to a training with {key} = {began.get(key)}, not {asked.get(key)}; ask for the same, "
                 "or give another --out"
             )
+    return State(epoch, int(facts.get("threads", torch.get_num_threads())), tensors)
+
+
+def shared_state(state: State | None, group: Processes) -> State | None:
+    """Returns what the first process has read, in all."""
+    if group.size == 1:
+        return state
+    shapes = [(key, tensor.shape, tensor.dtype) for key, tensor in state.tensors.items()] if state else []
+    outline = group.told((state.epochs, state.threads, shapes) if state else None)
+    if outline is None:
+        return None
+    epochs, threads, shapes = outline
+    tensors = state.tensors if state else {key: torch.empty(shape, dtype=dtype) for key, shape, dtype in shapes}
+    for tensor in tensors.values():
+        distributed.broadcast(tensor, 0, group=group.patient)
+    return State(epochs, threads, tensors)
+
+
+def restore(state: State, path: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Puts a state back into network and optimizer.
+
+    Args:
+        state: The state.
+        path: Where it was read.
+        network: To be trained.
+        optimizer: Its optimizer.
+
+    Raises:
+        InputError: It does not fit.
+    """
     try:
-        network.load_state_dict(_part(tensors, "network."))
+        network.load_state_dict(_part(state.tensors, "network."))
     except RuntimeError as error:  # other names, as another version of a library may have them
         raise InputError(f"{path} does not fit the network ({str(error).splitlines()[0]}); {_MEND}") from error
-    momentum = _part(tensors, "momentum.")
+    momentum = _part(state.tensors, "momentum.")
     for i, parameter in enumerate(_parameters(optimizer)):
         if str(i) in momentum:
-            optimizer.state[parameter]["momentum_buffer"] = momentum[str(i)].to(parameter.device)
-    return epoch
-
-
-_MEND = "delete it to begin again"
+            buffer = torch.zeros_like(parameter, requires_grad=False)  # in the same memory format
+            optimizer.state[parameter]["momentum_buffer"] = buffer.copy_(momentum[str(i)])
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> None:
-    """Writes a ``.safetensors`` file whole or not at all."""
-    draft = path.with_name(path.name + ".part")
+    """Writes a ``.safetensors`` file whole or not at all.
+
+    Raises:
+        OSError: It cannot be written.
+    """
     plain = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-    safetensors.torch.save_file(plain, draft, dict(facts))
-    draft.replace(path)
+    with whole(path) as part:
+        try:
+            safetensors.torch.save_file(plain, part, dict(facts))
+        except safetensors.SafetensorError as error:
+            raise OSError(f"{path} cannot be written ({error})") from error
+
+
+_ALONE = {"processes": 1}
+_MEND = "delete it to begin again"
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
