@@ -16,6 +16,7 @@ def run_command(run: Callable[[Sequence[str] | None], None], argv: Sequence[str]
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # a large photograph is no fault
     try:
         run(argv)
+        sys.stdout.flush()  # while a closed pipe can still be told from an error
     except InputError as error:
         return _said(str(error), 2)
     except BrokenPipeError:  # whoever read the output has seen enough

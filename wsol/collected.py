@@ -11,6 +11,7 @@ from wsol.metrics.base import Evidence
 from wsol.metrics.trace import Trace
 from wsol.protocols import Protocol, View
 from wsol.protocols.truth import Truth
+from wsol.runs.folder import MapRows
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Kept:
 def drawer(
     protocol: Protocol,
     view: View,
-    maps: NDArray[np.float32],
+    maps: MapRows | NDArray[np.float32],
     classes: NDArray[np.int64],
     truths: list[Truth],
     own: Kept | None = None,
@@ -73,7 +74,7 @@ def drawer(
     Args:
         protocol: The conventions.
         view: What the maps were made of.
-        maps: float32 ``(n, k, h, w)`` or ``(n, k, crops, h, w)``.
+        maps: Of each image float32 ``(k, h, w)`` or ``(k, crops, h, w)``.
         classes: int64 ``(n, k)``.
         truths: Of each image.
         own: The boxes of the ground-truth class's maps, where they are known at one level.
@@ -83,7 +84,7 @@ def drawer(
         if own is not None and level == own.level and classes.shape[1] == 1:
             return own.boxes[i, None]
         _, first, places = np.unique(classes[i], return_index=True, return_inverse=True)  # a class has one map
-        prepared = protocol.prepare(view.assembled(maps[i, first]), truths[i].size)
+        prepared = protocol.prepare(view.assembled(maps[i][first]), truths[i].size)
         boxes: NDArray[np.float64] = protocol.boxes(prepared, protocol.taus[level : level + 1])[places, 0]
         return boxes
 

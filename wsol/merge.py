@@ -13,14 +13,12 @@ from wsol.errors import InputError
 from wsol.metrics.classification import ranks_of
 from wsol.metrics.trace import Stack
 from wsol.protocols.truth import Truth, truth_of
-from wsol.runs.folder import MapFile
+from wsol.runs.folder import MapFile, MapRows
 from wsol.runs.parts import Parts
 from wsol.runs.thumbs import Thumbs
 
 
-def merge(
-    setup: Setup, images: Dataset, parts: Parts, folder: Path, clock: Clock
-) -> tuple[Collected, NDArray[np.float32], int]:
+def merge(setup: Setup, images: Dataset, parts: Parts, folder: Path, clock: Clock) -> tuple[Collected, MapRows, int]:
     """Puts the batches of a split together.
 
     Args:
@@ -31,8 +29,8 @@ def merge(
         clock: Gets the seconds that the batches took, and what this takes.
 
     Returns:
-        What was collected, the raw maps of every image and class, float32 ``(n, k, h, w)`` or, of several crops,
-        ``(n, k, crops, h, w)``, mapped into memory from disk, and how many images went through the network.
+        What was collected, the raw maps of an image, float32 ``(k, h, w)`` or, of several crops, ``(k, crops, h, w)``,
+        and how many images went through the network.
 
     Raises:
         InputError: No image could be read.
@@ -67,7 +65,7 @@ def merge(
             scores.append(part.arrays["scores"])
         if not kept:
             raise InputError(f"none of the {len(images)} images can be read: {next(iter(skipped.values()))}")
-    every, stored = np.concatenate(classes), store.mapped()
+    every, stored = np.concatenate(classes), store.rows()
     evidence = stack.evidence(protocol.delta, every[:, 0], ranks_of(every))
     draw = drawer(protocol, protocol.view, stored, every, truths)
     left, likely = images.subset(kept), np.concatenate(scores)

@@ -83,7 +83,7 @@ class Processes:
         """Returns the sum of the numbers of all processes, on the device that they came from."""
         if self.size > 1:
             numbers = numbers.clone()
-            distributed.all_reduce(numbers)
+            distributed.all_reduce(numbers, group=None if numbers.is_cuda else self.patient)
         return numbers
 
 

@@ -17,6 +17,7 @@ from wsol.collected import Collected
 from wsol.datasets import read_image
 from wsol.protocols import Protocol
 from wsol.protocols.truth import Truth
+from wsol.runs.folder import MapRows
 
 _IMAGES, _COLUMNS = 12, 3
 _SIDE = 224  # of a picture
@@ -27,7 +28,7 @@ _TRUE, _HIT, _MISS = "#40e040", "white", "#ff4040"
 def draw_gallery(
     found: Collected,
     protocol: Protocol,
-    maps: NDArray[np.float32],
+    maps: MapRows,
     predictions: pd.DataFrame,
     signature: str,
     pool: Executor,
@@ -39,7 +40,7 @@ def draw_gallery(
     Args:
         found: What a run collected.
         protocol: Its conventions.
-        maps: Its raw maps, as ``collect`` returns them.
+        maps: Its raw maps, as ``merge`` returns them.
         predictions: Its predictions; rank 0 is drawn.
         signature: Of the run; it goes into the file as a text chunk.
         pool: Threads that draw.
@@ -55,7 +56,7 @@ def draw_gallery(
 
     def cell(i: int) -> Image.Image:
         truth = found.truths[i]
-        score_map = protocol.prepare(protocol.view.assembled(maps[i, :1]), truth.size)[0]
+        score_map = protocol.prepare(protocol.view.assembled(maps[i][:1]), truth.size)[0]
         return _cell(truth, found.images.classes[truth.sample.label], score_map, own[i])
 
     cells = pool.map(cell, chosen)

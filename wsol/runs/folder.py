@@ -1,6 +1,7 @@
 """A run on disk: its files appear whole or not at all, and another run is never overwritten."""
 
 import json
+import math
 import platform
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -141,9 +142,9 @@ class MapFile:
         self._shape = (self._shape[0] + len(maps), *maps.shape[1:])
         np.ascontiguousarray(maps, np.float32).tofile(self._file)
 
-    def mapped(self) -> NDArray[np.float32]:
-        """Returns the completed file, mapped into memory."""
-        return np.memmap(self.path, np.float32, "r", self._HEADER, self._shape)
+    def rows(self) -> "MapRows":
+        """Returns what gives the maps of an image, once the file is complete."""
+        return MapRows(self.path, self._HEADER, self._shape[1:])
 
     def __enter__(self) -> "MapFile":
         return self
@@ -156,10 +157,27 @@ class MapFile:
             self._file.write(b"\x93NUMPY\x01\x00" + room.to_bytes(2, "little") + f"{text:<{room - 1}}\n".encode())
         self._file.close()
         if kind is None:
-            settled(self._part)
-            self._part.replace(self.path)
+            settled(self._part, self.path)
         else:
             self._part.unlink()
+
+
+class MapRows:
+    """Maps on disk: those of an image are read when they are asked for, and take no memory before and after.
+
+    Args:
+        path: A file of float32.
+        offset: Where its numbers begin, in bytes.
+        shape: Of the maps of an image.
+    """
+
+    def __init__(self, path: Path, offset: int, shape: tuple[int, ...]) -> None:
+        self._path, self._offset, self._shape = path, offset, shape
+
+    def __getitem__(self, i: int) -> NDArray[np.float32]:
+        count = math.prod(self._shape)
+        numbers = np.fromfile(self._path, np.float32, count, offset=self._offset + 4 * count * i)
+        return numbers.reshape(self._shape)
 
 
 def versions() -> dict[str, str]:

@@ -26,15 +26,26 @@ def made(folder: Path) -> None:
 def whole(path: Path) -> Iterator[Path]:
     """Gives a path to write to; the file appears under ``path`` only once it is complete, even if power fails."""
     part = path.with_name(path.name + PART)
+    part.unlink(missing_ok=True)  # it might be a link to elsewhere
     try:
         yield part
-        settled(part)
-        part.replace(path)
+        settled(part, path)
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)  # as a full disk does not say which file has no room
+        raise
     finally:
         part.unlink(missing_ok=True)
 
 
-def settled(path: Path) -> None:
-    """Waits until the disk has what was written to a file."""
-    with path.open("rb+") as file:
+def settled(part: Path, path: Path) -> None:
+    """Gives a written file its name, once the disk has what is in it; then waits until it has the name too."""
+    with part.open("rb+") as file:
         os.fsync(file.fileno())
+    part.replace(path)
+    with contextlib.suppress(OSError):  # Windows opens no folder
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

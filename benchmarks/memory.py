@@ -1,0 +1,119 @@
+"""Peak memory of whole evaluations of few and of many images, and what of its growth is kept for each image.
+
+    python benchmarks/memory.py [--images 5000 50000]
+
+Small PNG files are generated, listed in a CSV file and go through ``python -m wsol.eval`` with a network that costs
+hardly anything, each number of images in a process of its own. Beside the growth stands what a run keeps for each
+image when it needs the most, in bytes: the arrays by their shapes, the objects as Python's tracemalloc counts them.
+The limit is the growth against that sum.
+"""
+
+import argparse
+import contextlib
+import gc
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+LIMIT = 1.05
+_NET = f"{Path(__file__).parent / '_small_net.py'}:build"
+
+
+def generate(root: Path, n: int) -> None:
+    """Writes images of noise, 32 x 32, a rectangle in each, and the list of them."""
+    rows = ["image_id,label,x0,y0,x1,y1,split,width,height"]
+    for i in range(n):
+        rng = np.random.default_rng(i)
+        pixels = rng.integers(0, 60, (32, 32, 3), np.uint8)
+        x, y = rng.integers(2, 10, 2)
+        pixels[y : y + 14, x : x + 16] += np.uint8(120)
+        place = root / f"{i // 1000:02d}"
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(place / f"{i:06d}.png", compress_level=1)
+        rows.append(f"{place.name}/{i:06d}.png,{i % 7},{x},{y},{x + 16},{y + 14},test,32,32")
+    (root / "boxes.csv").write_text("\n".join(rows) + "\n")
+
+
+def evaluate(root: Path, out: Path) -> int:
+    """Runs the command in this process and returns the peak of the resident set, in bytes."""
+    from wsol.eval import main  # noqa: PLC0415
+
+    with contextlib.redirect_stdout(None):
+        code = main(f"--model {_NET} --dataset csv --data-root {root} --device cpu --out {out}".split())
+    assert code == 0
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def kept(root: Path, run: Path) -> dict[str, float]:
+    """Returns the bytes that a run keeps for each image at its peak, the bootstrap of a baseline's metrics."""
+    import pandas as pd  # noqa: PLC0415
+
+    from wsol.datasets import load_dataset  # noqa: PLC0415
+    from wsol.metrics.bootstrap import RESAMPLES  # noqa: PLC0415
+    from wsol.protocols import find_protocol  # noqa: PLC0415
+    from wsol.protocols.truth import truth_of  # noqa: PLC0415
+
+    found = {}
+    for name in ("curves", "curves_v2", "boxes", "peaks"):
+        array = np.load(run / f"{name}.npy", mmap_mode="r")
+        found[f"{name}.npy"] = array.nbytes / len(array)
+    protocol = find_protocol("wsolevaluation")
+    found["a baseline's curves"] = 4.0 * len(protocol.taus)
+    found["how often the bootstrap draws it"] = RESAMPLES
+    predictions = pd.read_parquet(run / "predictions.parquet")
+    n = predictions["image_id"].nunique()
+    found["predictions"] = predictions.memory_usage(index=False).sum() / n
+    found["classes and scores"] = 12.0 * len(predictions) / n
+    sizes = []
+    for count in (1000, 3000):
+        gc.collect()
+        tracemalloc.start()
+        images = load_dataset("csv", root).limit(count)
+        truths = [truth_of(protocol, sample, (32, 32)) for sample in images]
+        gc.collect()
+        sizes.append(tracemalloc.get_traced_memory()[0])
+        tracemalloc.stop()
+        assert len(truths) == count
+        del images, truths
+    found["image, boxes and their names"] = (sizes[1] - sizes[0]) / 2000
+    return found
+
+
+def main() -> int:
+    """Prints peaks, growth and what is kept."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, nargs=2, default=[5000, 50_000])
+    parser.add_argument("--one", nargs=2, type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        print(evaluate(*options.one))
+        return 0
+    few, many = options.images
+    with tempfile.TemporaryDirectory() as folder:
+        peaks = []
+        for n in (few, many):
+            root = Path(folder) / f"images-{n}"
+            generate(root, n)
+            command = [sys.executable, __file__, "--one", str(root), f"{folder}/run-{n}"]
+            begin = time.perf_counter()
+            peaks.append(int(subprocess.check_output(command, text=True).split()[-1]))
+            seconds = time.perf_counter() - begin
+            print(f"{n:6d} images: at most {peaks[-1] / 2**20:.1f} MiB resident, {seconds:.0f} s", flush=True)
+        growth = (peaks[1] - peaks[0]) / (many - few)
+        parts = kept(Path(f"{folder}/images-{many}"), Path(f"{folder}/run-{few}"))
+    print(f"growth {growth:.0f} bytes an image; kept for each image:")
+    for name, size in parts.items():
+        print(f"  {size:8.0f}  {name}")
+    print(f"  {sum(parts.values()):8.0f}  in all, {growth / sum(parts.values()):.3f} of it (limit {LIMIT})")
+    return int(growth > LIMIT * sum(parts.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
