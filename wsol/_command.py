@@ -6,14 +6,12 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 
-from PIL import Image
-
 from wsol.errors import InputError
 
 
 def run_command(run: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None) -> int:
     """Runs a command and returns its exit code."""
-    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # a large photograph is no fault
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # a large photograph or odd EXIF is no fault
     try:
         run(argv)
         sys.stdout.flush()  # while a closed pipe can still be told from an error

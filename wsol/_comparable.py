@@ -33,7 +33,7 @@ def common_signature(runs: Sequence[StoredRun], names: Sequence[str]) -> str:
     for run, name in zip(runs[1:], names[1:], strict=True):
         if other := differences(str(_frame(run)), first):
             raise InputError(
-                f"{name} and {names[0]} do not compare ({'; '.join(other)}); {_mended(other, run, runs[0])}"
+                f"{name} and {names[0]} do not compare ({shown('; '.join(other))}); {_mended(other, run, runs[0])}"
             )
     signatures = [Signature.parse(run.signature) for run in runs]
     same = {

@@ -51,7 +51,7 @@ class Registry(Generic[T]):
             close = difflib.get_close_matches(name.lower(), self.names(), n=3, cutoff=0.5)
             known = ", ".join(self.names()[:12]) + (" ..." if len(self.names()) > 12 else "")
             hint = f"did you mean {' or '.join(close)}?" if close else f"known: {known}"
-            raise InputError(f"unknown {self.kind} {name!r}; {hint}")
+            raise InputError(f"unknown {self.kind} {name!r:.80}; {hint}")
         return self._entries[name]
 
     def find(self, text: str) -> T:
@@ -68,12 +68,12 @@ class Registry(Generic[T]):
             key, _, value = pair.partition("=")
             if key not in known:
                 takes = f"it takes {', '.join(known)}" if known else "it takes none"
-                raise InputError(f"{self.kind} {name}: unknown setting {pair!r}; {takes}")
+                raise InputError(f"{self.kind} {name}: unknown setting {pair!r:.80}; {takes}")
             try:
                 changes[key] = _truth(value) if known[key] is bool else known[key](value)
-            except ValueError as error:
+            except (ValueError, OverflowError) as error:
                 raise InputError(
-                    f"{self.kind} {name}: {key} cannot be {value!r}; its default is {getattr(entry, key)}"
+                    f"{self.kind} {name}: {key} cannot be {value!r:.80}; its default is {getattr(entry, key)}"
                 ) from error
         try:
             changed: T = replace(entry, **changes)

@@ -1,7 +1,6 @@
 """A run read back from its folder."""
 
-import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,16 +10,28 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from wsol.collected import Collected
-from wsol.errors import InputError
-from wsol.metrics.base import Evidence
+from wsol.datasets import Dataset
+from wsol.metrics.base import METRICS, TAU_RULES, Evidence
 from wsol.metrics.classification import ranks_of
+from wsol.metrics.summary import COLUMNS
+from wsol.metrics.trace import shown_levels
 from wsol.protocols import Protocol, find_protocol
 from wsol.protocols.truth import truth_of
-from wsol.runs.predictions import guesses_of
+from wsol.runs.facts import opened, read_facts
+from wsol.runs.predictions import guesses_of, read_predictions
+from wsol.runs.raw import read_maps
+from wsol.runs.reading import map_array, regular
 from wsol.runs.truth import read_images
 from wsol.tables import Tables, Tau
 
-_TABLES = ("metrics", "classes", "groups", "errors", "baselines")
+_TABLES = {
+    "metrics": COLUMNS,
+    "classes": ["class_id", "class", *COLUMNS],
+    "groups": ["by", "group", *COLUMNS],
+    "errors": ["error", "n", "share", "share_low", "share_high", "gain", "gain_low", "gain_high"],
+    "baselines": ["baseline", *COLUMNS],
+}
+_WORDS = {"metric", "tau_rule", "class", "by", "group", "error", "baseline"}
 _ARRAYS = {"contours": "curves_v2", "second": "curves_second", "peaks": "peaks", "pixels": "pixels"}
 
 
@@ -75,7 +86,7 @@ class StoredRun:
     def maps(self) -> NDArray[np.float32] | None:
         """Its raw maps, mapped into memory, ``(n, k, ...)``; None where it has none."""
         path = self.folder / "maps.npy"
-        return np.load(path, mmap_mode="r", allow_pickle=False) if path.is_file() else None
+        return read_maps(self.folder, self.facts, self.found.classes.shape)[1] if path.exists() else None
 
 
 def read_run(folder: str | Path) -> StoredRun:
@@ -88,42 +99,38 @@ def read_run(folder: str | Path) -> StoredRun:
         InputError: It is no complete run of this version, or its files do not belong together.
     """
     folder = Path(folder)
-    try:
-        facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    run = _read(folder)
+    return replace(run, validation=_read(folder / "val")) if run.facts["val"] else run
+
+
+def _read(folder: Path) -> StoredRun:
+    with opened(folder, "complete run; evaluate again"):
+        facts = read_facts(folder)
         protocol = find_protocol(facts["protocol"]["signature"])
-        tables = {name: _table(folder / f"{name}.csv") for name in _TABLES}
-        predictions = pd.read_parquet(folder / "predictions.parquet")
-        found = _found(folder, facts, protocol, predictions)
-        known = (facts["signature"], *(facts["tau"][key] for key in ("rule", "value", "fixed")), facts["versions"])
-        held_out = bool(facts["val"])
-    except FileNotFoundError as error:
-        raise InputError(f"{error.filename} is missing: {folder} is no complete run; evaluate again") from error
-    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
-        raise InputError(f"{folder} is not a run of this version ({error!r:.200}); evaluate again") from error
-    if found is None or not all(isinstance(part, kind) for part, kind in zip(known, _KINDS, strict=True)):
-        raise InputError(f"the files of {folder} do not belong together; evaluate again")
-    validation = read_run(folder / "val") if held_out else None
-    return StoredRun(folder, facts, protocol, Tables(**tables, predictions=predictions), found, validation)
+        tables = {name: _table(folder / f"{name}.csv", columns) for name, columns in _TABLES.items()}
+        images, sizes = read_images(folder, facts["dataset"])
+        predictions = read_predictions(folder / "predictions.parquet", images.samples)
+        found = _found(folder, facts, protocol, predictions, images, sizes)
+    return StoredRun(folder, facts, protocol, Tables(**tables, predictions=predictions), found, None)
 
 
-_KINDS: tuple[Any, ...] = (str, str | None, *2 * (float | int | None,), dict)
-
-
-def _found(folder: Path, facts: dict[str, Any], protocol: Protocol, predictions: pd.DataFrame) -> Collected | None:
-    """Returns what was collected; None where the files do not fit each other."""
-    images, sizes = read_images(folder, facts["dataset"])
+def _found(
+    folder: Path,
+    facts: dict[str, Any],
+    protocol: Protocol,
+    predictions: pd.DataFrame,
+    images: Dataset,
+    sizes: list[tuple[int, int]],
+) -> Collected:
+    """Returns what was collected."""
     samples, n = images.samples, len(images)
     classes, scores, boxes = guesses_of(predictions, n)
-    curves, shown = _array(folder, "curves"), _array(folder, "boxes")
+    curves, shown = map_array(folder / "curves.npy"), _array(folder, "boxes")
     extra = {part: _array(folder, name) for part, name in _ARRAYS.items()}
-    if (
-        curves is None
-        or any(len(array) != n for array in (curves, shown, *extra.values()) if array is not None)
-        or (predictions["image_id"].to_numpy().reshape(n, -1) != np.array([[s.image_id] for s in samples])).any()
-        or images.fingerprint != facts["dataset"]["fingerprint"]
-        or curves.shape[1] not in (1, len(protocol.taus))
-    ):
-        return None
+    if images.fingerprint != facts["dataset"]["fingerprint"] or not _fit(protocol, n, curves, boxes=shown, **extra):
+        raise ValueError("its files do not belong together")
+    if (folder / "maps.npy").exists():
+        read_maps(folder, facts, classes.shape)
     evidence = Evidence(
         curves=curves,
         delta=protocol.delta,
@@ -133,14 +140,42 @@ def _found(folder: Path, facts: dict[str, Any], protocol: Protocol, predictions:
         **extra,
     )
     truths = [truth_of(protocol, *pair) for pair in zip(samples, sizes, strict=True)]
-    skipped, clipped = dict(facts["skipped"]), int(facts["clipped_boxes"])
+    skipped, clipped = dict(facts["skipped"]), facts["clipped_boxes"]
     return Collected(images, truths, classes, scores, evidence, lambda i, _: boxes[i], skipped, clipped, shown)
 
 
-def _table(path: Path) -> pd.DataFrame:
-    return pd.read_csv(path).drop(columns="signature")
+def _fit(protocol: Protocol, n: int, curves: NDArray[Any], **arrays: NDArray[Any] | None) -> bool:
+    """Says whether arrays have the shapes and types that the traces of ``n`` images have, and IoUs their range."""
+    levels = len(protocol.taus)
+    wanted: dict[str, tuple[Any, Any]] = {
+        "curves": (np.float32, (n, levels if curves.shape[1:] == (levels,) else 1)),
+        "contours": (np.float32, curves.shape),
+        "second": (np.float32, curves.shape),
+        "peaks": (np.bool_, (n,)),
+        "pixels": (np.uint32, (n, int((protocol.taus < 1).sum()) + 1, 2)),
+        "boxes": (np.uint16, (n, len(shown_levels(levels)), 4)),
+    }
+    there = {"curves": curves} | {name: array for name, array in arrays.items() if array is not None}
+    shares = [there[name] for name in ("curves", "contours", "second") if name in there]
+    return all((array.dtype, array.shape) == wanted[name] for name, array in there.items()) and all(
+        array.min() >= 0 and array.max() <= 1 for array in shares
+    )
+
+
+def _table(path: Path, columns: list[str]) -> pd.DataFrame:
+    table = pd.read_csv(regular(path))
+    if [*table] != [*columns, "signature"]:
+        raise ValueError(f"{path.name} has other columns than {', '.join(columns)}")
+    odd = [name for name in columns if name not in _WORDS and table[name].dtype.kind not in "if" and len(table)]
+    if odd:
+        raise ValueError(f"{path.name}: {odd[0]} holds what is no number")
+    if "metric" in columns and not (
+        set(table["metric"]) <= {*METRICS.names()} and set(table["tau_rule"].dropna()) <= {*TAU_RULES}
+    ):
+        raise ValueError(f"{path.name} holds what is no metric")
+    return table.drop(columns="signature")
 
 
 def _array(folder: Path, name: str) -> NDArray[Any] | None:
     path = folder / f"{name}.npy"
-    return np.load(path, mmap_mode="r", allow_pickle=False) if path.is_file() else None
+    return map_array(path) if path.exists() else None

@@ -30,7 +30,8 @@ def _run(argv: Sequence[str] | None) -> None:
     given["dataset_args"] = dict(map(pair, given.pop("dataset_arg")))
     given["out"] = given["out"] or Path("results") / file_name("train", options.model, options.dataset)
     path = train(recipe=recipe, **given)
-    same = ["--dataset", options.dataset]
+    same = ["--model", options.model] if ".py:" in options.model else []  # weights may not name code to be run
+    same += ["--dataset", options.dataset]
     same += ["--data-root", str(options.data_root)] if options.data_root else []
     same += [word for key, value in given["dataset_args"].items() for word in ("--dataset-arg", f"{key}={value}")]
     if processes().first:

@@ -1,6 +1,8 @@
 """Downloads, from a server on this machine in place of the public host."""
 
 import hashlib
+import io
+import socket
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -64,3 +66,57 @@ def test_a_host_out_of_reach_is_named(tmp_path: Path, host: Archive, monkeypatch
 def test_data_sets_that_nobody_offers_say_so(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="ilsvrc: no public host offers it"):
         load_dataset("ilsvrc", tmp_path, download=True)
+
+
+def offer(tmp_path: Path, host: Archive, monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+    """Puts another archive on the host, with its checksum."""
+    (tmp_path / "CUB_200_2011.tgz").write_bytes(content)
+    checksum = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    monkeypatch.setitem(_download.ARCHIVES, "cub", (Archive(host.url, checksum),))
+
+
+def outwards(name: str, link: str = "") -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w:gz") as archive:
+        member = tarfile.TarInfo(name)
+        member.type, member.linkname = (tarfile.SYMTYPE, link) if link else (tarfile.REGTYPE, "")
+        archive.addfile(member, io.BytesIO())
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (outwards("../evil.txt"), r"CUB_200_2011\.tgz cannot be unpacked \('../evil.txt' would be extracted to"),
+        (outwards("deep/../../evil.txt"), "cannot be unpacked .*outside the destination"),
+        (outwards("link", "../../evil.txt"), "cannot be unpacked .*outside the destination"),
+        (outwards("link", "/etc/passwd"), "cannot be unpacked .*absolute path"),
+        (b"no archive", r"cannot be unpacked \(not a gzip file\); make room or delete it, try again"),
+        (outwards("a")[:-20], "cannot be unpacked"),
+    ],
+    ids=["climbs", "climbs inside", "link that climbs", "absolute link", "no archive", "cut off"],
+)
+def test_archives_that_reach_out_or_are_broken(
+    tmp_path: Path, host: Archive, monkeypatch: pytest.MonkeyPatch, content: bytes, sentence: str
+) -> None:
+    offer(tmp_path, host, monkeypatch, content)
+    with pytest.raises(InputError, match=sentence) as raised:
+        load_dataset("cub", tmp_path / "new" / "cub", download=True)
+    assert len(str(raised.value).splitlines()) == 1
+    assert not list(tmp_path.rglob("evil.txt"))
+
+
+def test_a_host_that_does_not_speak_http(tmp_path: Path, host: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            for _ in range(2):
+                with server.accept()[0] as caller:
+                    caller.recv(9999)
+                    caller.sendall(b"\x1b[2J nonsense\r\n\r\n")
+
+        threading.Thread(target=answer, daemon=True).start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/CUB_200_2011.tgz"
+        monkeypatch.setitem(_download.ARCHIVES, "cub", (Archive(url, host.md5),))
+        with pytest.raises(InputError, match=r"cannot download http:.*\\x1b\[2J nonsense.*fetch it by hand"):
+            load_dataset("cub", tmp_path / "new", download=True)

@@ -1,9 +1,11 @@
 """Fetching public archives, checksum verified."""
 
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 
-from wsol.errors import InputError
+from wsol.datasets._names import shown
+from wsol.errors import InputError, first_line
 
 
 @dataclass(frozen=True)
@@ -33,17 +35,24 @@ def download(name: str, root: Path) -> None:
         root: Folder to unpack into; made if it is not there.
 
     Raises:
-        InputError: No public host offers it, the host cannot be reached, or the checksum does not match.
+        InputError: No public host offers it, the host cannot be reached, the checksum does not match, or the archive
+            cannot be unpacked, for one because a file in it would leave ``root``.
     """
     if name not in ARCHIVES:
         raise InputError(f"{name}: no public host offers it; the card datasets/{name}.md says how to get it")
-    from torchvision.datasets.utils import download_and_extract_archive  # noqa: PLC0415  # slow to import
+    from torchvision.datasets.utils import download_url, extract_archive  # noqa: PLC0415  # slow to import
 
     for archive in ARCHIVES[name]:
+        file = root / archive.url.rsplit("/", 1)[-1]
         try:
-            download_and_extract_archive(archive.url, str(root), md5=archive.md5)
-        except OSError as error:  # URLError is one
-            raise InputError(f"cannot download {archive.url} ({error}); fetch it by hand into {root}") from error
+            download_url(archive.url, str(root), md5=archive.md5)
+        except (OSError, HTTPException, RecursionError) as error:  # URLError is the first; the last: endless redirects
+            said = shown(first_line(error))
+            raise InputError(f"cannot download {archive.url} ({said}); fetch it by hand into {root}") from error
         except RuntimeError as error:  # torchvision's word for a checksum that does not match
-            file = root / archive.url.rsplit("/", 1)[-1]
             raise InputError(f"{file} does not have the MD5 {archive.md5} ({error}); delete it, try again") from error
+        try:
+            extract_archive(str(file), str(root))
+        except Exception as error:  # what tarfile, zipfile and the decompressors raise has no common name
+            said = shown(first_line(error))
+            raise InputError(f"{file} cannot be unpacked ({said}); make room or delete it, try again") from error

@@ -1,12 +1,21 @@
 """Image files to RGB, on the pixel grid that the annotation means."""
 
-import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+import contextlib
 
+import numpy as np
+from PIL import Image
+
+from wsol.datasets._files import open_image
+from wsol.datasets._names import shown
 from wsol.datasets.base import Sample
 from wsol.errors import ImageError
 
-_TURNED = (5, 6, 7, 8)  # the EXIF orientations that swap width and height
+_TURNS = {  # the EXIF orientations that swap width and height
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def read_image(sample: Sample) -> tuple[Image.Image, tuple[int, int]]:
@@ -14,7 +23,8 @@ def read_image(sample: Sample) -> tuple[Image.Image, tuple[int, int]]:
 
     Pixels are taken as stored, as PIL and torchvision do, with one exception: where the EXIF orientation swaps width
     and height and the annotation's size has the swapped shape, the annotator saw the turned picture, so it is turned.
-    Grayscale, palette, CMYK and 16-bit files become 8-bit RGB; an alpha channel is dropped.
+    Grayscale, palette, CMYK, 16-bit and float files become 8-bit RGB; an alpha channel is dropped, and of an animation
+    the first frame counts. Formats are AVIF, BMP, GIF, JPEG, PNG, PPM, TIFF and WebP.
 
     Args:
         sample: A sample with a path, or one that draws its image.
@@ -24,24 +34,18 @@ def read_image(sample: Sample) -> tuple[Image.Image, tuple[int, int]]:
         image's own where the annotation has none.
 
     Raises:
-        ImageError: The file is missing, not an image, truncated, or too large to be one.
+        ImageError: The file is missing, not an image, truncated, beyond PIL's limit of 179 million pixels, or its
+            floats are no gray values.
     """
     if sample.draw is not None:
         image = Image.fromarray(sample.draw())
         return image, sample.size or image.size
     if sample.path is None:
         raise ImageError(
-            f"{sample.image_id} has no image file: the data set was read from lists alone; name the images"
+            f"{shown(sample.image_id)} has no image file: the data set was read from lists alone; name the images"
         )
-    try:
-        with Image.open(sample.path) as file:
-            image = _eight_bit(_turned_like(file, sample.size)).convert("RGB")
-    except FileNotFoundError as error:
-        raise ImageError(f"{sample.path} is missing; {_MEND}") from error
-    except UnidentifiedImageError as error:
-        raise ImageError(f"{sample.path} is not an image; {_MEND}") from error
-    except Exception as error:  # PIL's decoders raise anything from OSError to TypeError on broken files
-        raise ImageError(f"{sample.path} cannot be decoded ({error}); {_MEND}") from error
+    with open_image(sample.path, ImageError, f"; {_MEND}", _MEND) as file:
+        image = _eight_bit(_turned_like(file, sample.size)).convert("RGB")
     return image, sample.size or image.size
 
 
@@ -58,10 +62,11 @@ _MEND = "restore the file"
 
 
 def _turned_like(image: Image.Image, size: tuple[int, int] | None) -> Image.Image:
-    turned = size and not _same_shape(image.size, size) and _same_shape(image.size, size[::-1])
-    if turned and image.getexif().get(0x0112) in _TURNED:
-        return ImageOps.exif_transpose(image)
-    return image
+    turn = None
+    if size and not _same_shape(image.size, size) and _same_shape(image.size, size[::-1]):
+        with contextlib.suppress(Exception):  # what others wrote into EXIF may be anything
+            turn = _TURNS.get(image.getexif()[0x0112])
+    return image if turn is None else image.transpose(turn)
 
 
 def _same_shape(a: tuple[int, int], b: tuple[int, int]) -> bool:
@@ -70,9 +75,15 @@ def _same_shape(a: tuple[int, int], b: tuple[int, int]) -> bool:
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
-    """Scales 16-bit gray down; PIL's own conversion would clip it to white."""
+    """Scales 16-bit and float gray; PIL's own conversion would clip the one to white, the other to black."""
     if image.mode.startswith("I"):
-        values = np.asarray(image).astype(np.int64)
+        values = np.asarray(image)
         wide = image.mode != "I" or values.max() > 255  # 32-bit files hold either range
         return Image.fromarray((values >> 8 if wide else values).clip(0, 255).astype(np.uint8))
+    if image.mode == "F":
+        values = np.asarray(image)
+        low, high = float(values.min()), float(values.max())
+        if not 0 <= low <= high <= 255:  # false for NaN too
+            raise ValueError(f"its floats go from {low:g} to {high:g}, not from 0 to 1 or 255")
+        return Image.fromarray((values * 255 if high <= 1 else values).round().astype(np.uint8))
     return image

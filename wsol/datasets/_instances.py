@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
+from wsol.datasets._files import open_image
+from wsol.datasets._names import shown
 from wsol.datasets.base import Mask, Sample, as_boxes
 from wsol.errors import InputError
 
@@ -45,11 +46,15 @@ def _united(masks: tuple[Path, ...], ignore: Path | None) -> Mask:
     parts = [_read(path) for path in masks]
     odd = next((path for path, part in zip(masks, parts, strict=True) if part.shape != parts[0].shape), None)
     if odd:
-        raise InputError(f"{odd} has another size than {masks[0]}, a mask of the same image; restore them")
+        raise InputError(
+            f"{shown(odd)} has another size than {shown(masks[0])}, a mask of the same image; restore them"
+        )
     foreground = np.logical_or.reduce(parts)
     ignored = _read(ignore) if ignore else np.zeros_like(foreground)
     if ignored.shape != foreground.shape:
-        raise InputError(f"{ignore} has another size than {masks[0]}, a mask of the same image; restore them")
+        raise InputError(
+            f"{shown(ignore)} has another size than {shown(masks[0])}, a mask of the same image; restore them"
+        )
     return Mask(foreground, ignored & ~foreground)
 
 
@@ -57,18 +62,14 @@ def _extent(path: Path, size: tuple[int, int]) -> tuple[float, ...]:
     mask = _read(path)
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if not len(rows):
-        raise InputError(f"{path} is empty, so the object has no box; mend it or take its line out")
+        raise InputError(f"{shown(path)} is empty, so the object has no box; mend it or take its line out")
     x, y = size[0] / mask.shape[1], size[1] / mask.shape[0]
     return columns[0] * x, rows[0] * y, (columns[-1] + 1) * x, (rows[-1] + 1) * y
 
 
 def _read(path: Path) -> NDArray[np.bool_]:
-    try:
-        with Image.open(path) as file:
-            values = np.asarray(file if len(file.getbands()) == 1 else file.convert("L"))
-    except FileNotFoundError as error:
-        raise InputError(f"{path} is missing: it should hold the mask of an object; give masks=DIR") from error
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise InputError(f"{path} cannot be decoded ({error}); restore the mask") from error
+    missing = ": it should hold the mask of an object; give masks=DIR"
+    with open_image(path, InputError, missing, "restore the mask") as file:
+        values = np.asarray(file if len(file.getbands()) == 1 else file.convert("L"))
     marked: NDArray[np.bool_] = values > 0.5
     return marked

@@ -10,6 +10,7 @@ from typing import Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from wsol.datasets._names import UNPRINTABLE, quoted, shown
 from wsol.errors import InputError
 from wsol.registry import Registry
 
@@ -146,6 +147,9 @@ def as_boxes(rows: Sequence[Sequence[float]]) -> NDArray[np.float64]:
 
 TENTH = "tenth-of-train,seed=0"
 
+MOST_PIXELS = 2 * 89_478_485
+"""Of the frame of an annotation: PIL's limit for images."""
+
 
 def tenth_of_train(items: Sequence[T], split: Split, seed: int = 0) -> tuple[T, ...]:
     """Splits a training set that has boxes: a seeded tenth becomes ``val``, the rest stays ``train``.
@@ -166,31 +170,52 @@ def check(dataset: Dataset) -> None:
     """Looks for what no station could make sense of.
 
     Raises:
-        InputError: There is no sample, the name cannot stand in a signature, an id stands twice, a label names no
-            class, or, but for ``train``, a sample has no box or one that is not finite, empty or inverted.
+        InputError: There is no sample, the name cannot stand in a signature, an id stands twice, an id or a class name
+            cannot be printed, a frame is empty or enormous, a label names no class, or, but for ``train``, a sample has
+            no box or one that is not finite, empty or inverted.
     """
     if not dataset.samples:
         raise InputError(f"{dataset.name}: the split {dataset.split!r} has no image")
     if not dataset.name.isprintable() or "|" in dataset.name:
         raise InputError(f"a data set cannot be called {dataset.name!r}: | divides signatures; give another name")
+    for label, name in enumerate(dataset.classes):
+        if UNPRINTABLE.search(name):
+            raise InputError(
+                f"{dataset.name}: class {label} is called {quoted(name)}, with a character that cannot be printed; "
+                "rename it"
+            )
     seen: set[str] = set()
     for sample in dataset.samples:
-        where = f"{dataset.name} {dataset.split}: {sample.image_id}"
+        if not sample.image_id or UNPRINTABLE.search(sample.image_id):
+            raise InputError(
+                f"{dataset.name} {dataset.split}: the id {quoted(sample.image_id)} is empty or has a character that "
+                "cannot be printed; rename the image"
+            )
+        where = f"{dataset.name} {dataset.split}: {shown(sample.image_id)}"
         if sample.image_id in seen:
             raise InputError(f"{where} is listed twice; keep one entry")
         seen.add(sample.image_id)
-        if sample.size is not None and min(sample.size) < 1:
-            raise InputError(f"{where} has the size {sample.size[0]} x {sample.size[1]}; mend the annotation")
+        if sample.size is not None and not 1 <= min(sample.size) <= max(sample.size) <= MOST_PIXELS // min(sample.size):
+            raise InputError(
+                f"{where} has the size {_count(sample.size[0])} x {_count(sample.size[1])}; mend the annotation (at "
+                f"most {MOST_PIXELS:,} pixels)"
+            )
         if not 0 <= sample.label < len(dataset.classes):
-            raise InputError(f"{where} has label {sample.label}, outside 0 to {len(dataset.classes) - 1}")
+            raise InputError(f"{where} has label {_count(sample.label)}, outside 0 to {len(dataset.classes) - 1}")
         if dataset.split != "train" and not len(sample.boxes):
             raise InputError(f"{where} has no box; annotate it or take it out of the split")
         edges = sample.edges
-        if not np.isfinite(edges).all() or (edges[:, 2:] <= edges[:, :2]).any():
+        bad = ~np.isfinite(edges).all(1) | (edges[:, 2:] <= edges[:, :2]).any(1)
+        if bad.any():
             raise InputError(
-                f"{where} has an empty, inverted or non-finite box in {sample.boxes.tolist()} "
+                f"{where} has an empty, inverted or non-finite box {sample.boxes[bad.argmax()].tolist()} "
                 f"({sample.corners} corners x0, y0, x1, y1); mend the annotation"
             )
+
+
+def _count(number: int) -> str:
+    """Returns a number as people read it: ten thousand digits say less than their power of ten."""
+    return str(number) if abs(number) < 10**15 else f"{number:.3g}"
 
 
 def count_clipped(sample: Sample, size: tuple[int, int]) -> int:
@@ -208,7 +233,7 @@ def count_clipped(sample: Sample, size: tuple[int, int]) -> int:
     if (over > 1).any():
         box = tuple(sample.boxes[int(over.argmax())].tolist())
         raise InputError(
-            f"{sample.image_id}: the box {box} lies {over.max():g} pixels outside its {size[0]} x {size[1]} frame; "
-            f"mend the annotation, its size, or the corner convention ({sample.corners})"
+            f"{shown(sample.image_id)}: the box {box} lies {over.max():g} pixels outside its "
+            f"{size[0]} x {size[1]} frame; mend the annotation, its size, or the corner convention ({sample.corners})"
         )
     return int((over > 0).sum())

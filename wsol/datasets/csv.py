@@ -4,12 +4,12 @@ import math
 from pathlib import Path
 from typing import get_args
 
-from wsol.datasets._lists import number, read_csv, whole
+from wsol.datasets._lists import MOST_CLASSES, number, read_csv, whole
+from wsol.datasets._names import below, quoted, shown
 from wsol.datasets.base import DATASETS, TENTH, Corners, Dataset, Sample, Split, as_boxes, tenth_of_train
 from wsol.errors import InputError
 
 _BOX = ("x0", "y0", "x1", "y1")
-_MOST_CLASSES = 1_000_000  # a larger number is no class but something else, an image id for one
 _ALIASES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
@@ -50,7 +50,7 @@ def csv(root: Path, split: Split, file: str = "boxes.csv", images: str = ".", co
         fact = row["label"], _size(row, path, where), _split(row, path, where)
         if facts.setdefault(image, fact) != fact:
             raise InputError(
-                f"{path}, {where}: label, size or split of {image} differ from an earlier row; make them agree"
+                f"{path}, {where}: label, size or split of {shown(image)} differ from an earlier row; make them agree"
             )
         if any(row[corner] for corner in _BOX):
             boxes.setdefault(image, []).append([number(row[corner], path, where) for corner in _BOX])
@@ -58,7 +58,7 @@ def csv(root: Path, split: Split, file: str = "boxes.csv", images: str = ".", co
     parts: dict[str, list[Sample]] = {"train": [], "val": [], "test": []}
     for image, (label, size, part) in facts.items():
         box = as_boxes(boxes.get(image, []))
-        parts[part].append(Sample(image, index[label], box, convention, root / images / image, size))
+        parts[part].append(Sample(image, index[label], box, convention, below(root / images, image, path), size))
     if split == "test" or parts["val"]:
         return Dataset("csv", split, tuple(parts[split]), names)
     return Dataset("csv", split, tenth_of_train(parts["train"], split), names, TENTH if split == "val" else "")
@@ -73,7 +73,7 @@ def _size(row: dict[str, str], path: Path, where: str) -> tuple[int, int] | None
 def _split(row: dict[str, str], path: Path, where: str) -> str:
     word = row.get("split", "test")
     if word not in _ALIASES:
-        raise InputError(f"{path}, {where}: unknown split {word!r}; write train, val or test")
+        raise InputError(f"{path}, {where}: unknown split {quoted(word)}; write train, val or test")
     return _ALIASES[word]
 
 
@@ -84,12 +84,12 @@ def _labels(words: set[str], path: Path) -> tuple[dict[str, int], tuple[str, ...
         if "" in words or numeric:
             odd = "" if "" in words else min(numeric)
             raise InputError(
-                f"{path}: the label {odd!r} stands among names; give every row a name, or every row a number"
+                f"{path}: the label {quoted(odd)} stands among names; give every row a name, or every row a number"
             )
         names = tuple(sorted(words))
         return {name: label for label, name in enumerate(names)}, names
     index = {word: whole(word, path, "the column label") for word in words}
-    if min(index.values()) < 0 or max(index.values()) >= _MOST_CLASSES:
+    if min(index.values()) < 0 or max(index.values()) >= MOST_CLASSES:
         raise InputError(
             f"{path}: labels go from {min(index.values())} to {max(index.values())}; number classes from 0"
         )

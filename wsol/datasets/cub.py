@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from wsol.datasets._download import ARCHIVES, Archive
-from wsol.datasets._lists import number, read_rows, whole
+from wsol.datasets._lists import class_number, enter, number, read_rows
+from wsol.datasets._names import below, shown
 from wsol.datasets.base import DATASETS, TENTH, Dataset, Sample, Split, as_boxes, tenth_of_train
 from wsol.datasets.metadata import read_lists
 from wsol.errors import InputError
@@ -37,22 +38,31 @@ def cub(root: Path, split: Split, v2: str = "", v2_images: str = "") -> Dataset:
     if split == "val" and v2:
         return Dataset("cub", split, read_lists(Path(v2), Path(v2_images or root)), names, "CUBV2")
     wanted = "0" if split == "test" else "1"
-    sides = dict(read_rows(home / "train_test_split.txt", "an image number and 1 (train) or 0 (test)", 2))
-    labels = dict(read_rows(home / "image_class_labels.txt", "an image number and its class number", 2))
-    boxes = {
-        row[0]: row[1:] for row in read_rows(home / "bounding_boxes.txt", "an image number, x, y, width, height", 5)
-    }
+    sides = _table(home / "train_test_split.txt", "an image number and 1 (train) or 0 (test)", 2)
+    labels = _table(home / "image_class_labels.txt", "an image number and its class number", 2)
+    boxes = _table(home / "bounding_boxes.txt", "an image number, x, y, width, height", 5)
     samples = []
     for key, image in read_rows(home / "images.txt", "an image number and its path", 2):
         for name, table in (("train_test_split", sides), ("image_class_labels", labels), ("bounding_boxes", boxes)):
             if key not in table:
-                raise InputError(f"{home / name}.txt has no line for image {key} ({image}); restore the file")
-        if sides[key] != wanted:
+                raise InputError(
+                    f"{home / name}.txt has no line for image {shown(key)} ({shown(image)}); restore the file"
+                )
+        if sides[key] not in (["0"], ["1"]):
+            raise InputError(f"{shown(home)}/train_test_split.txt: image {shown(key)} should be 1 (train) or 0 (test)")
+        if sides[key] != [wanted]:
             continue
         x, y, width, height = (number(field, home / "bounding_boxes.txt", f"image {key}") for field in boxes[key])
-        label = whole(labels[key], home / "image_class_labels.txt", f"image {key}") - 1
+        label = class_number(labels[key][0], home / "image_class_labels.txt", f"image {key}", 1)
         corners = as_boxes([[x, y, x + width, y + height]])
-        samples.append(Sample(image, label, corners, "edges", home / "images" / image))
+        samples.append(Sample(image, label, corners, "edges", below(home / "images", image, home / "images.txt")))
     if split == "test" or v2:
         return Dataset("cub", split, tuple(samples), names)
     return Dataset("cub", split, tenth_of_train(samples, split), names, TENTH if split == "val" else "")
+
+
+def _table(path: Path, what: str, columns: int) -> dict[str, list[str]]:
+    table: dict[str, list[str]] = {}
+    for key, *fields in read_rows(path, what, columns):
+        enter(table, key, fields, path)
+    return table

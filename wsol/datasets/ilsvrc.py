@@ -1,13 +1,15 @@
 """ILSVRC 2012, classification and localization: the ImageNet benchmark."""
 
-import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from xml.etree.ElementTree import Element
 
 from tqdm import tqdm
 
-from wsol.datasets._lists import number, read_rows, read_text, whole
+from wsol.datasets._lists import enter, number, read_lines, read_rows, whole
+from wsol.datasets._names import FOLLOW, below, quoted, refuse_links, shown
+from wsol.datasets._xml import read_xml
 from wsol.datasets.base import DATASETS, TENTH, Dataset, Sample, Split, as_boxes, tenth_of_train
 from wsol.datasets.metadata import read_lists
 from wsol.errors import InputError
@@ -16,7 +18,9 @@ _CLASSES = 1000
 
 
 @DATASETS.register("ilsvrc")
-def ilsvrc(root: Path, split: Split, blacklist: str = "", v2: str = "", v2_images: str = "") -> Dataset:
+def ilsvrc(
+    root: Path, split: Split, blacklist: str = "", v2: str = "", v2_images: str = "", links: str = ""
+) -> Dataset:
     """Reads ILSVRC 2012 (Russakovsky et al., "ImageNet Large Scale Visual Recognition Challenge", IJCV 2015).
 
     Two layouts are known: Kaggle's (``ILSVRC/Data/CLS-LOC``, ``ILSVRC/Annotations/CLS-LOC``, ``ILSVRC/ImageSets``,
@@ -33,17 +37,19 @@ def ilsvrc(root: Path, split: Split, blacklist: str = "", v2: str = "", v2_image
         blacklist: The devkit's ``ILSVRC2014_clsloc_validation_blacklist.txt``, one image number a line, to leave out.
         v2: Folder with the lists of Choe et al. for ImageNetV2.
         v2_images: Folder that holds its images; ``root`` if empty.
+        links: ``follow`` lets symbolic links lead out of the data root.
 
     Raises:
         InputError: A file of the layout is missing or malformed.
     """
+    trusted = None if links == FOLLOW else root
     layout = _kaggle(root) if (root / "ILSVRC").is_dir() else _classic(root)
     labels = {wnid: label for label, wnid in enumerate(sorted(layout.synsets))}
     names = tuple(layout.synsets[wnid] for wnid in labels)
     if split == "test":
         blacklisted = _blacklisted(Path(blacklist)) if blacklist else set()
         kept = [item for item in layout.val if item.image_id not in blacklisted]
-        return Dataset("ilsvrc", split, _annotated(kept, labels), names)
+        return Dataset("ilsvrc", split, _annotated(kept, labels, trusted), names)
     if split == "val" and v2:
         return Dataset("ilsvrc", split, read_lists(Path(v2), Path(v2_images or root)), names, "ImageNetV2")
     train = list(_train(layout))
@@ -54,7 +60,7 @@ def ilsvrc(root: Path, split: Split, blacklist: str = "", v2: str = "", v2_image
                 f"ilsvrc: no val split: {root} has no training images with boxes; name ImageNetV2 by v2=DIR"
             )
         held_out = tenth_of_train(boxed, "val")
-        return Dataset("ilsvrc", split, _annotated(held_out, labels), names, TENTH)
+        return Dataset("ilsvrc", split, _annotated(held_out, labels, trusted), names, TENTH)
     val_ids = set() if v2 else {item.image_id for item in tenth_of_train(boxed, "val")}
     kept = [item for item in train if item.image_id not in val_ids]
     samples = (
@@ -82,8 +88,9 @@ class _Layout:
 def _kaggle(root: Path) -> _Layout:
     images, xml = root / "ILSVRC" / "Data" / "CLS-LOC", root / "ILSVRC" / "Annotations" / "CLS-LOC"
     lists = root / "ILSVRC" / "ImageSets" / "CLS-LOC"
-    ids = [row[0] for row in read_rows(lists / "val.txt", "an image id and its number", 2)]
-    val = [_Item(i, images / "val" / f"{i}.JPEG", xml / "val" / f"{i}.xml") for i in ids]
+    path = lists / "val.txt"
+    ids = [row[0] for row in read_rows(path, "an image id and its number", 2)]
+    val = [_Item(i, below(images / "val", f"{i}.JPEG", path), below(xml / "val", f"{i}.xml", path)) for i in ids]
     return _Layout(_synsets(root / "LOC_synset_mapping.txt"), val, images / "train", xml / "train")
 
 
@@ -103,7 +110,7 @@ def _classic(root: Path) -> _Layout:
     folders = [path for part in ("train", "val") for path in root.glob(f"{part}/n*") if path.is_dir()]
     wnids = {folder.name for folder in folders}
     if len(wnids) != _CLASSES:
-        wnids = {name for item in val if item.xml.is_file() for name in _wnids(_parse(item.xml))}
+        wnids = {name for item in val if item.xml.is_file() for name in _wnids(read_xml(item.xml))}
     if len(wnids) != _CLASSES:
         raise InputError(
             f"{root}: the {_CLASSES} synsets cannot be told from {len(wnids)} of them; put LOC_synset_mapping.txt or "
@@ -123,9 +130,12 @@ def _xml_folder(root: Path) -> Path:
 
 
 def _synsets(path: Path) -> dict[str, str]:
-    lines = read_text(path, "a synset and its name on each line").splitlines()
-    pairs = (line.strip().partition(" ") for line in lines if line.strip())
-    return {wnid: name or wnid for wnid, _, name in pairs}
+    synsets: dict[str, str] = {}
+    for line in read_lines(path, "a synset and its name on each line"):
+        wnid, _, name = line.strip().partition(" ")
+        if wnid:
+            enter(synsets, wnid, name or wnid, path)
+    return synsets
 
 
 def _train(layout: _Layout) -> Iterable[_Item]:
@@ -140,44 +150,37 @@ def _blacklisted(path: Path) -> set[str]:
     return {f"ILSVRC2012_val_{whole(row[0], path, 'an image number'):08d}" for row in rows}
 
 
-def _annotated(items: Sequence[_Item], labels: dict[str, int]) -> tuple[Sample, ...]:
+def _annotated(items: Sequence[_Item], labels: dict[str, int], trusted: Path | None) -> tuple[Sample, ...]:
+    """Reads the boxes; the files have to lie below ``trusted``, if there is one."""
+    if trusted:
+        refuse_links((item.xml for item in items), [trusted])
     bar = tqdm(items, desc="ilsvrc annotations", unit="file", leave=False, disable=None)
     return tuple(_sample(item, labels) for item in bar)
 
 
 def _sample(item: _Item, labels: dict[str, int]) -> Sample:
-    tree = _parse(item.xml)
+    tree, where = read_xml(item.xml), shown(item.xml)
     wnids = _wnids(tree)
     if len(wnids) != 1:
-        found = ", ".join(sorted(wnids)) or "no object"
-        raise InputError(
-            f"{item.xml} should hold boxes of one synset and holds {found}; mend it or leave the image out"
-        )
-    size = tuple(whole(tree.findtext(f"size/{side}", ""), item.xml, f"<{side}>") for side in ("width", "height"))
+        found = ", ".join(quoted(wnid) for wnid in sorted(wnids)[:3]) + ", ..." * (len(wnids) > 3) or "no object"
+        raise InputError(f"{where} should hold boxes of one synset and holds {found}; mend it or leave the image out")
+    if len(tree.findall("size")) != 1 or any(len(thing.findall("bndbox")) != 1 for thing in tree.iterfind("object")):
+        raise InputError(f"{where} should hold one <size>, and in every <object> one <bndbox>; restore the file")
+    size = [whole(tree.findtext(f"size/{side}", ""), item.xml, f"<{side}>") for side in ("width", "height")]
     corners = ("xmin", "ymin", "xmax", "ymax")
-    boxes = [[_value(box, corner, item.xml) for corner in corners] for box in tree.iterfind("object/bndbox")]
+    things = tree.iterfind("object/bndbox")
+    boxes = [[number(box.findtext(tag, ""), item.xml, f"<{tag}>") for tag in corners] for box in things]
     label = _label(wnids.pop(), labels, item.xml)
     return Sample(item.image_id, label, as_boxes(boxes), "inclusive", item.path, (size[0], size[1]))
 
 
-def _wnids(tree: ET.Element) -> set[str]:
+def _wnids(tree: Element) -> set[str]:
     return {(name.text or "").strip() for name in tree.iterfind("object/name")}
-
-
-def _parse(path: Path) -> ET.Element:
-    try:
-        return ET.parse(path).getroot()
-    except FileNotFoundError as error:
-        raise InputError(f"{path} is missing: the image has no box; add the file or take the image out") from error
-    except (ET.ParseError, LookupError, ValueError, OSError) as error:  # the middle two: encodings nobody has
-        raise InputError(f"{path} is not readable XML ({error}); restore the file") from error
-
-
-def _value(element: ET.Element, tag: str, path: Path) -> float:
-    return number(element.findtext(tag, "").strip(), path, f"<{tag}>")
 
 
 def _label(wnid: str, labels: dict[str, int], path: Path) -> int:
     if wnid not in labels:
-        raise InputError(f"{path}: synset {wnid!r} is not among the {len(labels)} of the class list; check that list")
+        raise InputError(
+            f"{shown(path)}: synset {quoted(wnid)} is not among the {len(labels)} of the class list; check that list"
+        )
     return labels[wnid]

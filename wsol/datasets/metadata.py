@@ -6,13 +6,14 @@ from pathlib import Path
 from tqdm import tqdm
 
 from wsol.datasets._instances import masked_sample
-from wsol.datasets._lists import number, read_rows, whole
+from wsol.datasets._lists import class_number, enter, number, read_rows, whole
+from wsol.datasets._names import FOLLOW, below, refuse_links, shown
 from wsol.datasets.base import DATASETS, SPLITS, Dataset, Sample, Split, as_boxes
 from wsol.errors import InputError
 
 
 @DATASETS.register("metadata")
-def metadata(root: Path, split: Split, images: str = "", masks: str = "") -> Dataset:
+def metadata(root: Path, split: Split, images: str = "", masks: str = "", links: str = "") -> Dataset:
     """Reads the lists of Choe et al., "Evaluating Weakly Supervised Object Localization Methods Right", CVPR 2020.
 
     ``image_ids.txt`` (path), ``class_labels.txt`` (path,int), ``image_sizes.txt`` (path,width,height) and
@@ -26,6 +27,7 @@ def metadata(root: Path, split: Split, images: str = "", masks: str = "") -> Dat
         split: ``train``, ``val`` or ``test``.
         images: Folder below which the paths lie; without it only maps or boxes made elsewhere can be scored.
         masks: Folder below which the paths of masks lie; ``images`` if empty.
+        links: ``follow`` lets symbolic links lead out of these folders.
 
     Raises:
         InputError: A list is missing or malformed, or names an image that ``image_ids.txt`` does not.
@@ -33,19 +35,20 @@ def metadata(root: Path, split: Split, images: str = "", masks: str = "") -> Dat
     own = root / "image_ids.txt"
     if own.is_file() and root.name in SPLITS and root.name != split:
         raise InputError(f"{root} holds the lists of the split {root.name}, not {split}; give --split {root.name}")
-    folders = (Path(folder) if folder else None for folder in (images, masks))
-    samples = read_lists(root if own.is_file() else root / split, *folders)
+    image_folder, mask_folder = (Path(folder) if folder else None for folder in (images, masks))
+    samples = read_lists(root if own.is_file() else root / split, image_folder, mask_folder, links)
     count = 1 + max((sample.label for sample in samples), default=-1)
     return Dataset("metadata", split, samples, tuple(str(label) for label in range(count)))
 
 
-def read_lists(folder: Path, images: Path | None, masks: Path | None = None) -> tuple[Sample, ...]:
+def read_lists(folder: Path, images: Path | None, masks: Path | None = None, links: str = "") -> tuple[Sample, ...]:
     """Reads one folder of lists.
 
     Args:
         folder: Holds the four files.
         images: Folder below which the paths lie, if there is one.
         masks: Folder below which the paths of masks lie; ``images`` if None.
+        links: Whether masks may lie elsewhere by links, as for ``metadata``.
 
     Returns:
         One sample a line of ``image_ids.txt``, in its order; without boxes where ``localization.txt`` has none.
@@ -54,11 +57,11 @@ def read_lists(folder: Path, images: Path | None, masks: Path | None = None) -> 
         InputError: As for ``metadata``.
     """
     ids = [row[0] for row in read_rows(folder / "image_ids.txt", "an image path", 1, ",")]
-    labels, sizes = {}, {}
-    path = folder / "class_labels.txt"
-    for image_id, label in read_rows(path, "path,label", 2, ","):
-        labels[image_id] = whole(label, path, image_id)
-    path = folder / "localization.txt"
+    labels: dict[str, int] = {}
+    sizes: dict[str, tuple[int, int]] = {}
+    labelled, path = folder / "class_labels.txt", folder / "localization.txt"
+    for image_id, label in read_rows(labelled, "path,label", 2, ","):
+        enter(labels, image_id, class_number(label, labelled, image_id), labelled)
     found: dict[str, list[list[str]]] = {image_id: [] for image_id in ids}
     masked = False
     if path.is_file() or folder.name != "train":
@@ -67,14 +70,15 @@ def read_lists(folder: Path, images: Path | None, masks: Path | None = None) -> 
         for image_id, *fields in read_rows(path, *columns, ","):
             if image_id not in found:
                 raise InputError(
-                    f"{path} has a box for {image_id}, which image_ids.txt does not list; add or remove it"
+                    f"{shown(path)} has a box for {shown(image_id)}, which image_ids.txt does not list; "
+                    "add or remove it"
                 )
             found[image_id].append(fields)
-    path = folder / "image_sizes.txt"
-    sized = path.is_file() or not (masked or folder.name == "train")  # OpenImages30k comes without
-    for image_id, width, height in read_rows(path, "path,width,height", 3, ",") if sized else ():
-        sizes[image_id] = whole(width, path, image_id), whole(height, path, image_id)
-    files = {i: images / i if images else None for i in ids}
+    listed = folder / "image_sizes.txt"
+    sized = listed.is_file() or not (masked or folder.name == "train")  # OpenImages30k comes without
+    for image_id, width, height in read_rows(listed, "path,width,height", 3, ",") if sized else ():
+        enter(sizes, image_id, (whole(width, listed, image_id), whole(height, listed, image_id)), listed)
+    files = {i: below(images, i, folder / "image_ids.txt") if images else None for i in ids}
     complete: dict[str, Mapping[str, object]] = {"class_labels.txt": labels}
     if sized and not masked:
         complete["image_sizes.txt"] = sizes
@@ -82,7 +86,8 @@ def read_lists(folder: Path, images: Path | None, masks: Path | None = None) -> 
         absent = [image_id for image_id in ids if image_id not in table]
         if absent:
             raise InputError(
-                f"{folder / name} lacks {len(absent)} images of image_ids.txt, the first {absent[0]}; add them"
+                f"{shown(folder / name)} lacks {len(absent)} images of image_ids.txt, the first {shown(absent[0])}; "
+                "add them"
             )
     if not masked:
         boxes = {i: as_boxes([[number(corner, path, i) for corner in row] for row in found[i]]) for i in ids}
@@ -90,8 +95,11 @@ def read_lists(folder: Path, images: Path | None, masks: Path | None = None) -> 
     home = masks or images
     if home is None:
         raise InputError(f"{path} names masks; give --dataset-arg masks=DIR, the folder below which they lie")
+    places = {name: below(home, name, path) for i in ids for row in found[i] for name in row if name}
+    if links != FOLLOW:
+        refuse_links(places.values(), [home])
     bar = tqdm(ids, desc="masks", unit="image", leave=False, disable=None)
-    return tuple(_masked(i, labels[i], files[i], sizes.get(i), found[i], home) for i in bar)
+    return tuple(_masked(i, labels[i], files[i], sizes.get(i), found[i], places) for i in bar)
 
 
 def _holds_masks(path: Path) -> bool:
@@ -107,12 +115,23 @@ def _holds_masks(path: Path) -> bool:
 
 
 def _masked(
-    image_id: str, label: int, path: Path | None, size: tuple[int, int] | None, rows: list[list[str]], home: Path
+    image_id: str,
+    label: int,
+    path: Path | None,
+    size: tuple[int, int] | None,
+    rows: list[list[str]],
+    places: dict[str, Path],
 ) -> Sample:
     if not rows:
-        raise InputError(f"{image_id} has no mask in localization.txt; add one or take it out of image_ids.txt")
+        raise InputError(f"{shown(image_id)} has no mask in localization.txt; add one or take it out of image_ids.txt")
     ignored = {ignore for _, ignore in rows if ignore}
     if len(ignored) > 1:
-        raise InputError(f"{image_id} has {len(ignored)} different masks to ignore in localization.txt; keep one")
-    ignore = home / ignored.pop() if ignored else None
-    return masked_sample(image_id, label, path, size, [home / mask for mask, _ in rows], ignore)
+        raise InputError(
+            f"{shown(image_id)} has {len(ignored)} different masks to ignore in localization.txt; keep one"
+        )
+    if not all(mask for mask, _ in rows):
+        raise InputError(
+            f"{shown(image_id)} has a line without a mask in localization.txt; add its file or take it out"
+        )
+    ignore = places[ignored.pop()] if ignored else None
+    return masked_sample(image_id, label, path, size, [places[mask] for mask, _ in rows], ignore)

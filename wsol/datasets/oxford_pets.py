@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
 from wsol.datasets._download import ARCHIVES, Archive
-from wsol.datasets._lists import read_text, whole
+from wsol.datasets._files import open_image
+from wsol.datasets._lists import class_number, read_lines
+from wsol.datasets._names import FOLLOW, below, refuse_links, shown
 from wsol.datasets.base import DATASETS, TENTH, Dataset, Mask, Sample, Split, as_boxes, tenth_of_train
 from wsol.errors import InputError
 
@@ -22,7 +23,7 @@ _PET, _BORDER = 1, 3
 
 
 @DATASETS.register("oxford-pets")
-def oxford_pets(root: Path, split: Split) -> Dataset:
+def oxford_pets(root: Path, split: Split, links: str = "") -> Dataset:
     """Reads Oxford-IIIT Pet (Parkhi et al., "Cats and Dogs", CVPR 2012) through its trimaps.
 
     A trimap's 1 is the pet (foreground), 2 background, 3 the border, which is ignored. The box is the extent of the
@@ -33,6 +34,7 @@ def oxford_pets(root: Path, split: Split) -> Dataset:
     Args:
         root: The folder with ``images`` and ``annotations``, or the one above it (``oxford-iiit-pet``).
         split: ``train``, ``val`` or ``test``.
+        links: ``follow`` lets symbolic links lead out of the data root.
 
     Raises:
         InputError: A file of the layout is missing or malformed.
@@ -40,30 +42,38 @@ def oxford_pets(root: Path, split: Split) -> Dataset:
     home = root / "oxford-iiit-pet" if (root / "oxford-iiit-pet").is_dir() else root
     entries = {part: _entries(home / "annotations" / f"{part}.txt") for part in ("trainval", "test")}
     names = {label: name.rsplit("_", 1)[0] for part in entries.values() for name, label in part}
+    files = {name: _files(home, name) for part in entries.values() for name, _ in part}
     classes = tuple(names.get(label, str(label)) for label in range(1 + max(names, default=-1)))
     chosen = tuple(entries["test"]) if split == "test" else tenth_of_train(entries["trainval"], split)
+    if links != FOLLOW:
+        refuse_links((files[name][1] for name, _ in chosen), [root])
     bar = tqdm(chosen, desc="oxford-pets trimaps", unit="file", leave=False, disable=None)
-    samples = tuple(_sample(home, name, label, boxed=split != "train") for name, label in bar)
+    samples = tuple(_sample(name, label, *files[name], boxed=split != "train") for name, label in bar)
     return Dataset("oxford-pets", split, samples, classes, TENTH if split == "val" else "")
 
 
 def _entries(path: Path) -> list[tuple[str, int]]:
     entries = []
-    for line in read_text(path, "name, class, species, breed on each line").splitlines():
+    for line in read_lines(path, "name, class, species, breed on each line"):
         if line.strip() and not line.startswith("#"):
             name, label, *_ = [*line.split(), ""]
-            entries.append((name, whole(label, path, name) - 1))
+            entries.append((name, class_number(label, path, name, 1)))
     return entries
 
 
-def _sample(home: Path, name: str, label: int, boxed: bool) -> Sample:
-    image, trimap = home / "images" / f"{name}.jpg", home / "annotations" / "trimaps" / f"{name}.png"
+def _files(home: Path, name: str) -> tuple[Path, Path]:
+    """Returns the image and the trimap."""
+    source = home / "annotations"
+    return below(home / "images", f"{name}.jpg", source), below(source / "trimaps", f"{name}.png", source)
+
+
+def _sample(name: str, label: int, image: Path, trimap: Path, boxed: bool) -> Sample:
     if not boxed:
         return Sample(name, label, as_boxes([]), "edges", image)
     values = _trimap(trimap)
     rows, columns = np.flatnonzero((values == _PET).any(1)), np.flatnonzero((values == _PET).any(0))
     if not len(rows):
-        raise InputError(f"{trimap} marks no pet (1), so the image has no box; mend it or leave the image out")
+        raise InputError(f"{shown(trimap)} marks no pet (1), so the image has no box; mend it or leave the image out")
     box = as_boxes([[columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]])
     return Sample(name, label, box, "edges", image, (values.shape[1], values.shape[0]), partial(_mask, trimap))
 
@@ -74,10 +84,6 @@ def _mask(path: Path) -> Mask:
 
 
 def _trimap(path: Path) -> NDArray[np.uint8]:
-    try:
-        with Image.open(path) as file:
-            return np.asarray(file.convert("L"), np.uint8)
-    except FileNotFoundError as error:
-        raise InputError(f"{path} is missing: the image has no trimap and so no box; restore it") from error
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise InputError(f"{path} cannot be decoded ({error}); restore the trimap") from error
+    missing = ": the image has no trimap and so no box; restore it"
+    with open_image(path, InputError, missing, "restore the trimap") as file:
+        return np.asarray(file.convert("L"), np.uint8)

@@ -1,10 +1,12 @@
 """Tiny ImageNet: 200 classes at 64 x 64."""
 
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 
 from wsol.datasets._download import ARCHIVES, Archive
-from wsol.datasets._lists import number, read_rows, read_text
+from wsol.datasets._lists import number, read_lines, read_rows
+from wsol.datasets._names import below, quoted, shown
 from wsol.datasets.base import DATASETS, TENTH, Dataset, Sample, Split, as_boxes, tenth_of_train
 from wsol.errors import InputError
 
@@ -32,9 +34,9 @@ def tiny_imagenet(root: Path, split: Split) -> Dataset:
     """
     home = root / "tiny-imagenet-200" if (root / "tiny-imagenet-200").is_dir() else root
     wnids = sorted(row[0] for row in read_rows(home / "wnids.txt", "a synset", 1))
-    words = dict(
-        line.split("\t", 1) for line in read_text(home / "words.txt", "synset, tab, name").splitlines() if "\t" in line
-    )
+    if twice := next((wnid for wnid, other in pairwise(wnids) if wnid == other), None):
+        raise InputError(f"{shown(home)}/wnids.txt lists {quoted(twice)} twice; keep one line")
+    words = dict(line.split("\t", 1) for line in read_lines(home / "words.txt", "synset, tab, name") if "\t" in line)
     names = tuple(words.get(wnid, wnid).strip() for wnid in wnids)
     if split == "test":
         path = home / "val" / "val_annotations.txt"
@@ -47,13 +49,16 @@ def tiny_imagenet(root: Path, split: Split) -> Dataset:
 
 def _train(home: Path, wnids: list[str]) -> Iterable[Sample]:
     for wnid in wnids:
-        path = home / "train" / wnid / f"{wnid}_boxes.txt"
+        path = below(home / "train", wnid, home / "wnids.txt") / f"{wnid}_boxes.txt"
         for file, *corners in read_rows(path, "file, x0, y0, x1, y1", 5):
             yield _sample(file, wnid, wnids, corners, path.parent / "images", path)
 
 
 def _sample(file: str, wnid: str, wnids: list[str], corners: list[str], images: Path, path: Path) -> Sample:
     if wnid not in wnids:
-        raise InputError(f"{path}: {file} has the synset {wnid!r}, which wnids.txt does not list; restore the file")
+        raise InputError(
+            f"{shown(path)}: {shown(file)} has the synset {quoted(wnid)}, which wnids.txt does not list; "
+            "restore the file"
+        )
     box = as_boxes([[number(corner, path, file) for corner in corners]])
-    return Sample(file, wnids.index(wnid), box, "inclusive", images / file)
+    return Sample(file, wnids.index(wnid), box, "inclusive", below(images, file, path))

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import math
 from collections.abc import Iterator, Sized
 from concurrent.futures import Executor
@@ -13,9 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from wsol.errors import first_line
 from wsol.leaderboards.retrace import retraced
 from wsol.metrics.base import METRICS
 from wsol.metrics.summary import named_tau
+from wsol.runs.facts import read_facts
 from wsol.runs.folder import FILES
 from wsol.runs.seal import broken_seals
 from wsol.runs.signature import Signature
@@ -26,7 +27,7 @@ TOLERANCE = 1e-6
 """Relative; what the same code computes on another machine may differ by less."""
 
 _UNSEALED = ("run.json", "report.html")
-_FAILURES = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
+_FAILURES = (ArithmeticError, AssertionError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError)
 
 
 def unsealed(folder: Path) -> list[str]:
@@ -35,13 +36,19 @@ def unsealed(folder: Path) -> list[str]:
     Args:
         folder: Of the run.
     """
+    broken, has_validation = _unsealed(folder)
+    return broken + [f"val: {phrase}" for phrase in (_unsealed(folder / "val")[0] if has_validation else ())]
+
+
+def _unsealed(folder: Path) -> tuple[list[str], bool]:
+    """Says the same of one folder alone, and whether the run has a validation split."""
     try:
-        run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        run = read_facts(folder)
         names = {name for name in FILES if name not in _UNSEALED and (folder / name).is_file()}
         broken = broken_seals(run, folder) or [f"{name} has no seal" for name in sorted(names - set(run["files"]))]
-    except (OSError, *_FAILURES) as error:
-        return [f"run.json cannot be read ({error!r:.200})"]
-    return broken + [f"val: {phrase}" for phrase in (unsealed(folder / "val") if run.get("val") else ())]
+    except _FAILURES as error:
+        return [f"run.json cannot be read ({first_line(error):.200})"], False
+    return broken, bool(run["val"])
 
 
 def irreproducible(run: StoredRun, pool: Executor) -> list[str]:

@@ -73,8 +73,6 @@ def _by_boxes(run: StoredRun, boxes: NDArray[np.uint16]) -> _Judge:
 
 def _by_maps(run: StoredRun, maps: NDArray[np.float32], level: int) -> _Judge:
     found, protocol, view = run.found, run.protocol, View(**run.facts["view"])
-    if maps.shape[:2] != found.classes.shape:
-        raise ValueError(f"maps.npy holds {maps.shape[:2]} maps, not {found.classes.shape}")
     draw = drawer(protocol, view, maps, found.classes, found.truths)
     pixels = found.evidence.pixels
 

@@ -1,5 +1,6 @@
 """Caffe weights: a ``.caffemodel`` file, which holds structure and weights, becomes a torch network."""
 
+import contextlib
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 from torch import Tensor, nn
 
+from wsol.datasets._files import check_file
 from wsol.errors import InputError
 from wsol.models.base import Preprocessing
 
@@ -83,6 +85,7 @@ def read_caffemodel(path: Path) -> CaffeModel:
     kept, source, output = _needed(layers, path)
     _make_last_pooling_global(kept)
     network = CaffeNet(_steps(kept, source), source, output).eval()
+    _check_outputs(network, path)
     return CaffeModel(network, _preprocessing(layers, source))
 
 
@@ -157,17 +160,20 @@ class _Layer:
     message: Any
 
     def error(self, text: str) -> InputError:
-        return InputError(f"{self.path}: layer {self.name!r} of type {self.kind!r} {text}")
+        return InputError(f"{self.path}: layer {self.name!r:.80} of type {self.kind!r:.80} {text}")
 
 
 def _layers(path: Path) -> list[_Layer]:
     try:
+        check_file(path)
         net = _net_class().FromString(path.read_bytes())
         layers = [_layer(path, message) for message in (*net.layers, *net.layer)]
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); check --weights") from error
     except (DecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not a .caffemodel file, or a part of one; download it again") from error
+    if len(layers) > _MOST_LAYERS:
+        raise InputError(f"{path} has {len(layers)} layers; only networks of up to {_MOST_LAYERS} can be read")
     if not any(layer.message.blobs for layer in layers):
         raise InputError(f"{path} is not a .caffemodel file: it has no layers with weights; check --weights")
     return layers
@@ -198,11 +204,32 @@ def _needed(layers: Sequence[_Layer], path: Path) -> tuple[list[_Layer], str, st
             needed = needed.difference(layer.tops).union(layer.bottoms)
             kept.insert(0, layer)
     if not kept or len(needed) != 1:
+        blobs = ", ".join(map(repr, sorted(needed)))
         raise InputError(
-            f"{path}: its classifier is not computed from one image but from {', '.join(map(repr, sorted(needed)))}; "
+            f"{path}: its classifier is not computed from one image but from {blobs:.200}; "
             "only networks with one input can be read"
         )
     return kept, needed.pop(), output
+
+
+def _check_outputs(network: CaffeNet, path: Path) -> None:
+    """Looks for layers that make more of a 224 x 224 image than fits into memory; shapes are computed, not numbers."""
+    sizes = []
+
+    def note(_: nn.Module, __: Any, output: Tensor) -> None:
+        sizes.append(output.numel())
+
+    hooks = [module.register_forward_hook(note) for module in network.layers.values()]
+    state = {name: value.to("meta") for name, value in network.state_dict().items()}
+    with contextlib.suppress(Exception):  # what does not fit together is said when the network is looked at
+        torch.func.functional_call(network, state, (torch.empty(1, 3, 224, 224, device="meta"),))
+    for hook in hooks:
+        hook.remove()
+    if sum(sizes) > _MOST_NUMBERS:
+        raise InputError(
+            f"{path}: its layers make {sum(sizes):.0e} numbers of an image; only networks that fit into "
+            "memory can be read"
+        )
 
 
 def _make_last_pooling_global(layers: Sequence[_Layer]) -> None:
@@ -230,6 +257,10 @@ def _steps(layers: Sequence[_Layer], source: str) -> list[Step]:
         steps.append((layer.name, layer.bottoms, layer.tops, module))
     return steps
 
+
+_MOST_LAYERS = 10_000
+_MOST_NUMBERS = 1 << 28  # that the layers make of one image, a GiB
+_LARGEST = 1024  # of a window, and what goes with it: a larger one makes maps out of nothing
 
 # Settings of which only the default is supported.
 _FIXED = ("axis", "concat_dim", "end_axis", "transpose", "norm_region")
@@ -304,8 +335,10 @@ def _pooling(layer: _Layer, channels: list[int]) -> tuple[nn.Module, int]:
 
 def _lrn(layer: _Layer, channels: list[int]) -> tuple[nn.Module, int]:
     settings = layer.message.lrn_param
-    if settings.local_size % 2 == 0:
-        raise layer.error(f"has local_size {settings.local_size}, which must be odd; download the file again")
+    if settings.local_size % 2 == 0 or settings.local_size > _LARGEST:
+        raise layer.error(
+            f"has local_size {settings.local_size}, which must be odd and at most {_LARGEST}; download the file again"
+        )
     return nn.LocalResponseNorm(settings.local_size, settings.alpha, settings.beta, settings.k), channels[0]
 
 
@@ -344,8 +377,11 @@ def _sides(layer: _Layer, settings: Any, name: str, least: int) -> tuple[int, in
     h, w = (list(getattr(settings, f"{name.removesuffix('_size')}_{side}", ())) for side in "hw")
     default = [0 if name == "kernel_size" else least]
     sides = [(h or default)[-1], (w or default)[-1]] if h or w else list(getattr(settings, name)) or default
-    if len(sides) > 2 or min(sides) < least:
-        raise layer.error(f"has {name} {sides}, which must be one or two numbers from {least}; download the file again")
+    if len(sides) > 2 or min(sides) < least or max(sides) > _LARGEST:
+        raise layer.error(
+            f"has {name} {sides[:3]}, which must be one or two numbers from {least} to {_LARGEST}; "
+            "download the file again"
+        )
     return sides[0], sides[-1]
 
 
@@ -373,7 +409,7 @@ def _tensor(layer: _Layer, blob: Any, shape: tuple[int, ...]) -> Tensor:
     count, rest = divmod(len(content), np.dtype(dtype).itemsize)
     if [n for n in held if n != 1] != [n for n in shape if n != 1] or count != math.prod(shape) or rest or not count:
         raise layer.error(
-            f"has {count} weights of shape {held} where its settings and its input ask for {shape}; only a classifier "
-            "after global pooling can be read, else the file is damaged"
+            f"has {count} weights of shape {held[:8]} where its settings and its input ask for {shape}; only a "
+            "classifier after global pooling can be read, else the file is damaged"
         )
     return torch.from_numpy(np.frombuffer(content, dtype).astype(np.float32)).reshape(shape)

@@ -2,7 +2,10 @@
 
 import hashlib
 import json
+import math
+import mmap
 import pickle
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,11 +16,14 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from wsol.errors import InputError
+from wsol.datasets._files import check_file
+from wsol.datasets._names import shown
+from wsol.errors import InputError, first_line
 from wsol.models.base import Preprocessing
 
 _WRAPPINGS = ("state_dict", "model_state_dict", "model", "network", "net")
 _PREFIXES = ("module.", "_orig_mod.", "model.")
+_DEEPEST = 8  # dictionaries within each other; one may hold itself
 
 
 @dataclass(frozen=True)
@@ -72,24 +78,29 @@ def read_checkpoint(path: Path) -> Checkpoint:
     share (``module.`` of DataParallel, ``_orig_mod.`` of torch.compile).
 
     Raises:
-        InputError: The file holds no tensors by name, or would have to run code to be read.
+        InputError: The file holds no tensors by name, promises more than it has, or would have to run code to be read.
     """
     facts = None
     try:
+        check_file(path)
         if path.suffix.lower() == ".safetensors":
             content: Any = safetensors.torch.load_file(path)
             facts = _facts(path)
         else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = _unpickled(path)
     except pickle.UnpicklingError as error:
         with path.open("rb") as file:
             if file.read(1) not in (b"P", b"\x80"):  # neither a zip file nor a pickle
                 raise InputError(f"{path} is not a readable weights file; check --weights") from error
         raise InputError(f"{path} holds more than tensors and is not unpickled; save its state_dict() alone") from error
     except Exception as error:  # a damaged file makes the readers raise anything from EOFError to struct.error
-        reason = str(error) or type(error).__name__
-        raise InputError(f"{path} is not a readable weights file ({reason}); save it again") from error
-    return Checkpoint(path, file_sha256(path), _unwrapped(content, path), facts)
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else first_line(error)
+        raise InputError(f"{path} is not a readable weights file ({reason:.300}); save it again") from error
+    state = _unwrapped(content, path)
+    for name, value in state.items():
+        if not _is_stored(value):
+            raise InputError(f"{path}: {shown(name)[:80]} is not stored number by number; save dense float tensors")
+    return Checkpoint(path, file_sha256(path), state, facts)
 
 
 def file_sha256(path: Path) -> str:
@@ -110,26 +121,77 @@ def network_sha256(network: nn.Module) -> str:
     return digest.hexdigest()
 
 
+def check_finite(state: Mapping[str, Tensor], path: Path) -> None:
+    """Looks for weights that no image could be classified with.
+
+    Args:
+        state: Tensors by name.
+        path: Where they come from.
+
+    Raises:
+        InputError: One is not finite.
+    """
+    for name, value in state.items():
+        if value.is_floating_point() and not (finite := torch.isfinite(value)).all():
+            count = int((~finite).sum())
+            raise InputError(
+                f"{path}: {shown(name)[:80]} holds {count} numbers that are not finite, so nothing can be computed "
+                "with it; give weights from before the training went wrong"
+            )
+
+
 def _facts(path: Path) -> Facts | None:
     with safetensors.safe_open(path, "pt") as file:
         text = (file.metadata() or {}).get(_KEY)
     if text is None:
         return None
-    values = json.loads(text)
-    (r, g, b), (sr, sg, sb) = (map(float, values["preprocessing"][key]) for key in ("mean", "std"))
-    side = values["map_size"]
-    return Facts(
-        str(values["architecture"]),
-        tuple(map(str, values["classes"])),
-        Preprocessing((r, g, b), (sr, sg, sb)),
-        None if side is None else int(side),
-        values["recipe"],
-        values["scores"],
-    )
+    try:
+        values = json.loads(text)
+        (r, g, b), (sr, sg, sb) = (map(float, values["preprocessing"][key]) for key in ("mean", "std"))
+        name, side, classes = (values[key] for key in ("architecture", "map_size", "classes"))
+        recipe, scores = dict(values["recipe"]), dict(values["scores"])
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise ValueError(f"its metadata {_KEY!r} are not those of wsol.train: {first_line(error):.100}") from error
+    if (
+        not isinstance(name, str)
+        or not isinstance(classes, list)
+        or not all(isinstance(each, str) for each in classes)
+        or not (side is None or type(side) is int)
+        or not all(math.isfinite(each) for each in (r, g, b, sr, sg, sb))
+        or min(sr, sg, sb) <= 0
+    ):
+        raise ValueError(f"its metadata {_KEY!r} are not those of wsol.train")
+    return Facts(name, tuple(classes), Preprocessing((r, g, b), (sr, sg, sb)), side, recipe, scores)
+
+
+def _unpickled(path: Path) -> Any:
+    """Reads a file of ``torch.save``; what is promised is held against what there is, which torch does not do."""
+    with path.open("rb") as file:
+        if (start := file.read(4)) and mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ).find(b"bytearray") >= 0:
+            raise ValueError("it asks for memory that no tensor needs")  # which torch grants, however much it is
+        if start != b"PK\x03\x04":  # the format of before 2020
+            return torch.load(path, map_location="cpu", weights_only=True)
+        with zipfile.ZipFile(file) as archive:
+            members = archive.infolist()
+    if any(member.filename.endswith("/constants.pkl") for member in members):
+        raise ValueError("it is a TorchScript archive, which is code")
+    size = path.stat().st_size
+    if sum(member.file_size for member in members) > size or any(member.compress_type for member in members):
+        raise ValueError("its entries promise more than the file has, or are compressed, as torch.save does not")
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=True)  # mapped, no storage outreaches the file
+
+
+def _is_stored(value: Tensor) -> bool:
+    """Says whether every number of a tensor is in the file: others promise a size that costs them nothing."""
+    if type(value) not in (Tensor, nn.Parameter) or value.layout is not torch.strided or value.is_quantized:
+        return False
+    return value.device.type == "cpu" and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
 
 
 def _unwrapped(content: Any, path: Path) -> dict[str, Tensor]:
-    while isinstance(content, Mapping):
+    for _ in range(_DEEPEST):
+        if not isinstance(content, Mapping):
+            break
         inner = [content[key] for key in _WRAPPINGS if isinstance(content.get(key), Mapping)]
         if not inner:
             break

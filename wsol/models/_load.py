@@ -7,9 +7,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, fx, nn
 
-from wsol.errors import InputError
+from wsol.datasets._names import shown
+from wsol.errors import InputError, first_line
 from wsol.models._caffe import read_caffemodel
-from wsol.models._checkpoint import Checkpoint, file_sha256, network_sha256, read_checkpoint
+from wsol.models._checkpoint import Checkpoint, check_finite, file_sha256, network_sha256, read_checkpoint
 from wsol.models._find import find_architecture
 from wsol.models._trace import trace
 from wsol.models.base import Architecture, Model, Preprocessing
@@ -77,6 +78,7 @@ def _from_caffe(name: str, architecture: Architecture, path: Path, side: int | N
     model = read_caffemodel(path)
     with torch.device("meta"):
         wanted = _convolutions(architecture.fresh(1000))
+    check_finite(model.network.state_dict(), path)
     if (given := _convolutions(model.network)) != wanted:
         raise InputError(f"{path} holds {given} convolutions, {name} has {wanted}; mend --model or --weights")
     return _Found(model.network, model.preprocessing, path.name, file_sha256(path))
@@ -120,6 +122,10 @@ def _name(weights: str | Path | None) -> str:
     facts = read_checkpoint(Path(weights)).facts
     if facts is None:
         raise InputError(f"{weights} does not say what network it is for; give --model")
+    if ".py:" in facts.architecture:  # a file of weights must not say what is run
+        raise InputError(
+            f"{weights} was trained as {facts.architecture!r:.200}, which would be run; give --model if you trust it"
+        )
     return facts.architecture
 
 
@@ -166,12 +172,16 @@ def _fill(network: nn.Module, checkpoint: Checkpoint, name: str) -> None:
         faults.append(f"of another shape: {_some(shapes)}")
     if faults:
         raise InputError(f"{checkpoint.path} does not fit {name}: {'; '.join(faults)}; check --model and --weights")
+    for key, value in own.items():
+        if value.is_floating_point() and key in state and not state[key].is_floating_point():
+            raise InputError(f"{checkpoint.path}: {key} holds {state[key].dtype}, not real numbers; save float tensors")
     try:
         network.load_state_dict(state, strict=False)
-    except (RuntimeError, NotImplementedError) as error:  # sparse, quantised and meta tensors
+    except (RuntimeError, NotImplementedError) as error:  # kinds of numbers that torch only keeps
         raise InputError(
-            f"{checkpoint.path} cannot be loaded into {name} ({error}); save dense float tensors"
+            f"{checkpoint.path} cannot be loaded into {name} ({first_line(error)}); save float32 tensors"
         ) from error
+    check_finite(own, checkpoint.path)
 
 
 def _used(network: nn.Module, name: str) -> set[str]:
@@ -181,8 +191,11 @@ def _used(network: nn.Module, name: str) -> set[str]:
     return {key for key, value in network.state_dict().items() if value.data_ptr() in alive}
 
 
+_LONGEST = 80
+
+
 def _some(items: Iterable[str]) -> str:
-    items = list(items)
+    items = [shown(item)[:_LONGEST] for item in items]  # a file may call them anything
     return ", ".join(items[:4]) + (f" and {len(items) - 4} more" if len(items) > 4 else "")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import nn
 
 from wsol.errors import InputError
-from wsol.models._checkpoint import read_checkpoint
+from wsol.models._checkpoint import check_finite, read_checkpoint
 from wsol.models._find import find_architecture
 from wsol.models.base import MODELS, Preprocessing
 
@@ -51,10 +51,13 @@ def adopt(network: nn.Module, name: str, weights: str | Path) -> Start:
     taken = {}
     for key, value in own.items():
         theirs = checkpoint.state.get(key, checkpoint.state.get(key.removeprefix("backbone.body.")))
-        if theirs is not None and theirs.shape == value.shape:
+        if theirs is None or theirs.shape != value.shape:
+            continue
+        if theirs.is_floating_point() == value.is_floating_point():
             taken[key] = theirs
     if not any(own[key].dim() > 1 for key in taken):
         raise InputError(f"{path} has no layer that fits {name}; check --weights")
+    check_finite(taken, path)
     network.load_state_dict(taken, strict=False)
     left = tuple(key for key in own if key not in taken and not key.endswith("num_batches_tracked"))
     published = next((p for p in offered.values() if p.named(checkpoint.sha256, weights)), None)

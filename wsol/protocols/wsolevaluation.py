@@ -44,8 +44,8 @@ class WsolEvaluation:
     size: int = 224
 
     def __post_init__(self) -> None:
-        if not 0.0001 <= self.step < 1 or self.size < 2 or not 0 < self.delta <= 1:
-            raise ValueError("step lies from 0.0001 to 1, delta above 0 up to 1, size is 2 or more")
+        if not 0.0001 <= self.step < 1 or not 2 <= self.size <= 4096 or not 0 < self.delta <= 1:
+            raise ValueError("step lies from 0.0001 to 1, delta above 0 up to 1, size from 2 to 4096")
 
     @property
     def signature(self) -> str:

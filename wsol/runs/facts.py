@@ -25,13 +25,13 @@ _FACTS = {
     "val": (None, {"skipped": {None: str}, "clipped_boxes": int}),
     "notes": [str],
     "versions": {None: str},
-    "files": {None: str},
-    "seal": str,
 }
 _SOMETIMES = {
     "cost": (None, {"ms_per_image": _NUMBER, "forwards_per_image": _NUMBER, "peak_memory_mib": (None, *_NUMBER)}),
     "baseline": str,
     "device": str,
+    "files": {None: str},
+    "seal": str,
 }
 
 
@@ -49,7 +49,10 @@ def read_facts(folder: Path) -> dict[str, Any]:
     if wrong := _unlike(facts, _FACTS, "run.json") or _unlike(facts, _present(facts), "run.json"):
         raise ValueError(wrong)
     Signature.parse(facts["signature"])
-    if not all(value is None or 0 <= value <= 1 for value in (facts["tau"]["value"], facts["tau"]["fixed"])):
+    rule, value, fixed = (facts["tau"][key] for key in ("rule", "value", "fixed"))
+    if rule not in (None, "fixed", "val", "oracle") or (rule is None) != (value is None):
+        raise ValueError("run.json: tau has a rule that is none")
+    if not all(each is None or 0 <= each <= 1 for each in (value, fixed)):
         raise ValueError("run.json: tau lies outside [0, 1]")
     _check_pictures(folder / "thumbs")
     return dict(facts)
@@ -80,7 +83,7 @@ def _present(facts: Mapping[str, Any]) -> dict[str, Any]:
     return {name: kind for name, kind in _SOMETIMES.items() if name in facts}
 
 
-def _unlike(value: Any, kind: Any, where: str) -> str:
+def _unlike(value: Any, kind: Any, where: str) -> str:  # noqa: PLR0911  # a case each
     """Says what is not of its kind, if anything: a type, one of several kinds, or a list or dictionary of them."""
     if isinstance(kind, tuple):
         return "" if any(not _unlike(value, each, where) for each in kind) else f"{where} has a wrong type"
@@ -93,7 +96,7 @@ def _unlike(value: Any, kind: Any, where: str) -> str:
         return next(filter(None, (_unlike(value[name], kinds[name], f"{where}: {name}") for name in kinds)), "")
     if kind is None and value is None:
         return ""
-    if isinstance(kind, type) and type(value) is kind and not (kind is float and not math.isfinite(value)):
+    if type(value) is kind and (not isinstance(value, float) or math.isfinite(value)):
         return ""
     return f"{where} has a wrong type"
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from wsol.errors import InputError
 from wsol.runs.lock import LOCK
 from wsol.runs.parts import PARTS
+from wsol.runs.reading import read_json
 from wsol.runs.seal import seals
 from wsol.runs.signature import differences
 from wsol.runs.whole import PART, made, settled, whole
@@ -56,7 +57,7 @@ def claim(folder: Path, request: str) -> None:
     known = folder / "run.json"
     if known.is_file():
         try:
-            held = json.loads(known.read_text(encoding="utf-8"))["request"]
+            held = read_json(known)["request"]
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{known} cannot be read ({error!r}); give another --out or remove the folder") from error
         if held != request:

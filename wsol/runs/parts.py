@@ -13,6 +13,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from wsol.errors import InputError
+from wsol.runs.reading import read_json
 from wsol.runs.signature import differences
 from wsol.runs.whole import PART, whole
 
@@ -144,7 +145,7 @@ def _discarded(folder: Path) -> Path:
 
 def _differences(known: Path, asked: Mapping[str, Any]) -> list[str]:
     try:
-        began = json.loads(known.read_text(encoding="utf-8"))
+        began = read_json(known)
         if began["request"] != asked["request"]:
             return differences(began["request"], asked["request"])
         return [f"{key}: {began.get(key)}, not {value}" for key, value in asked.items() if began.get(key) != value]

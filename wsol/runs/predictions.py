@@ -1,12 +1,16 @@
 """The table of guesses: one row an image and rank."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from wsol.datasets import Sample
+from wsol.runs.reading import read_parquet
+
+_COLUMNS = ["image_id", "label", "rank", "class_id", "score", "tau", "x0", "y0", "x1", "y1", "iou", "error"]
 
 
 def predictions_table(
@@ -45,6 +49,34 @@ def predictions_table(
         "error": errors.ravel(),
     }
     return pd.DataFrame(columns)
+
+
+def read_predictions(path: Path, samples: Sequence[Sample]) -> pd.DataFrame:
+    """Reads the table back.
+
+    Args:
+        path: The file.
+        samples: The images that it should be of.
+
+    Raises:
+        ValueError: It is not what ``predictions_table`` makes. Damaged files raise what pyarrow makes of them.
+    """
+    table = read_parquet(path, _COLUMNS)
+    n = len(samples)
+    k = len(table) // n
+    numbers = table[["score", "x0", "y0", "x1", "y1", "iou"]].to_numpy(np.float64)
+    if (
+        not k
+        or len(table) != n * k
+        or [*table["image_id"]] != [s.image_id for s in samples for _ in range(k)]
+        or table["label"].tolist() != [s.label for s in samples for _ in range(k)]
+        or table["rank"].tolist() != [*range(k)] * n
+        or not np.issubdtype(table["class_id"].to_numpy().dtype, np.integer)
+        or np.isinf(numbers).any()
+        or not all(isinstance(error, str) for error in table["error"].unique())
+    ):
+        raise ValueError(f"{path.name} does not hold guesses for these images")
+    return table
 
 
 def guesses_of(table: pd.DataFrame, n: int) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float64]]:

@@ -5,12 +5,14 @@ import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
 import pyarrow.parquet
 from numpy.typing import NDArray
+
+from wsol.datasets._files import check_file
 
 _LARGEST = 1 << 29  # bytes of an array that is read as a whole
 _LONGEST = 10_000  # bytes of a header, which is NumPy's own limit
@@ -30,13 +32,16 @@ def regular(path: Path) -> Path:
         FileNotFoundError: There is nothing.
         ValueError: It is something else.
     """
-    if not path.is_file():
-        path.stat()
-        raise ValueError(f"{path.name} is no file")
+    try:
+        check_file(path)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ValueError(f"{path.name} cannot be read: {error.strerror}") from error
     return path
 
 
-def read_array(file: BinaryIO, size: int) -> NDArray[np.generic]:
+def read_array(file: IO[bytes], size: int) -> NDArray[np.generic]:
     """Reads an array of numbers in the format of ``.npy``; it cannot be written to.
 
     Args:
@@ -97,7 +102,7 @@ def read_parquet(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     return table
 
 
-def _header(file: BinaryIO) -> tuple[np.dtype[Any], tuple[int, ...], Any, int]:
+def _header(file: IO[bytes]) -> tuple[np.dtype[Any], tuple[int, ...], Any, int]:
     """Reads dtype, shape, order and where the content starts; nothing is evaluated."""
     magic = file.read(8)
     if magic not in _VERSIONS:

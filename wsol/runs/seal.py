@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 SEALS = ("files", "seal")  # entries of run.json
@@ -34,11 +34,18 @@ def broken_seals(run: dict[str, Any], folder: Path) -> list[str]:
     broken = [] if run["seal"] == _seal(facts) else ["run.json was changed"]
     for name, digest in run["files"].items():
         path = folder / name
-        if not path.is_file():
+        if not _is_inside(name):
+            broken.append(f"{name!r:.80} is no file of a run")
+        elif not path.is_file():
             broken.append(f"{name} is missing")
         elif _digest(path) != digest:
             broken.append(f"{name} was changed")
     return broken
+
+
+def _is_inside(name: str) -> bool:
+    """Says whether a name leads to a file of the run alone; a backslash or a drive leads elsewhere too."""
+    return name == "val/run.json" or (PureWindowsPath(name).parts == (name,) and name != "..")
 
 
 def _seal(run: dict[str, Any]) -> str:

@@ -37,7 +37,7 @@ class Signature:
         """
         parts = text.split("|")
         if len(parts) != len(fields(cls)):
-            raise InputError(f"{text!r} is no signature: it should have {len(fields(cls))} parts joined by |")
+            raise InputError(f"{text!r:.80} is no signature: it should have {len(fields(cls))} parts joined by |")
         return cls(*parts)
 
 

@@ -3,8 +3,10 @@
 from collections import defaultdict
 
 from wsol.errors import InputError
+from wsol.reports.markup import visible
 
 _NAMED = 5
+_LONGEST = 200  # characters of a name or a reason; files may be called anything, and so may be what is in them
 
 
 class Faults:
@@ -28,6 +30,7 @@ class Faults:
             reason: What is wrong with it, if the kind does not say so.
             image_id: The image that has to be left out for it, if there is one.
         """
+        name, reason = (visible(text)[:_LONGEST] for text in (name, reason))
         self._kinds[kind].append(f"{name} ({reason})" if reason else name)
         if image_id is not None:
             self.reasons[image_id] = f"{kind}: {reason or name}"

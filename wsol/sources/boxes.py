@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,7 @@ from wsol.sources._faults import Faults
 from wsol.sources._gather import collected, gather, truths_of
 
 _TOP = 5
+_DIGITS = 9  # of a class; more make no number of 32 bits
 
 
 @dataclass(frozen=True)
@@ -132,9 +134,10 @@ def _from_csv(path: Path, images: Dataset) -> Iterator[_Guess]:
         where = f"line {line}"
         label = None
         if "class_id" in columns:
-            label = names.get(row["class_id"], int(row["class_id"]) if row["class_id"].isdecimal() else -1)
+            named = row["class_id"]
+            label = names.get(named, int(named) if named.isdecimal() and len(named) <= _DIGITS else -1)
             if label < 0:  # a number that no image has is wrong, but it is a class
-                raise InputError(f"{path}, {where}: {row['class_id']!r} is no class of {images.name}; mend the field")
+                raise InputError(f"{path}, {where}: {named!r:.80} is no class of {images.name}; mend the field")
         score = number(row["score"], path, where) if row.get("score") else np.nan
         x0, y0, x1, y1 = (_real(row[column]) for column in ("x0", "y0", "x1", "y1"))
         yield _Guess(where, row["image_id"], label, score, (x0, y0, x1, y1))
@@ -142,18 +145,41 @@ def _from_csv(path: Path, images: Dataset) -> Iterator[_Guess]:
 
 def _from_json(path: Path) -> Iterator[_Guess]:
     try:
-        entries = json.loads(read_text(path, "COCO's results"))
+        entries = json.loads(read_text(path, "COCO's results"), object_pairs_hook=_once)
+        if not isinstance(entries, list):
+            raise TypeError(f"it is a {type(entries).__name__}")
         for place, entry in enumerate(entries):
-            x, y, width, height = map(float, entry["bbox"])
-            score = float(entry.get("score", np.nan))
-            corners = (x, y, x + width, y + height)
-            yield _Guess(f"entry {place}", str(entry["image_id"]), int(entry["category_id"]), score, corners)
+            x, y, width, height = map(_as_float, _of(entry["bbox"], list))
+            score = _as_float(entry.get("score", np.nan))
+            label = _of(entry["category_id"], int)
+            if len(str(abs(label))) > _DIGITS:
+                raise ValueError(f"category_id {label} is too large")
+            image_id = str(_of(entry["image_id"], int, str))
+            yield _Guess(f"entry {place}", image_id, label, score, (x, y, x + width, y + height))
     except InputError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise InputError(
             f"{path} is not COCO's results, a list of image_id, category_id, bbox and score ({error!r:.200}); mend it"
         ) from error
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Makes a dictionary of JSON's pairs, of which the last would count where a name is there twice."""
+    entry = dict(pairs)
+    if len(entry) < len(pairs):
+        raise ValueError(f"an entry has a name twice, among {', '.join(entry)}")
+    return entry
+
+
+def _of(value: Any, *kinds: type) -> Any:
+    if type(value) not in kinds:
+        raise TypeError(f"{value!r:.80} is no {' or '.join(kind.__name__ for kind in kinds)}")
+    return value
+
+
+def _as_float(value: Any) -> float:
+    return float(_of(value, int, float))
 
 
 def _grouped(
@@ -197,6 +223,7 @@ def _fault(mine: list[_Guess], edges: NDArray[np.float64], size: tuple[int, int]
     """Says what is wrong with the boxes of an image, if anything."""
     checks = {
         "not four finite numbers": ~np.isfinite(edges).all(1),
+        "a score beyond single precision": np.abs([guess.score for guess in mine]) > np.finfo(np.float32).max,
         "an empty or inverted box": (edges[:, 2:] <= edges[:, :2]).any(1),
         f"a box outside the {size[0]} x {size[1]} image": (edges < -1).any(1) | (edges[:, 2:] > np.add(size, 1)).any(1),
     }

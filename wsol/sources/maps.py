@@ -9,17 +9,17 @@ from concurrent.futures import Executor
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from wsol._clock import Clock
 from wsol.boxes.levels import Reals
 from wsol.collected import Collected, Kept
 from wsol.datasets import Dataset
-from wsol.errors import InputError
+from wsol.errors import InputError, first_line
 from wsol.evaluation import Origin, named
 from wsol.metrics.trace import Trace
 from wsol.protocols import Protocol
+from wsol.runs.reading import read_array, regular
 from wsol.sources._faults import Faults
 from wsol.sources._gather import collected, gather, truths_of
 
@@ -76,7 +76,7 @@ def from_maps(
         try:
             score_map = prepared(i)
         except ValueError as error:
-            faults.add("unusable", name, str(error).splitlines()[0][:200], name)
+            faults.add("unusable", name, str(error), name)
             return None
         return own(i, truths[i].trace(protocol, score_map))
 
@@ -130,7 +130,7 @@ def _read(reader: Callable[[], NDArray[np.generic]]) -> NDArray[np.generic]:
     try:
         return reader()
     except Exception as error:  # broken files raise anything from zlib's errors to MemoryError
-        raise ValueError(f"cannot be read: {error}") from error
+        raise ValueError(f"cannot be read: {first_line(error)}") from error
 
 
 def _arrays(path: Path) -> dict[str, list[Callable[[], NDArray[np.generic]]]]:
@@ -143,13 +143,11 @@ def _arrays(path: Path) -> dict[str, list[Callable[[], NDArray[np.generic]]]]:
             raise InputError(f"{path} holds no .npy or .npz files; give the folder of the score maps")
         return readers
     try:
-        archive = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} is neither a folder of .npy files nor an .npz file ({error})") from error
-    if not isinstance(archive, NpzFile):
-        raise InputError(f"{path} is one array; give a folder of .npy files, or an .npz file with a map an image")
-    for name in archive.files:
-        readers[name.removesuffix(".npy")].append(_Member(archive, name))
+        archive = zipfile.ZipFile(regular(path))
+    except Exception as error:  # broken files raise anything
+        raise InputError(f"{path} is neither a folder of .npy files nor an .npz file ({first_line(error)})") from error
+    for member in archive.infolist():
+        readers[member.filename.removesuffix(".npy")].append(_Member(archive, member))
     return readers
 
 
@@ -160,13 +158,15 @@ class _Lone:
         self._path = path
 
     def __call__(self) -> NDArray[np.generic]:
-        found = np.load(self._path, allow_pickle=False)
-        if not isinstance(found, NpzFile):
-            return np.asarray(found)
-        with found:
-            if len(found.files) != 1:
-                raise ValueError(f"holds {len(found.files)} arrays, not one")
-            return np.asarray(found[found.files[0]])
+        with regular(self._path).open("rb") as file:
+            if not zipfile.is_zipfile(file):
+                file.seek(0)
+                return read_array(file, self._path.stat().st_size)
+            with zipfile.ZipFile(file) as archive:
+                members = archive.infolist()
+                if len(members) != 1:
+                    raise ValueError(f"it holds {len(members)} arrays, not one")
+                return _read_member(archive, members[0])
 
 
 class _Member:
@@ -174,9 +174,16 @@ class _Member:
 
     _lock = threading.Lock()
 
-    def __init__(self, archive: NpzFile, name: str) -> None:
-        self._archive, self._name = archive, name
+    def __init__(self, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
+        self._archive, self._member = archive, member
 
     def __call__(self) -> NDArray[np.generic]:
         with self._lock:
-            return np.asarray(self._archive[self._name])
+            return _read_member(self._archive, self._member)
+
+
+def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[np.generic]:
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError("it is compressed as no .npz file is")  # and is unpacked as a whole, however large it grows
+    with archive.open(member) as file:
+        return read_array(file, member.file_size)

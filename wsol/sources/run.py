@@ -1,12 +1,8 @@
 """A run's stored maps, scored again without model or images."""
 
-import json
 from collections.abc import Callable
 from concurrent.futures import Executor
 from pathlib import Path
-
-import numpy as np
-import pandas as pd
 
 from wsol._clock import Clock
 from wsol.collected import Collected, Kept, drawer
@@ -15,9 +11,11 @@ from wsol.errors import InputError
 from wsol.evaluation import Origin
 from wsol.metrics.classification import ranks_of
 from wsol.metrics.trace import Trace
-from wsol.protocols import Protocol, View
+from wsol.protocols import Protocol
 from wsol.protocols.truth import truth_of
-from wsol.runs.predictions import guesses_of
+from wsol.runs.facts import opened, read_facts
+from wsol.runs.predictions import guesses_of, read_predictions
+from wsol.runs.raw import read_maps
 from wsol.runs.truth import read_images
 from wsol.sources._gather import gather
 
@@ -45,23 +43,16 @@ def from_run(
     Raises:
         InputError: The folder is no such run, its files do not fit each other, or the data set is another.
     """
-    try:
-        run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    with opened(folder, "run with raw maps; give a folder that wsol.eval wrote"):
+        run = read_facts(folder)
         images, sizes = read_images(folder, run["dataset"])
-        n, view = len(images), View(**run["view"])
-        classes, scores, _ = guesses_of(pd.read_parquet(folder / "predictions.parquet"), n)
-        maps = np.load(folder / "maps.npy", mmap_mode="r", allow_pickle=False)
-        origin = Origin(**run["origin"], view=None, facts={key: run[key] for key in _FACTS if key in run})
-        skipped, clipped = dict(run["skipped"]), int(run["clipped_boxes"])
-        fits = maps.shape[:2] == classes.shape and images.fingerprint == run["dataset"]["fingerprint"]
-    except FileNotFoundError as error:
-        raise InputError(
-            f"{error.filename} is missing: {folder} is no run with raw maps; give a folder that wsol.eval wrote"
-        ) from error
-    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
-        raise InputError(f"{folder} is not a run of this version ({error!r:.200}); evaluate again") from error
-    if not fits:
-        raise InputError(f"the files of {folder} do not belong together; evaluate again")
+        n = len(images)
+        classes, scores, _ = guesses_of(read_predictions(folder / "predictions.parquet", images.samples), n)
+        view, maps = read_maps(folder, run, classes.shape)
+        if images.fingerprint != run["dataset"]["fingerprint"]:
+            raise ValueError("its files do not belong together")
+    origin = Origin(**run["origin"], view=None, facts={key: run[key] for key in _FACTS if key in run})
+    skipped, clipped = dict(run["skipped"]), run["clipped_boxes"]
     if known is not None:
         images = _same(images, known(images.split), folder)
     truths = [truth_of(protocol, sample, size) for sample, size in zip(images, sizes, strict=True)]

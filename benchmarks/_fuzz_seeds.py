@@ -1,0 +1,162 @@
+"""Whole little data sets for ``fuzz_data.py``, one for every reader."""
+
+import io
+import json
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from pycocotools import mask as rle
+
+_NOISE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+_SYNSETS = ("n01440764", "n01443537")
+
+
+def _bytes(pixels: Any, kind: str, mode: str | None = None, **save: Any) -> bytes:
+    image, file = Image.fromarray(pixels), io.BytesIO()
+    (image.convert(mode) if mode else image).save(file, kind, **save)
+    return file.getvalue()
+
+
+def _images() -> dict[str, bytes]:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    gray16, floats = _NOISE[..., 0].astype(np.uint16) * 257, _NOISE[..., 0].astype(np.float32) / 255
+    frames = [Image.fromarray(np.roll(_NOISE, i, 0)) for i in range(3)]
+    return {
+        "a.jpg": _bytes(_NOISE, "JPEG", exif=exif),
+        "b.jpg": _bytes(_NOISE, "JPEG", progressive=True),
+        "c.jpg": _bytes(_NOISE, "JPEG", "CMYK"),
+        "d.png": _bytes(_NOISE, "PNG", exif=exif),
+        "e.png": _bytes(_NOISE, "PNG", "P", transparency=b"\0\1\2"),
+        "f.png": _bytes(gray16, "PNG"),
+        "g.png": _bytes(_NOISE, "PNG", save_all=True, append_images=frames),
+        "h.gif": _bytes(_NOISE, "GIF", save_all=True, append_images=frames),
+        "i.tif": _bytes(floats, "TIFF"),
+        "j.tif": _bytes(gray16, "TIFF", compression="tiff_lzw"),
+        "k.tif": _bytes(_NOISE, "TIFF", compression="tiff_adobe_deflate"),
+        "l.tif": _bytes(_NOISE, "TIFF", compression="jpeg"),
+        "m.webp": _bytes(_NOISE, "WEBP", save_all=True, append_images=frames),
+        "n.bmp": _bytes(_NOISE, "BMP"),
+        "o.ppm": _bytes(_NOISE, "PPM"),
+        "p.pgm": _bytes(gray16, "PPM"),
+        "q.png": _bytes(_NOISE, "PNG", "1"),
+        "r.avif": _bytes(_NOISE, "AVIF") if "AVIF" in Image.SAVE else b"",
+        "s.tif": _bytes(_NOISE[..., 0] > 127, "TIFF", compression="group4"),
+        "t.bmp": _bytes(_NOISE, "BMP", "P"),
+    }
+
+
+def _csv(names: list[str]) -> bytes:
+    rows = [f"{name},{'cat' if i % 2 else 'dog'},1,2,30,20,60,40,test" for i, name in enumerate(names)]
+    return "\n".join(["image_id,label,x0,y0,x1,y1,width,height,split", *rows, ""]).encode()
+
+
+def _xml(name: str) -> bytes:
+    return (
+        f'<?xml version="1.0" encoding="UTF-8"?>\n<annotation><filename>{name}</filename>'
+        "<size><width>60</width><height>40</height><depth>3</depth></size>"
+        f"<object><name>{_SYNSETS[0]}</name><bndbox><xmin>1</xmin><ymin>2</ymin><xmax>30</xmax><ymax>20</ymax></bndbox>"
+        f"</object><object><name>{_SYNSETS[0]}</name><bndbox><xmin>5</xmin><ymin>6</ymin><xmax>9</xmax><ymax>8</ymax>"
+        "</bndbox></object></annotation>\n"
+    ).encode()
+
+
+def _coco() -> bytes:
+    square = np.zeros((40, 60), np.uint8, order="F")
+    square[5:15, 5:15] = 1
+    compressed = rle.encode(square)["counts"].decode()
+    shapes: list[Any] = [
+        [[5, 5, 15, 5, 15, 15, 5, 15], [20.5, 20, 30, 20, 25, 30]],
+        {"size": [40, 60], "counts": [400, 400, 1600]},
+        {"size": [40, 60], "counts": compressed},
+    ]
+    annotations = [
+        {"id": i, "image_id": 1 + i % 2, "category_id": 18, "bbox": [5, 5, 10.5, 10], "iscrowd": 0, "segmentation": s}
+        for i, s in enumerate(shapes)
+    ]
+    return json.dumps(
+        {
+            "images": [{"id": i, "file_name": f"{i}.png", "width": 60, "height": 40} for i in (1, 2)],
+            "categories": [{"id": 90, "name": "toothbrush"}, {"id": 18, "name": "dog"}],
+            "annotations": annotations,
+        }
+    ).encode()
+
+
+def _seeds() -> dict[str, tuple[str, dict[str, str], dict[str, bytes]]]:
+    """Returns, by the name of a reader: data set, arguments, and files, the images that are shared small."""
+    images, png = _images(), _bytes(_NOISE, "PNG")
+    mask = _bytes(np.pad(np.full((10, 10), 255, np.uint8), 10), "PNG")
+    trimap = _bytes(np.pad(np.ones((10, 10), np.uint8), ((10, 20), (10, 40)), constant_values=2), "PNG")
+    lists = {
+        "test/image_ids.txt": b"a/1.png\nb.png\n",
+        "test/class_labels.txt": b"a/1.png,0\nb.png,4\n",
+        "test/image_sizes.txt": b"a/1.png,60,40\nb.png,60,40\n",
+        "test/localization.txt": b"a/1.png,0,0,8,7\nb.png,1,2,3,4\nb.png,5,6,7,8\n",
+    }
+    masked = {**lists, "test/localization.txt": b"a/1.png,m/1.png,\nb.png,m/2.png,m/3.png\nb.png,m/1.png,m/3.png\n"}
+    kaggle = "ILSVRC/{}/CLS-LOC/"
+    ids = ("ILSVRC2012_val_00000001", "ILSVRC2012_val_00000002")
+    wnid = "n07768694"
+    found: dict[str, tuple[str, dict[str, str], dict[str, bytes]]] = {
+        f"image {name.rpartition('.')[2]} {name[0]}": ("csv", {}, {name: content, "boxes.csv": _csv([name])})
+        for name, content in images.items()
+        if content
+    }
+    found["csv"] = "csv", {}, {"boxes.csv": _csv(["a/1.png", "2.png"]), "a/1.png": png, "2.png": png}
+    found["metadata"] = "metadata", {"images": "{}/i"}, {**lists, "i/a/1.png": png, "i/b.png": png}
+    places = {"i/a/1.png": png, "i/b.png": png, "i/m/1.png": mask, "i/m/2.png": mask, "i/m/3.png": mask}
+    found["metadata masks"] = "metadata", {"images": "{}/i"}, {**masked, **places}
+    found["cub"] = (
+        "cub",
+        {},
+        {
+            "classes.txt": b"1 001.Bird\n2 002.Other_Bird\n",
+            "images.txt": b"1 001.Bird/a.png\n2 002.Other_Bird/b.png\n",
+            "image_class_labels.txt": b"1 1\n2 2\n",
+            "train_test_split.txt": b"1 0\n2 0\n",
+            "bounding_boxes.txt": b"1 1.0 2.0 30.0 20.0\n2 5.0 5.0 10.0 10.0\n",
+            "images/001.Bird/a.png": png,
+            "images/002.Other_Bird/b.png": png,
+        },
+    )
+    found["tiny-imagenet"] = (
+        "tiny-imagenet",
+        {},
+        {
+            "wnids.txt": f"{wnid}\nn00000001\n".encode(),
+            "words.txt": f"{wnid}\tpomegranate\nn00000001\tthing, other thing\n".encode(),
+            "val/val_annotations.txt": f"val_0.png\t{wnid}\t0\t32\t44\t39\nval_1.png\tn00000001\t1\t2\t3\t4\n".encode(),
+            "val/images/val_0.png": png,
+            "val/images/val_1.png": png,
+        },
+    )
+    found["oxford-pets"] = (
+        "oxford-pets",
+        {},
+        {
+            "annotations/test.txt": b"#Image CLASS-ID SPECIES BREED ID\nAbyssinian_1 1 1 1\nBengal_1 2 1 2\n",
+            "annotations/trainval.txt": b"Abyssinian_2 1 1 1\n",
+            "annotations/trimaps/Abyssinian_1.png": trimap,
+            "annotations/trimaps/Bengal_1.png": trimap,
+            "images/Abyssinian_1.jpg": images["a.jpg"],
+            "images/Bengal_1.jpg": images["b.jpg"],
+        },
+    )
+    found["ilsvrc"] = (
+        "ilsvrc",
+        {},
+        {
+            "LOC_synset_mapping.txt": b"n01440764 tench, Tinca tinca\nn01443537 goldfish\n",
+            kaggle.format("ImageSets") + "val.txt": f"{ids[0]} 1\n{ids[1]} 2\n".encode(),
+            **{kaggle.format("Data") + f"val/{name}.JPEG": images["a.jpg"] for name in ids},
+            **{kaggle.format("Annotations") + f"val/{name}.xml": _xml(name) for name in ids},
+        },
+    )
+    found["coco"] = "coco", {"annotations": "notes.json"}, {"notes.json": _coco(), "1.png": png, "2.png": png}
+    return found
+
+
+SEEDS = _seeds()
+"""Data set, arguments (``{}`` is its folder) and files of every reader."""

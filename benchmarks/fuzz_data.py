@@ -1,0 +1,187 @@
+"""Feeds every reader of images, lists and annotations with broken files, and says what it could not take.
+
+Run it as ``python benchmarks/fuzz_data.py --minutes 5``. Whole little data sets are made, one file of one is damaged
+(bytes, lengths, fields, or a link or pipe in its place), and the data set is read, images and masks included. A reader
+may succeed or raise ``wsol.errors.InputError`` of one line; all else is a finding: another exception, more than five
+seconds of work or twenty of waiting, 4 GiB of memory, a signal, a word on stderr, or a file outside the data set read
+or changed. A case is a function of seed and number, so that ``--case NUMBER`` plays it again.
+"""
+
+import argparse
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from _fuzz_damage import damage
+from _fuzz_seeds import SEEDS
+from PIL import Image
+
+from wsol.datasets import count_clipped, load_dataset, read_image
+from wsol.errors import InputError
+
+_SECONDS, _WAIT, _MEMORY = 5, 20, 4 * 2**30
+
+
+def main() -> int:
+    """Runs cases until the time is over and prints what was found."""
+    parser = argparse.ArgumentParser(description="Feeds the readers of wsol.datasets with broken files.")
+    parser.add_argument("--minutes", type=float, default=1)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--case", type=int, help="play this one again, with its traceback")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder).resolve()
+        canary(home / "canary")
+        if options.case is not None:
+            print(*play(home, options.seed, options.case, aloud=True))
+            return 0
+        counts: Counter[str] = Counter()
+        findings: list[str] = []
+        for number, reader, outcome, detail in outcomes(home, options.seed, 60 * options.minutes):
+            counts[
+                f"{reader:16} {'ok' if outcome == 'ok' else 'sentence' if outcome == 'sentence' else 'FINDING'}"
+            ] += 1
+            if outcome not in ("ok", "sentence"):
+                findings.append(f"case {number} ({reader}): {outcome}: {detail}")
+                print(findings[-1], flush=True)
+    print(*(f"{count:7} {name}" for name, count in sorted(counts.items())), sep="\n")
+    print(f"{sum(counts.values())} cases of seed {options.seed}, {options.minutes:g} minutes, {len(findings)} findings")
+    return bool(findings)
+
+
+def outcomes(home: Path, seed: int, seconds: float) -> Iterator[tuple[int, str, str, str]]:
+    """Yields number, reader, outcome and detail of one case after another; a child that dies is a finding."""
+    end, number = time.monotonic() + seconds, 0
+    while time.monotonic() < end:
+        ours, theirs = os.pipe()
+        child = os.fork()
+        if not child:
+            os.close(ours)
+            try:
+                work(home, seed, number, end, theirs)
+            finally:
+                os._exit(1)
+        os.close(theirs)
+        with os.fdopen(ours) as lines:
+            for line in lines:
+                told = json.loads(line)
+                if len(told) == 1:
+                    number = told[0]
+                else:
+                    yield number, *told
+        status = os.waitpid(child, 0)[1]
+        if os.WIFSIGNALED(status):
+            died = signal.Signals(os.WTERMSIG(status)).name
+            yield number, reader_of(seed, number), "hang" if died in ("SIGALRM", "SIGPROF") else "signal", died
+        number += 1
+
+
+def work(home: Path, seed: int, first: int, end: float, pipe: int) -> None:
+    """Plays cases in a child process and tells of each before and after."""
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # as the commands do
+    noise = os.open(home / "stderr", os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
+    os.dup2(noise, 2)
+    number = first
+    while time.monotonic() < end:
+        os.write(pipe, f"[{number}]\n".encode())
+        signal.setitimer(signal.ITIMER_PROF, _SECONDS)  # of work, whatever else the machine does
+        signal.setitimer(signal.ITIMER_REAL, _WAIT)  # for what never comes
+        outcome = play(home, seed, number)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        if os.fstat(noise).st_size:
+            if outcome[1] in ("ok", "sentence") and " tif " not in outcome[0]:  # libtiff cannot be told to be quiet
+                outcome = outcome[0], "stderr", (home / "stderr").read_text(errors="replace").strip()[:300]
+            os.ftruncate(noise, 0)
+        os.write(pipe, (json.dumps(outcome) + "\n").encode())
+        number += 1
+
+
+def reader_of(seed: int, number: int) -> str:
+    """Returns the reader whose turn it is."""
+    return [*SEEDS][number % len(SEEDS)]
+
+
+def play(home: Path, seed: int, number: int, aloud: bool = False) -> tuple[str, str, str]:
+    """Plays one case.
+
+    Returns:
+        Reader, outcome and detail.
+    """
+    reader = reader_of(seed, number)
+    name, arguments, files = SEEDS[reader]
+    root = home / "case"
+    shutil.rmtree(root, ignore_errors=True)
+    for path, content in files.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(content)
+    damage(root, [*files], home / "canary", random.Random(f"{seed} {number}"))
+    before = snapshot(home)
+    try:
+        outcome, detail = "ok", read(name, root, {key: value.format(root) for key, value in arguments.items()})
+    except InputError as error:
+        outcome, detail = "sentence", str(error)
+        if len(detail.splitlines()) != 1 or len(detail) > 4000:
+            outcome = "no sentence"
+        if aloud:
+            traceback.print_exc()
+    except BaseException as error:
+        outcome, detail = type(error).__name__, "".join(traceback.format_exception(error)[-2:]).strip()[-600:]
+        if aloud:
+            traceback.print_exc()
+    if detail.startswith("outside"):
+        outcome = "outside"
+    if snapshot(home) != before:
+        outcome = "changed files"
+    return reader, outcome, detail
+
+
+def read(name: str, root: Path, arguments: dict[str, str]) -> str:
+    """Reads everything that a data set holds; returns which image lies outside, if one does."""
+    data = load_dataset(name, root, dataset_args=arguments)
+    _ = data.signature
+    for sample in data:
+        if sample.path and not Path(os.path.realpath(sample.path)).is_relative_to(root):
+            return f"outside: {sample.path}"
+        if sample.path:
+            image, size = read_image(sample)
+            image.resize((8, 8))
+            count_clipped(sample, size)
+        if sample.mask:
+            sample.mask()
+    return ""
+
+
+def canary(folder: Path) -> None:
+    """Makes files that no reader may touch."""
+    (folder / "deep").mkdir(parents=True)
+    Image.new("RGB", (60, 40), "magenta").save(folder / "secret.png")
+    (folder / "deep" / "secret.xml").write_text("<annotation/>")
+
+
+def snapshot(home: Path) -> list[tuple[str, int, int, int]]:
+    """Returns path, mode, size and time of everything but what is written here."""
+    found = []
+    for folder, _, names in os.walk(home):
+        for name in ("", *names):
+            path = os.path.join(folder, name)  # noqa: PTH118  # quick
+            if name != "stderr" and folder + name != str(home):
+                state = os.lstat(path)
+                found.append((path, state.st_mode, state.st_size, state.st_mtime_ns))
+    return sorted(found)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
