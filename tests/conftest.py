@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
-from torch import nn
+from tiny_net import TinyNet
 from torchvision.models import squeezenet1_1
 
 from wsol.models import Model, Preprocessing
@@ -40,19 +40,6 @@ def draw() -> Callable[..., Path]:
         return path
 
     return write
-
-
-class TinyNet(nn.Module):
-    """Three convolutions, global average pooling, one linear layer: 14 x 14 maps at 224."""
-
-    def __init__(self, classes: int = 7) -> None:
-        super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(3, 8, 7, 4, 3), nn.ReLU(), nn.Conv2d(8, 16, 3, 2, 1), nn.ReLU())
-        self.last = nn.Conv2d(16, 24, 3, 2, 1)
-        self.fc = nn.Linear(24, classes)
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.fc(self.last(self.stem(images)).relu().mean((2, 3)))
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import TinyNet
+from tiny_net import TinyNet
 
 import wsol
 from wsol.datasets import Dataset, Mask, Sample

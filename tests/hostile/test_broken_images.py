@@ -82,6 +82,7 @@ BROKEN = {
     "TIFF of 18 exabytes": (tiff(width=2**32 - 1, height=2**32 - 1), "too large an image|cannot be decoded"),
     "TIFF strip of 4 GB": (tiff(bytes=2**32 - 1, strip=2**32 - 1), r"cannot be decoded \(.*\); restore the file"),
     "TIFF of 65,535 channels": (tiff(samples=65_535), "not an image|cannot be decoded"),
+    "a strip": (png(9, 70_000, data=bytes(10 * 70_000)), r"it is 9 x 70000, and a side may have 65535 pixels"),
     "text chunk": (png(1, 1, (b"zTXt", b"k\0\0" + BOMB), data=b"\0\0"), r"decoded \(Decompressed data too large"),
     "international": (png(1, 1, (b"iTXt", b"k\0\1\0\0\0" + BOMB), data=b"\0\0"), r"decoded \(Decompressed data too"),
     "no pixel": (png(0, 5), "not an image|cannot be decoded"),

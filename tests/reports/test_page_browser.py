@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import TinyNet
 from large_page import repeated
 from PIL import Image
+from tiny_net import TinyNet
 
 import wsol
 from wsol.models import Model, Preprocessing

@@ -122,11 +122,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str,
         OSError: It cannot be written.
     """
     plain = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-    with whole(path) as part:
-        try:
-            safetensors.torch.save_file(plain, part, dict(facts))
-        except safetensors.SafetensorError as error:
-            raise OSError(f"{path} cannot be written ({error})") from error
+    with whole(path) as part:  # save_file would leave a file of its own where it is killed
+        part.write_bytes(safetensors.torch.save(plain, dict(facts)))
 
 
 _ALONE = {"processes": 1}
