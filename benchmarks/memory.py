@@ -11,6 +11,7 @@ The limit is the growth against that sum.
 import argparse
 import contextlib
 import gc
+import io
 import resource
 import subprocess
 import sys
@@ -45,7 +46,7 @@ def evaluate(root: Path, out: Path) -> int:
     """Runs the command in this process and returns the peak of the resident set, in bytes."""
     from wsol.eval import main  # noqa: PLC0415
 
-    with contextlib.redirect_stdout(None):
+    with contextlib.redirect_stdout(io.StringIO()):
         code = main(f"--model {_NET} --dataset csv --data-root {root} --device cpu --out {out}".split())
     assert code == 0
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

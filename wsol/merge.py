@@ -1,5 +1,7 @@
 """From the finished batches of a split to one whole, in the order of the images, whoever made them."""
 
+from collections import deque
+from concurrent.futures import Executor
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,9 @@ from wsol.runs.parts import Parts
 from wsol.runs.thumbs import Thumbs
 
 
-def merge(setup: Setup, images: Dataset, parts: Parts, folder: Path, clock: Clock) -> tuple[Collected, MapRows, int]:
+def merge(
+    setup: Setup, images: Dataset, parts: Parts, folder: Path, pool: Executor, clock: Clock
+) -> tuple[Collected, MapRows, int]:
     """Puts the batches of a split together.
 
     Args:
@@ -26,6 +30,7 @@ def merge(setup: Setup, images: Dataset, parts: Parts, folder: Path, clock: Cloc
         images: The split.
         parts: All its batches.
         folder: Of the run; gets ``maps.npy`` and ``thumbs``.
+        pool: Threads that write pictures.
         clock: Gets the seconds that the batches took, and what this takes.
 
     Returns:
@@ -54,8 +59,8 @@ def merge(setup: Setup, images: Dataset, parts: Parts, folder: Path, clock: Cloc
                 continue
             ends = part.arrays["thumb_ends"].tolist()
             pictures = part.arrays["thumbs"].tobytes()
-            for i, (start, end) in enumerate(zip([0, *ends], ends, strict=False), len(kept)):
-                thumbs.add(i, pictures[start:end])
+            cut = [pictures[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+            written = pool.map(thumbs.add, range(len(kept), len(kept) + len(cut)), cut)
             stack.add({name[6:]: rows for name, rows in part.arrays.items() if name.startswith("trace.")})
             store.append(part.arrays["maps"])
             kept += (indices := part.arrays["indices"].tolist())
@@ -63,6 +68,7 @@ def merge(setup: Setup, images: Dataset, parts: Parts, folder: Path, clock: Cloc
             truths += [truth_of(protocol, images.samples[i], size) for i, size in zip(indices, frames, strict=True)]
             classes.append(part.arrays["classes"])
             scores.append(part.arrays["scores"])
+            deque(written, 0)  # waits, and raises what a thread has raised
         if not kept:
             raise InputError(f"none of the {len(images)} images can be read: {next(iter(skipped.values()))}")
     every, stored = np.concatenate(classes), store.rows()

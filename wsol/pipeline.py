@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from wsol._clock import Clock
+from wsol._machine import processors
 from wsol._meter import Meter
 from wsol.cams import Precision
 from wsol.collect import collect
@@ -133,15 +134,16 @@ def evaluate(
                 complete = _begun(job, folder, resume or group.restarted, stack)
         evaluation = None
         if not group.told(complete):
+            meter = Meter(job.setup.model.network)
             with ThreadPoolExecutor(workers or group.threads) as pool:
-                meter = Meter(job.setup.model.network)
                 _share(job, folder, pool, group)
-                with group.together():
-                    if group.first:
+            with group.together():
+                if group.first:
+                    with ThreadPoolExecutor(workers or processors()) as pool:  # the others have ended
                         evaluation = _whole(job, folder, pool, meter)
-                        if out is not None:
-                            write_page(read_run(folder))
-                        discard(folder)
+                    if out is not None:
+                        write_page(read_run(folder))
+                    discard(folder)
         if evaluation is None:
             stored = read_run(folder)
             evaluation = Evaluation(stored.tables, stored.facts)
@@ -186,7 +188,7 @@ def _concluded(
 ) -> tuple[Evaluation, Collected]:
     images, protocol, clock = job.splits[name], job.setup.protocol, Clock()
     place, tau = (folder / "val", "oracle") if name == "val" else (folder, job.tau)
-    found, maps, passes = merge(job.setup, images, Parts(folder, name, job.batches[name]), place, clock)
+    found, maps, passes = merge(job.setup, images, Parts(folder, name, job.batches[name]), place, pool, clock)
     origin = job.origin(images)
     origin = replace(origin, facts={**origin.facts, "cost": meter.cost(clock, passes, len(found.images))})
 
