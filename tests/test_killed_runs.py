@@ -16,6 +16,7 @@ import wsol
 from wsol._command import run_command
 from wsol.errors import InputError
 from wsol.runs.lock import held
+from wsol.runs.parts import Parts
 
 
 @pytest.fixture(scope="module")
@@ -145,14 +146,15 @@ def test_other_options_are_refused_by_name(
 
 
 def test_a_damaged_batch_is_named(data: Path, begun: Path) -> None:
-    (data / "7.png").read_bytes()
-    part = begun / "parts" / "val" / "000001.safetensors"
-    part.write_bytes(part.read_bytes()[:100])
-    survivors_options = {"resume": True}
-    for path in (begun / "parts" / "run").glob("000003*"):
-        path.unlink()
-    with pytest.raises(InputError, match=r"7\.png is not an image"):
-        survivors.evaluate(data, begun, **survivors_options)
+    parts = Parts(begun, "run", 8)
+    (broken,) = parts.missing()[:1]
+    parts.write(broken, parts.read(0))  # as if the image had been mended
+    for number in parts.missing():
+        parts.write(number, parts.read(0))
+    damaged = begun / "parts" / "val" / "000001.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    with pytest.raises(InputError, match=r"000001\.safetensors is damaged \(.+\); delete it and give --resume"):
+        survivors.evaluate(data, begun, resume=True)
 
 
 def test_a_finished_run_is_read_back(whole: tuple[Path, float], data: Path) -> None:
