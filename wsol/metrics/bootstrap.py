@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES = 1000
-_CHUNK = 1 << 23  # numbers held as floats at a time
+_CHUNK = 1 << 21  # numbers held as floats at a time
 _GRAIN = 2.0**-30  # what fractions are rounded to, so that sums of 2^22 of them are exact in double precision
 
 
@@ -110,11 +110,13 @@ def _product(left: NDArray[Any], right: NDArray[Any], grain: float = 0) -> NDArr
     few = left.dtype == np.uint8 and right.dtype == np.bool_ and len(right) < 2**24
     precision = np.float32 if few else np.float64
     out = np.empty((len(left), right.shape[1]), np.float64)
-    for rows in _slices(len(left), len(right)):
-        some: NDArray[Any] = left[rows].astype(precision)
-        for columns in _slices(right.shape[1], len(right)):
-            part: NDArray[Any] = right[:, columns].astype(precision)
-            out[rows, columns] = some @ (np.rint(part / grain) * grain if grain else part)
+    for columns in _slices(right.shape[1], len(right)):
+        part: NDArray[Any] = right[:, columns].astype(precision)
+        if grain:
+            np.rint(np.divide(part, grain, out=part), out=part)
+            part *= grain
+        for rows in _slices(len(left), len(right)):
+            out[rows, columns] = np.matmul(left[rows].astype(precision, copy=False), part)
     return out
 
 
