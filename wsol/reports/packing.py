@@ -120,7 +120,7 @@ def _maps(run: StoredRun, maps: NDArray[np.float32], pool: Executor) -> NDArray[
     side = min(_MAP_SIDE, view.side if maps.ndim > 4 else max(maps.shape[-2:]), int((_MAP_BYTES / len(maps)) ** 0.5))
 
     def small(start: int) -> NDArray[np.uint8]:
-        some = maps[start : start + _TOGETHER, :1]
+        some = _again(maps, start, min(_TOGETHER, len(maps) - start))[:, :1]
         own = np.stack([view.assembled(each)[0] for each in some]) if maps.ndim > 4 else some[:, 0]
         own = _shrunk(own - own.min((1, 2), keepdims=True), max(1, side))
         shades: NDArray[np.uint8] = np.rint(255 * own / np.maximum(own.max((1, 2), keepdims=True), _TINY)).astype(
@@ -129,6 +129,14 @@ def _maps(run: StoredRun, maps: NDArray[np.float32], pool: Executor) -> NDArray[
         return shades
 
     return np.concatenate([*ordered(pool, small, range(0, len(maps), _TOGETHER))])
+
+
+def _again(maps: NDArray[np.float32], start: int, count: int) -> NDArray[np.float32]:
+    """Returns some rows of a file that is mapped, mapped by themselves: their pages leave the memory with them."""
+    if not isinstance(maps, np.memmap) or maps.filename is None:
+        return maps[start : start + count]
+    offset = maps.offset + start * (maps.nbytes // len(maps))
+    return np.memmap(maps.filename, np.float32, "r", offset, (count, *maps.shape[1:]))
 
 
 def _shrunk(maps: NDArray[np.float32], side: int) -> NDArray[np.float64]:

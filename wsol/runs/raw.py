@@ -32,6 +32,6 @@ def read_maps(folder: Path, facts: Mapping[str, Any], guesses: tuple[int, ...]) 
     if facts["view"] != asdict(view):
         raise ValueError("run.json: the view is not that of the protocol")
     crops = (view.count,) if view.count > 1 else ()
-    if maps.dtype != np.float32 or maps.shape[:-2] != (*guesses, *crops) or not maps.size:
+    if maps.dtype != np.float32 or maps.shape[:-2] != (*guesses, *crops) or not (maps.size and maps.flags.c_contiguous):
         raise ValueError(f"maps.npy: its files do not belong together, as it holds {maps.dtype} {maps.shape}")
     return view, maps
