@@ -6,6 +6,7 @@ import pytest
 
 from wsol.errors import InputError
 from wsol.runs.folder import MapFile, claim
+from wsol.runs.lock import held
 
 A, B = "d|m|cam|p|tau:0.2|wsol:1", "d|m|cam|q|tau:val|wsol:1"
 
@@ -52,3 +53,22 @@ def test_a_damaged_run_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(InputError, match=r"run\.json cannot be read"):
         claim(tmp_path, "a")
+
+
+@pytest.mark.parametrize("name", ["parts", "thumbs", "val", "lock", "maps.npy", "metrics.csv.part"])
+def test_no_link_leads_out_of_the_folder(tmp_path: Path, name: str) -> None:
+    folder, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    folder.mkdir()
+    elsewhere.mkdir()
+    (folder / name).symlink_to(elsewhere)
+    with pytest.raises(InputError, match=rf"no run's, such as {name}; give another --out"):
+        claim(folder, A)
+
+
+def test_a_lock_does_not_follow_a_link(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("kept")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "lock").symlink_to(tmp_path / "mine")
+    with pytest.raises(OSError, match="lock"), held(tmp_path / "run"):
+        pass
+    assert (tmp_path / "mine").read_text() == "kept"

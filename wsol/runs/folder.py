@@ -66,7 +66,7 @@ def claim(folder: Path, request: str) -> None:
     strange = [
         path.name
         for path in folder.iterdir()
-        if path.name.removesuffix(PART) not in (FOLDERS if path.is_dir() else (*FILES, LOCK))
+        if path.is_symlink() or path.name.removesuffix(PART) not in (FOLDERS if path.is_dir() else (*FILES, LOCK))
     ]
     if strange:
         raise InputError(f"{folder} holds files that are no run's, such as {sorted(strange)[0]}; give another --out")
