@@ -84,8 +84,9 @@ def drawer(
         if own is not None and level == own.level and classes.shape[1] == 1:
             return own.boxes[i, None]
         _, first, places = np.unique(classes[i], return_index=True, return_inverse=True)  # a class has one map
-        prepared = protocol.prepare(view.assembled(maps[i][first]), truths[i].size)
-        boxes: NDArray[np.float64] = protocol.boxes(prepared, protocol.taus[level : level + 1])[places, 0]
-        return boxes
+        # One by one: a prepared map stays in the cache, all classes' together do not.
+        prepared = (protocol.prepare(view.assembled(each[None]), truths[i].size) for each in maps[i][first])
+        boxes = [protocol.boxes(each, protocol.taus[level : level + 1])[0, 0] for each in prepared]
+        return np.stack(boxes)[places]
 
     return draw
