@@ -20,8 +20,8 @@ import numpy as np
 
 from wsol.boxes.components import best_contour_ious, largest_component_boxes
 from wsol.boxes.contours import largest_contour_boxes
-from wsol.boxes.levels import entry_levels, normalise, tau_grid, thresholds, to_uint8
 from wsol.boxes.resize import bicubic
+from wsol.boxes.thresholds import entry_levels, normalise, tau_grid, thresholds, to_uint8
 from wsol.metrics.iou import best_iou
 
 TRUTH = np.array([[30.0, 40, 150, 180]])

@@ -34,7 +34,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from wsol.cams import find_method, forward
+from wsol.methods import find_method, forward
 from wsol.models import find_classifier
 
 Call = Callable[[Tensor, Tensor], object]  # of images and classes (n, k)

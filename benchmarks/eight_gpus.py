@@ -27,9 +27,9 @@ from wsol.datasets import Dataset, Sample, load_dataset, read_batches
 from wsol.datasets.base import as_boxes
 from wsol.models import Model, Preprocessing, find_gap
 from wsol.protocols import find_protocol
-from wsol.protocols.truth import truth_of
-from wsol.runs.parts import Part, Parts, begin
-from wsol.runs.thumbs import thumb
+from wsol.protocols.base import truth_of
+from wsol.runs.batches import Part, Parts, begin
+from wsol.runs.thumbnails import thumb
 
 _PROTOCOL = find_protocol("wsolevaluation")
 

@@ -41,25 +41,25 @@ import torch
 from torch import Tensor, nn
 
 import wsol
-from wsol._clock import Clock
+from wsol.comparison.files import claim_comparison
 from wsol.datasets import Dataset, Sample, as_boxes
 from wsol.errors import InputError
-from wsol.leaderboards.reproduce import unsealed
+from wsol.evaluation.sources.boxes import from_boxes
+from wsol.evaluation.sources.maps import from_maps
+from wsol.evaluation.sources.run import from_run
+from wsol.leaderboards.literature import read_published
 from wsol.leaderboards.rows import row_of
-from wsol.leaderboards.standing import outdated
+from wsol.leaderboards.stale import outdated
+from wsol.leaderboards.verify import unsealed
 from wsol.models import MODELS, Facts, Model, Preprocessing, find_classifier, load_model
-from wsol.models._caffe import _net_class, read_caffemodel
 from wsol.models.base import Architecture, Published
-from wsol.models.gap import find_gap
+from wsol.models.caffe import _net_class, read_caffemodel
+from wsol.models.global_pooling import find_gap
 from wsol.protocols import find_protocol
 from wsol.reports.page import run_page
-from wsol.runs.comparison import claim_comparison
-from wsol.runs.published import read_published
+from wsol.runs.read import read_run
 from wsol.runs.signature import Signature
-from wsol.sources.boxes import from_boxes
-from wsol.sources.maps import from_maps
-from wsol.sources.run import from_run
-from wsol.stored import read_run
+from wsol.runtime.cost import Clock
 
 SECONDS = 5  # a case may take
 MEMORY = 4 << 30  # bytes of address space beyond what a child starts with

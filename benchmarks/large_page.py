@@ -18,7 +18,7 @@ from playwright.sync_api import sync_playwright
 
 import wsol
 from wsol.reports.page import write_page
-from wsol.stored import StoredRun, read_run
+from wsol.runs.read import StoredRun, read_run
 
 
 def main() -> None:

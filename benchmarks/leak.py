@@ -19,7 +19,7 @@ import torchvision.models
 from torch import nn
 from tqdm import tqdm
 
-from wsol.cams import find_method, forward
+from wsol.methods import find_method, forward
 from wsol.models import find_classifier
 
 LIMIT = 1.01

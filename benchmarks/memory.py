@@ -60,7 +60,7 @@ def kept(root: Path, run: Path) -> dict[str, float]:
     from wsol.datasets import load_dataset  # noqa: PLC0415
     from wsol.metrics.bootstrap import RESAMPLES  # noqa: PLC0415
     from wsol.protocols import find_protocol  # noqa: PLC0415
-    from wsol.protocols.truth import truth_of  # noqa: PLC0415
+    from wsol.protocols.base import truth_of  # noqa: PLC0415
 
     found = {}
     for name in ("curves", "curves_v2", "boxes", "peaks"):

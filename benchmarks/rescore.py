@@ -19,8 +19,8 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from wsol.datasets import Dataset, Sample
+from wsol.runs.ground_truth import truth_table
 from wsol.runs.predictions import predictions_table
-from wsol.runs.truth import truth_table
 
 SIZES = ((500, 375), (375, 500), (500, 333), (500, 500), (400, 300), (640, 480))  # width, height
 SECONDS, GIBIBYTES = 180, 2

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 import wsol
+from wsol.evaluation.evaluate import Evaluation
 from wsol.metrics.bootstrap import intervals, resampled_means
-from wsol.pipeline import Evaluation
 from wsol.training import Recipe, read_stages
 
 HOME = Path(__file__).parents[1] / "results" / "synthetic"

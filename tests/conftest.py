@@ -16,7 +16,7 @@ from tiny_net import TinyNet
 from torchvision.models import squeezenet1_1
 
 from wsol.models import Model, Preprocessing
-from wsol.models.gap import find_gap
+from wsol.models.global_pooling import find_gap
 
 
 @pytest.fixture(scope="session")

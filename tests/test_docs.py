@@ -14,12 +14,12 @@ import pytest
 
 import wsol
 from wsol.baselines import BASELINES
-from wsol.cams import METHODS
 from wsol.datasets import DATASETS
+from wsol.methods import METHODS
 from wsol.metrics.base import METRICS
 from wsol.metrics.error_types import ERROR_TYPES
 from wsol.protocols import PROTOCOLS
-from wsol.runs.folder import FILES, FOLDERS
+from wsol.runs.store import FILES, FOLDERS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

@@ -9,21 +9,21 @@ __version__ = "0.1.0"
 __all__ = ["InputError", "__version__", "compare", "evaluate", "leaderboard", "score", "show", "train"]
 
 if TYPE_CHECKING:
-    from wsol.comparing import compare
+    from wsol.comparison.compare import compare
     from wsol.errors import InputError
-    from wsol.explaining.show import show
+    from wsol.evaluation.evaluate import evaluate
+    from wsol.evaluation.score import score
     from wsol.leaderboards import leaderboard
-    from wsol.pipeline import evaluate
-    from wsol.scoring import score
     from wsol.training import train
+    from wsol.visualization.show import show
 
 _HOMES = {
     "InputError": "errors",
-    "compare": "comparing",
-    "evaluate": "pipeline",
+    "compare": "comparison.compare",
+    "evaluate": "evaluation.evaluate",
     "leaderboard": "leaderboards",
-    "score": "scoring",
-    "show": "explaining.show",
+    "score": "evaluation.score",
+    "show": "visualization.show",
     "train": "training",
 }
 

@@ -5,8 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from wsol._command import run_command
-from wsol.runs.names import file_name
+from wsol._cli import run_command
+from wsol.io.paths import file_name
 
 _LONGEST = 200  # bytes of a folder's name
 
@@ -19,8 +19,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str] | None) -> None:
     """Parses arguments, compares, prints the table."""
     options = _parser().parse_args(argv)
-    from wsol.comparing import compare  # noqa: PLC0415  # pandas takes a second that --help need not wait for
-    from wsol.reports.compared import comparison_report  # noqa: PLC0415
+    from wsol.comparison.compare import compare  # noqa: PLC0415  # pandas takes a second that --help need not wait for
+    from wsol.comparison.terminal import comparison_report  # noqa: PLC0415
 
     name = file_name("compare", *(run.resolve().name for run in options.runs))
     out = options.out or Path("results") / name.encode()[:_LONGEST].decode(errors="ignore")

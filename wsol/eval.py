@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from wsol._command import pair, run_command, tau
+from wsol._cli import pair, run_command, tau
 from wsol.errors import InputError
-from wsol.runs.names import file_name
+from wsol.io.paths import file_name
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,9 +25,9 @@ def _run(failed: list[str], argv: Sequence[str] | None) -> None:
         given = vars(parser.parse_args(argv, argparse.Namespace(**dict.fromkeys(vars(options)))))  # without defaults
         _run_suite(failed, **{name: value for name, value in given.items() if value is not None})
         return
-    from wsol.pipeline import evaluate  # noqa: PLC0415  # torch takes seconds that --help need not wait for
-    from wsol.processes import processes  # noqa: PLC0415
+    from wsol.evaluation.evaluate import evaluate  # noqa: PLC0415  # torch takes seconds that --help need not wait for
     from wsol.reports.terminal import run_report  # noqa: PLC0415
+    from wsol.runtime.distributed import processes  # noqa: PLC0415
 
     given = vars(options)
     del given["suite"]
@@ -45,8 +45,8 @@ def _run_suite(failed: list[str], *, suite: Path, only: str = "1/1", resume: boo
     """Runs a suite, prints its table; ``others`` were given beside it."""
     if others:
         raise InputError(f"beside --suite, {' and '.join(others)} cannot be given; write it into {suite}")
-    from wsol.processes import processes  # noqa: PLC0415
-    from wsol.suite import run_suite, suite_report  # noqa: PLC0415
+    from wsol.evaluation.suite import run_suite, suite_report  # noqa: PLC0415
+    from wsol.runtime.distributed import processes  # noqa: PLC0415
 
     table = run_suite(suite, only)
     if processes().first:  # if another ended with an error too, torchrun might stop this one before it has spoken

@@ -5,9 +5,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from wsol._command import pair, run_command
+from wsol._cli import pair, run_command
 from wsol.errors import InputError
-from wsol.explaining.loop import explain
+from wsol.visualization.explain import explain
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from wsol._command import run_command
+from wsol._cli import run_command
 
 
 def main(argv: Sequence[str] | None = None) -> int:

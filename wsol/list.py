@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from wsol._command import run_command
+from wsol._cli import run_command
 
 _REGISTRIES = {
     "datasets": "wsol.datasets:DATASETS",
@@ -38,7 +38,7 @@ def _run(argv: Sequence[str] | None) -> None:
 
 
 def _lists() -> Any:
-    return importlib.import_module("wsol.reports.lists")  # torch takes seconds that --help need not wait for
+    return importlib.import_module("wsol.reports.catalog")  # torch takes seconds that --help need not wait for
 
 
 if __name__ == "__main__":

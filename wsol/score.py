@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from wsol._command import pair, run_command, tau
+from wsol._cli import pair, run_command, tau
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -16,8 +16,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str] | None) -> None:
     """Parses arguments, scores, prints the table."""
     options = _parser().parse_args(argv)
+    from wsol.evaluation.score import score  # noqa: PLC0415
     from wsol.reports.terminal import run_report  # noqa: PLC0415  # pandas takes a second that --help need not wait for
-    from wsol.scoring import score  # noqa: PLC0415
 
     given = vars(options)
     given["dataset_args"] = dict(map(pair, given.pop("dataset_arg")))

@@ -6,11 +6,10 @@ import time
 from collections.abc import Sequence
 from functools import partial
 
-from wsol._command import run_command
-from wsol.selfchecking.lines import fact_line, last_line, outcome_line
-from wsol.selfchecking.machine import facts
-from wsol.selfchecking.outcome import Outcome
-from wsol.selfchecking.running import run_checks
+from wsol._cli import run_command
+from wsol.selfchecks.environment import facts
+from wsol.selfchecks.expect import Outcome
+from wsol.selfchecks.runner import fact_line, last_line, outcome_line, run_checks
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from wsol._command import pair, run_command
-from wsol.runs.names import file_name
+from wsol._cli import pair, run_command
+from wsol.io.paths import file_name
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str] | None) -> None:
     """Parses arguments, trains, prints where the weights are."""
     options = _parser().parse_args(argv)
-    from wsol.processes import processes  # noqa: PLC0415  # torch takes seconds to import
+    from wsol.runtime.distributed import processes  # noqa: PLC0415  # torch takes seconds to import
     from wsol.training import Recipe, Stage, read_stages, train  # noqa: PLC0415
 
     given = vars(options)

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from wsol.datasets import Dataset, load_dataset, read_image
-from wsol.datasets._synthetic.draws import Draws
-from wsol.datasets._synthetic.photos import BACKGROUNDS, BODIES, DISTRACTORS, PARTS, surface
+from wsol.datasets._synthetic.random_stream import Draws
 from wsol.datasets._synthetic.raster import BLOCK, CROSS, DIAMOND, ELLIPSE, EVERYWHERE, SQUARE, WEDGE, light, paint
+from wsol.datasets._synthetic.textures import BACKGROUNDS, BODIES, DISTRACTORS, PARTS, surface
 from wsol.datasets.synthetic import CLASSES, Knobs, Scene, render
 from wsol.errors import InputError
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from commands import IDS, PROTOCOL, images, lists, refusal
 
-from wsol._clock import Clock
 from wsol.errors import InputError
+from wsol.evaluation.sources.boxes import from_boxes
 from wsol.protocols import find_protocol
+from wsol.runtime.cost import Clock
 from wsol.score import main
-from wsol.sources.boxes import from_boxes
 
 HEADER = "image_id,x0,y0,x1,y1"
 ROWS = [f"{name},2,3,20,30" for name in IDS]

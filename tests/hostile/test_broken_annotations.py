@@ -17,7 +17,7 @@ from PIL.PngImagePlugin import PngInfo
 from pycocotools import mask as rle
 
 from wsol.datasets import load_dataset
-from wsol.datasets._regions import pixels_of
+from wsol.datasets._coco_masks import pixels_of
 from wsol.errors import InputError
 
 NAME = "ILSVRC2012_val_00000001"

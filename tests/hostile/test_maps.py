@@ -17,11 +17,11 @@ import pytest
 from commands import IDS, PROTOCOL, SIDE, images, lists, refusal
 
 import wsol
-from wsol._clock import Clock
 from wsol.errors import InputError
+from wsol.evaluation.sources.maps import from_maps
 from wsol.protocols import find_protocol
+from wsol.runtime.cost import Clock
 from wsol.score import main
-from wsol.sources.maps import from_maps
 
 MAP = np.random.default_rng(0).random((SIDE, SIDE), np.float32)
 
@@ -201,7 +201,7 @@ def test_a_broken_archive(tmp_path: Path, change: Callable[[zipfile.ZipFile], ob
 
 
 def test_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wsol.runs.reading._LARGEST", 1 << 20)
+    monkeypatch.setattr("wsol.io.arrays._LARGEST", 1 << 20)
     unpacked = []
     read = zipfile.ZipExtFile.read
 

@@ -20,18 +20,18 @@ from torch import nn
 
 import wsol
 from wsol.compare import main as compare_main
+from wsol.comparison.files import claim_comparison
 from wsol.datasets import Dataset, Sample, as_boxes
 from wsol.errors import InputError
 from wsol.leaderboard import main as leaderboard_main
-from wsol.leaderboards.reproduce import unsealed
+from wsol.leaderboards.verify import unsealed
 from wsol.models import Model, Preprocessing
-from wsol.models.gap import find_gap
+from wsol.models.global_pooling import find_gap
 from wsol.reports.page import run_page
-from wsol.runs.comparison import claim_comparison
-from wsol.runs.facts import read_facts
-from wsol.runs.seal import broken_seals
+from wsol.runs.checksums import broken_seals
+from wsol.runs.metadata import read_facts
+from wsol.runs.read import read_run
 from wsol.score import main as score_main
-from wsol.stored import read_run
 
 PROTOCOL = "wsolevaluation:step=0.05"
 

@@ -22,7 +22,7 @@ from torch import nn
 from wsol.errors import InputError
 from wsol.eval import main
 from wsol.models import Facts, Preprocessing, adopt, load_model
-from wsol.models._caffe import _net_class, read_caffemodel
+from wsol.models.caffe import _net_class, read_caffemodel
 
 NET = """
 import torch

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
-from wsol.boxes.levels import normalise
 from wsol.boxes.resize import bicubic
+from wsol.boxes.thresholds import normalise
 from wsol.datasets import Mask
 from wsol.metrics.base import METRICS, Evidence
 from wsol.metrics.pixels import average_precision

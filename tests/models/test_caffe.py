@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from wsol.errors import InputError
 from wsol.models import load_model
-from wsol.models._caffe import IMAGENET_BGR, CaffeModel, read_caffemodel
-from wsol.models.gap import find_gap
+from wsol.models.caffe import IMAGENET_BGR, CaffeModel, read_caffemodel
+from wsol.models.global_pooling import find_gap
 
 # Numbers of caffe.proto: of a layer's settings in the newer and the older generation, and of the single settings.
 SETTINGS: dict[str, tuple[str, int, int, dict[str, int]]] = {

@@ -9,8 +9,8 @@ from torch import nn
 
 from wsol.errors import InputError
 from wsol.models import MODELS, adopt, find_gap
-from wsol.models._surgery import enlarge_maps
-from wsol.models.vgg16_gap import VGG16GAP
+from wsol.models._feature_extractor import enlarge_maps
+from wsol.models.architectures.vgg16_gap import VGG16GAP
 
 
 class Branches(nn.Module):

@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 
 from wsol.boxes.components import best_contour_ious, largest_component_boxes
 from wsol.boxes.contours import largest_contour_boxes
-from wsol.boxes.levels import entry_levels, levels_above, thresholds
+from wsol.boxes.thresholds import entry_levels, levels_above, thresholds
 from wsol.metrics.iou import best_iou, iou
 from wsol.protocols import find_protocol
 

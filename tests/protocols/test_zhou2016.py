@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from skimage.measure import label, regionprops
 
-from wsol.boxes.heat_boxes import heat_boxes
+from wsol.boxes.cam_script import heat_boxes
 from wsol.datasets import Sample
 from wsol.datasets.base import as_boxes
 from wsol.protocols import PROTOCOLS, find_protocol

@@ -18,8 +18,8 @@ from matplotlib.text import Text
 from numpy.typing import NDArray
 from PIL import Image
 
-from wsol.reports._canvas import Picture
-from wsol.reports.lettering import Lettering, fitted, shown
+from wsol.reports.canvas import Picture
+from wsol.reports.fonts import Lettering, fitted, shown
 from wsol.reports.overlay import Panel, Sheet, draw_overlays
 
 ODD = [

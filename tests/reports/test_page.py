@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 import wsol
 from wsol.models import Model
-from wsol.reports.packing import packed
 from wsol.reports.page import run_page
-from wsol.stored import StoredRun, read_run
+from wsol.reports.page_data import packed
+from wsol.runs.read import StoredRun, read_run
 
 
 @pytest.fixture

@@ -16,10 +16,10 @@ from tiny_net import TinyNet
 
 import wsol
 from wsol.models import Model, Preprocessing
-from wsol.models.gap import find_gap
-from wsol.reports import packing
+from wsol.models.global_pooling import find_gap
+from wsol.reports import page_data as packing
 from wsol.reports.page import write_page
-from wsol.stored import StoredRun, read_run
+from wsol.runs.read import StoredRun, read_run
 
 api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: the page is not tried")
 

@@ -15,10 +15,10 @@ from children import begin, begin_together, said
 from safetensors.torch import load_file
 
 from wsol.errors import InputError
-from wsol.processes import Processes
-from wsol.runs.lock import held
+from wsol.io.lock import held
+from wsol.runtime.distributed import Processes
 from wsol.training import Recipe, Stage, train
-from wsol.training.parts import parts
+from wsol.training.data import parts
 from wsol.training.trainer import parallel
 
 KILLS, KILLS_TOGETHER = 20, 5

@@ -7,12 +7,12 @@ from concurrent.futures import Executor
 import numpy as np
 from numpy.typing import NDArray
 
-from wsol._parallel import ordered
 from wsol.baselines.base import BASELINES, Guess
 from wsol.metrics.base import Evidence
 from wsol.metrics.iou import iou
 from wsol.protocols import Protocol
-from wsol.protocols.truth import Truth
+from wsol.protocols.base import Truth
+from wsol.runtime.threads import ordered
 
 _TOGETHER = 1024  # images
 

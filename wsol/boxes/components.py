@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wsol._jit import inlined, jit
-from wsol.boxes._neighbours import links
+from wsol.boxes._neighbors import links
+from wsol.runtime.jit import inlined, jit
 
 # Numba's cache on disk watches the file of the function that was compiled and no other, so all that is compiled
 # together lies in this one file.

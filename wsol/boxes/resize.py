@@ -5,7 +5,7 @@ from functools import cache, lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from wsol._jit import jit
+from wsol.runtime.jit import jit
 
 _A = np.float32(-0.75)
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 
-from wsol.datasets._names import shown
 from wsol.errors import InputError, first_line
+from wsol.io.paths import shown
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from wsol.datasets._names import UNPRINTABLE, quoted, shown
 from wsol.errors import InputError
+from wsol.io.paths import UNPRINTABLE, quoted, shown
 from wsol.registry import Registry
 
 T = TypeVar("T")

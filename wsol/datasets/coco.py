@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from wsol.datasets._coco import Region, read_coco
-from wsol.datasets._names import below, shown
-from wsol.datasets._regions import pixels_of
+from wsol.datasets._coco_json import Region, read_coco
+from wsol.datasets._coco_masks import pixels_of
 from wsol.datasets.base import DATASETS, Dataset, Mask, Sample, Split, as_boxes
 from wsol.errors import InputError
+from wsol.io.paths import below, shown
 
 
 @DATASETS.register("coco")

@@ -4,10 +4,10 @@ import math
 from pathlib import Path
 from typing import get_args
 
-from wsol.datasets._lists import MOST_CLASSES, number, read_csv, whole
-from wsol.datasets._names import below, quoted, shown
 from wsol.datasets.base import DATASETS, TENTH, Corners, Dataset, Sample, Split, as_boxes, tenth_of_train
 from wsol.errors import InputError
+from wsol.io.paths import below, quoted, shown
+from wsol.io.text import MOST_CLASSES, number, read_csv, whole
 
 _BOX = ("x0", "y0", "x1", "y1")
 _ALIASES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from wsol.datasets._download import ARCHIVES, Archive
-from wsol.datasets._lists import class_number, enter, number, read_rows
-from wsol.datasets._names import below, shown
 from wsol.datasets.base import DATASETS, TENTH, Dataset, Sample, Split, as_boxes, tenth_of_train
 from wsol.datasets.metadata import read_lists
 from wsol.errors import InputError
+from wsol.io.paths import below, shown
+from wsol.io.text import class_number, enter, number, read_rows
 
 ARCHIVES["cub"] = (
     Archive("https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz", "97eceeb196236b17998738112f37df78"),

@@ -7,12 +7,12 @@ from xml.etree.ElementTree import Element
 
 from tqdm import tqdm
 
-from wsol.datasets._lists import enter, number, read_lines, read_rows, whole
-from wsol.datasets._names import FOLLOW, below, quoted, refuse_links, shown
-from wsol.datasets._xml import read_xml
 from wsol.datasets.base import DATASETS, TENTH, Dataset, Sample, Split, as_boxes, tenth_of_train
 from wsol.datasets.metadata import read_lists
 from wsol.errors import InputError
+from wsol.io.paths import FOLLOW, below, quoted, refuse_links, shown
+from wsol.io.text import enter, number, read_lines, read_rows, whole
+from wsol.io.xml import read_xml
 
 _CLASSES = 1000
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from wsol.datasets._instances import masked_sample
-from wsol.datasets._lists import class_number, enter, number, read_rows, whole
-from wsol.datasets._names import FOLLOW, below, refuse_links, shown
+from wsol.datasets._object_masks import masked_sample
 from wsol.datasets.base import DATASETS, SPLITS, Dataset, Sample, Split, as_boxes
 from wsol.errors import InputError
+from wsol.io.paths import FOLLOW, below, refuse_links, shown
+from wsol.io.text import class_number, enter, number, read_rows, whole
 
 
 @DATASETS.register("metadata")

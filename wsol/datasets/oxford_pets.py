@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from wsol.datasets._download import ARCHIVES, Archive
-from wsol.datasets._files import open_image
-from wsol.datasets._lists import class_number, read_lines
-from wsol.datasets._names import FOLLOW, below, refuse_links, shown
 from wsol.datasets.base import DATASETS, TENTH, Dataset, Mask, Sample, Split, as_boxes, tenth_of_train
 from wsol.errors import InputError
+from wsol.io.images import open_image
+from wsol.io.paths import FOLLOW, below, refuse_links, shown
+from wsol.io.text import class_number, read_lines
 
 ARCHIVES["oxford-pets"] = (
     Archive("https://www.robots.ox.ac.uk/~vgg/data/pets/data/images.tar.gz", "5c4f3ee8e5d25df40f4fd59a7f44e54c"),

@@ -5,10 +5,10 @@ from itertools import pairwise
 from pathlib import Path
 
 from wsol.datasets._download import ARCHIVES, Archive
-from wsol.datasets._lists import number, read_lines, read_rows
-from wsol.datasets._names import below, quoted, shown
 from wsol.datasets.base import DATASETS, TENTH, Dataset, Sample, Split, as_boxes, tenth_of_train
 from wsol.errors import InputError
+from wsol.io.paths import below, quoted, shown
+from wsol.io.text import number, read_lines, read_rows
 
 ARCHIVES["tiny-imagenet"] = (
     Archive("http://cs231n.stanford.edu/tiny-imagenet-200.zip", "90528d7ca1a48142e341f4ef8d21d0de"),

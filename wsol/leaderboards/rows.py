@@ -10,10 +10,11 @@ from typing import Any
 import pandas as pd
 
 from wsol.errors import InputError
+from wsol.metrics.base import METRICS
 from wsol.metrics.error_types import ERROR_TYPES
 from wsol.reports.terminal import RULES
+from wsol.runs.read import StoredRun
 from wsol.runs.signature import Signature
-from wsol.stored import StoredRun
 
 Row = dict[str, Any]
 """What is known, by column: text, numbers; a column without value is not there."""
@@ -119,3 +120,36 @@ def _quoted(field: str) -> str:
 
 def _is_empty(value: Any) -> bool:
     return value == "" or (isinstance(value, float) and math.isnan(value))
+
+
+_HEADLINES = ("top1_loc_err", "gt_known_loc_acc")  # the second where there are no classes
+_RULES = ("fixed", "", "val", "oracle")
+
+
+def ranked(rows: Iterable[Row]) -> list[Row]:
+    """Sorts rows by group, measured before published, and by top-1 localization error within.
+
+    Rows that have it at the fixed tau come first, best first; then those that have it without a threshold, at the
+    val-chosen tau, at the oracle tau; then those without classes by GT-known accuracy, likewise.
+    """
+    return sorted(rows, key=_key)
+
+
+def groups(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Divides ranked rows into those that stand in one table."""
+    return {group: [row for row in rows if row["group"] == group] for group in dict.fromkeys(r["group"] for r in rows)}
+
+
+def _key(row: Row) -> tuple[str, bool, int, float, tuple[str, ...]]:
+    names = tuple(str(row.get(part, "")) for part in ("run", "source", "model", "method", "protocol"))
+    place, value = _headline(row)
+    return row["group"], row["kind"] != "measured", place, value, names
+
+
+def _headline(row: Row) -> tuple[int, float]:
+    """Returns which number a row is sorted by, and the number, small where it is good."""
+    candidates = [(metric, rule) for metric in _HEADLINES for rule in _RULES]
+    for place, (metric, rule) in enumerate(candidates):
+        if (value := row.get(column(metric, rule))) is not None:
+            return place, value if METRICS.get(metric).better == "lower" else -value
+    return len(candidates), 0.0

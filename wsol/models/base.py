@@ -140,4 +140,4 @@ class Model:
         return f"{name.replace('|', '_')}{side}{layer}:{self.sha256[:8]}"
 
 
-MODELS: Registry[Architecture] = Registry("model", "wsol.models")
+MODELS: Registry[Architecture] = Registry("model", "wsol.models.architectures")

@@ -1,13 +1,95 @@
 """A classifier that is cut in two at the layer whose maps are looked at."""
 
+import math
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass
 from threading import get_ident
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn
 
-from wsol.models.layout import Layout
+
+class Layout(ABC):
+    """Where channels, height and width are in a layer's own output."""
+
+    @abstractmethod
+    def maps(self, output: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns maps ``(n, C, h, w)``, and what is not part of any map, possibly empty."""
+
+    @abstractmethod
+    def output(self, maps: Tensor, apart: Tensor) -> Tensor:
+        """Returns the layer's own output again."""
+
+
+@dataclass(frozen=True)
+class ChannelsFirst(Layout):
+    """``(n, C, h, w)``, as convolutions have it."""
+
+    def maps(self, output: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the output itself."""
+        return output, output[:0]
+
+    def output(self, maps: Tensor, apart: Tensor) -> Tensor:
+        """Returns the maps themselves."""
+        return maps
+
+
+@dataclass(frozen=True)
+class ChannelsLast(Layout):
+    """``(n, h, w, C)``, as Swin transformers have it."""
+
+    def maps(self, output: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns a view with the channels in front."""
+        return output.permute(0, 3, 1, 2), output[:0]
+
+    def output(self, maps: Tensor, apart: Tensor) -> Tensor:
+        """Returns a view with the channels behind."""
+        return maps.permute(0, 2, 3, 1)
+
+
+@dataclass(frozen=True)
+class Tokens(Layout):
+    """``(n, tokens, C)``, as vision transformers have it: class token and registers, then the patches row by row.
+
+    Attributes:
+        apart: Number of tokens before the first patch.
+    """
+
+    apart: int
+
+    def maps(self, output: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the patches as maps, and the tokens before them."""
+        patches = output[:, self.apart :]
+        side = math.isqrt(patches.shape[1])
+        return patches.transpose(1, 2).reshape(len(patches), -1, side, side), output[:, : self.apart]
+
+    def output(self, maps: Tensor, apart: Tensor) -> Tensor:
+        """Returns the tokens in their order."""
+        patches = maps.flatten(2).transpose(1, 2)
+        return torch.cat([apart, patches], 1) if self.apart else patches
+
+
+def find_layout(shape: tuple[int, ...]) -> Layout | None:
+    """Finds the layout of a layer from the shape that a square image gives it; None if it is no map.
+
+    Args:
+        shape: Of the output of one image.
+    """
+    if len(shape) == 4:
+        _, a, b, c = shape
+        if b == c > 1:
+            return ChannelsFirst()
+        return ChannelsLast() if a == b > 1 else None
+    if len(shape) == 3 and shape[1] > 3:
+        side = math.isqrt(shape[1])
+        return Tokens(shape[1] - side * side) if shape[1] - side * side < _MOST_APART else None
+    return None
+
+
+_MOST_APART = 9  # tokens that are no patches: a class, a distillation and up to some registers
 
 
 class Classifier(nn.Module):

@@ -2,17 +2,19 @@
 
 import typing
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wsol.boxes.resize import nearest
+from wsol.boxes.thresholds import Reals, levels_reached
 from wsol.datasets import Mask, Sample
-from wsol.metrics.trace import Trace
+from wsol.metrics.image_stats import Trace, count_pixels
 from wsol.protocols._view import View
 from wsol.registry import Registry
 
 Size = tuple[int, int]
-Reals = NDArray[np.float32] | NDArray[np.float64]
 
 
 class Protocol(typing.Protocol):
@@ -95,3 +97,44 @@ def find_protocol(text: str) -> Protocol:
         InputError: The name or a key is unknown, or a value is not of the key's kind.
     """
     return PROTOCOLS.find(text)
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """The ground truth of one image.
+
+    Attributes:
+        sample: The image.
+        size: ``(width, height)`` of its annotation's frame.
+        boxes: ``(g, 4)``, half-open edges in the protocol's frame.
+    """
+
+    sample: Sample
+    size: tuple[int, int]
+    boxes: NDArray[np.float64]
+
+    def pixels(self, protocol: Protocol, prepared: Reals) -> NDArray[np.uint32] | None:
+        """Counts the pixels of a prepared map by score; None without a mask, or if the protocol does not look at it."""
+        return None if self.sample.mask is None else protocol.pixels(prepared, self.sample.mask)
+
+    def trace(self, protocol: Protocol, prepared: Reals) -> Trace:
+        """Holds a prepared map ``(h, w)`` against boxes and mask."""
+        return replace(protocol.trace(prepared, self.boxes), pixels=self.pixels(protocol, prepared))
+
+
+def truth_of(protocol: Protocol, sample: Sample, size: tuple[int, int]) -> Truth:
+    """Returns the ground truth of a sample whose annotation's frame is ``size``."""
+    return Truth(sample, size, protocol.ground_truth(sample, size))
+
+
+def pixel_counts(prepared: Reals, taus: NDArray[np.float64], mask: Mask) -> NDArray[np.uint32]:
+    """Counts the pixels of a prepared map by score, see ``Trace.pixels``.
+
+    Args:
+        prepared: ``(h, w)``, in [0, 1].
+        taus: The protocol's grid.
+        mask: Resized to the map by nearest neighbour.
+    """
+    below = taus[taus < 1]
+    foreground, ignore = (nearest(part, prepared.shape) for part in (mask.foreground, mask.ignore))
+    return count_pixels(levels_reached(prepared, below), prepared >= 1, foreground, ignore, len(below))

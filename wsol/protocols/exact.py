@@ -8,15 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsol.boxes.components import largest_component_boxes
-from wsol.boxes.levels import Reals, levels_above, normalise
 from wsol.boxes.resize import bilinear
+from wsol.boxes.thresholds import Reals, levels_above, normalise
 from wsol.datasets import Mask, Sample
+from wsol.metrics.image_stats import Trace, peak_inside
 from wsol.metrics.iou import best_iou
-from wsol.metrics.trace import Trace, peak_inside
-from wsol.protocols._masks import pixel_counts
+from wsol.protocols._external_maps import checked, stretched
 from wsol.protocols._view import View
-from wsol.protocols.base import PROTOCOLS
-from wsol.protocols.received import checked, stretched
+from wsol.protocols.base import PROTOCOLS, pixel_counts
 
 
 @dataclass(frozen=True)

@@ -9,15 +9,14 @@ from numpy.typing import NDArray
 
 from wsol.boxes.components import best_contour_ious
 from wsol.boxes.contours import largest_contour_boxes
-from wsol.boxes.levels import Reals, entry_levels, normalise, tau_grid, thresholds, to_uint8
 from wsol.boxes.resize import bicubic
+from wsol.boxes.thresholds import Reals, entry_levels, normalise, tau_grid, thresholds, to_uint8
 from wsol.datasets import Mask, Sample
+from wsol.metrics.image_stats import Trace, peak_inside
 from wsol.metrics.iou import best_iou
-from wsol.metrics.trace import Trace, peak_inside
-from wsol.protocols._masks import pixel_counts
+from wsol.protocols._external_maps import checked, stretched
 from wsol.protocols._view import View
-from wsol.protocols.base import PROTOCOLS
-from wsol.protocols.received import checked, stretched
+from wsol.protocols.base import PROTOCOLS, pixel_counts
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,16 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from wsol.boxes.cam_script import heat_boxes
 from wsol.boxes.components import largest_component_boxes
-from wsol.boxes.heat_boxes import heat_boxes
-from wsol.boxes.levels import Reals, levels_above, normalise, tau_grid, to_uint8
 from wsol.boxes.resize import bilinear
+from wsol.boxes.thresholds import Reals, levels_above, normalise, tau_grid, to_uint8
 from wsol.datasets import Mask, Sample
+from wsol.metrics.image_stats import Trace, peak_inside
 from wsol.metrics.iou import best_iou
-from wsol.metrics.trace import Trace, peak_inside
+from wsol.protocols._external_maps import checked, scaled, stretched
 from wsol.protocols._view import View
 from wsol.protocols.base import PROTOCOLS
-from wsol.protocols.received import checked, scaled, stretched
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Zhou2016:
 
     ``box=paper``: a pixel is foreground if it lies strictly above ``tau * max`` (0.2 in the paper); a map without a
     positive value has no foreground. The 8-connected component of most pixels gives the box. ``box=script``: the map,
-    min-max normalised and truncated to 8 bit, goes through the released script, ``wsol.boxes.heat_boxes``, which knows
+    min-max normalised and truncated to 8 bit, goes through the released script, ``wsol.boxes.cam_script``, which knows
     no tau; its first box is the box, its second gives the ``pairs`` metric. Without a region the box is empty.
 
     Maps that were made elsewhere may have any size and range. Masks are not looked at.

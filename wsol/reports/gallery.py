@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
-from wsol.boxes.levels import normalise
-from wsol.collected import Collected
+from wsol.boxes.thresholds import normalise
 from wsol.datasets import read_image
 from wsol.protocols import Protocol
-from wsol.protocols.truth import Truth
-from wsol.runs.folder import MapRows
+from wsol.protocols.base import Truth
+from wsol.runs.results import Collected
+from wsol.runs.store import MapRows
 
 _IMAGES, _COLUMNS = 12, 3
 _SIDE = 224  # of a picture

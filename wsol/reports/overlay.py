@@ -10,7 +10,7 @@ from matplotlib.colors import Colormap
 from numpy.typing import NDArray
 from PIL import Image
 
-from wsol.reports._canvas import Canvas, Picture, Place
+from wsol.reports.canvas import Canvas, Picture, Place
 
 # Inches.
 _SIDE = 1.9  # of a square panel; panels of other shapes have its area

@@ -8,12 +8,12 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from wsol._machine import processors
+from wsol.io.atomic import whole
 from wsol.metrics.base import METRICS
-from wsol.reports.packing import packed
+from wsol.reports.page_data import packed
 from wsol.reports.terminal import RULES, TITLES, ruled
-from wsol.runs.whole import whole
-from wsol.stored import StoredRun
+from wsol.runs.read import StoredRun
+from wsol.runtime.threads import processors
 
 _HEADLINES = ("top1_loc_err", "top5_loc_err", "gt_known_loc_acc", "max_box_acc_v2", "pxap", "top1_cls_err")
 _TEMPLATES = jinja2.Environment(

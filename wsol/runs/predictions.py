@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from wsol.datasets import Sample
-from wsol.runs.reading import read_parquet
+from wsol.io.arrays import read_parquet
 
 _COLUMNS = ["image_id", "label", "rank", "class_id", "score", "tau", "x0", "y0", "x1", "y1", "iou", "error"]
 

@@ -7,7 +7,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from wsol.errors import InputError
-from wsol.runs.whole import whole
+from wsol.io.atomic import whole
 
 _MEND = "restore it, or delete it and state.safetensors to begin again"
 

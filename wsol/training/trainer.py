@@ -9,8 +9,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from wsol.datasets import Split
 from wsol.errors import InputError
-from wsol.processes import Processes
-from wsol.training.feeds import Feed
+from wsol.runtime.distributed import Processes
+from wsol.training.data import Feed
 from wsol.training.recipe import Recipe, Stage
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from wsol._jit import jit
+from wsol.runtime.jit import jit
 
 ELLIPSE, BLOCK, WEDGE, CROSS, SQUARE, DIAMOND, EVERYWHERE = range(7)
 

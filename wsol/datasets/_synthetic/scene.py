@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from wsol.datasets._synthetic.draws import Draws
-from wsol.datasets._synthetic.photos import BACKGROUNDS, BODIES, DISTRACTORS, PARTS, PLAIN, TINTS, surface
+from wsol.datasets._synthetic.random_stream import Draws
 from wsol.datasets._synthetic.raster import (
     BLOCK,
     CROSS,
@@ -19,6 +18,7 @@ from wsol.datasets._synthetic.raster import (
     light,
     paint,
 )
+from wsol.datasets._synthetic.textures import BACKGROUNDS, BODIES, DISTRACTORS, PARTS, PLAIN, TINTS, surface
 
 FAMILIES, MEMBERS = tuple(BODIES), tuple(TINTS)
 CLASSES = tuple(

@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+
+from wsol.boxes.thresholds import entry_levels, levels_above, levels_reached, normalise, tau_grid, thresholds, to_uint8
+
+
+def test_truncates_after_min_max() -> None:
+    maps = np.array([[[-1, 0, 1, 3]]], np.float32)  # normalised 0, 1/4, 1/2, 1; times 255: 0, 63.75, 127.5, 255
+    assert to_uint8(normalise(maps)).tolist() == [[[0, 63, 127, 255]]]
+
+
+@pytest.mark.parametrize("bad", [[5, 5, 5], [1, np.nan, 2], [1, np.inf, 2], [-np.inf, 0, 1]])
+def test_constant_and_non_finite_maps_become_zeros(bad: list[float]) -> None:
+    assert (normalise(np.array([[bad]], np.float32)) == 0).all()
+
+
+def test_a_range_beyond_float32_becomes_zeros_not_garbage() -> None:
+    assert (normalise(np.array([[[-3e38, 0, 3e38]]], np.float32)) == 0).all()
+
+
+def test_grids() -> None:
+    assert len(tau_grid(0.001)) == 1000
+    assert len(tau_grid(0.01)) == 100
+    assert tau_grid(0.001)[0] == 0
+    assert tau_grid(0.001)[-1] < 1
+
+
+def test_thresholds_truncate() -> None:
+    # 0.2 * 255 = 51, 0.999 * 255 = 254.7, 0.5 * 101 = 50.5
+    assert thresholds(np.array([0, 0.2, 0.999]), np.array([255], np.uint8)).tolist() == [[0, 51, 254]]
+    assert thresholds(np.array([0.5]), np.array([101, 0], np.uint8)).tolist() == [[50], [0]]
+
+
+def test_entry_levels_are_the_masks() -> None:
+    rng = np.random.default_rng(0)
+    maps = rng.integers(0, 256, (3, 9, 11)).astype(np.uint8)
+    limits = np.sort(rng.integers(0, 256, (3, 20)), axis=1)
+    limits[1, 5:12] = limits[1, 5]  # equal thresholds
+    levels = entry_levels(maps, limits)
+    for m in range(3):
+        for k in range(20):
+            np.testing.assert_array_equal(levels[m] >= k, maps[m] > limits[m, k])
+
+
+def test_maps_in_double_precision_are_truncated_in_it() -> None:
+    almost = np.nextafter(0.2, 0)  # 255 times it is just below 51, in single precision it is 51
+    assert to_uint8(np.array([[[almost]]])).item() == 50
+    assert to_uint8(np.array([[[0.2]]], np.float32)).item() == 51
+
+
+@pytest.mark.parametrize("taus", [tau_grid(0.001), np.arange(256) / 255, np.array([0.3]), np.array([0.1, 0.15, 0.8])])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_levels_are_the_masks_of_unrounded_values(taus: np.ndarray, dtype: type) -> None:
+    rng = np.random.default_rng(1)
+    on_the_grid = rng.choice(taus, 200)
+    values = np.concatenate([on_the_grid, np.nextafter(on_the_grid, 2), np.nextafter(on_the_grid, -1), [0, 1, -3, 7]])
+    score_map = rng.permutation(values).astype(dtype)[:, None]
+    above, reached = levels_above(score_map, taus), levels_reached(score_map, taus)
+    for level, tau in enumerate(taus):
+        np.testing.assert_array_equal(above >= level, score_map.astype(np.float64) > tau)
+        np.testing.assert_array_equal(reached >= level, score_map.astype(np.float64) >= tau)

@@ -1,0 +1,12 @@
+"""What the server of ``killed_processes`` imports before it forks."""
+
+import matplotlib.figure  # noqa: F401
+import pandas as pd  # noqa: F401
+import pyarrow.parquet  # noqa: F401
+from killed_processes import warm
+
+import wsol.evaluation.evaluate
+import wsol.training.train  # noqa: F401
+from wsol.metrics import localization, pixels  # noqa: F401
+
+warm()

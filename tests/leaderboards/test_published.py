@@ -1,0 +1,144 @@
+"""The literature's numbers: as printed, and beside the measured ones only with what they differ in."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wsol.errors import InputError
+from wsol.leaderboards.literature import Published, read_published
+from wsol.leaderboards.published import published_rows
+
+FOLDER = Path(__file__).parents[1] / "results" / "published"
+HEADER = "source,year,place,dataset,split,n,model,method,metric,tau_rule,tau,protocol,value,note"
+LINE = "Someone,2020,Table 1,ilsvrc,test,50000,VGG,cam,top1_loc_err,fixed,0.2,zhou2016:crops=10,57.20,"
+
+
+def entry(**changes: Any) -> Published:
+    known = {
+        "source": "Someone 2020", "year": 2020, "place": "Table 1", "dataset": "ilsvrc", "split": "test", "n": 50000,
+        "model": "VGG", "method": "cam", "metric": "top1_loc_err", "tau_rule": "fixed", "tau": 0.2,
+        "protocol": "zhou2016:crops=10", "value": 57.2, "note": "",
+    }  # fmt: skip
+    return Published(**(known | changes))
+
+
+def measured(dataset: str, protocol: str) -> dict[str, Any]:
+    return {"kind": "measured", "dataset": dataset, "protocol": protocol}
+
+
+def test_the_projects_own_tables() -> None:
+    entries = read_published(FOLDER)
+    assert Counter(entry.year for entry in entries) == {2016: 43, 2020: 63}
+    assert len({(e.source, e.dataset, e.split, e.model, e.method, e.metric) for e in entries}) == len(entries)
+    values = {(e.dataset, e.split, e.model, e.method, e.metric): e.value for e in entries}
+    assert values["ilsvrc", "test", "GoogLeNet-GAP", "cam", "top1_loc_err"] == 56.4
+    assert values["ilsvrc", "test", "GoogLeNet-GAP", "", "top5_cls_err"] == 13.2
+    assert values["ilsvrc", "test", "AlexNet", "backprop", "top5_loc_err"] == 52.64
+    assert values["ilsvrc", "hidden", "GoogLeNet-GAP", "cam", "top5_loc_err_pairs"] == 37.1
+    assert values["cub", "test", "InceptionV3", "has", "max_box_acc_v2"] == 53.4  # 56.7 - 3.3
+    assert values["openimages30k", "test", "ResNet50", "adl", "pxap"] == 55.2  # 58.5 - 3.3
+    assert values["ilsvrc", "test", "VGG16", "few-shot", "max_box_acc_v2"] == 60.3
+
+
+def test_sums_are_those_of_their_terms() -> None:
+    entries = [entry for entry in read_published(FOLDER) if entry.year == 2020]
+    cam = {(e.dataset, e.model): e.value for e in entries if e.method == "cam"}
+    assert len(cam) == 9
+    for e in entries:
+        if e.method not in ("cam", "few-shot"):
+            base, difference = e.note.removeprefix("CAM ").split(", difference ")
+            assert float(base) == cam[e.dataset, e.model]
+            assert e.value == pytest.approx(float(base) + float(difference), abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        (LINE.replace("57.20", "157.20"), r"line 2: 157\.20 is no percentage"),
+        (LINE.replace("57.20", "57,20"), r"line 2: the row has not the 14 fields"),
+        (LINE.replace("57.20", "n/a"), r"line 2: 'n/a' is not a number"),
+        (LINE.replace("top1_loc_err", "top1"), r"line 2: 'top1' is no metric"),
+        (LINE.replace("fixed", "best"), r"line 2: 'best' is no threshold rule"),
+        (LINE.replace("50000", "5e4.2"), r"line 2: '5e4\.2' is not a number"),
+    ],
+)
+def test_a_line_that_cannot_be_read_is_named(tmp_path: Path, line: str, sentence: str) -> None:
+    (tmp_path / "a.csv").write_text(f"{HEADER}\n{line}\n")
+    with pytest.raises(InputError, match=sentence):
+        read_published(tmp_path)
+
+
+def test_a_folder_without_tables(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no published tables"):
+        read_published(tmp_path)
+    (tmp_path / "a.csv").write_text("source,value\nSomeone,3\n")
+    with pytest.raises(InputError, match=r"lacks the columns year, place, dataset"):
+        read_published(tmp_path)
+
+
+def test_numbers_of_one_network_and_method_are_one_row() -> None:
+    entries = [
+        entry(method="", metric="top1_cls_err", tau_rule="", tau=None, value=33.4, protocol="zhou2016"),
+        entry(),
+        entry(metric="top5_loc_err", value=45.14, place="Table 2", note="two\nlines"),
+        entry(method="backprop", value=61.12, tau_rule="", tau=None, protocol="zhou2016"),
+        entry(model="NIN", method="", metric="top1_cls_err", tau_rule="", tau=None, value=41.9),
+    ]
+    cam, backprop, nin = published_rows(entries, [measured("ilsvrc-test#50000:ab", "zhou2016:box=paper,crops=10")])
+    assert cam == {
+        "kind": "published", "group": "ilsvrc-test#50000:ab|zhou2016:box=paper,crops=10",
+        "dataset": "ilsvrc-test#50000", "n": 50000,
+        "model": "VGG", "method": "cam", "protocol": "zhou2016:crops=10", "source": "Someone 2020",
+        "place": "Table 1, Table 2", "note": "two\nlines", "mismatch": "", "top1_cls_err": 33.4,
+        "top1_loc_err@fixed": 57.2, "top1_loc_err@fixed.tau": 0.2, "top5_loc_err@fixed": 45.14,
+        "top5_loc_err@fixed.tau": 0.2,
+    }  # fmt: skip
+    assert (backprop["method"], backprop["top1_loc_err"], backprop["top1_cls_err"]) == ("backprop", 61.12, 33.4)
+    assert (nin["model"], nin["method"], nin["top1_cls_err"]) == ("NIN", "", 41.9)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "protocol", "mismatch"),
+    [
+        ("ilsvrc-test#50000:ab", "zhou2016:box=paper,crops=10,step=0.01", ""),
+        ("ilsvrc-test#270:ab+masks", "zhou2016:box=paper,crops=10", "images: 50000, not 270"),
+        (
+            "ilsvrc-test#50000:ab",
+            "zhou2016:box=paper,crops=1",
+            "protocol: zhou2016:crops=10, not zhou2016:box=paper,crops=1",
+        ),
+        (
+            "ilsvrc-test#270:ab",
+            "exact:levels=256",
+            "images: 50000, not 270; protocol: zhou2016:crops=10, not exact:levels=256",
+        ),
+        ("ilsvrc-test(part)#50000:ab", "zhou2016:crops=10", "images: 50000, not 50000 of part"),
+        (
+            "metadata-test#50000:ab",
+            "zhou2016:crops=10",
+            "data set: ilsvrc-test, which these lists are taken for by their 50000 images",
+        ),
+        ("metadata-test#10000:ab", "zhou2016:crops=10", None),
+        ("ilsvrc-val#50000:ab", "zhou2016:crops=10", None),
+        ("cub-test#50000:ab", "zhou2016:crops=10", None),
+        ("named by hand", "zhou2016:crops=10", None),
+    ],
+)
+def test_what_does_not_match_is_named(dataset: str, protocol: str, mismatch: str | None) -> None:
+    rows = published_rows([entry()], [measured(dataset, protocol)])
+    assert [row["mismatch"] for row in rows] == ([] if mismatch is None else [mismatch])
+
+
+def test_rows_stand_with_their_own_protocol_where_there_is_one() -> None:
+    runs = [
+        measured("ilsvrc-test#270:ab", protocol)
+        for protocol in ("exact:levels=6", "zhou2016:crops=1", "exact:levels=6")
+    ]
+    assert [row["group"] for row in published_rows([entry()], runs)] == ["ilsvrc-test#270:ab|zhou2016:crops=1"]
+    others = published_rows([entry(protocol="wsolevaluation")], runs)
+    assert [row["group"] for row in others] == [
+        "ilsvrc-test#270:ab|exact:levels=6",
+        "ilsvrc-test#270:ab|zhou2016:crops=1",
+    ]

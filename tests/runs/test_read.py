@@ -1,0 +1,113 @@
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import wsol
+from wsol.errors import InputError
+from wsol.evaluation.tables import chosen_level, tabulate
+from wsol.models import Model
+from wsol.reports.terminal import ruled
+from wsol.runs.checksums import broken_seals
+from wsol.runs.read import StoredRun, read_run
+
+
+def again(run: StoredRun) -> dict[str, pd.DataFrame]:
+    """Computes the tables of a stored run from its curves, boxes and ground truth."""
+    held = run.validation.found if run.validation else None
+    level = chosen_level(run.protocol, run.tau, held or run.found) if run.tau is not None else 0
+    with ThreadPoolExecutor(1) as pool:
+        return vars(tabulate(run.protocol, run.found, run.tau or run.fixed, level, held, pool))
+
+
+def same(table: pd.DataFrame, written: pd.DataFrame) -> None:
+    if "baseline" in table:  # a run does not keep masks, which baselines would be held against
+        written = written[~written.metric.isin({"pxap", "peak_iou", "pixel_iou", "mean_pixel_iou"})]
+    pair = [ruled(part) if "tau_rule" in part else part for part in (table, written)]
+    pd.testing.assert_frame_equal(*(part.reset_index(drop=True) for part in pair), check_dtype=False)
+
+
+@pytest.mark.parametrize("tau", [0.2, 0.31, "oracle", "val"])
+@pytest.mark.parametrize("protocol", ["wsolevaluation", "exact", "zhou2016:crops=1,box=script"])
+def test_a_run_is_read_back_and_its_tables_follow(
+    tmp_path: Path, synthetic_model: Model, tau: float | str, protocol: str
+) -> None:
+    if protocol == "exact" and tau == 0.31:
+        tau = 0.6
+    if "script" in protocol and isinstance(tau, str):
+        pytest.skip("no threshold enters")
+    result = wsol.evaluate(synthetic_model, protocol=protocol, tau=tau, limit=7, device="cpu", out=tmp_path)
+    run = read_run(tmp_path)
+    assert (run.signature, run.name) == (result.signature, tmp_path.name)
+    assert run.facts == json.loads(json.dumps(result.run))
+    assert run.found.images.fingerprint == result.run["dataset"]["fingerprint"]
+    for name, table in again(run).items():
+        for tables in (result.tables, run.tables):
+            same(table, getattr(tables, name))
+    assert run.maps is not None
+    assert run.maps.shape[:2] == (7, 6)
+
+
+def test_boxes_at_a_hundred_taus(tmp_path: Path, synthetic_model: Model) -> None:
+    result = wsol.evaluate(synthetic_model, limit=3, device="cpu", out=tmp_path)
+    run = read_run(tmp_path)
+    assert run.found.boxes is not None
+    assert (run.found.boxes.shape, run.found.boxes.dtype) == ((3, 100, 4), np.uint16)
+    own = result.predictions.query("rank == 0")[["x0", "y0", "x1", "y1"]].to_numpy()
+    np.testing.assert_array_equal(run.found.boxes[:, 20], own)  # tau 0.2
+
+
+def test_scored_runs_are_read_back(tmp_path: Path, synthetic_model: Model) -> None:
+    wsol.evaluate(synthetic_model, limit=6, tau="val", device="cpu", out=tmp_path / "run")
+    sources = {
+        "again": {"run": tmp_path / "run", "tau": "val", "protocol": "exact"},
+        "baseline": {"baseline": "center-gaussian", "dataset": "synthetic", "limit": 6},
+    }
+    for name, source in sources.items():
+        result = wsol.score(**source, out=tmp_path / name)
+        for part, table in again(read_run(tmp_path / name)).items():
+            same(table, getattr(result.tables, part))
+
+
+def test_what_it_cost(synthetic_model: Model) -> None:
+    def cost(method: str) -> dict[str, float]:
+        return wsol.evaluate(synthetic_model, limit=4, device="cpu", method=method).run["cost"]
+
+    plain, many = cost("cam"), cost("rise:masks=10")
+    assert plain["forwards_per_image"] == 1
+    assert many["forwards_per_image"] == 11.25  # the image, 10 masks, and once one that shows the memory it takes
+    assert cost("guided-backprop")["forwards_per_image"] == 2
+    assert plain["ms_per_image"] > 0
+    assert plain["peak_memory_mib"] > 50
+
+
+def test_seals(tmp_path: Path, synthetic_model: Model) -> None:
+    run = wsol.evaluate(synthetic_model, limit=3, device="cpu", out=tmp_path).run
+    assert broken_seals(run, tmp_path) == []
+    assert {*run["files"]} == {path.name for path in tmp_path.iterdir() if path.is_file()} - {"run.json", "report.html"}
+    metrics = tmp_path / "metrics.csv"
+    before = metrics.read_bytes()
+    metrics.write_bytes(before.replace(b"3", b"4", 1))
+    assert broken_seals(run, tmp_path) == ["metrics.csv was changed"]
+    metrics.write_bytes(before)
+    (tmp_path / "curves.npy").unlink()
+    assert broken_seals(run, tmp_path) == ["curves.npy is missing"]
+    (tmp_path / "curves.npy").touch()
+    changed = json.loads(json.dumps(run).replace('"n": 3', '"n": 4'))
+    assert broken_seals(changed, tmp_path) == ["run.json was changed", "curves.npy was changed"]
+    assert broken_seals({"n": 3}, tmp_path) == ["run.json has no seal"]
+
+
+def test_what_is_no_run_is_said(tmp_path: Path, synthetic_model: Model) -> None:
+    with pytest.raises(InputError, match=r"run\.json is missing: .* is no complete run"):
+        read_run(tmp_path)
+    wsol.evaluate(synthetic_model, limit=3, device="cpu", out=tmp_path)
+    np.save(tmp_path / "curves.npy", np.zeros((2, 1000), np.float32))
+    with pytest.raises(InputError, match=r"do not belong together"):
+        read_run(tmp_path)
+    (tmp_path / "run.json").write_text("[]")
+    with pytest.raises(InputError, match=r"not a run of this version"):
+        read_run(tmp_path)

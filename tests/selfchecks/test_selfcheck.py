@@ -1,0 +1,265 @@
+"""The self-check finds all right where it is, and says so where something is not."""
+
+import importlib
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch.nn import functional
+from torchvision.models import vgg16
+
+from wsol.__main__ import main as console
+from wsol.datasets import load_dataset
+from wsol.methods.cam import CAM
+from wsol.protocols import PROTOCOLS
+from wsol.selfcheck import main
+from wsol.selfchecks import environment as machine
+from wsol.selfchecks import runner as running
+from wsol.selfchecks.checks import bundled, metrics
+from wsol.selfchecks.expect import Wrong, close
+from wsol.selfchecks.reference import WEIGHTS
+
+Run = Callable[..., tuple[int, list[str]]]
+
+
+def title(line: str) -> str:
+    return re.split("  +", line.strip())[1]
+
+
+@pytest.fixture(autouse=True)
+def _network_anew() -> Iterator[None]:
+    bundled.network.cache_clear()
+    yield
+    bundled.network.cache_clear()
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs some parts; returns the exit code and the lines that are wrong, and makes sure that the last one counts."""
+
+    def call(*parts: str) -> tuple[int, list[str]]:
+        monkeypatch.setattr(running, "PARTS", parts)
+        code = main([])
+        printed = capsys.readouterr()
+        assert printed.err == ""
+        lines = printed.out.splitlines()
+        checks = [line for line in lines if re.match(r" *\d+\.\d\d s  ", line)]
+        wrong = [line for line in checks if "  WRONG: expected " in line]
+        assert all(line in wrong or re.search(r"  ok( \(.+\))?$", line) for line in checks)
+        last = f"{len(wrong)} of {len(checks)} checks are WRONG (" if wrong else f"all {len(checks)} checks are right ("
+        assert lines[-1].startswith(last)
+        return code, wrong
+
+    return call
+
+
+def test_all_is_right_here_without_network_and_files(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert main([]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    checks = re.findall(r"^ *[\d.]+ s  (.+?)  +ok", printed.out, re.M)
+    assert len({*checks}) == len(checks) >= 40
+    assert "WRONG" not in printed.out
+    assert printed.out.splitlines()[-1].startswith(f"all {len(checks)} checks are right (")
+    assert re.search(rf"^torch +{re.escape(torch.__version__.split('+')[0])}", printed.out, re.M)
+    for name in ("wsol", "python", "numba", "platform", "processor", "threads", "arithmetic", "device cpu"):
+        assert re.search(rf"^{name}  *\S", printed.out, re.M), name
+    assert [path for path in tmp_path.rglob("*") if path.name != "scratch"] == []
+
+
+@pytest.mark.parametrize("name", PROTOCOLS.names())
+def test_a_protocol_whose_box_is_a_pixel_off(name: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(name) == (0, [])
+    protocol = type(PROTOCOLS.get(name))
+    right = protocol.boxes
+
+    def wider(self: object, *given: object) -> np.ndarray:
+        found = right(self, *given)
+        return found + np.array([0, 0, 1, 0]) * found.any(-1, keepdims=True)
+
+    monkeypatch.setattr(protocol, "boxes", wider)
+    code, wrong = run(name)
+    assert code == 1
+    found = [line for line in wrong if f"{name}: a rectangle" in line]
+    assert re.search(
+        r"WRONG: expected the (rectangle's )?box 40 60 14([01]) 12([01]), found 40 60 14[12] 12\2 at", *found
+    )
+
+
+def test_a_curve_that_is_off(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in PROTOCOLS.names():
+        monkeypatch.setattr(f"wsol.protocols.{name}.best_iou", lambda boxes, truth: np.full(boxes.shape[:-1], 0.49))
+    titles = [title(line) for line in run(*PROTOCOLS.names())[1]]
+    assert "exact: a perfect mask scores 100 at every tau" in titles
+    assert "wsolevaluation: IoU of the largest and of every contour" in titles
+    assert "zhou2016: IoU of inclusive corners" in titles
+
+
+def test_one_pixel_of_one_image(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    synthetic = importlib.import_module("wsol.datasets.synthetic")
+    right = synthetic._pixels
+
+    def spoilt(split: str, index: int, knobs: object) -> np.ndarray:
+        pixels = right(split, index, knobs).copy()
+        pixels[30, 20, 1] ^= split == "val" and index == 17
+        return pixels
+
+    monkeypatch.setattr(synthetic, "_pixels", spoilt)
+    code, (wrong,) = run("images")
+    assert code == 1
+    assert "WRONG: expected the SHA-256 of the pixels of val e877e92b83469993, found " in wrong
+
+
+def test_one_bias_of_the_network(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with safe_open(WEIGHTS, "pt") as file:
+        state, known = {key: file.get_tensor(key) for key in file.keys()}, file.metadata()  # noqa: SIM118
+    state["features.28.bias"][:] += 0.5
+    other = tmp_path / WEIGHTS.name
+    save_file(state, other, known)
+    monkeypatch.setattr("wsol.models.architectures.vgg16_gap._BUNDLED", other)
+    code, wrong = run("bundled", "whole")
+    assert code == 1
+    titles = [title(line) for line in wrong]
+    assert titles == [
+        "bundled network: its weights are the published ones",
+        "bundled network: class scores and map of an image",
+        "the whole way: a run of three images",
+    ]
+    assert f"expected the SHA-256 in signatures {bundled.SHA256}, found " in wrong[0]
+
+
+def test_other_arithmetic(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wsol.boxes.resize._A", np.float32(-0.5))  # Keys' other kernel
+    resize = importlib.import_module("wsol.boxes.resize")
+    resize._taps.cache_clear()
+    _, wrong = run("upsampling", "wsolevaluation")
+    resize._taps.cache_clear()
+    assert [title(line) for line in wrong] == [
+        "upsampling: one pixel, bicubic",
+        "wsolevaluation: upsampled, then normalised",
+    ]
+    monkeypatch.setattr("wsol.metrics.bootstrap._counts", lambda n, seed: np.ones((1000, n), np.uint8))
+    monkeypatch.setattr(CAM, "maps", lambda self, forward, classes: forward.features.relu() - 1)
+    _, wrong = run("metrics", "activation")
+    assert {title(line) for line in wrong} == {
+        "intervals: known ends",
+        "intervals: the resamples are the published ones",
+        "cam: a network set by hand",
+    }
+
+
+def test_a_broken_package_keeps_nothing_else(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    code, wrong = run("overlap", "gone")
+    assert code == 1
+    assert "expected every package, found these broken: pyarrow (ModuleNotFoundError: import of pyarrow" in wrong[0]
+    assert "gone can be checked" in wrong[1]
+    assert "WRONG: expected no error, found ModuleNotFoundError: No module named 'wsol.selfchecks.gone'" in wrong[1]
+    assert len(wrong) == 2
+
+
+def test_a_check_may_raise_anything(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError("no room\nfor this")
+
+    monkeypatch.setattr("wsol.selfchecks.checks.overlap.iou", fail)
+    code, (wrong,) = run("overlap")
+    assert code == 1
+    assert wrong.endswith("  IoU: pairs of boxes" + " " * 41 + "WRONG: expected no error, found MemoryError: no room")
+
+
+@pytest.mark.parametrize(("off", "verdict"), [(0.25, "ok (cuda:0 is off by 0.25 at most)"), (0.75, "WRONG")])
+def test_a_gpu_is_held_against_the_processor(off: float, verdict: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundled, "graphics", lambda: ["cuda:0"])
+    monkeypatch.setattr(bundled, "_forward", lambda device: (np.zeros(12), np.full((14, 14), off * (device != "cpu"))))
+    check = bundled.CHECKS["bundled network: the same on each GPU"]
+    if verdict == "WRONG":
+        with pytest.raises(Wrong, match=r"^expected the map on cuda:0 0, found 0\.75 at"):
+            check()
+    else:
+        assert f"ok ({check()})" == verdict
+
+
+def test_the_reference_is_that_of_torchvisions_layers_in_double_precision() -> None:
+    with safe_open(WEIGHTS, "pt") as file:
+        state = {key: file.get_tensor(key).double() for key in file.keys()}  # noqa: SIM118  # not a mapping
+    with torch.device("meta"):
+        features = vgg16(weights=None, init_weights=False).features[:-1]
+    features.load_state_dict({k[9:]: v for k, v in state.items() if k.startswith("features.")}, assign=True)
+    (sample,) = load_dataset("synthetic", dataset_args={"images": "1"})
+    image = torch.from_numpy(sample.draw()).double().permute(2, 0, 1)[None] / 255
+    mean, std = (np.reshape(v, (3, 1, 1)) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    image = (image - torch.from_numpy(mean)) / torch.from_numpy(std)
+    with torch.inference_mode():
+        maps = functional.conv2d(
+            features(image), state["conv6.weight"], state["conv6.bias"], padding=1, groups=2
+        ).relu()
+        maps = torch.tensordot(state["fc.weight"], maps[0], 1)
+    assert sample.label == 11
+    np.testing.assert_allclose(bundled.SCORES, maps.mean((1, 2)), atol=1e-6)
+    np.testing.assert_allclose(np.array(bundled.MAP.split(), float).reshape(14, 14), maps[11], atol=5.1e-4)
+
+
+def test_the_resamples_are_numpys() -> None:
+    drawn = [np.random.RandomState([0, resample]).randint(0, 8, 8) for resample in (0, 999)]
+    assert [np.bincount(places, minlength=8).tolist() for places in drawn] == metrics.DRAWN
+
+
+def test_comparisons_say_where() -> None:
+    close([[1, 2], [3, 4]], [[1, 2], [3, 4.5]], 0.5)
+    close(np.ones((3, 4)), [1, 1, 1, 1])
+    with pytest.raises(Wrong, match=r"^expected the box 3 4\.5, found 3 4 at \(1,\)$"):
+        close([[1, 2], [3, 4]], [[1, 2], [3, 4.5]], 0.4, "the box")
+    with pytest.raises(Wrong, match=r"^expected 0, found 7 at \(2, 10\)$"):
+        close(np.diag(np.arange(11.0))[8:] * (np.arange(11) == 10) * 0.7, np.zeros((3, 11)), 1)
+    with pytest.raises(Wrong, match=r"^expected 1, found nan$"):
+        close(np.nan, 1, 5)
+    with pytest.raises(Wrong, match=r"^expected the box of shape \(3,\), found \(2,\)$"):
+        close([1, 2], [1, 2, 3], 0, "the box")
+
+
+def test_devices_and_versions_are_told_as_far_as_they_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = SimpleNamespace(name="GPU", total_memory=3 << 29, major=9, minor=0)
+    cuda = SimpleNamespace(device_count=lambda: 2, get_device_properties=lambda index: device)
+    cudnn = SimpleNamespace(version=lambda: 91000, allow_tf32=True)
+    there = SimpleNamespace(cuda=cuda, version=SimpleNamespace(cuda="12.8"), backends=SimpleNamespace(cudnn=cudnn))
+    monkeypatch.setattr(machine, "_torch", lambda: there)
+    facts = dict(machine.facts())
+    assert facts["device cuda:1"] == "GPU, 1.5 GiB, capability 9.0, CUDA 12.8, cuDNN 91000, TF32 on"
+    assert facts["threads"].startswith("unknown (AttributeError: ")
+    monkeypatch.undo()
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setattr(machine, "MODULES", {"not-installed": ""})
+    facts = dict(machine.facts())
+    assert facts["device cuda"].startswith("unknown (ModuleNotFoundError: import of torch halted")
+    assert facts["not-installed"].startswith("unknown (PackageNotFoundError")
+
+
+def test_it_is_a_subcommand_and_help_does_not_wait_for_torch(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["wsol", "selfcheck", "--help"])
+    with pytest.raises(SystemExit, match="0"):
+        console()
+    assert "usage: wsol.selfcheck" in capsys.readouterr().out
+    code = "import sys\nfrom wsol.selfcheck import main\ntry:\n    main(['-h'])\nexcept SystemExit:\n"
+    code += "    assert not {'torch', 'numpy', 'pandas'} & {*sys.modules}"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

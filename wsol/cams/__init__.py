@@ -1,5 +1,0 @@
-"""Score maps: one map for each image and class of interest."""
-
-from wsol.cams.base import METHODS, Forward, Method, Precision, find_method, forward, refusal
-
-__all__ = ["METHODS", "Forward", "Method", "Precision", "find_method", "forward", "refusal"]

@@ -1,0 +1,1 @@
+"""Reads files that other people wrote safely, and writes our own files whole."""

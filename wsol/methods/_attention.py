@@ -1,0 +1,168 @@
+"""What the tokens of a vision transformer attend to."""
+
+import math
+import operator
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional
+
+from wsol.errors import InputError
+from wsol.methods._memory import at_once
+from wsol.methods.base import Forward
+from wsol.models import Classifier
+from wsol.models.classifier import Tokens
+from wsol.models.graph import attention_kind
+
+
+@dataclass(frozen=True)
+class Attended:
+    """A forward pass of some images that kept all attention between the tokens.
+
+    Attributes:
+        logits: Class scores, ``(n, classes)``.
+        layers: Attention of each layer, ``(n, heads, tokens, tokens)``, rows add up to 1.
+        apart: Number of tokens before the first patch.
+        by_token: Whether the first token is what is classified, and not the mean of the patches.
+    """
+
+    logits: Tensor
+    layers: list[Tensor]
+    apart: int
+    by_token: bool
+
+    def patches(self, tokens: Tensor) -> Tensor:
+        """Returns what the class token has for each patch, or all patches on average where their mean is classified.
+
+        Args:
+            tokens: ``(n, ..., tokens, tokens)``.
+
+        Returns:
+            ``(n, ..., h, w)``.
+        """
+        row = tokens[..., 0, :] if self.by_token else tokens[..., self.apart :, :].mean(-2)
+        row = row[..., self.apart :]
+        side = math.isqrt(row.shape[-1])
+        return row.reshape(*row.shape[:-1], side, side)
+
+
+def attend(forward: Forward, classes: Tensor, gradients: bool = False) -> Iterator[tuple[Attended, Tensor]]:
+    """Runs the images again, keeping all attention, as many at once as the memory allows.
+
+    Args:
+        forward: Names the network, the images and the budget.
+        classes: int64 ``(n, k)``.
+        gradients: Whether the logits can be differentiated with respect to the attention.
+
+    Yields:
+        What was kept of some images, and their classes.
+
+    Raises:
+        InputError: No layer lets all tokens attend to each other.
+    """
+    network, size = forward.network, at_once(forward, gradients=True)
+    patches = math.prod(forward.features.shape[2:])
+    node = reading(network)
+    by_token = node is not None and node.target is operator.getitem
+    for images, chosen in zip(torch.split(forward.images, size), torch.split(classes, size), strict=True):
+        kept: list[Tensor] = []
+        with torch.inference_mode(False), torch.set_grad_enabled(gradients):
+            logits = network.interpreted(lambda part: _Recording(part, kept, gradients), images.clone())  # noqa: B023
+        sizes = {each.shape[-1] for each in kept if each.shape[-1] == each.shape[-2]}
+        whole = min((size for size in sizes if size >= patches), default=0)  # class token and registers come on top
+        if whole <= (patches if by_token else 0):
+            raise InputError("no layer lets all tokens attend to each other; take another method")
+        layers = [each for each in kept if each.shape[-2:] == (whole, whole) and len(each) == len(images)]
+        yield Attended(logits, layers, whole - patches, by_token), chosen
+
+
+def no_attention(network: Classifier) -> str | None:
+    """Says in one sentence what a network lacks for methods of attention; None if it lacks nothing."""
+    graphs = [part for part in (network.below, network.above) if isinstance(part, fx.GraphModule)]
+    attends = any(attention_kind(node, graph) for graph in graphs for node in graph.graph.nodes)
+    if attends and isinstance(network.layout, Tokens):
+        return None
+    return f"{network.layer} has no tokens that attend to each other; take a vision transformer, or another method"
+
+
+def reading(network: Classifier) -> fx.Node | None:
+    """Returns the node, above the target layer, that makes one vector of the tokens: takes one, or their mean."""
+    if not isinstance(network.above, fx.GraphModule):
+        return None
+    return next((node for node in reversed(network.above.graph.nodes) if _takes_one(node)), None)
+
+
+def _takes_one(node: fx.Node) -> bool:
+    if node.target is operator.getitem and isinstance(node.args[1], tuple):
+        return len(node.args[1]) > 1 and isinstance(node.args[1][1], int)
+    dims = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
+    return node.target in ("mean", torch.mean) and dims in (1, [1], (1,))
+
+
+class _Recording(fx.Interpreter):
+    """Keeps every attention; the first starts the graph of gradients, as nothing before it needs any."""
+
+    def __init__(self, part: nn.Module, kept: list[Tensor], gradients: bool) -> None:
+        super().__init__(part)
+        self.kept, self.gradients = kept, gradients
+
+    def run_node(self, n: fx.Node) -> Any:
+        kind = attention_kind(n, self.module)
+        if kind is None:
+            return super().run_node(n)
+        args, kwargs = self.fetch_args_kwargs_from_env(n)
+        if kind == "call":
+            attention = self._keep(_weights(*args, **kwargs))
+            return attention @ args[2]
+        if kind == "module":
+            return self._multihead(str(n.target), *args, **kwargs)
+        return self._keep(super().run_node(n))
+
+    def _keep(self, attention: Tensor) -> Tensor:
+        if attention.dim() != 4:
+            return attention
+        if self.gradients and not attention.requires_grad:
+            attention.requires_grad_()
+        self.kept.append(attention)
+        return attention
+
+    def _multihead(
+        self, name: str, query: Tensor, key: Tensor, value: Tensor, need_weights: bool = True, **others: Any
+    ) -> tuple[Tensor, None]:
+        """Does what torch's module does inside, where its attention cannot be had with gradients."""
+        module: Any = self.module.get_submodule(name)
+        unusual = module.in_proj_weight is None or module.bias_k is not None or module.add_zero_attn
+        if unusual or any(each is not None and each is not False for each in others.values()):
+            raise InputError(f"the attention of {name} has masks or added keys; take another method")
+        biases = (None, None, None) if module.in_proj_bias is None else module.in_proj_bias.chunk(3)
+        if not module.batch_first:
+            query, key, value = (each.transpose(0, 1) for each in (query, key, value))
+        query, key, value = (
+            functional.linear(each, w, b).reshape(*each.shape[:2], module.num_heads, -1).transpose(1, 2)
+            for each, w, b in zip((query, key, value), module.in_proj_weight.chunk(3), biases, strict=True)
+        )
+        attention = self._keep(_weights(query, key, value))
+        output = module.out_proj((attention @ value).transpose(1, 2).flatten(2))
+        return output if module.batch_first else output.transpose(0, 1), None
+
+
+def _weights(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    **_: Any,
+) -> Tensor:
+    """Returns the attention of ``scaled_dot_product_attention``, with its arguments."""
+    scores = query @ key.transpose(-2, -1) * (query.shape[-1] ** -0.5 if scale is None else scale)
+    if is_causal:
+        attn_mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+    if attn_mask is not None:
+        scores = scores.masked_fill(~attn_mask, -math.inf) if attn_mask.dtype == torch.bool else scores + attn_mask
+    return scores.softmax(-1)

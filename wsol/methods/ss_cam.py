@@ -1,0 +1,48 @@
+"""SS-CAM."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from wsol.methods._masking import by_score, channel_masks
+from wsol.methods.base import Forward, Method, register
+
+
+@register("ss-cam")
+@dataclass(frozen=True)
+class SSCAM(Method):
+    """Score-CAM with noise on the masks, averaged.
+
+    Wang et al., "SS-CAM: Smoothed Score-CAM for Sharper Visual Feature Localization", 2020, in the variant that smooths
+    the maps: as Score-CAM, with ``f_c(X * (H_k + e))`` averaged over samples of Gaussian noise e in the place of
+    ``f_c(X * H_k)``. The noise is drawn for each sample and map, the same for all images. Costs samples x C forward
+    passes of the whole network.
+
+    Attributes:
+        samples: Number of noises.
+        std: Of the noise; masks are in [0, 1].
+        seed: Of the noise.
+    """
+
+    needs = "forwards"
+    samples: int = 35
+    std: float = 2.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuses settings that make no map."""
+        if self.samples < 1 or not self.std >= 0:
+            raise ValueError("samples must be 1 or more, std 0 or more")
+
+    def maps(self, forward: Forward, classes: Tensor) -> Tensor:
+        """Returns maps of the size of the features."""
+        return by_score(forward, classes, lambda image: self._masks(forward, image), self.samples)
+
+    def _masks(self, forward: Forward, image: int) -> Iterator[Tensor]:
+        generator = torch.Generator().manual_seed(self.seed)
+        for _ in range(self.samples):
+            for mask in channel_masks(forward, image):
+                noise = torch.randn(mask.shape, generator=generator, dtype=mask.dtype)
+                yield mask + noise.to(mask.device) * self.std

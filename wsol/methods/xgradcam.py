@@ -1,0 +1,25 @@
+"""XGrad-CAM."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from wsol.methods.base import GradientMethod, register
+from wsol.methods.cam import weighted
+
+
+@register("xgradcam")
+@dataclass(frozen=True)
+class XGradCAM(GradientMethod):
+    """Weighs feature maps by their gradient, averaged with the map's own values as weights.
+
+    Fu et al., "Axiom-based Grad-CAM: Towards Accurate Visualization and Explanation of CNNs", BMVC 2020, eq. 8:
+    ``relu(sum_k w_k A_k)`` with ``w_k = sum_ij g_kij A_kij / sum_ij A_kij``, 0 for a map whose sum is 0. Costs what
+    Grad-CAM costs.
+    """
+
+    def combine(self, features: Tensor, gradients: Tensor) -> Tensor:
+        """See the class."""
+        total = features.sum((3, 4))
+        weights = (gradients * features).sum((3, 4)).div_(total).masked_fill_(total == 0, 0)
+        return weighted(weights, features[:, 0]).relu()

@@ -1,0 +1,100 @@
+"""VGG16-GAP, the network of the CAM paper, and VGG16-GMP."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from wsol.models._feature_extractor import enlarge_maps
+from wsol.models.base import MODELS, Architecture, Published
+from wsol.models.global_pooling import POOLINGS, Pooling
+
+
+class VGG16GAP(nn.Module):
+    """VGG-16 up to conv5_3, one more convolution, global average pooling, one linear layer.
+
+    Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016, section 3: pool5 and the fully
+    connected layers are gone; conv 3 x 3, stride 1, pad 1, 1024 units, ReLU; average pooling over 14 x 14 (at 224);
+    dropout 0.5; linear without bias.
+
+    Args:
+        classes: Number of classes.
+        groups: Of the added convolution; 2 in the authors' deploy file.
+        bias: Whether the linear layer has a bias; others' reimplementations do.
+        normalised: Whether batch normalisation follows each convolution.
+        pooling: ``average``, or ``max`` for VGG16-GMP.
+    """
+
+    def __init__(
+        self,
+        classes: int = 1000,
+        groups: int = 2,
+        bias: bool = False,
+        normalised: bool = False,
+        pooling: Pooling = "average",
+    ) -> None:
+        super().__init__()
+        from torchvision.models import vgg16, vgg16_bn  # noqa: PLC0415  # slow to import
+
+        self.features = (vgg16_bn if normalised else vgg16)(weights=None, init_weights=normalised).features[:-1]
+        self.conv6 = nn.Conv2d(512, 1024, 3, padding=1, groups=groups)
+        self.norm6 = nn.BatchNorm2d(1024) if normalised else nn.Identity()
+        self.relu = nn.ReLU(inplace=True)
+        self.pool = POOLINGS[pooling](1)
+        self.dropout = nn.Dropout(0.5)
+        self.fc = nn.Linear(1024, classes, bias=bias)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Returns logits ``(n, classes)`` of images ``(n, 3, H, W)``."""
+        maps: Tensor = self.relu(self.norm6(self.conv6(self.features(images))))
+        logits: Tensor = self.fc(self.dropout(self.pool(maps).flatten(1)))
+        return logits
+
+
+class _VGG16(Architecture):
+    def __init__(self, pooling: Pooling) -> None:
+        self.pooling = pooling
+
+    def build(self, state: Mapping[str, Tensor], published: Published | None, side: int | None = None) -> nn.Module:
+        head = state.get("fc.weight", torch.empty(1000, 1024))
+        classes = head.shape[0] if head.dim() else 1000
+        grouped = state.get("conv6.weight", torch.empty(0)).shape[1:2] != (512,)
+        network = VGG16GAP(classes, groups=2 if grouped else 1, bias="fc.bias" in state, pooling=self.pooling)
+        return self._with_maps(network, side)
+
+    def bundled(self) -> Path | None:
+        return _BUNDLED if self.pooling == "average" and _BUNDLED.is_file() else None
+
+    def fresh(self, classes: int, side: int | None = None, from_scratch: bool = True) -> nn.Module:
+        # Without batch normalisation so many layers do not learn from random weights.
+        network = VGG16GAP(classes, normalised=from_scratch, pooling=self.pooling)
+        self._with_maps(network, side)
+        nn.init.kaiming_normal_(network.conv6.weight, mode="fan_out", nonlinearity="relu")
+        return network
+
+    def trained(self, network: nn.Module) -> dict[str, Tensor]:
+        # Normalisation is folded into the convolutions: what is stored is the paper's network.
+        if not isinstance(network, VGG16GAP) or isinstance(network.norm6, nn.Identity):
+            return network.state_dict()
+        convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
+        norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+        folded = [fuse_conv_bn_eval(*pair) for pair in zip(convolutions, norms, strict=True)]
+        plain = VGG16GAP(network.fc.out_features)
+        own = [m for m in plain.modules() if isinstance(m, nn.Conv2d)]
+        for mine, theirs in zip(own, folded, strict=True):
+            mine.load_state_dict(theirs.state_dict())
+        plain.fc.load_state_dict(network.fc.state_dict())
+        return plain.state_dict()
+
+    def _with_maps(self, network: VGG16GAP, side: int | None) -> VGG16GAP:
+        if side is not None:
+            enlarge_maps(network.features, side, "vgg16")
+        return network
+
+
+_BUNDLED = Path(__file__).parents[1] / "weights" / "vgg16-gap-synthetic.safetensors"
+
+MODELS.register("vgg16-gap")(_VGG16("average"))
+MODELS.register("vgg16-gmp")(_VGG16("max"))

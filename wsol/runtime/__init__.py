@@ -1,0 +1,1 @@
+"""The machine: device, processes, threads, compilation, and what a run costs."""

@@ -1,0 +1,1 @@
+"""Cases with known answers, a module for each part of the package."""
