@@ -130,7 +130,7 @@ def damage(root: Path, names: list[str], canary: Path, rng: random.Random) -> No
 
 
 def _replace(path: Path, canary: Path, rng: random.Random) -> None:
-    """Puts something else in a file's place."""
+    """Put something else in a file's place."""
     path.unlink()
     kind = rng.choice(("pipe", "folder", "gone", "loop", canary / "secret.png", canary, "/dev/zero", "/dev/null", "/"))
     if kind == "pipe":
@@ -144,7 +144,7 @@ def _replace(path: Path, canary: Path, rng: random.Random) -> None:
 
 
 def _any(content: bytes, rng: random.Random) -> bytes:
-    """Changes bytes without knowing what they mean."""
+    """Change bytes without knowing what they mean."""
     data, place = bytearray(content), rng.randrange(len(content) + 1) if rng.random() < 0.5 else rng.randrange(100)
     place = min(place, len(data))
     kind = rng.choice((0, 0, 0, 1, 2, 3, 4, 4, 4, 5, 6, 6))
@@ -170,7 +170,7 @@ def _any(content: bytes, rng: random.Random) -> bytes:
 
 
 def _field(content: bytes, rng: random.Random) -> bytes:
-    """Replaces, repeats or takes out a field or a line."""
+    """Replace, repeats or takes out a field or a line."""
     parts = re.split(rb"([\s,<>]+)" if rng.random() < 0.8 else rb"(\n)", content)
     place = rng.randrange(len(parts))
     kind = rng.randrange(4)
@@ -179,7 +179,7 @@ def _field(content: bytes, rng: random.Random) -> bytes:
 
 
 def _png(content: bytes, rng: random.Random) -> bytes:
-    """Changes a chunk of a PNG file and mends its checksum, so that the decoder gets to see it."""
+    """Change a chunk of a PNG file and mends its checksum, so that the decoder gets to see it."""
     chunks, place = [], 8
     while place + 12 <= len(content):
         length = int.from_bytes(content[place : place + 4], "big")
@@ -204,7 +204,7 @@ def _png(content: bytes, rng: random.Random) -> bytes:
 
 
 def _json(content: bytes, rng: random.Random) -> bytes:
-    """Replaces, repeats or takes out a value, wherever it is nested."""
+    """Replace, repeats or takes out a value, wherever it is nested."""
     try:
         data = json.loads(content)
     except (ValueError, RecursionError):

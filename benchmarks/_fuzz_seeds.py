@@ -85,7 +85,7 @@ def _coco() -> bytes:
 
 
 def _seeds() -> dict[str, tuple[str, dict[str, str], dict[str, bytes]]]:
-    """Returns, by the name of a reader: data set, arguments, and files, the images that are shared small."""
+    """Return, by the name of a reader: data set, arguments, and files, the images that are shared small."""
     images, png = _images(), _bytes(_NOISE, "PNG")
     mask = _bytes(np.pad(np.full((10, 10), 255, np.uint8), 10), "PNG")
     trimap = _bytes(np.pad(np.ones((10, 10), np.uint8), ((10, 20), (10, 40)), constant_values=2), "PNG")

@@ -13,11 +13,11 @@ class SmallNet(nn.Module):
         self.fc = nn.Linear(8, 7)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Returns the scores of seven classes."""
+        """Return the scores of seven classes."""
         return self.fc(self.features(images).relu().mean((2, 3)))
 
 
 def build() -> nn.Module:
-    """Returns the network, always the same."""
+    """Return the network, always the same."""
     torch.manual_seed(0)
     return SmallNet()

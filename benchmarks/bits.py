@@ -36,7 +36,7 @@ _SETTINGS: dict[str, tuple[int, dict[str, Any]]] = {
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Lets torch take some threads."""
+    """Let torch take some threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     yield
@@ -44,13 +44,13 @@ def threads(count: int) -> Iterator[None]:
 
 
 def run(model: str, images: int, folder: Path, options: dict[str, Any]) -> tuple[Any, np.ndarray]:
-    """Returns an evaluation and its maps."""
+    """Return an evaluation and its maps."""
     found = wsol.evaluate(model, limit=images, out=folder, **{"device": "cpu", **options})
     return found, np.load(folder / "maps.npy")
 
 
 def main() -> int:
-    """Prints a line a setting; exit code 1 if threads or workers change a bit."""
+    """Print a line a setting; exit code 1 if threads or workers change a bit."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="vgg16-gap")
     parser.add_argument("--images", type=int, default=96)

@@ -21,7 +21,7 @@ import numpy as np
 from wsol.boxes.components import best_contour_ious, largest_component_boxes
 from wsol.boxes.contours import largest_contour_boxes
 from wsol.boxes.resize import bicubic
-from wsol.boxes.thresholds import entry_levels, normalise, tau_grid, thresholds, to_uint8
+from wsol.boxes.thresholds import entry_levels, normalize, tau_grid, thresholds, to_uint8
 from wsol.metrics.iou import best_iou
 
 TRUTH = np.array([[30.0, 40, 150, 180]])
@@ -99,7 +99,7 @@ def main() -> int:
     }
     held = True
     for column, (kind, grain) in enumerate(kinds.items()):
-        scores = normalise(bicubic(rng.random((options.maps, grain, grain)).astype(np.float32), (224, 224)))
+        scores = normalize(bicubic(rng.random((options.maps, grain, grain)).astype(np.float32), (224, 224)))
         maps = to_uint8(scores)
         for name, (function, every) in ours.items():
             function(maps[0])  # compiled

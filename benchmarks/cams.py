@@ -150,7 +150,7 @@ class Bench:
         self.layer = self._layer()
 
     def _layer(self) -> nn.Module | None:
-        """Returns the outermost module that gives what the target layer gives; None if there is none."""
+        """Return the outermost module that gives what the target layer gives; None if there is none."""
         found: list[nn.Module] = []
 
         def look(module: nn.Module, _: object, output: object) -> None:
@@ -171,7 +171,7 @@ class Bench:
             self.ours(images)
 
     def side(self, method: str, package: str) -> Call | None:
-        """Returns what makes maps with a package; None if it has no such method, or the network no such module."""
+        """Return what makes maps with a package; None if it has no such method, or the network no such module."""
         settings, arguments = SETTINGS.get(method, ("", {}))
         if package == "wsol":
             own = find_method(f"{method}:{settings}")
@@ -187,11 +187,11 @@ class Bench:
         return made(name, self.theirs, self.layer, arguments)
 
     def classes(self, k: int) -> Tensor:
-        """Returns k classes for each image."""
+        """Return k classes for each image."""
         return (torch.arange(len(self.images))[:, None] * 7 + torch.arange(k) * 31).remainder(1000).to(self.device)
 
     def seconds(self, call: Call, classes: Tensor) -> float:
-        """Returns what a call takes."""
+        """Return what a call takes."""
         start = time.perf_counter()
         call(self.images, classes)
         if self.device.type == "cuda":
@@ -199,7 +199,7 @@ class Bench:
         return time.perf_counter() - start
 
     def growth(self, method: str, package: str, k: int) -> float:
-        """Returns by how many MiB a call's peak is above that of a bare pass; only once in a process."""
+        """Return by how many MiB a call's peak is above that of a bare pass; only once in a process."""
         call, classes, status = self.side(method, package), self.classes(k), Path("/proc/self/status")
         assert call is not None
 
@@ -220,7 +220,7 @@ class Bench:
 
 
 def in_child(*words: str) -> float:
-    """Returns what ``growth`` measures in a process of its own, with the same options."""
+    """Return what ``growth`` measures in a process of its own, with the same options."""
     command = [sys.executable, __file__, *sys.argv[1:], "--peak", *words]
     return float(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout.split()[-1])
 
@@ -256,7 +256,7 @@ def compare(bench: Bench, method: str, k: int, options: argparse.Namespace) -> b
 
 
 def main() -> int:
-    """Prints a table for each number of classes."""
+    """Print a table for each number of classes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--slow", action="store_true", help="the methods that run the network many times")
     parser.add_argument("--model", help="resnet50; resnet18 with --slow")

@@ -27,15 +27,15 @@ from wsol.datasets import Dataset, Sample, load_dataset, read_batches
 from wsol.datasets.base import as_boxes
 from wsol.models import Model, Preprocessing, find_gap
 from wsol.protocols import find_protocol
-from wsol.protocols.base import truth_of
-from wsol.runs.batches import Part, Parts, begin
-from wsol.runs.thumbnails import thumb
+from wsol.protocols.base import ground_truth_of
+from wsol.runs.batches import BatchStore, StoredBatch, open_or_resume
+from wsol.runs.thumbnails import encode_thumbnail
 
 _PROTOCOL = find_protocol("wsolevaluation")
 
 
 def each(work: Callable[[], object], n: int) -> float:
-    """Returns the seconds for one of ``n`` images, the better of two rounds."""
+    """Return the seconds for one of ``n`` images, the better of two rounds."""
     taken = []
     for _ in range(2):
         begun = time.perf_counter()
@@ -45,49 +45,49 @@ def each(work: Callable[[], object], n: int) -> float:
 
 
 def decoding(folder: Path, pool: ThreadPoolExecutor) -> float:
-    """Returns the seconds for a photo of 500 x 375, decoded and squashed."""
+    """Return the seconds for a photo of 500 x 375, decoded and squashed."""
     images = load_dataset("synthetic", dataset_args={"images": "24"})
     samples = []
     for i, sample in enumerate(images.samples[:24]):
-        assert sample.draw is not None
+        assert sample.render is not None
         path = folder / f"{i}.jpg"
-        Image.fromarray(sample.draw()).resize((500, 375), Image.Resampling.BICUBIC).save(path, quality=90)
+        Image.fromarray(sample.render()).resize((500, 375), Image.Resampling.BICUBIC).save(path, quality=90)
         samples.append(Sample(str(i), 0, as_boxes([[0, 0, 9, 9]]), "edges", path))
     return each(lambda: [*read_batches(samples, 224, 8, pool, False)], len(samples))
 
 
 def sweeping() -> float:
-    """Returns the seconds for a map at 1,000 thresholds, V1 and V2, and the thumbnail."""
+    """Return the seconds for a map at 1,000 thresholds, V1 and V2, and the thumbnail."""
     rng = np.random.default_rng(0)
     maps = bicubic(rng.random((24, 4, 4), np.float32), (14, 14))
     pixels = rng.integers(0, 256, (28, 28, 3), np.uint8).repeat(8, 0).repeat(8, 1)
-    truth = truth_of(_PROTOCOL, Sample("x", 0, as_boxes([[40, 50, 300, 260]]), "edges"), (500, 375))
+    truth = ground_truth_of(_PROTOCOL, Sample("x", 0, as_boxes([[40, 50, 300, 260]]), "edges"), (500, 375))
 
     def work() -> None:
         for score_map in maps:
-            truth.trace(_PROTOCOL, _PROTOCOL.prepare(score_map[None], truth.size)[0])
-            thumb(pixels)
+            truth.score_map_stats(_PROTOCOL, _PROTOCOL.prepare(score_map[None], truth.size)[0])
+            encode_thumbnail(pixels)
 
     return each(work, len(maps))
 
 
 def keeping(folder: Path) -> float:
-    """Returns the seconds for an image's share of a batch of 32 that is kept, on the disk for good."""
+    """Return the seconds for an image's share of a batch of 32 that is kept, on the disk for good."""
     arrays = {"curves": np.zeros((32, 2000), np.float32), "maps": np.zeros((32, 6, 14, 14), np.float32)}
     arrays["thumbs"] = np.zeros(32 * 9000, np.uint8)
-    begin(folder, {"run": 20}, {"request": "a|b|c|d|e|f"}, False)
-    parts = Parts(folder, "run", 20)
-    return each(lambda: [parts.write(i, Part(arrays, {})) for i in range(20)], 20 * 32)
+    open_or_resume(folder, {"run": 20}, {"request": "a|b|c|d|e|f"}, False)
+    parts = BatchStore(folder, "run", 20)
+    return each(lambda: [parts.write(i, StoredBatch(arrays, {})) for i in range(20)], 20 * 32)
 
 
 def finishing(folder: Path, n: int, workers: int) -> np.ndarray:
-    """Returns the seconds from the last batch to the tables, and for the tables, of ``n`` images."""
+    """Return the seconds from the last batch to the tables, and for the tables, of ``n`` images."""
 
     def drawn(i: int) -> Callable[[], np.ndarray]:
         return lambda: np.random.default_rng(i).integers(0, 256, (32, 32, 3), np.uint8)
 
     samples = (
-        Sample(f"{i:06d}", i % 7, as_boxes([[3, 4, 20, 25]]), "edges", size=(32, 32), draw=drawn(i)) for i in range(n)
+        Sample(f"{i:06d}", i % 7, as_boxes([[3, 4, 20, 25]]), "edges", size=(32, 32), render=drawn(i)) for i in range(n)
     )
     images = Dataset("many", "test", tuple(samples), tuple("abcdefg"))
     network = find_gap(build().eval(), "small")
@@ -99,7 +99,7 @@ def finishing(folder: Path, n: int, workers: int) -> np.ndarray:
 
 
 def main() -> int:
-    """Prints the stations, on this machine and on paper."""
+    """Print the stations, on this machine and on paper."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gpus", type=int, default=8)
     parser.add_argument("--cores", type=int, default=64)

@@ -29,7 +29,7 @@ with torch.inference_mode():
 
 
 def seconds(command: Sequence[str]) -> float:
-    """Returns what a process takes."""
+    """Return what a process takes."""
     start = time.perf_counter()
     subprocess.run([sys.executable, *command], check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - start

@@ -34,7 +34,7 @@ _SECONDS, _WAIT, _MEMORY = 5, 20, 4 * 2**30
 
 
 def main() -> int:
-    """Runs cases until the time is over and prints what was found."""
+    """Run cases until the time is over and prints what was found."""
     parser = argparse.ArgumentParser(description="Feeds the readers of wsol.datasets with broken files.")
     parser.add_argument("--minutes", type=float, default=1)
     parser.add_argument("--seed", type=int, default=0)
@@ -61,7 +61,7 @@ def main() -> int:
 
 
 def outcomes(home: Path, seed: int, seconds: float) -> Iterator[tuple[int, str, str, str]]:
-    """Yields number, reader, outcome and detail of one case after another; a child that dies is a finding."""
+    """Yield number, reader, outcome and detail of one case after another; a child that dies is a finding."""
     end, number = time.monotonic() + seconds, 0
     while time.monotonic() < end:
         ours, theirs = os.pipe()
@@ -110,7 +110,7 @@ def work(home: Path, seed: int, first: int, end: float, pipe: int) -> None:
 
 
 def reader_of(seed: int, number: int) -> str:
-    """Returns the reader whose turn it is."""
+    """Return the reader whose turn it is."""
     return [*SEEDS][number % len(SEEDS)]
 
 
@@ -149,7 +149,7 @@ def play(home: Path, seed: int, number: int, aloud: bool = False) -> tuple[str, 
 
 
 def read(name: str, root: Path, arguments: dict[str, str]) -> str:
-    """Reads everything that a data set holds; returns which image lies outside, if one does."""
+    """Read everything that a data set holds; returns which image lies outside, if one does."""
     data = load_dataset(name, root, dataset_args=arguments)
     _ = data.signature
     for sample in data:
@@ -165,14 +165,14 @@ def read(name: str, root: Path, arguments: dict[str, str]) -> str:
 
 
 def canary(folder: Path) -> None:
-    """Makes files that no reader may touch."""
+    """Make files that no reader may touch."""
     (folder / "deep").mkdir(parents=True)
     Image.new("RGB", (60, 40), "magenta").save(folder / "secret.png")
     (folder / "deep" / "secret.xml").write_text("<annotation/>")
 
 
 def snapshot(home: Path) -> list[tuple[str, int, int, int]]:
-    """Returns path, mode, size and time of everything but what is written here."""
+    """Return path, mode, size and time of everything but what is written here."""
     found = []
     for folder, _, names in os.walk(home):
         for name in ("", *names):

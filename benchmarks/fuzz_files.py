@@ -48,15 +48,15 @@ from wsol.evaluation.sources.boxes import from_boxes
 from wsol.evaluation.sources.maps import from_maps
 from wsol.evaluation.sources.run import from_run
 from wsol.leaderboards.literature import read_published
-from wsol.leaderboards.rows import row_of
-from wsol.leaderboards.stale import outdated
-from wsol.leaderboards.verify import unsealed
-from wsol.models import MODELS, Facts, Model, Preprocessing, find_classifier, load_model
-from wsol.models.base import Architecture, Published
+from wsol.leaderboards.rows import run_row
+from wsol.leaderboards.stale import find_stale
+from wsol.leaderboards.verify import verify_checksums
+from wsol.models import MODELS, Model, Preprocessing, WeightsMetadata, find_classifier, load_model
+from wsol.models.base import Architecture, PublishedWeights
 from wsol.models.caffe import _net_class, read_caffemodel
 from wsol.models.global_pooling import find_gap
 from wsol.protocols import find_protocol
-from wsol.reports.page import run_page
+from wsol.reports.page import render_run_page
 from wsol.runs.read import read_run
 from wsol.runs.signature import Signature
 from wsol.runtime.cost import Clock
@@ -139,28 +139,28 @@ class Net(nn.Module):
         self.stem, self.last, self.fc = nn.Conv2d(3, 4, 8, 8), nn.Conv2d(4, 6, 3, 2, 1), nn.Linear(6, classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Returns logits."""
+        """Return logits."""
         return self.fc(self.last(self.stem(images).relu()).relu().mean((2, 3)))
 
 
 @MODELS.register("fuzzed")
 class _Fuzzed(Architecture):
     @staticmethod
-    def build(state: dict[str, Tensor], published: Published | None, side: int | None = None) -> nn.Module:
+    def build(state: dict[str, Tensor], published: PublishedWeights | None, side: int | None = None) -> nn.Module:
         head = state.get("fc.weight", torch.empty(3, 6))
         return Net(len(head) if head.dim() else 3)
 
-    fresh = build
+    build_for_training = build
 
     @staticmethod
-    def published() -> tuple[Published, ...]:
+    def published() -> tuple[PublishedWeights, ...]:
         return ()
 
     preprocessing = staticmethod(Preprocessing)
 
 
 def main() -> int:
-    """Runs cases until the time is up and prints how many there were of each reader, and what was found."""
+    """Run cases until the time is up and prints how many there were of each reader, and what was found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=5)
     parser.add_argument("--seed", type=int, default=0)
@@ -211,7 +211,7 @@ def main() -> int:
 
 
 def in_child(reader: str, cases: list[str], seeds: Path, folder: Path, keep: Path | None) -> list[tuple[str, str]]:
-    """Runs cases in a child; returns those that it came to with their verdicts, the last one's a crash if it died."""
+    """Run cases in a child; returns those that it came to with their verdicts, the last one's a crash if it died."""
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
@@ -230,7 +230,7 @@ def in_child(reader: str, cases: list[str], seeds: Path, folder: Path, keep: Pat
 
 
 def work(reader: str, cases: list[str], seeds: Path, folder: Path, keep: Path | None, said: Any) -> None:
-    """Runs cases and writes a verdict a line."""
+    """Run cases and writes a verdict a line."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     resource.setrlimit(resource.RLIMIT_AS, (pages * 4096 + MEMORY, resource.RLIM_INFINITY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -272,13 +272,13 @@ def _hang(*_: object) -> None:
 
 
 def snapshot(*folders: Path) -> dict[str, str]:
-    """Returns the digest of every file."""
+    """Return the digest of every file."""
     files = (path for folder in folders for path in folder.rglob("*") if path.is_file())
     return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def mutated(rng: random.Random, path: Path) -> bytes:
-    """Returns the content of a file, broken; half of the time in a way that its format leaves whole."""
+    """Return the content of a file, broken; half of the time in a way that its format leaves whole."""
     content = path.read_bytes()
     structured = {".npz": _zip, ".pth": _zip, ".json": _json, ".csv": _csv, ".safetensors": _safetensors}
     structured |= {".npy": _npy, ".parquet": _parquet, ".caffemodel": _caffe, ".txt": _csv}
@@ -435,7 +435,7 @@ def _caffe(rng: random.Random, content: bytes) -> bytes:
 
 
 def make_seeds(folder: Path) -> None:
-    """Writes valid files, a folder for each reader."""
+    """Write valid files, a folder for each reader."""
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     for name in ("npy", "npz", "csv", "json", "pth", "legacy", "safetensors", "caffe", "tables", "text"):
@@ -451,7 +451,7 @@ def make_seeds(folder: Path) -> None:
     state = Net().state_dict()
     torch.save({"state_dict": state, "epoch": 3}, folder / "pth" / "w.pth")
     torch.save(state, folder / "legacy" / "w.pth", _use_new_zipfile_serialization=False)
-    facts = Facts("fuzzed", ("a", "b", "c"), Preprocessing(), None, {"epochs": 3}, {"top1": 0.5}).dumped()
+    facts = WeightsMetadata("fuzzed", ("a", "b", "c"), Preprocessing(), None, {"epochs": 3}, {"top1": 0.5}).dumped()
     safetensors.torch.save_file(state, folder / "safetensors" / "w.safetensors", facts)
     (folder / "caffe" / "w.caffemodel").write_bytes(_caffe_seed(rng))
     columns = "source,year,place,dataset,split,n,model,method,metric,tau_rule,tau,protocol,value,note"
@@ -517,7 +517,7 @@ def _caffemodel(path: Path) -> None:
 
 
 def _run(folder: Path) -> None:
-    problems = unsealed(folder)
+    problems = verify_checksums(folder)
     assert all(isinstance(problem, str) for problem in problems)
     faults = []
     with ThreadPoolExecutor(1) as pool:
@@ -526,14 +526,14 @@ def _run(folder: Path) -> None:
         except InputError as error:
             faults.append(error)
         run = read_run(folder)
-        row_of(run, "run")
-        run_page(run)
+        run_row(run, "run")
+        render_run_page(run)
     if faults:
         raise faults[0]
 
 
 def _tables(folder: Path) -> None:
-    assert isinstance(outdated(folder, [], [], {}), list)
+    assert isinstance(find_stale(folder, [], [], {}), list)
     (folder / "leaderboard.csv").unlink()
     published = folder.with_name("case-published")
     shutil.rmtree(published, ignore_errors=True)

@@ -22,7 +22,7 @@ from wsol.runs.read import StoredRun, read_run
 
 
 def main() -> None:
-    """Prints a line for each size."""
+    """Print a line for each size."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--images", type=int, nargs="+", default=[20_000, 50_000])
     parser.add_argument("--rounds", type=int, default=5)
@@ -53,15 +53,15 @@ def main() -> None:
 
 
 def repeated(run: StoredRun, images: int, folder: Path) -> StoredRun:
-    """Makes a run of many images out of a small one, whole times over; pictures are kept for the first alone."""
+    """Make a run of many images out of a small one, whole times over; pictures are kept for the first alone."""
     times = images // len(run.found.images)
     found = run.found
     samples = [replace(sample, image_id=f"{k:05d}-{sample.image_id}") for k in range(times) for sample in found.images]
     evidence = replace(
-        found.evidence,
-        curves=np.tile(found.evidence.curves, (times, 1)),
-        labels=np.tile(found.evidence.labels, times),
-        ranks=None if found.evidence.ranks is None else np.tile(found.evidence.ranks, times),
+        found.stats,
+        curves=np.tile(found.stats.curves, (times, 1)),
+        labels=np.tile(found.stats.labels, times),
+        ranks=None if found.stats.ranks is None else np.tile(found.stats.ranks, times),
         contours=None,
         peaks=None,
     )
@@ -73,7 +73,7 @@ def repeated(run: StoredRun, images: int, folder: Path) -> StoredRun:
         truths=found.truths * times,
         classes=np.tile(found.classes, (times, 1)),
         scores=np.tile(found.scores, (times, 1)),
-        evidence=evidence,
+        stats=evidence,
         boxes=np.tile(found.boxes, (times, 1, 1)),
     )
     predictions = pd.concat([run.tables.predictions] * times, ignore_index=True)

@@ -26,7 +26,7 @@ LIMIT = 1.01
 
 
 def resident() -> int:
-    """Returns the bytes of this process that are in memory."""
+    """Return the bytes of this process that are in memory."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     pages = int(Path("/proc/self/statm").read_text().split()[1])
@@ -34,14 +34,14 @@ def resident() -> int:
 
 
 def network(method: str) -> nn.Module:
-    """Returns a small network that the method applies to."""
+    """Return a small network that the method applies to."""
     if method in ("chefer", "attention-rollout", "self-attention", "ts-cam"):
         return timm.create_model("vit_tiny_patch16_224")
     return torchvision.models.squeezenet1_1(weights=None)
 
 
 def main() -> int:
-    """Prints the memory of each method after every tenth of the images."""
+    """Print the memory of each method after every tenth of the images."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--batch-size", type=int, default=20)

@@ -29,7 +29,7 @@ _NET = f"{Path(__file__).parent / '_small_net.py'}:build"
 
 
 def generate(root: Path, n: int) -> None:
-    """Writes images of noise, 32 x 32, a rectangle in each, and the list of them."""
+    """Write images of noise, 32 x 32, a rectangle in each, and the list of them."""
     rows = ["image_id,label,x0,y0,x1,y1,split,width,height"]
     for i in range(n):
         rng = np.random.default_rng(i)
@@ -44,7 +44,7 @@ def generate(root: Path, n: int) -> None:
 
 
 def evaluate(root: Path, out: Path) -> int:
-    """Runs the command in this process and returns the peak of the resident set, in bytes."""
+    """Run the command in this process and returns the peak of the resident set, in bytes."""
     from wsol.eval import main  # noqa: PLC0415
 
     with contextlib.redirect_stdout(io.StringIO()):
@@ -54,13 +54,13 @@ def evaluate(root: Path, out: Path) -> int:
 
 
 def kept(root: Path, run: Path) -> dict[str, float]:
-    """Returns the bytes that a run keeps for each image at its peak, when the files are read back for the page."""
+    """Return the bytes that a run keeps for each image at its peak, when the files are read back for the page."""
     import pandas as pd  # noqa: PLC0415
 
     from wsol.datasets import load_dataset  # noqa: PLC0415
     from wsol.metrics.bootstrap import RESAMPLES  # noqa: PLC0415
     from wsol.protocols import find_protocol  # noqa: PLC0415
-    from wsol.protocols.base import truth_of  # noqa: PLC0415
+    from wsol.protocols.base import ground_truth_of  # noqa: PLC0415
 
     found = {}
     for name in ("curves", "curves_v2", "boxes", "peaks"):
@@ -80,7 +80,7 @@ def kept(root: Path, run: Path) -> dict[str, float]:
         tracemalloc.start()
         loaded = load_dataset("csv", root)
         samples = [replace(sample, image_id=str(sample.image_id)) for sample in loaded.samples[:count]]
-        truths = [truth_of(protocol, sample, (32, 32)) for sample in samples]
+        truths = [ground_truth_of(protocol, sample, (32, 32)) for sample in samples]
         del loaded
         gc.collect()
         sizes.append(tracemalloc.get_traced_memory()[0])
@@ -92,7 +92,7 @@ def kept(root: Path, run: Path) -> dict[str, float]:
 
 
 def main() -> int:
-    """Prints peaks, growth and what is kept."""
+    """Print peaks, growth and what is kept."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, nargs=2, default=[5000, 50_000])
     parser.add_argument("--one", nargs=2, type=Path, help=argparse.SUPPRESS)

@@ -32,7 +32,7 @@ METRICS = ("top1_loc_err", "gt_known_loc_acc", "max_box_acc", "max_box_acc_v2", 
 
 
 def row(images: Dataset, options: argparse.Namespace, method: str, layer: str | None) -> dict[str, object]:
-    """Evaluates one method and returns its line of the table, values with their 95 % intervals."""
+    """Evaluate one method and returns its line of the table, values with their 95 % intervals."""
     model = load_model(options.model, options.weights, layer=layer)
     folder = options.work and options.work / f"{method.replace(':', '-')}-{layer}-{len(images)}"
     found = wsol.evaluate(model, dataset=images, method=method, out=folder, batch_size=16)
@@ -46,7 +46,7 @@ def row(images: Dataset, options: argparse.Namespace, method: str, layer: str | 
 
 
 def main() -> int:
-    """Fills the table and prints it."""
+    """Fill the table and prints it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--data-root", type=Path, required=True)
@@ -75,7 +75,7 @@ def main() -> int:
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """Returns the table as Markdown, values in percent with their intervals."""
+    """Return the table as Markdown, values in percent with their intervals."""
     shown = ("top1_loc_err", "gt_known_loc_acc", "max_box_acc", "max_box_acc_v2", "pointing_game")
     rows = ["| method | layer | n | " + " | ".join(shown) + " |", "|" + "---|" * (3 + len(shown))]
     for line in table.to_dict("records"):

@@ -27,7 +27,7 @@ LIMIT = 1.25
 
 
 def bare(model: Model, images: Dataset, batch_size: int) -> None:
-    """Decodes, resizes, normalises, runs the network; nothing else."""
+    """Decode, resizes, normalises, runs the network; nothing else."""
     mean, std = (torch.tensor(v)[:, None, None] for v in (model.preprocessing.mean, model.preprocessing.std))
     paths = [sample.path for sample in images]
     with torch.inference_mode():

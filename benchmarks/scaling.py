@@ -20,7 +20,7 @@ _TWO = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", 
 
 
 def seconds(command: Sequence[str], threads: int, options: Sequence[str], limit: int) -> float:
-    """Returns how long a command takes over some images."""
+    """Return how long a command takes over some images."""
     with tempfile.TemporaryDirectory() as folder:
         words = [sys.executable, *command, *options, "--limit", str(limit), "--out", f"{folder}/run"]
         environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
@@ -30,7 +30,7 @@ def seconds(command: Sequence[str], threads: int, options: Sequence[str], limit:
 
 
 def main() -> int:
-    """Prints images a second and their ratio."""
+    """Print images a second and their ratio."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="vgg16-gap")
     parser.add_argument("--images", type=int, nargs=2, default=[48, 240])

@@ -30,7 +30,7 @@ SETTINGS: dict[str, dict[str, str]] = {
 
 
 def main() -> None:
-    """Trains what is missing, evaluates, writes the table."""
+    """Train what is missing, evaluates, writes the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="folder of the networks and runs")
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def trained(model: str, work: Path) -> Path | None:
-    """Returns weights that were trained by the recipe; None for those that come along."""
+    """Return weights that were trained by the recipe; None for those that come along."""
     path = work / f"train-{model}" / f"{model}.safetensors"
     if model == "vgg16-gap":
         return None
@@ -58,7 +58,7 @@ def trained(model: str, work: Path) -> Path | None:
 
 
 def numbers(result: Evaluation) -> dict[str, float]:
-    """Returns the headline of a run, and the best baseline under the same rule."""
+    """Return the headline of a run, and the best baseline under the same rule."""
     metrics = result.metrics.set_index(["metric", "tau_rule"])
     known = metrics.loc[("gt_known_loc_acc", "val")]
     error = result.metrics.set_index("metric").loc["top1_cls_err"]
@@ -81,7 +81,7 @@ def numbers(result: Evaluation) -> dict[str, float]:
 
 
 def gain(hits: dict[tuple[str, str], np.ndarray], model: str, setting: str) -> dict[str, float]:
-    """Returns GT-known accuracy minus that of the first network on the same images, with its paired interval."""
+    """Return GT-known accuracy minus that of the first network on the same images, with its paired interval."""
     first = hits[next(iter(MODELS)), setting] if (next(iter(MODELS)), setting) in hits else hits[model, setting]
     difference = (hits[model, setting].astype(float) - first)[:, None]
     low, high = intervals(100 * resampled_means(difference))[:, 0]

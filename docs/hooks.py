@@ -11,7 +11,7 @@ _NOTE = "This page is a notebook: [download it](tutorial.ipynb). The tests run i
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Adds the tutorial's page, which is the notebook, and the colours of code."""
+    """Add the tutorial's page, which is the notebook, and the colours of code."""
     notebook = files.get_file_from_path("tutorial.ipynb")
     assert notebook is not None  # it lies beside this file
     title, *cells = (_markdown(cell) for cell in json.loads(notebook.content_string)["cells"])

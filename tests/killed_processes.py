@@ -166,4 +166,4 @@ def warm() -> None:
 
     protocol = find_protocol("wsolevaluation")
     prepared = protocol.prepare(np.random.default_rng(0).random((1, 14, 14), np.float32), (60, 40))
-    protocol.trace(prepared[0], np.array([[3.0, 4, 50, 60]]))
+    protocol.score_map_stats(prepared[0], np.array([[3.0, 4, 50, 60]]))

@@ -32,7 +32,7 @@ class _Package(ModuleType):
     """The package itself: importing the command ``wsol.score`` does not hide the function ``wsol.score``."""
 
     def __getattr__(self, name: str) -> Any:
-        """Imports the public names on first use, so that ``import wsol`` does not load torch."""
+        """Import the public names on first use, so that ``import wsol`` does not load torch."""
         if name not in _HOMES:
             raise AttributeError(f"module 'wsol' has no attribute {name!r}")
         return getattr(importlib.import_module(f"wsol.{_HOMES[name]}"), name)

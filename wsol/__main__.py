@@ -7,7 +7,7 @@ _COMMANDS = ("compare", "eval", "explain", "leaderboard", "list", "score", "self
 
 
 def main() -> int:
-    """Runs ``wsol COMMAND ...`` as ``python -m wsol.COMMAND ...`` does."""
+    """Run ``wsol COMMAND ...`` as ``python -m wsol.COMMAND ...`` does."""
     if len(sys.argv) < 2 or sys.argv[1] not in _COMMANDS:
         asked = sys.argv[1:2] in (["-h"], ["--help"])
         print(f"usage: wsol {{{','.join(_COMMANDS)}}} ...", file=sys.stdout if asked else sys.stderr)

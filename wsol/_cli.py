@@ -10,7 +10,7 @@ from wsol.errors import InputError
 
 
 def run_command(run: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None) -> int:
-    """Runs a command and returns its exit code."""
+    """Run a command and returns its exit code."""
     warnings.filterwarnings("ignore", module=r"PIL\.")  # a large photograph or odd EXIF is no fault
     try:
         run(argv)
@@ -34,7 +34,7 @@ def _said(sentence: str, code: int) -> int:
 
 
 def pair(text: str) -> tuple[str, str]:
-    """Splits KEY=VALUE.
+    """Split KEY=VALUE.
 
     Raises:
         InputError: There is no equals sign.
@@ -46,7 +46,7 @@ def pair(text: str) -> tuple[str, str]:
 
 
 def tau(text: str) -> float | str:
-    """Reads a threshold: a number, ``val`` or ``oracle``."""
+    """Read a threshold: a number, ``val`` or ``oracle``."""
     try:
         return text if text in ("val", "oracle") else float(text)
     except ValueError as error:

@@ -12,21 +12,21 @@ _LONGEST = 200  # bytes of a folder's name
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command and returns its exit code."""
+    """Run the command and returns its exit code."""
     return run_command(_run, argv)
 
 
 def _run(argv: Sequence[str] | None) -> None:
-    """Parses arguments, compares, prints the table."""
+    """Parse arguments, compares, prints the table."""
     options = _parser().parse_args(argv)
     from wsol.comparison.compare import compare  # noqa: PLC0415  # pandas takes a second that --help need not wait for
-    from wsol.comparison.terminal import comparison_report  # noqa: PLC0415
+    from wsol.comparison.terminal import format_comparison  # noqa: PLC0415
 
     name = file_name("compare", *(run.resolve().name for run in options.runs))
     out = options.out or Path("results") / name.encode()[:_LONGEST].decode(errors="ignore")
     found = compare(options.runs, out=out)
     tables = found.runs, found.metrics, found.differences
-    print(comparison_report(found.signature, found.notes, *tables, found.found, out))
+    print(format_comparison(found.signature, found.notes, *tables, found.found, out))
 
 
 def _parser() -> argparse.ArgumentParser:

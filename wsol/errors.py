@@ -14,5 +14,5 @@ class ImageError(InputError):
 
 
 def first_line(error: Exception) -> str:
-    """Returns the first line that another package's error says, for a sentence of ours; its kind if it says none."""
+    """Return the first line that another package's error says, for a sentence of ours; its kind if it says none."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

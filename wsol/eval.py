@@ -12,13 +12,13 @@ from wsol.io.paths import file_name
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command and returns its exit code: 1 where a run of a suite failed."""
+    """Run the command and returns its exit code: 1 where a run of a suite failed."""
     failed: list[str] = []
     return run_command(partial(_run, failed), argv) or int(bool(failed))
 
 
 def _run(failed: list[str], argv: Sequence[str] | None) -> None:
-    """Parses arguments, evaluates, prints the table."""
+    """Parse arguments, evaluates, prints the table."""
     parser = _parser()
     options = parser.parse_args(argv)
     if options.suite:
@@ -26,8 +26,8 @@ def _run(failed: list[str], argv: Sequence[str] | None) -> None:
         _run_suite(failed, **{name: value for name, value in given.items() if value is not None})
         return
     from wsol.evaluation.evaluate import evaluate  # noqa: PLC0415  # torch takes seconds that --help need not wait for
-    from wsol.reports.terminal import run_report  # noqa: PLC0415
-    from wsol.runtime.distributed import processes  # noqa: PLC0415
+    from wsol.reports.terminal import format_run  # noqa: PLC0415
+    from wsol.runtime.distributed import process_group  # noqa: PLC0415
 
     given = vars(options)
     del given["suite"]
@@ -37,19 +37,19 @@ def _run(failed: list[str], argv: Sequence[str] | None) -> None:
     network = options.model or Path(options.weights or "model").stem
     given["out"] = given["out"] or Path("results") / file_name(options.dataset, options.split, network, options.method)
     evaluation = evaluate(**given)
-    if processes().first:
-        print(run_report(evaluation.run, evaluation.metrics, evaluation.baselines, given["out"]))
+    if process_group().is_main:
+        print(format_run(evaluation.run, evaluation.metrics, evaluation.baselines, given["out"]))
 
 
 def _run_suite(failed: list[str], *, suite: Path, only: str = "1/1", resume: bool = True, **others: object) -> None:
-    """Runs a suite, prints its table; ``others`` were given beside it."""
+    """Run a suite, prints its table; ``others`` were given beside it."""
     if others:
         raise InputError(f"beside --suite, {' and '.join(others)} cannot be given; write it into {suite}")
     from wsol.evaluation.suite import run_suite, suite_report  # noqa: PLC0415
-    from wsol.runtime.distributed import processes  # noqa: PLC0415
+    from wsol.runtime.distributed import process_group  # noqa: PLC0415
 
     table = run_suite(suite, only)
-    if processes().first:  # if another ended with an error too, torchrun might stop this one before it has spoken
+    if process_group().is_main:  # if another ended with an error too, torchrun might stop this one before it has spoken
         print(suite_report(table))
         failed += [*table.loc[table["state"] == "failed", "folder"]]
 

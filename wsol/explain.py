@@ -11,12 +11,12 @@ from wsol.visualization.explain import explain
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command and returns its exit code."""
+    """Run the command and returns its exit code."""
     return run_command(_run, argv)
 
 
 def _run(argv: Sequence[str] | None) -> None:
-    """Parses arguments, writes pictures, prints a line for each."""
+    """Parse arguments, writes pictures, prints a line for each."""
     given = vars(_parser().parse_args(argv))
     model, weights, compared = given.pop("model"), given.pop("weights"), given.pop("compare_models")
     if compared and (model or weights):
@@ -31,13 +31,13 @@ def _run(argv: Sequence[str] | None) -> None:
 
 
 def networks(text: str) -> list[tuple[str | None, str | None]]:
-    """Reads names and weights: ``NAME``, ``NAME=WEIGHTS`` or ``=WEIGHTS``, with commas between."""
+    """Read names and weights: ``NAME``, ``NAME=WEIGHTS`` or ``=WEIGHTS``, with commas between."""
     pairs = (part.partition("=") for part in text.split(",") if part)
     return [(name or None, weights or None) for name, _, weights in pairs]
 
 
 def methods(text: str) -> list[str]:
-    """Reads methods with commas between; ``KEY=VALUE`` behind a comma is a setting of the method before."""
+    """Read methods with commas between; ``KEY=VALUE`` behind a comma is a setting of the method before."""
     found: list[str] = []
     for part in text.split(","):
         if found and "=" in part and ":" not in part:

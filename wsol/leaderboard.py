@@ -9,12 +9,12 @@ from wsol._cli import run_command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command and returns its exit code."""
+    """Run the command and returns its exit code."""
     return run_command(_run, argv)
 
 
 def _run(argv: Sequence[str] | None) -> None:
-    """Parses arguments, collects, prints the tables."""
+    """Parse arguments, collects, prints the tables."""
     options = _parser().parse_args(argv)
     from wsol.leaderboards import leaderboard  # noqa: PLC0415  # torch takes seconds that --help need not wait for
 

@@ -17,12 +17,12 @@ _REGISTRIES = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command and returns its exit code."""
+    """Run the command and returns its exit code."""
     return run_command(_run, argv)
 
 
 def _run(argv: Sequence[str] | None) -> None:
-    """Parses arguments, prints names."""
+    """Parse arguments, prints names."""
     parser = argparse.ArgumentParser("wsol.list", description="List what can be named.")
     parser.add_argument("kind", choices=("models", "methods", *_REGISTRIES))
     parser.add_argument("names", nargs="*", help="of models: these alone, such as 'resnet*' or timm/convnext_tiny")

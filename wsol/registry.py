@@ -29,7 +29,7 @@ class Registry(Generic[T]):
         self._entries: dict[str, T] = {}
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Returns a decorator that enters its argument under ``name``."""
+        """Return a decorator that enters its argument under ``name``."""
 
         def enter(entry: T) -> T:
             if name in self._entries:
@@ -40,7 +40,7 @@ class Registry(Generic[T]):
         return enter
 
     def get(self, name: str) -> T:
-        """Returns the entry called ``name``.
+        """Return the entry called ``name``.
 
         Raises:
             InputError: There is none; the message names the close matches.
@@ -55,7 +55,7 @@ class Registry(Generic[T]):
         return self._entries[name]
 
     def find(self, text: str) -> T:
-        """Returns an entry that is a dataclass, with settings that differ from its defaults: ``NAME:KEY=VALUE,...``.
+        """Return an entry that is a dataclass, with settings that differ from its defaults: ``NAME:KEY=VALUE,...``.
 
         Raises:
             InputError: The name or a key is unknown, or a value is not of the key's kind.
@@ -82,7 +82,7 @@ class Registry(Generic[T]):
         return changed
 
     def names(self) -> list[str]:
-        """Returns all names, sorted; imports every module of the package."""
+        """Return all names, sorted; imports every module of the package."""
         for module in self._modules():
             self._import(module)
         return sorted(self._entries)

@@ -9,22 +9,22 @@ from wsol._cli import pair, run_command, tau
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command and returns its exit code."""
+    """Run the command and returns its exit code."""
     return run_command(_run, argv)
 
 
 def _run(argv: Sequence[str] | None) -> None:
-    """Parses arguments, scores, prints the table."""
+    """Parse arguments, scores, prints the table."""
     options = _parser().parse_args(argv)
     from wsol.evaluation.score import score  # noqa: PLC0415
-    from wsol.reports.terminal import run_report  # noqa: PLC0415  # pandas takes a second that --help need not wait for
+    from wsol.reports.terminal import format_run  # noqa: PLC0415  # pandas takes a second that --help need not wait for
 
     given = vars(options)
     given["dataset_args"] = dict(map(pair, given.pop("dataset_arg")))
     source = Path(str(options.run or options.maps or options.boxes or options.baseline or "run")).stem
     given["out"] = given["out"] or Path("results") / f"score-{source}-{options.protocol.replace(':', '-')}"
     evaluation = score(**given)
-    print(run_report(evaluation.run, evaluation.metrics, evaluation.baselines, given["out"]))
+    print(format_run(evaluation.run, evaluation.metrics, evaluation.baselines, given["out"]))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -13,14 +13,14 @@ from wsol.selfchecks.runner import fact_line, last_line, outcome_line, run_check
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command and returns its exit code: 1 where a number is wrong."""
+    """Run the command and returns its exit code: 1 where a number is wrong."""
     outcomes: list[Outcome] = []
     code = run_command(partial(_run, outcomes), argv)
     return code or int(any(outcome.wrong is not None for outcome in outcomes))
 
 
 def _run(outcomes: list[Outcome], argv: Sequence[str] | None) -> None:
-    """Parses arguments, prints each check as it is done, then versions and devices."""
+    """Parse arguments, prints each check as it is done, then versions and devices."""
     argparse.ArgumentParser(
         "wsol.selfcheck",
         description="Check that this installation computes the right numbers on this machine, and print its versions "

@@ -11,14 +11,14 @@ from wsol.io.paths import file_name
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command and returns its exit code."""
+    """Run the command and returns its exit code."""
     return run_command(_run, argv)
 
 
 def _run(argv: Sequence[str] | None) -> None:
-    """Parses arguments, trains, prints where the weights are."""
+    """Parse arguments, trains, prints where the weights are."""
     options = _parser().parse_args(argv)
-    from wsol.runtime.distributed import processes  # noqa: PLC0415  # torch takes seconds to import
+    from wsol.runtime.distributed import process_group  # noqa: PLC0415  # torch takes seconds to import
     from wsol.training import Recipe, Stage, read_stages, train  # noqa: PLC0415
 
     given = vars(options)
@@ -34,7 +34,7 @@ def _run(argv: Sequence[str] | None) -> None:
     same += ["--dataset", options.dataset]
     same += ["--data-root", str(options.data_root)] if options.data_root else []
     same += [word for key, value in given["dataset_args"].items() for word in ("--dataset-arg", f"{key}={value}")]
-    if processes().first:
+    if process_group().is_main:
         print("Evaluate it:", shlex.join(["python", "-m", "wsol.eval", "--weights", str(path), *same]))
 
 

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from wsol.baselines import BASELINES, baseline_evidence
+from wsol.baselines import BASELINES, baseline_stats
 from wsol.datasets import Mask, Sample
 from wsol.datasets.base import as_boxes
-from wsol.metrics.base import Evidence
+from wsol.metrics.base import LocalizationStats
 from wsol.metrics.iou import best_iou
 from wsol.protocols import PROTOCOLS
-from wsol.protocols.base import Truth
+from wsol.protocols.base import GroundTruth
 
 PROTOCOL = PROTOCOLS.get("wsolevaluation")
 
@@ -22,14 +22,14 @@ EXACT = PROTOCOLS.get("exact")
 SIZE = (224, 224)
 
 
-def truths(*boxes: list[list[float]], mask: Callable[[], Mask] | None = None) -> list[Truth]:
+def truths(*boxes: list[list[float]], mask: Callable[[], Mask] | None = None) -> list[GroundTruth]:
     samples = [Sample(f"{i}", i, as_boxes(own), "edges", size=SIZE, mask=mask) for i, own in enumerate(boxes)]
-    return [Truth(sample, SIZE, sample.boxes) for sample in samples]
+    return [GroundTruth(sample, SIZE, sample.boxes) for sample in samples]
 
 
-def evidence(name: str, *boxes: list[list[float]], **more: Any) -> Evidence:
+def evidence(name: str, *boxes: list[list[float]], **more: Any) -> LocalizationStats:
     with ThreadPoolExecutor(2) as pool:
-        return baseline_evidence(name, PROTOCOL, truths(*boxes, **more), pool, np.arange(len(boxes)))
+        return baseline_stats(name, PROTOCOL, truths(*boxes, **more), pool, np.arange(len(boxes)))
 
 
 def test_these_four() -> None:

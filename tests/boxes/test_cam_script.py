@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from wsol.boxes.cam_script import heat_boxes
+from wsol.boxes.cam_script import cam_script_boxes
 
 
 def plainly(gray: np.ndarray) -> list[tuple[int, int, int, int]]:
@@ -38,7 +38,7 @@ def maps() -> list[np.ndarray]:
 def test_same_boxes_as_opencv() -> None:
     several = 0
     for gray in maps():
-        found, expected = heat_boxes(gray), plainly(gray)
+        found, expected = cam_script_boxes(gray), plainly(gray)
         areas = [(b[2] - b[0]) * (b[3] - b[1]) for b in expected]
         assert len(found) == len(expected)
         if len(set(areas)) == len(areas):  # where areas are equal, OpenCV's order of contours is another
@@ -51,17 +51,17 @@ def test_by_hand() -> None:
     gray = np.zeros((100, 100), np.uint8)
     gray[10:61, 20:91] = 50
     # More than ten pixels from the background: ten pixels go on each side.
-    assert heat_boxes(gray).tolist() == [[30, 20, 81, 51]]
+    assert cam_script_boxes(gray).tolist() == [[30, 20, 81, 51]]
     gray[30:60, 30:60] = 200  # a brighter part inside: its box is no more than a part of the larger one
-    assert heat_boxes(gray).tolist() == [[30, 20, 81, 51], [40, 40, 50, 50]]
+    assert cam_script_boxes(gray).tolist() == [[30, 20, 81, 51], [40, 40, 50, 50]]
 
 
 def test_a_region_at_the_border_is_not_cut_there() -> None:
     gray = np.zeros((60, 60), np.uint8)
     gray[:40, :30] = 255
-    assert heat_boxes(gray)[0].tolist() == [0, 0, 20, 30]
+    assert cam_script_boxes(gray)[0].tolist() == [0, 0, 20, 30]
 
 
 @pytest.mark.parametrize(("value", "expected"), [(0, []), (20, []), (21, [[0, 0, 40, 30]]), (255, [[0, 0, 40, 30]])])
 def test_flat_maps(value: int, expected: list[list[int]]) -> None:
-    assert heat_boxes(np.full((30, 40), value, np.uint8)).tolist() == expected
+    assert cam_script_boxes(np.full((30, 40), value, np.uint8)).tolist() == expected

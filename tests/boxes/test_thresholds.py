@@ -1,21 +1,21 @@
 import numpy as np
 import pytest
 
-from wsol.boxes.thresholds import entry_levels, levels_above, levels_reached, normalise, tau_grid, thresholds, to_uint8
+from wsol.boxes.thresholds import entry_levels, levels_above, levels_reached, normalize, tau_grid, thresholds, to_uint8
 
 
 def test_truncates_after_min_max() -> None:
     maps = np.array([[[-1, 0, 1, 3]]], np.float32)  # normalised 0, 1/4, 1/2, 1; times 255: 0, 63.75, 127.5, 255
-    assert to_uint8(normalise(maps)).tolist() == [[[0, 63, 127, 255]]]
+    assert to_uint8(normalize(maps)).tolist() == [[[0, 63, 127, 255]]]
 
 
 @pytest.mark.parametrize("bad", [[5, 5, 5], [1, np.nan, 2], [1, np.inf, 2], [-np.inf, 0, 1]])
 def test_constant_and_non_finite_maps_become_zeros(bad: list[float]) -> None:
-    assert (normalise(np.array([[bad]], np.float32)) == 0).all()
+    assert (normalize(np.array([[bad]], np.float32)) == 0).all()
 
 
 def test_a_range_beyond_float32_becomes_zeros_not_garbage() -> None:
-    assert (normalise(np.array([[[-3e38, 0, 3e38]]], np.float32)) == 0).all()
+    assert (normalize(np.array([[[-3e38, 0, 3e38]]], np.float32)) == 0).all()
 
 
 def test_grids() -> None:

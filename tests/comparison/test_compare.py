@@ -18,16 +18,16 @@ from PIL import Image
 
 import wsol
 from wsol.compare import main
-from wsol.comparison.terminal import comparison_report
+from wsol.comparison.terminal import format_comparison
 from wsol.datasets import Dataset, Sample, as_boxes, load_dataset
 from wsol.errors import InputError
 from wsol.evaluation.tables import Tables
-from wsol.metrics.base import Evidence
+from wsol.metrics.base import LocalizationStats
 from wsol.models import Model
 from wsol.protocols import find_protocol
 from wsol.runs.predictions import predictions_table
 from wsol.runs.read import StoredRun, read_run
-from wsol.runs.results import Collected
+from wsol.runs.results import LocalizationResults
 
 PROTOCOL = "wsolevaluation:step=0.25"
 IMAGES = "made-test#4:00000000"
@@ -55,7 +55,7 @@ def make(tmp_path: Path) -> Make:
         samples = tuple(Sample(ids[i], i % 2, as_boxes([[0, 0, 9, 9]]), "inclusive", size=(20, 20)) for i in range(n))
         images = Dataset("made", "test", samples, ("odd\tcat", "dog"))
         values = np.array(curves, np.float32)
-        evidence = Evidence(
+        evidence = LocalizationStats(
             values if tau is not None else values[:, :1],
             0.5,
             np.arange(n) % 2,
@@ -81,7 +81,7 @@ def make(tmp_path: Path) -> Make:
             "notes": [],
         }
         held = run(f"{name}/val", curves, "oracle", dataset=validation) if validation else None
-        found = Collected(images, [], np.empty(0), np.empty(0), evidence, lambda i, _: np.empty(0), {}, 0)
+        found = LocalizationResults(images, [], np.empty(0), np.empty(0), evidence, lambda i, _: np.empty(0), {}, 0)
         tables = Tables(empty, empty, empty, empty, empty, predictions)
         return StoredRun(tmp_path / name, facts, protocol, tables, found, held)
 
@@ -264,7 +264,7 @@ def test_an_image_without_a_box_is_lost(make: Make) -> None:
 
 def test_without_boxes_for_all_images_there_is_no_curve(make: Make) -> None:
     runs = [make(name, curves, ranks=[1] * 4) for name, curves in CURVES.items()]
-    runs = [replace(r, found=replace(r.found, evidence=replace(r.found.evidence, complete=False))) for r in runs]
+    runs = [replace(r, found=replace(r.found, stats=replace(r.found.stats, complete=False))) for r in runs]
     assert len(wsol.compare(runs).curves) == 0
     assert wsol.compare([runs[0], make("whole", CURVES["good"])]).curves.columns.tolist() == ["tau", "whole"]
 
@@ -384,7 +384,7 @@ def test_runs_on_disk_and_the_command(
 def test_more_than_three_runs_are_counted_in_a_table(make: Make, tmp_path: Path) -> None:
     found = wsol.compare([make(f"run{i}", CURVES["good" if i % 2 else "fair"]) for i in range(4)])
     tables = found.runs, found.metrics, found.differences
-    lines = comparison_report(found.signature, found.notes, *tables, found.found, tmp_path).splitlines()
+    lines = format_comparison(found.signature, found.notes, *tables, found.found, tmp_path).splitlines()
     assert lines[-1] == f"written to {tmp_path}"
     start = lines.index("images found by the row's run, lost by the column's  A  B  C  D")
     counts = [line.split() for line in lines[start + 1 : start + 5]]
@@ -399,7 +399,7 @@ def test_there_are_letters_for_any_number_of_runs(make: Make, tmp_path: Path) ->
     runs = pd.concat([found.runs[:1]] * 28).assign(run=names)
     metrics = pd.concat([found.metrics[:1].assign(run=name) for name in names])
     nothing = found.found("a", "b")
-    lines = comparison_report("", [], runs, metrics, found.differences, lambda *_: nothing, tmp_path).splitlines()
+    lines = format_comparison("", [], runs, metrics, found.differences, lambda *_: nothing, tmp_path).splitlines()
     assert [line.split()[0] for line in lines if " run" in line and " cam " in line][24:] == ["Y", "Z", "AA", "AB"]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from wsol.datasets import DATASETS, Dataset, Sample, count_clipped
-from wsol.datasets.base import as_boxes, tenth_of_train
+from wsol.datasets.base import as_boxes, hold_out_tenth
 from wsol.errors import InputError
 
 
@@ -55,11 +55,11 @@ def test_limit_spreads_over_the_whole_split() -> None:
 
 
 def test_a_tenth_of_train_is_taken_out_of_train() -> None:
-    val, train = tenth_of_train(range(205), "val"), tenth_of_train(range(205), "train")
+    val, train = hold_out_tenth(range(205), "val"), hold_out_tenth(range(205), "train")
     assert len(val) == 20
     assert sorted(val + train) == [*range(205)]
     assert [*val] == sorted(val)
-    assert val == tenth_of_train(range(205), "val") != tenth_of_train(range(205), "val", seed=1)
+    assert val == hold_out_tenth(range(205), "val") != hold_out_tenth(range(205), "val", seed=1)
 
 
 def test_every_data_set_has_a_card() -> None:

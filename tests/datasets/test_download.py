@@ -111,7 +111,7 @@ def test_a_host_that_does_not_speak_http(tmp_path: Path, host: Archive, monkeypa
 
         def answer() -> None:
             for _ in range(2):
-                with server.accept()[0] as caller:
+                with server.prepare_external()[0] as caller:
                     caller.recv(9999)
                     caller.sendall(b"\x1b[2J nonsense\r\n\r\n")
 

@@ -12,21 +12,24 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from wsol.datasets import Dataset, load_dataset, read_image
-from wsol.datasets._synthetic.random_stream import Draws
+from wsol.datasets._synthetic.random_stream import HashRandom
 from wsol.datasets._synthetic.raster import BLOCK, CROSS, DIAMOND, ELLIPSE, EVERYWHERE, SQUARE, WEDGE, light, paint
-from wsol.datasets._synthetic.textures import BACKGROUNDS, BODIES, DISTRACTORS, PARTS, surface
-from wsol.datasets.synthetic import CLASSES, Knobs, Scene, render
+from wsol.datasets._synthetic.textures import BACKGROUNDS, BODIES, DISTRACTORS, PARTS, cut_texture
+from wsol.datasets.synthetic import CLASSES, Scene, SyntheticConfig, render
 from wsol.errors import InputError
 
 # Pinned when the generator was made, on x86-64 with NumPy 2.4; a change of these is another data set.
 PINNED = {
-    ("test", Knobs()): "b3cb446c7cc12ecf",
-    ("train", Knobs(seed=3, size=64, object_scale=0.6)): "6aff5d04ee0978c9",
-    ("val", Knobs(instances=3, distractors=3, occlusion=0.3, context_bias=0.7, part_size=0.2)): "e877e92b83469993",
+    ("test", SyntheticConfig()): "b3cb446c7cc12ecf",
+    ("train", SyntheticConfig(seed=3, size=64, object_scale=0.6)): "6aff5d04ee0978c9",
+    (
+        "val",
+        SyntheticConfig(instances=3, distractors=3, occlusion=0.3, context_bias=0.7, part_size=0.2),
+    ): "e877e92b83469993",
 }
 
 
-def digest(split: str, knobs: Knobs) -> str:
+def digest(split: str, knobs: SyntheticConfig) -> str:
     scenes = [render(split, i, knobs) for i in range(24)]
     return hashlib.sha256(b"".join(s.pixels.tobytes() for s in scenes)).hexdigest()[:16]
 
@@ -37,7 +40,7 @@ def test_the_boxes_are_these() -> None:
 
 
 @pytest.mark.parametrize(("setting", "known"), PINNED.items(), ids=["default", "small", "every knob"])
-def test_the_images_are_these(setting: tuple[str, Knobs], known: str) -> None:
+def test_the_images_are_these(setting: tuple[str, SyntheticConfig], known: str) -> None:
     assert digest(*setting) == known
 
 
@@ -47,12 +50,16 @@ def test_another_process_and_other_threads_make_the_same_images() -> None:
     )
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
     with ThreadPoolExecutor(4) as pool:
-        many = {*pool.map(lambda _: hashlib.sha256(render("val", 7, Knobs()).pixels.tobytes()).hexdigest(), range(8))}
+        many = {
+            *pool.map(
+                lambda _: hashlib.sha256(render("val", 7, SyntheticConfig()).pixels.tobytes()).hexdigest(), range(8)
+            )
+        }
     assert many == {other}
 
 
 def test_splits_indices_and_seeds_differ_and_more_images_continue() -> None:
-    assert len({digest(s, Knobs(seed=n, size=48)) for s in ("train", "val", "test") for n in (0, 1)}) == 6
+    assert len({digest(s, SyntheticConfig(seed=n, size=48)) for s in ("train", "val", "test") for n in (0, 1)}) == 6
     few, many = (load_dataset("synthetic", split="test", dataset_args={"images": n}) for n in ("3", "5"))
     assert [s.boxes.tolist() for s in few] == [s.boxes.tolist() for s in many][:3]
     assert [s.image_id for s in few] == ["test-000000", "test-000001", "test-000002"]
@@ -63,7 +70,7 @@ def test_each_photograph_has_one_role_and_its_halves_are_disjoint() -> None:
     assert len({photo.file for photo in photos}) == len(photos) == 15
     for photo in photos:
         x0, y0, x1, y1 = photo.window
-        left, right = surface(photo, training=True), surface(photo, training=False)
+        left, right = cut_texture(photo, training=True), cut_texture(photo, training=False)
         assert left.shape[0] == right.shape[0] == y1 - y0
         assert left.shape[1] + right.shape[1] == x1 - x0
         assert abs(left.shape[1] - right.shape[1]) <= 1
@@ -71,9 +78,9 @@ def test_each_photograph_has_one_role_and_its_halves_are_disjoint() -> None:
 
 def test_a_replaced_photograph_is_refused() -> None:
     with pytest.raises(InputError, match="another photograph than synthetic was made with"):
-        surface(replace(PARTS["coin"], digest="0123"), training=True)
+        cut_texture(replace(PARTS["coin"], digest="0123"), training=True)
     with pytest.raises(InputError, match=r"gone\.png is missing"):
-        surface(replace(PARTS["coin"], file="gone.png"), training=True)
+        cut_texture(replace(PARTS["coin"], file="gone.png"), training=True)
 
 
 def default(n: int = 36, **knobs: object) -> Dataset:
@@ -91,7 +98,7 @@ def test_the_box_is_the_extent_of_the_mask_and_the_mask_the_object() -> None:
 
 
 def scenes(n: int = 48, split: str = "test", **knobs: object) -> list[Scene]:
-    return [render(split, i, Knobs(**knobs)) for i in range(n)]
+    return [render(split, i, SyntheticConfig(**knobs)) for i in range(n)]
 
 
 def test_parts_take_their_share() -> None:
@@ -141,7 +148,7 @@ def test_a_crowded_image_has_fewer() -> None:
 )
 def test_the_ends_of_the_knobs(knobs: dict[str, object]) -> None:
     for sample in default(n=24, **knobs):
-        scene = sample.draw()
+        scene = sample.render()
         assert scene.shape == (*(knobs.get("size", 224),) * 2, 3)
         assert len(sample.boxes) == 1
     assert np.mean([s.parts.any() for s in scenes(n=24, **knobs)]) > 0.9
@@ -170,7 +177,7 @@ def test_context_bias_binds_the_background_to_the_class() -> None:
         data = load_dataset("synthetic", dataset_args={"images": "96", "context_bias": str(bias), "distractors": "0"})
         found: dict[int, list[NDArray[np.float64]]] = {}
         for sample in data:
-            scene, mask = sample.draw(), sample.mask().foreground
+            scene, mask = sample.render(), sample.mask().foreground
             found.setdefault(sample.label % 4, []).append(scene[~mask].mean(0))
         return found
 
@@ -267,9 +274,9 @@ def test_light_multiplies_and_noise_stays_in_its_range() -> None:
 
 
 def test_draws_are_uniform_and_named() -> None:
-    a = [Draws("a").uniform(2, 4) for _ in range(2)]
+    a = [HashRandom("a").uniform(2, 4) for _ in range(2)]
     assert a[0] == a[1]
-    stream = Draws("x")
+    stream = HashRandom("x")
     values = np.array([stream.uniform(0, 1) for _ in range(4000)])
     assert values.min() >= 0
     assert values.max() < 1

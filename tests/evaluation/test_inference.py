@@ -6,7 +6,7 @@ import torch
 import torchvision.models
 
 from wsol.datasets import Sample, as_boxes
-from wsol.evaluation.inference import Crew, Guesses
+from wsol.evaluation.inference import BatchInference, BatchPredictions
 from wsol.methods import find_method, forward
 from wsol.models import Model, Preprocessing, find_classifier
 from wsol.protocols import find_protocol
@@ -22,11 +22,11 @@ def threads() -> None:
     torch.set_num_threads(before)
 
 
-def guess(model: Model, method: str, pixels: np.ndarray, threads: int, memory: int = 1 << 30) -> Guesses:
+def guess(model: Model, method: str, pixels: np.ndarray, threads: int, memory: int = 1 << 30) -> BatchPredictions:
     samples = [Sample(str(i), i % model.classes, as_boxes([[0, 0, 9, 9]]), "edges") for i in range(len(pixels))]
     torch.set_num_threads(threads)
-    with Crew(model, find_method(method), VIEW, memory, "float32") as crew:
-        found = crew.guess(samples, pixels, Clock())
+    with BatchInference(model, find_method(method), VIEW, memory, "float32") as crew:
+        found = crew.predict(samples, pixels, Clock())
     assert torch.get_num_threads() == threads
     return found
 
@@ -54,7 +54,7 @@ def test_methods_do_not_meet_in_the_network(method: str, tiny_model: Model) -> N
     pixels = noise(7)
     one, many = (guess(tiny_model, method, pixels, threads) for threads in (1, 4))
     assert one.maps.tobytes() == many.maps.tobytes()
-    images = tiny_model.preprocessing.normalised(pixels, torch.device("cpu"))
+    images = tiny_model.preprocessing.normalize(pixels, torch.device("cpu"))
     passed = forward(tiny_model.network, images)
     together = find_method(method).maps(passed, torch.from_numpy(many.classes)).numpy()
     np.testing.assert_allclose(many.maps, together, rtol=1e-3, atol=1e-4 * np.abs(together).max())

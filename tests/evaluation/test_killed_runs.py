@@ -15,8 +15,8 @@ from PIL import Image
 import wsol
 from wsol._cli import run_command
 from wsol.errors import InputError
-from wsol.io.lock import held
-from wsol.runs.batches import Parts
+from wsol.io.lock import lock_folder
+from wsol.runs.batches import BatchStore
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +148,7 @@ def test_other_options_are_refused_by_name(
 
 
 def test_a_damaged_batch_is_named(data: Path, begun: Path) -> None:
-    parts = Parts(begun, "run", 8)
+    parts = BatchStore(begun, "run", 8)
     (broken,) = parts.missing()[:1]
     parts.write(broken, parts.read(0))  # as if the image had been mended
     for number in parts.missing():
@@ -172,9 +172,12 @@ def _times(folder: Path) -> dict[Path, int]:
 
 def test_two_processes_do_not_write_to_one_folder(data: Path, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
-    with held(tmp_path / "run"), pytest.raises(InputError, match=r"run is being written by process \d+ on .+; wait"):
+    with (
+        lock_folder(tmp_path / "run"),
+        pytest.raises(InputError, match=r"run is being written by process \d+ on .+; wait"),
+    ):
         killed_processes.evaluate(data, tmp_path / "run", skip_bad_images=True)
-    with held(tmp_path / "run"), pytest.raises(InputError, match="is being written by"):
+    with lock_folder(tmp_path / "run"), pytest.raises(InputError, match="is being written by"):
         wsol.score(baseline="center-box", dataset="csv", data_root=data, limit=1, out=tmp_path / "run")
     assert not [*(tmp_path / "run").iterdir()]
 

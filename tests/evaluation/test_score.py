@@ -18,7 +18,7 @@ from wsol.errors import InputError
 from wsol.evaluation.finish import Evaluation
 from wsol.models import Model
 from wsol.protocols import find_protocol
-from wsol.runtime.threads import ordered
+from wsol.runtime.threads import map_ordered
 from wsol.score import main
 
 SIZES = {"a.jpg": (100, 50), "b/c.png": (60, 80), "d.jpg": (50, 50)}
@@ -345,7 +345,7 @@ def test_ten_crops_average_probabilities_and_add_maps(tiny_model: Model, csv_dat
     assert guesses[guesses["rank"] == 0].score.item() == pytest.approx(float(total[sample.label]), rel=1e-4)
     assert guesses[guesses["rank"] > 0].class_id.tolist() == total.argsort(descending=True)[:5].tolist()
     protocol = find_protocol("zhou2016")
-    ours = protocol.view.assembled(np.load(tmp_path / "ten" / "maps.npy")[0, :1])[0]
+    ours = protocol.view.assemble(np.load(tmp_path / "ten" / "maps.npy")[0, :1])[0]
     np.testing.assert_allclose(ours, whole.numpy(), atol=1e-4)
 
 
@@ -444,7 +444,7 @@ def test_memory_is_bounded_by_what_waits() -> None:
         return i
 
     with ThreadPoolExecutor(2) as pool:
-        results = ordered(pool, pulled, range(1000), ahead=8)
+        results = map_ordered(pool, pulled, range(1000), ahead=8)
         assert [next(results) for _ in range(3)] == [0, 1, 2]
         assert max(begun) < 3 + 8
         assert [*results] == [*range(3, 1000)]

@@ -17,8 +17,8 @@ import wsol
 from wsol.errors import InputError
 from wsol.eval import main as evaluate
 from wsol.evaluation.suite import _OPTIONS, read_suite, run_suite, suite_report
-from wsol.runs.batches import Parts
-from wsol.runtime.distributed import Processes
+from wsol.runs.batches import BatchStore
+from wsol.runtime.distributed import ProcessGroup
 
 NET = """
 import torch
@@ -114,22 +114,22 @@ def test_what_fails_is_said_and_what_is_done_is_not_done_again(
 def test_an_interrupted_suite_goes_on_within_the_run(
     grid: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, written = Parts.write, list[int]()
+    real, written = BatchStore.write, list[int]()
 
-    def one_only(parts: Parts, number: int, part: Any) -> None:
+    def one_only(parts: BatchStore, number: int, part: Any) -> None:
         if number:
             raise KeyboardInterrupt
         real(parts, number, part)
 
-    def note(parts: Parts, number: int, part: Any) -> None:
+    def note(parts: BatchStore, number: int, part: Any) -> None:
         written.append(number)
         real(parts, number, part)
 
-    monkeypatch.setattr(Parts, "write", one_only)
+    monkeypatch.setattr(BatchStore, "write", one_only)
     call = ["--suite", str(grid), "--only", "1/4"]
     assert evaluate(call) == 130
     assert capsys.readouterr().out == ""
-    monkeypatch.setattr(Parts, "write", note)
+    monkeypatch.setattr(BatchStore, "write", note)
     assert evaluate(call) == 0
     assert written == [1]
     assert capsys.readouterr().out.splitlines()[-1] == "1 runs in results/grid: 1 new, 0 done before, 0 failed"
@@ -294,7 +294,7 @@ def test_whatever_fails_is_one_line_and_the_others_run(
     assert set(table["state"]) == {"failed"}
     assert capsys.readouterr().err.count("\n") == 4
     waiting = [*errors]
-    monkeypatch.setattr("wsol.runtime.distributed.processes", lambda: Processes(rank=1))
+    monkeypatch.setattr("wsol.runtime.distributed.process_group", lambda: ProcessGroup(rank=1))
     assert evaluate(["--suite", str(path)]) == 0  # of several processes the first speaks, and has the exit code
     assert capsys.readouterr() == ("", "")
     assert asked == []

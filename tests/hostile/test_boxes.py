@@ -40,7 +40,7 @@ def results(**changed: Any) -> bytes:
 def collected(path: Path) -> np.ndarray:
     with ThreadPoolExecutor(1) as pool:
         some, protocol = images(), find_protocol(PROTOCOL)
-        return from_boxes(path, some, some, protocol, None, False, pool, Clock())[1].evidence.curves
+        return from_boxes(path, some, some, protocol, None, False, pool, Clock())[1].stats.curves
 
 
 def refused(path: Path) -> str:

@@ -17,7 +17,7 @@ from PIL.PngImagePlugin import PngInfo
 from pycocotools import mask as rle
 
 from wsol.datasets import load_dataset
-from wsol.datasets._coco_masks import pixels_of
+from wsol.datasets._coco_masks import decode_segmentation
 from wsol.errors import InputError
 
 NAME = "ILSVRC2012_val_00000001"
@@ -250,7 +250,7 @@ def test_broken_segmentations_are_one_sentence(tmp_path: Path, case: str) -> Non
 def test_run_lengths_are_read_as_pycocotools_writes_them(drawn: np.ndarray) -> None:
     height, width = drawn.shape
     compressed = rle.encode(np.asfortranarray(drawn))["counts"].decode()
-    found = pixels_of({"size": [height, width], "counts": compressed}, (width, height))
+    found = decode_segmentation({"size": [height, width], "counts": compressed}, (width, height))
     assert (found == drawn.astype(bool)).all()
 
 
@@ -258,7 +258,7 @@ def test_long_run_lengths_are_read_as_pycocotools_writes_them() -> None:
     drawn = np.zeros((700, 900), np.uint8, order="F")
     drawn[100:600, 300:301] = drawn[5:, 700:] = 1  # counts of five, ten, fifteen and twenty bits, rising and falling
     compressed = rle.encode(drawn)["counts"].decode()
-    assert (pixels_of({"size": [700, 900], "counts": compressed}, (900, 700)) == drawn).all()
+    assert (decode_segmentation({"size": [700, 900], "counts": compressed}, (900, 700)) == drawn).all()
 
 
 def text_bomb() -> bytes:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wsol.datasets import Dataset, Sample, check, load_dataset, read_image
+from wsol.datasets import Dataset, Sample, check_dataset, load_dataset, read_image
 from wsol.datasets.base import as_boxes
 from wsol.errors import InputError
 
@@ -282,13 +282,13 @@ def test_names_of_files_that_no_table_can_hold(tmp_path: Path, name: bytes) -> N
 )
 def test_a_data_set_made_in_python_is_looked_at_too(image_id: str, classes: tuple[str, ...], sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
-        check(Dataset("own", "test", (Sample(image_id, 0, as_boxes([[0, 0, 1, 1]]), "edges"),), classes))
+        check_dataset(Dataset("own", "test", (Sample(image_id, 0, as_boxes([[0, 0, 1, 1]]), "edges"),), classes))
 
 
 def test_a_long_list_of_boxes_makes_no_long_sentence() -> None:
     boxes = as_boxes([[0, 0, 1, 1]] * 10_000 + [[5, 5, 1, 1]])
     with pytest.raises(InputError, match=r"non-finite box \[5.0, 5.0, 1.0, 1.0\] .edges") as raised:
-        check(Dataset("own", "test", (Sample("x", 0, boxes, "edges"),), ("a",)))
+        check_dataset(Dataset("own", "test", (Sample("x", 0, boxes, "edges"),), ("a",)))
     assert len(str(raised.value)) < 300
 
 

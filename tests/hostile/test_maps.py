@@ -154,7 +154,7 @@ def test_odd_but_fine(tmp_path: Path, content: bytes) -> None:
 def curves(path: Path) -> np.ndarray:
     with ThreadPoolExecutor(1) as pool:
         some, protocol = images(), find_protocol(PROTOCOL)
-        return from_maps(path, some, some, protocol, False, False, pool, Clock())[1].evidence.curves
+        return from_maps(path, some, some, protocol, False, False, pool, Clock())[1].stats.curves
 
 
 def lie(archive: zipfile.ZipFile) -> None:

@@ -24,11 +24,11 @@ from wsol.comparison.files import claim_comparison
 from wsol.datasets import Dataset, Sample, as_boxes
 from wsol.errors import InputError
 from wsol.leaderboard import main as leaderboard_main
-from wsol.leaderboards.verify import unsealed
+from wsol.leaderboards.verify import verify_checksums
 from wsol.models import Model, Preprocessing
 from wsol.models.global_pooling import find_gap
-from wsol.reports.page import run_page
-from wsol.runs.checksums import broken_seals
+from wsol.reports.page import render_run_page
+from wsol.runs.checksums import changed_files
 from wsol.runs.metadata import read_facts
 from wsol.runs.read import read_run
 from wsol.score import main as score_main
@@ -65,7 +65,7 @@ def run(whole: Path, tmp_path: Path) -> Path:
 
 def refused(run: Path) -> str:
     """Returns what reading a run says, having held the other ways in against it."""
-    unsealed(run)
+    verify_checksums(run)
     with pytest.raises(InputError) as caught:
         read_run(run)
     sentence = str(caught.value)
@@ -178,7 +178,7 @@ def test_every_entry_of_every_type(run: Path) -> None:
     for changed in taken[::60]:  # a whole run takes its time
         (run / "run.json").write_text(json.dumps(changed))
         with contextlib.suppress(InputError):
-            run_page(read_run(run))
+            render_run_page(read_run(run))
 
 
 LIES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
@@ -303,7 +303,7 @@ def test_a_seal_reads_nothing_outside(run: Path, name: str) -> None:
     os.mkfifo(run.parent / "secret")  # whoever opened it would wait
     facts = json.loads((run / "run.json").read_text())
     facts["files"][name] = "0" * 64
-    assert f"{name!r} is no file of a run" in broken_seals(facts, run)
+    assert f"{name!r} is no file of a run" in changed_files(facts, run)
 
 
 def test_pictures_that_lead_out(run: Path, tmp_path: Path) -> None:
@@ -324,7 +324,7 @@ def test_a_validation_split_of_itself(run: Path) -> None:
     shutil.rmtree(run / "val")
     (run / "val").symlink_to(run)
     assert read_run(run).validation.validation is None
-    assert unsealed(run)
+    assert verify_checksums(run)
 
 
 class Elements(HTMLParser):

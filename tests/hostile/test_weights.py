@@ -21,7 +21,7 @@ from torch import nn
 
 from wsol.errors import InputError
 from wsol.eval import main
-from wsol.models import Facts, Preprocessing, adopt, load_model
+from wsol.models import Preprocessing, WeightsMetadata, load_matching, load_model
 from wsol.models.caffe import _net_class, read_caffemodel
 
 NET = """
@@ -229,7 +229,7 @@ def test_eight_bits_are_fine(net: str) -> None:
     assert load_model(net, "w.safetensors").network.linear.weight.unique().tolist() == [0.5]
 
 
-FACTS = json.loads(Facts("squeezenet1_1", ("a", "b", "c"), Preprocessing()).dumped()["wsol"])
+FACTS = json.loads(WeightsMetadata("squeezenet1_1", ("a", "b", "c"), Preprocessing()).to_metadata()["wsol"])
 WRONG: dict[str, tuple[Any, str]] = {
     "no JSON": ("{", "metadata 'wsol' are not those of wsol.train"),
     "nested": ("[" * 100_000, "metadata 'wsol' are not those of wsol.train"),
@@ -268,7 +268,7 @@ def test_training_starts_from_no_broken_weights(net: str) -> None:
     torch.save(state(fc_weight=torch.full((3, 4), torch.nan)), "w.pth")
     network = load_model(net).network
     with pytest.raises(InputError, match=r"w\.pth: fc\.weight holds 12 numbers that are not finite"):
-        adopt(_plain(network), net, "w.pth")
+        load_matching(_plain(network), net, "w.pth")
 
 
 def _plain(_: nn.Module) -> nn.Module:

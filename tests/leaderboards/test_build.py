@@ -27,13 +27,13 @@ from wsol.evaluation.tables import Tables
 from wsol.leaderboard import main
 from wsol.leaderboards.build import _PAGES
 from wsol.leaderboards.render import latex, markdown, plain
-from wsol.leaderboards.rows import Row, ranked, row_of, to_csv
-from wsol.leaderboards.stale import outdated
+from wsol.leaderboards.rows import Row, rank_rows, run_row, to_csv
+from wsol.leaderboards.stale import find_stale
 from wsol.metrics.summary import COLUMNS
 from wsol.models import Model, Preprocessing
 from wsol.models.global_pooling import find_gap
 from wsol.protocols import find_protocol
-from wsol.runs.checksums import seals
+from wsol.runs.checksums import compute_checksums
 from wsol.runs.read import StoredRun
 
 ERRORS = ["error", "n", "share", "share_low", "share_high", "gain", "gain_low", "gain_high"]
@@ -87,7 +87,7 @@ def by_hand() -> list[Row]:
         "mismatch": "images: 50, not 8", "top1_loc_err@fixed": 33.3, "top1_loc_err@fixed.tau": 0.25,
     }  # fmt: skip
     runs = {"a/cam": cam, "b": backprop, "c": boxes}
-    return ranked([published, *(row_of(run, name) for name, run in runs.items())])
+    return rank_rows([published, *(run_row(run, name) for name, run in runs.items())])
 
 
 def test_csv_by_hand() -> None:
@@ -215,8 +215,8 @@ def test_what_compares_is_ranked_and_nothing_else() -> None:
         "z", "first", "also second", "second", "boxes", "oracle alone", "no classes, better", "no classes, worse",
         "nothing", "printed",
     ]  # fmt: skip
-    assert [row["run"] for row in ranked(rows)] == expected
-    assert [row["run"] for row in ranked(reversed(rows))] == expected
+    assert [row["run"] for row in rank_rows(rows)] == expected
+    assert [row["run"] for row in rank_rows(reversed(rows))] == expected
 
 
 # What follows looks at runs on disk.
@@ -239,7 +239,8 @@ def data(split: str, n: int, off: int) -> Dataset:
     samples = tuple(
         Sample(
             f"{split}/{i}{NAMES[i % 7]}", i % 7, as_boxes([[2 + 3 * i, 3, 30 + 7 * i, 35], [1, 2, 9, 9 + i]]),
-            "inclusive", size=(60, 40 + i + off), draw=partial(picture, i + off), mask=partial(mask, 40 + i + off, 60),
+            "inclusive", size=(60, 40 + i + off), render=partial(picture, i + off),
+            mask=partial(mask, 40 + i + off, 60),
         )
         for i in range(n)
     )  # fmt: skip
@@ -466,7 +467,7 @@ def reseal(run: Path) -> None:
     """Does what somebody would who wants to hide a change."""
     facts = json.loads((run / "run.json").read_text())
     rest = {key: value for key, value in facts.items() if key not in ("files", "seal")}
-    (run / "run.json").write_text(json.dumps({**rest, **seals(rest, run, facts["files"])}))
+    (run / "run.json").write_text(json.dumps({**rest, **compute_checksums(rest, run, facts["files"])}))
 
 
 def forge_table(name: str, column: str, row: int = 0, by: float = 1.0) -> Callable[[Path], None]:
@@ -652,7 +653,7 @@ def test_no_cell_of_a_leaderboard_changes_unseen(tmp_path: Path) -> None:
     path.write_text(to_csv(rows))
     for name, page in _PAGES.items():
         (tmp_path / name).write_bytes(page(rows).encode())
-    assert outdated(tmp_path, rows, (), _PAGES) == []
+    assert find_stale(tmp_path, rows, (), _PAGES) == []
     header, *lines = csv.reader(io.StringIO(to_csv(rows)))
     count = 0
     for i, line in enumerate(lines):
@@ -662,7 +663,7 @@ def test_no_cell_of_a_leaderboard_changes_unseen(tmp_path: Path) -> None:
                 changed[i][j] = with_another_digit(cell, i + j)
                 with path.open("w", newline="") as file:
                     csv.writer(file, lineterminator="\n").writerows([header, *changed])
-                (sentence,) = outdated(tmp_path, rows, (), _PAGES)
+                (sentence,) = find_stale(tmp_path, rows, (), _PAGES)
                 assert f"line {i + 2}: " in sentence
                 if "comes out as" in sentence:
                     assert f"{header[j]} of " in sentence
@@ -674,7 +675,7 @@ def test_no_cell_of_a_leaderboard_changes_unseen(tmp_path: Path) -> None:
         text = page(rows)
         for match in list(re.finditer(r"\d+\.\d", text))[::3]:
             (tmp_path / name).write_text(text[: match.end() - 1] + "x" + text[match.end() :])
-            (sentence,) = outdated(tmp_path, rows, (), _PAGES)
+            (sentence,) = find_stale(tmp_path, rows, (), _PAGES)
             assert sentence.endswith(f"{name} does not say what leaderboard.csv says; write it anew")
         (tmp_path / name).write_bytes(text.encode())
 
@@ -684,16 +685,16 @@ def test_rows_may_come_but_not_go_or_stand_twice(tmp_path: Path) -> None:
     path = tmp_path / "leaderboard.csv"
     path.write_text(to_csv(rows[1:]))
     (tmp_path / "leaderboard.md").write_text(markdown(rows[1:]))
-    assert outdated(tmp_path, rows, (), _PAGES) == []
-    assert outdated(tmp_path, [rows[0], *rows[2:]], ("a/cam",), _PAGES) == []
-    (sentence,) = outdated(tmp_path, [rows[0], *rows[2:]], (), _PAGES)
+    assert find_stale(tmp_path, rows, (), _PAGES) == []
+    assert find_stale(tmp_path, [rows[0], *rows[2:]], ("a/cam",), _PAGES) == []
+    (sentence,) = find_stale(tmp_path, [rows[0], *rows[2:]], (), _PAGES)
     assert sentence.endswith("line 2: no run or published number gives the row of a/cam")
     header, *lines = to_csv(rows).splitlines(keepends=True)
     path.write_text(header + lines[0] + lines[0])
-    (sentence,) = outdated(tmp_path, rows, (), _PAGES)
+    (sentence,) = find_stale(tmp_path, rows, (), _PAGES)
     assert sentence.endswith("line 3: the row of b is there twice")
     path.write_text('a,b\n1,"2\n')
-    (sentence,) = outdated(tmp_path, rows, (), _PAGES)
+    (sentence,) = find_stale(tmp_path, rows, (), _PAGES)
     assert "is no leaderboard" in sentence
 
 

@@ -81,7 +81,7 @@ def test_it_works_or_says_why_not(model: str) -> None:
     found = set()
     for name in METHODS.names():
         method = find_method(name + QUICK.get(name, ""))
-        reason = method.obstacle(classifier)
+        reason = method.unsupported_reason(classifier)
         if reason is not None:
             found.add(name)
             assert "\n" not in reason

@@ -103,13 +103,13 @@ def ended(net: Any, x: Tensor, kept: list[Tensor]) -> Walk:
 class Case:
     build: Callable[[], Any]
     walk: Callable[[Any, Tensor], Walk]
-    apart: int  # tokens before the first patch
+    prefix_tokens: int  # tokens before the first patch
     by_token: bool = True  # whether the class token is classified, or the mean of the patches
 
     def rows(self, matrix: Tensor) -> Tensor:
         """Of what every token has for every token: what is classified has for the patches."""
-        row = matrix[0] if self.by_token else matrix[self.apart :].mean(0)
-        return row[self.apart :].reshape(SIDE, SIDE)
+        row = matrix[0] if self.by_token else matrix[self.prefix_tokens :].mean(0)
+        return row[self.prefix_tokens :].reshape(SIDE, SIDE)
 
 
 def fused(build: Callable[[], Any], yes: bool) -> Callable[[], Any]:
@@ -213,7 +213,7 @@ def test_the_reference_is_the_network(name: str) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_formula(name: str, method: str) -> None:
     classifier = find_classifier(network(name), name)
-    assert find_method(method).obstacle(classifier) is None
+    assert find_method(method).unsupported_reason(classifier) is None
     found = find_method(method).maps(forward(classifier, images()), CHOSEN)
     assert found.shape == (3, 2, SIDE, SIDE)
     assert not found.requires_grad
@@ -289,7 +289,7 @@ def uniform(request: pytest.FixtureRequest) -> Iterator[tuple[Case, Any]]:
 
 def test_uniform_attention(uniform: tuple[Case, Any]) -> None:
     case, net = uniform
-    tokens = SIDE**2 + case.apart
+    tokens = SIDE**2 + case.prefix_tokens
     result = forward(find_classifier(net, "x"), images())
     # U, all 1/t, is its own square: ((I + U) / 2)^L = I / 2^L + (1 - 1 / 2^L) U. A patch's mean row adds 1/t of I.
     rolled = (1 - 0.5**LAYERS) / tokens if case.by_token else 1 / tokens
@@ -314,7 +314,7 @@ def test_networks_without_attention_between_all_tokens_are_refused(name: str) ->
         net = torchvision.models.get_model(name) if bare == name else timm.create_model(bare)
         classifier = find_classifier(net.eval(), name)
     for method in METHODS:
-        assert_sentence(find_method(method).obstacle(classifier))
+        assert_sentence(find_method(method).unsupported_reason(classifier))
 
 
 def assert_sentence(text: str | None) -> None:
@@ -328,8 +328,8 @@ def test_ts_cam_wants_one_vector_to_be_classified() -> None:
     pooled = VisionTransformer(**SIZES, global_pool="map", class_token=False)
     for net in (timm.create_model("deit_tiny_distilled_patch16_224", depth=2), pooled):
         classifier = find_classifier(net.eval().requires_grad_(False), "x")
-        assert find_method("attention-rollout").obstacle(classifier) is None
-        assert_sentence(find_method("ts-cam").obstacle(classifier))
+        assert find_method("attention-rollout").unsupported_reason(classifier) is None
+        assert_sentence(find_method("ts-cam").unsupported_reason(classifier))
 
 
 def test_the_class_token_may_come_late() -> None:
@@ -354,7 +354,7 @@ def test_a_class_token_that_only_looks_at_patches_has_no_row() -> None:
     # all tokens has a row for it. The row of the first patch is not that.
     net = timm.create_model("cait_xxs24_224", depth=2, num_classes=CLASSES).eval().requires_grad_(False)
     classifier, method = find_classifier(net, "cait"), find_method("self-attention")
-    if (obstacle := method.obstacle(classifier)) is not None:
+    if (obstacle := method.unsupported_reason(classifier)) is not None:
         assert_sentence(obstacle)
     else:
         with pytest.raises(InputError, match="attend"):
@@ -372,7 +372,7 @@ def test_a_class_token_that_only_looks_at_patches_has_no_row() -> None:
 @pytest.mark.parametrize("name", ["torchvision", "class token", "registers, not fused"])
 def test_gradients_on_tokens_as_grad_cam_has_them(name: str, method: str, peer: Any) -> None:
     torch.manual_seed(4)
-    net, apart = CASES[name].build().eval(), CASES[name].apart
+    net, apart = CASES[name].build().eval(), CASES[name].prefix_tokens
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.normal_(0, 0.3)

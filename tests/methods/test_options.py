@@ -51,7 +51,7 @@ def network() -> nn.Module:
 def test_compiled_gives_the_same_maps(network: nn.Module) -> None:
     images, classes = torch.randn(3, 3, 224, 224), torch.tensor([[0, 1], [2, 3], [4, 0]])
     plain, compiled = find_classifier(network, "net"), find_classifier(network, "net")
-    compiled.below.compile()
+    compiled.trunk.compile()
     for name in METHODS_OF_ONE_PASS:
         method = find_method(name)
         expected = method.maps(forward(plain, images), classes)
@@ -88,7 +88,7 @@ def test_maps_under_inference_mode_are_the_same(network: nn.Module) -> None:
     quick = {"ss-cam": ":samples=1", "is-cam": ":samples=1", "rise": ":masks=5", "integrated-gradients": ":steps=2"}
     for name in METHODS.names():
         method = find_method(name + quick.get(name, ""))
-        if method.obstacle(classifier) is None:
+        if method.unsupported_reason(classifier) is None:
             expected = method.maps(forward(classifier, images), classes)
             with torch.inference_mode():
                 found = method.maps(forward(classifier, images.clone()), classes)

@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from wsol.metrics.base import Evidence
+from wsol.metrics.base import LocalizationStats
 from wsol.metrics.bootstrap import (
     RESAMPLES,
     intervals,
@@ -13,7 +13,7 @@ from wsol.metrics.bootstrap import (
     resampled_means,
     resampled_means_within,
 )
-from wsol.metrics.summary import summarise
+from wsol.metrics.summary import summarize
 
 
 def test_a_resample_is_a_mean_over_images_drawn_with_replacement() -> None:
@@ -65,8 +65,8 @@ def test_the_best_threshold_is_taken_again_in_every_resample() -> None:
     # Two thresholds, each right on one half: the mean is 0.5 at both, the better of the two is above it by chance.
     curves = np.zeros((100, 2), np.float32)
     curves[:50, 0] = curves[50:, 1] = 1
-    evidence = Evidence(curves, 0.5, np.zeros(100, np.int64), np.ones(100, np.int64))
-    table = summarise(evidence, np.array([0.0, 0.2]), 0.2).set_index(["metric", "tau_rule"])
+    evidence = LocalizationStats(curves, 0.5, np.zeros(100, np.int64), np.ones(100, np.int64))
+    table = summarize(evidence, np.array([0.0, 0.2]), 0.2).set_index(["metric", "tau_rule"])
     oracle, fixed = (table.loc[("gt_known_loc_acc", rule)] for rule in ("oracle", "fixed"))
     assert oracle.value == fixed.value == 50
     assert oracle.ci_low >= 50 > fixed.ci_low

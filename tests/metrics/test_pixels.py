@@ -7,26 +7,26 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
 from wsol.boxes.resize import bicubic
-from wsol.boxes.thresholds import normalise
+from wsol.boxes.thresholds import normalize
 from wsol.datasets import Mask
-from wsol.metrics.base import METRICS, Evidence
+from wsol.metrics.base import METRICS, LocalizationStats
 from wsol.metrics.pixels import average_precision
-from wsol.metrics.summary import summarise
+from wsol.metrics.summary import summarize
 from wsol.protocols import find_protocol
 
 NOTHING = np.zeros((224, 224), bool)
 
 
-def evidence(pixels: np.ndarray, levels: int) -> Evidence:
+def evidence(pixels: np.ndarray, levels: int) -> LocalizationStats:
     n = len(pixels)
-    return Evidence(np.zeros((n, levels), np.float32), 0.5, np.zeros(n, int), pixels=pixels)
+    return LocalizationStats(np.zeros((n, levels), np.float32), 0.5, np.zeros(n, int), pixels=pixels)
 
 
 def images(n: int, seed: int = 0) -> list[tuple[np.ndarray, Mask]]:
     rng = np.random.default_rng(seed)
     drawn = []
     for _ in range(n):
-        score_map = normalise(bicubic(rng.random((1, 14, 14)).astype(np.float32), (224, 224)))[0]
+        score_map = normalize(bicubic(rng.random((1, 14, 14)).astype(np.float32), (224, 224)))[0]
         foreground = score_map + rng.normal(0, 0.3, (224, 224)) > 0.6
         drawn.append((score_map, Mask(foreground, (rng.random((224, 224)) < 0.1) & ~foreground)))
     return drawn
@@ -46,7 +46,7 @@ def test_pxap_is_the_average_precision_of_scores_cut_down_to_the_grid(protocol: 
         scores.append(np.where(values >= 1, 1, floor))
         truth.append(mask.foreground[counted])
     expected = average_precision_score(np.concatenate(truth), np.concatenate(scores))
-    table = summarise(evidence(pixels, len(found.taus)), found.taus, 0.2).set_index("metric")
+    table = summarize(evidence(pixels, len(found.taus)), found.taus, 0.2).set_index("metric")
     assert table.loc["pxap", "value"] == pytest.approx(100 * expected, rel=1e-9)
     assert table.loc["pxap", "ci_low"] < table.loc["pxap", "value"] < table.loc["pxap", "ci_high"]
     assert pixels.sum() == sum((~mask.ignore).sum() for _, mask in drawn)
@@ -101,7 +101,7 @@ def test_pixel_iou_by_hand() -> None:
     # Foreground 4, background 6, at taus 0, 0.5 and from 1 on: masks of 10, 5 and 2 pixels.
     pixels = np.array([[[1, 4], [1, 2], [2, 0]], [[0, 5], [0, 0], [0, 0]]], np.uint32)
     taus = np.array([0, 0.5])
-    table = summarise(evidence(pixels, 2), taus, 0.5)
+    table = summarize(evidence(pixels, 2), taus, 0.5)
     found = {(r.metric, r.tau_rule): (r.tau, r.value) for r in table.itertuples()}
     # Image 0: 4 / 10 at 0, 3 / (4 + 2) at 0.5. Image 1 has no object: 0 / 5, then nothing against nothing.
     assert found["pixel_iou", "fixed"] == (0.5, pytest.approx(100 * (0.5 + 1) / 2))

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from wsol.errors import InputError
-from wsol.metrics.base import METRICS, Evidence
-from wsol.metrics.summary import by_group, grid_level, summarise
+from wsol.metrics.base import METRICS, LocalizationStats
+from wsol.metrics.summary import find_tau_index, summarize, summarize_groups
 
 TAUS = np.array([0, 0.2, 0.4])
-EVIDENCE = Evidence(
+EVIDENCE = LocalizationStats(
     #            tau    0    0.2  0.4
     curves=np.array([[0.6, 0.5, 0.4], [0.5, 0.4, 0.7], [0.1, 0.2, 0.9], [0.49, 0.5, 0.5]], np.float32),
     delta=0.5,
@@ -18,11 +18,13 @@ EVIDENCE = Evidence(
     ranks=np.array([1, 2, 0, 1]),  # first guess, second guess, not among five, first guess
 )
 # hits: image 0 at 0, 0.2; image 1 at 0, 0.4; image 2 at 0.4; image 3 at 0.2, 0.4
-VALIDATION = Evidence(np.array([[0.9, 0.1, 0.1], [0.8, 0.2, 0.1]], np.float32), 0.5, np.array([0, 1]), np.array([1, 1]))
+VALIDATION = LocalizationStats(
+    np.array([[0.9, 0.1, 0.1], [0.8, 0.2, 0.1]], np.float32), 0.5, np.array([0, 1]), np.array([1, 1])
+)
 
 
-def table(validation: Evidence | None = None) -> dict[tuple[str, str], tuple[float, float]]:
-    rows = summarise(EVIDENCE, TAUS, 0.2, validation)
+def table(validation: LocalizationStats | None = None) -> dict[tuple[str, str], tuple[float, float]]:
+    rows = summarize(EVIDENCE, TAUS, 0.2, validation)
     assert (rows.n == 4).all()
     return {(r.metric, r.tau_rule if isinstance(r.tau_rule, str) else ""): (r.tau, r.value) for r in rows.itertuples()}
 
@@ -51,7 +53,7 @@ def test_val_takes_its_tau_from_the_other_split() -> None:
 
 def test_classes_are_means_at_the_common_tau() -> None:
     groups = {("class", name): np.array(members) for name, members in (("a", [1, 3]), ("b", []), ("c", [0, 2]))}
-    rows = by_group(EVIDENCE, groups, TAUS, 0.2)
+    rows = summarize_groups(EVIDENCE, groups, TAUS, 0.2)
     found = {(r.group, r.metric, r.tau_rule): (r.value, r.n) for r in rows.itertuples()}
     assert found["a", "gt_known_loc_acc", "oracle"] == (100, 2)  # images 1, 3 at 0.4
     assert found["c", "gt_known_loc_acc", "oracle"] == (50, 2)  # images 0, 2 at 0.4
@@ -59,21 +61,29 @@ def test_classes_are_means_at_the_common_tau() -> None:
     assert set(rows.group) == {"a", "c"}
     assert set(rows.by) == {"class"}
     assert "corloc" not in set(rows.metric)  # it is the mean over classes itself
-    single = by_group(EVIDENCE, {("size", "small"): np.array([1])}, TAUS, 0.2)
+    single = summarize_groups(EVIDENCE, {("size", "small"): np.array([1])}, TAUS, 0.2)
     np.testing.assert_allclose(single[["ci_low", "ci_high"]], np.stack([single.value] * 2, 1), rtol=1e-6)
 
 
 def test_an_iou_of_exactly_delta_hits_also_where_delta_is_no_binary_fraction() -> None:
     ious = np.array([[3 / 10], [7 / 10], [0.29999]])
-    assert Evidence(ious.astype(np.float32), 0.3, np.zeros(3, int)).hits.ravel().tolist() == [True, True, False]
-    assert Evidence(ious.astype(np.float32), 0.7, np.zeros(3, int)).hits.ravel().tolist() == [False, True, False]
+    assert LocalizationStats(ious.astype(np.float32), 0.3, np.zeros(3, int)).hits.ravel().tolist() == [
+        True,
+        True,
+        False,
+    ]
+    assert LocalizationStats(ious.astype(np.float32), 0.7, np.zeros(3, int)).hits.ravel().tolist() == [
+        False,
+        True,
+        False,
+    ]
 
 
 def test_tau_must_be_on_the_grid() -> None:
-    assert grid_level(0.4, TAUS) == 2
+    assert find_tau_index(0.4, TAUS) == 2
     for tau in (0.3, 1.0, -0.1, float("nan")):
         with pytest.raises(InputError, match="not on the protocol's grid"):
-            grid_level(tau, TAUS)
+            find_tau_index(tau, TAUS)
 
 
 def test_unknown_metric_names_the_close_ones() -> None:
@@ -85,7 +95,7 @@ def test_max_box_acc_v2_by_hand() -> None:
     """The best hit rate at 0.3, 0.5 and 0.7, each with a tau of its own, and their mean."""
     assert ("max_box_acc_v2", "oracle") not in table()  # no evidence of contours
     contours = np.array([[0.35, 0.1, 0.75], [0.3, 0.6, 0.1], [0.2, 0.55, 0.71], [0.9, 0.5, 0.1]], np.float32)
-    rows = summarise(replace(EVIDENCE, contours=contours), TAUS, 0.2)
+    rows = summarize(replace(EVIDENCE, contours=contours), TAUS, 0.2)
     found = {r.metric: (r.tau, r.value, r.ci_low, r.ci_high) for r in rows.itertuples() if "v2" in r.metric}
     assert found["max_box_acc_v2_30"][:2] == (0, 75)  # images 0, 1, 3; as many at 0.2
     assert found["max_box_acc_v2_50"][:2] == (0.2, 75)
@@ -103,17 +113,17 @@ def test_corloc_is_the_mean_over_classes() -> None:
 
 
 def test_what_the_evidence_lacks_is_left_out_not_zero() -> None:
-    found = {r.metric for r in summarise(replace(EVIDENCE, ranks=None), TAUS, 0.2).itertuples()}
+    found = {r.metric for r in summarize(replace(EVIDENCE, ranks=None), TAUS, 0.2).itertuples()}
     assert found == {"gt_known_loc_acc", "max_box_acc", "corloc", "mean_iou"}
-    found = {r.metric for r in summarise(replace(EVIDENCE, complete=False), TAUS, 0.2).itertuples()}
+    found = {r.metric for r in summarize(replace(EVIDENCE, complete=False), TAUS, 0.2).itertuples()}
     assert found == {"top1_loc_err", "top5_loc_err", "top1_cls_err", "top5_cls_err"}
-    peaks = summarise(replace(EVIDENCE, peaks=np.array([True, True, True, False])), TAUS, 0.2).set_index("metric")
+    peaks = summarize(replace(EVIDENCE, peaks=np.array([True, True, True, False])), TAUS, 0.2).set_index("metric")
     assert peaks.loc["pointing_game", "value"] == 75
 
 
 def test_without_thresholds_each_number_stands_once() -> None:
     one = replace(EVIDENCE, curves=EVIDENCE.curves[:, :1])
-    rows = summarise(one, np.empty(0), 0.2).set_index("metric")
+    rows = summarize(one, np.empty(0), 0.2).set_index("metric")
     assert rows.loc["gt_known_loc_acc", "value"] == 50
     assert rows["tau"].isna().all()
     assert rows["tau_rule"].isna().all()
@@ -125,8 +135,8 @@ def test_two_boxes_for_the_first_two_classes_and_one_for_the_third() -> None:
     hit, miss = 0.6, 0.1
     curves = np.array([[miss], [miss], [miss], [hit], [hit], [miss]], np.float32)
     second = np.array([[hit], [hit], [hit], [miss], [hit], [miss]], np.float32)
-    evidence = Evidence(curves, 0.5, np.zeros(6, int), np.array([1, 2, 3, 3, 4, 1]), second=second)
-    rows = summarise(evidence, np.empty(0), 0.2).set_index("metric")
+    evidence = LocalizationStats(curves, 0.5, np.zeros(6, int), np.array([1, 2, 3, 3, 4, 1]), second=second)
+    rows = summarize(evidence, np.empty(0), 0.2).set_index("metric")
     # right: ranks 1 and 2 by their second box, rank 3 by its first; wrong: rank 3 by its second, rank 4, no box
     assert rows.loc["top5_loc_err_pairs", "value"] == 50
     assert rows.loc["top5_loc_err", "value"] == pytest.approx(100 * 4 / 6)
@@ -136,7 +146,7 @@ def test_a_tau_between_others_that_give_the_same_boxes() -> None:
     """Levels that change nothing are merged inside; what is reported is the first tau of each run of equals."""
     curves = np.repeat(EVIDENCE.curves, [2, 3, 1], axis=1)
     taus = np.array([0, 0.1, 0.2, 0.3, 0.35, 0.4])
-    rows = summarise(replace(EVIDENCE, curves=curves), taus, 0.3, replace(VALIDATION, curves=curves[:2]))
+    rows = summarize(replace(EVIDENCE, curves=curves), taus, 0.3, replace(VALIDATION, curves=curves[:2]))
     found = {(r.metric, r.tau_rule): (r.tau, r.value) for r in rows.itertuples()}
     assert found["gt_known_loc_acc", "fixed"] == (0.3, 50)
     assert found["gt_known_loc_acc", "oracle"] == (0.4, 75)

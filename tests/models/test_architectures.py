@@ -8,13 +8,13 @@ import torch
 import torchvision.models
 from torch import Tensor, nn
 
-from wsol.models import GapClassifier, adopt, find_architecture, find_classifier
+from wsol.models import GapClassifier, find_architecture, find_classifier, load_matching
 
 
 @cache
 def built(name: str, classes: int = 5, side: int | None = None) -> Any:
     torch.manual_seed(0)
-    return find_architecture(name).fresh(classes, side).eval().requires_grad_(False)
+    return find_architecture(name).build_for_training(classes, side).eval().requires_grad_(False)
 
 
 def noise(side: int = 224) -> Tensor:
@@ -57,7 +57,7 @@ def sides(net: nn.Module, images: Tensor, *kinds: type[nn.Module]) -> list[int]:
 )
 def test_map_sizes(name: str, side: int | None, channels: int, size: int) -> None:
     with torch.device("meta"):
-        found = find_classifier(find_architecture(name).fresh(5, side).eval(), name)
+        found = find_classifier(find_architecture(name).build_for_training(5, side).eval(), name)
         assert isinstance(found, GapClassifier)
         assert found.pooling == "average"
         assert found.features(torch.zeros(1, 3, 224, 224)).shape == (1, channels, size, size)
@@ -185,7 +185,12 @@ def test_padded_inception_takes_torchvisions_weights(side: int) -> None:
             module.running_mean.uniform_(-0.1, 0.1)
             module.weight.uniform_(0.5, 1.5)
             module.bias.uniform_(-0.1, 0.1)
-    net = find_architecture("inception_v3-gap").fresh(5, side, from_scratch=False).eval().requires_grad_(False)
+    net = (
+        find_architecture("inception_v3-gap")
+        .build_for_training(5, side, from_scratch=False)
+        .eval()
+        .requires_grad_(False)
+    )
     own = {key.removeprefix("backbone.body."): key for key in net.state_dict() if key.startswith("backbone.body.")}
     theirs = {key: v for key, v in plain.state_dict().items() if not key.startswith(("Mixed_7", "fc.", "AuxLogits"))}
     assert own.keys() == theirs.keys()
@@ -224,7 +229,7 @@ def test_padded_inception_changes_nothing_but_padding() -> None:
 def test_resnet50_keeps_its_layers_when_maps_grow(name: str, side: int) -> None:
     with torch.device("meta"):
         plain = torchvision.models.resnet50(weights=None, num_classes=5)
-        net = find_architecture(name).fresh(5, side)
+        net = find_architecture(name).build_for_training(5, side)
     shapes = {key.removeprefix("backbone.body."): value.shape for key, value in net.state_dict().items()}
     assert shapes == {key: value.shape for key, value in plain.state_dict().items()}
     # Two convolutions of a stage halve the maps, on the two sides of its first block. The last stages' no longer do.
@@ -244,7 +249,7 @@ def test_resnet50_with_larger_maps_is_resnet50_without_the_last_stride() -> None
     block = plain.layer4[0]
     block.conv2.stride = block.downsample[0].stride = (1, 1)
     for name, given in (("resnet50", plain.state_dict()), ("resnet50-gap", state)):
-        net = find_architecture(name).fresh(5, 14).eval().requires_grad_(False)
+        net = find_architecture(name).build_for_training(5, 14).eval().requires_grad_(False)
         net.load_state_dict(given, strict=True)
         torch.testing.assert_close(net(noise(96)), plain(noise(96)), rtol=1e-4, atol=1e-4)
 
@@ -253,8 +258,8 @@ def test_a_backbone_to_start_from(tmp_path: Any) -> None:
     torch.manual_seed(2)
     donor = torchvision.models.alexnet(weights=None)
     torch.save(donor.state_dict(), tmp_path / "alexnet.pth")
-    net = find_architecture("alexnet-star-gap").fresh(5, from_scratch=False)
-    assert {key.split(".")[0] for key in adopt(net, "alexnet-star-gap", tmp_path / "alexnet.pth").left} == {
+    net = find_architecture("alexnet-star-gap").build_for_training(5, from_scratch=False)
+    assert {key.split(".")[0] for key in load_matching(net, "alexnet-star-gap", tmp_path / "alexnet.pth").missing} == {
         "added",
         "fc",
     }

@@ -238,7 +238,7 @@ def read(folder: Path, layers: list[Layer], old: bool = False) -> CaffeModel:
 
 def scores(model: CaffeModel, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     with torch.inference_mode():
-        return model.network(model.preprocessing.normalised(pixels, torch.device("cpu"))).numpy()
+        return model.network(model.preprocessing.normalize(pixels, torch.device("cpu"))).numpy()
 
 
 @pytest.mark.parametrize("old", [False, True], ids=["layer", "layers"])

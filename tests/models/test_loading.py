@@ -16,7 +16,7 @@ from torchvision.models import googlenet, resnet18, squeezenet1_1
 from wsol.errors import InputError
 from wsol.models import MODELS, load_model
 from wsol.models.architectures.vgg16_gap import VGG16GAP
-from wsol.models.base import Preprocessing, Published
+from wsol.models.base import Preprocessing, PublishedWeights
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_a_published_file_is_known_by_its_checksum(tmp_path: Path, monkeypatch: 
     architecture = MODELS.get("googlenet")
     other = Preprocessing((0.1, 0.2, 0.3), (1, 1, 1))
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
-    monkeypatch.setattr(type(architecture), "published", lambda _: (Published("V9", digest, other),))
+    monkeypatch.setattr(type(architecture), "published", lambda _: (PublishedWeights("V9", digest, other),))
     model = load_model("googlenet", path)
     assert (model.weights, model.preprocessing) == ("V9", other)
     images = torch.rand(1, 3, 64, 64)

@@ -214,7 +214,7 @@ def test_evaluating_an_own_network_at_a_named_layer(own: str, csv_data: Path, tm
     for i, (sample, label) in enumerate(zip(load_dataset("csv", csv_data), own_rows.label, strict=True)):
         with Image.open(sample.path) as image:
             small = image.convert("RGB").resize((224, 224), Image.Resampling.BILINEAR)
-        pixels = Preprocessing().normalised(np.asarray(small)[None].copy(), torch.device("cpu"))
+        pixels = Preprocessing().normalize(np.asarray(small)[None].copy(), torch.device("cpu"))
         features = net.stem[0](pixels).detach().requires_grad_()
         score = net.fc(net.last(features.relu()).relu().mean((2, 3)))[0, label]
         weights = torch.autograd.grad(score, features)[0].mean((2, 3), keepdim=True)

@@ -8,7 +8,7 @@ import torchvision.models
 from torch import nn
 
 from wsol.errors import InputError
-from wsol.models import MODELS, adopt, find_gap
+from wsol.models import MODELS, find_gap, load_matching
 from wsol.models._feature_extractor import enlarge_maps
 from wsol.models.architectures.vgg16_gap import VGG16GAP
 
@@ -48,7 +48,7 @@ def test_pooling_is_global_and_maps_have_the_size_asked_for(
     name: str, side: int | None, features: tuple[int, int]
 ) -> None:
     torch.manual_seed(0)
-    network = MODELS.get(name).fresh(5, side).eval()
+    network = MODELS.get(name).build_for_training(5, side).eval()
     found = find_gap(network, name)
     images = noise(1, 3, 224, 224)
     with torch.no_grad():
@@ -63,7 +63,7 @@ def test_pooling_is_global_and_maps_have_the_size_asked_for(
 
 
 def test_the_last_strides_go_and_the_earlier_ones_stay() -> None:
-    network = MODELS.get("resnet18-gap").fresh(5, 14)
+    network = MODELS.get("resnet18-gap").build_for_training(5, 14)
     strided = [n for n, m in network.named_modules() if isinstance(m, nn.Conv2d) and m.stride != (1, 1)]
     assert not any("layer4" in name for name in strided)
     assert any("layer3" in name for name in strided)
@@ -71,11 +71,11 @@ def test_the_last_strides_go_and_the_earlier_ones_stay() -> None:
 
 def test_a_map_size_that_cannot_be_had_is_named() -> None:
     with pytest.raises(InputError, match=r"maps of 20 x 20 cannot be had; --map-size can be 7, 14, 28"):
-        MODELS.get("resnet18-gap").fresh(5, 20)
+        MODELS.get("resnet18-gap").build_for_training(5, 20)
     with pytest.raises(InputError, match="--map-size can be 7"):
-        MODELS.get("resnet18-gap").fresh(5, 6)
+        MODELS.get("resnet18-gap").build_for_training(5, 6)
     with pytest.raises(InputError, match="densenet121 cannot have maps of 14 x 14; take densenet121-gap"):
-        MODELS.get("densenet121").fresh(5, 14)
+        MODELS.get("densenet121").build_for_training(5, 14)
     with pytest.raises(InputError, match=r"x: maps of 300 x 300 cannot be had; --map-size can be 224$"):
         enlarge_maps(nn.Conv2d(3, 4, 1), 300, "x")
     with pytest.raises(InputError, match="y: its maps cannot be made larger than 112"):
@@ -90,7 +90,7 @@ def test_vision_transformers_have_no_suffix() -> None:
 def test_normalisation_is_folded_into_the_convolutions() -> None:
     torch.manual_seed(0)
     architecture = MODELS.get("vgg16-gap")
-    network = architecture.fresh(3)
+    network = architecture.build_for_training(3)
     with torch.no_grad():
         for module in network.modules():
             if isinstance(module, nn.BatchNorm2d):
@@ -98,7 +98,7 @@ def test_normalisation_is_folded_into_the_convolutions() -> None:
                 module.running_var.uniform_(0.5, 2)
                 module.weight.uniform_(0.5, 1.5)
                 module.bias.uniform_(-0.2, 0.2)
-    state = architecture.trained(network.eval())
+    state = architecture.export_state(network.eval())
     plain = VGG16GAP(3).eval()
     plain.load_state_dict(state)  # the paper's network, name by name
     images = noise(2, 3, 64, 64)
@@ -110,20 +110,20 @@ def test_weights_to_start_from_may_be_the_backbones(tmp_path: Path) -> None:
     torch.manual_seed(1)
     donor = torchvision.models.alexnet()
     torch.save(donor.state_dict(), tmp_path / "a.pth")
-    network = MODELS.get("alexnet-gap").fresh(3, from_scratch=False)
+    network = MODELS.get("alexnet-gap").build_for_training(3, from_scratch=False)
     before = network.fc.weight.clone()
-    found = adopt(network, "alexnet-gap", tmp_path / "a.pth")
-    assert found.left == ("added.0.weight", "added.0.bias", "fc.weight", "fc.bias")
+    found = load_matching(network, "alexnet-gap", tmp_path / "a.pth")
+    assert found.missing == ("added.0.weight", "added.0.bias", "fc.weight", "fc.bias")
     taken = dict(network.named_parameters())["backbone.body.features.10.weight"]
     assert torch.equal(taken, donor.features[10].weight)
     assert torch.equal(network.fc.weight, before)
 
     torch.save(torchvision.models.vgg16(init_weights=False).state_dict(), tmp_path / "v.pth")
-    vgg = MODELS.get("vgg16-gap").fresh(3, from_scratch=False)
-    adopt(vgg, "vgg16-gap", tmp_path / "v.pth")
+    vgg = MODELS.get("vgg16-gap").build_for_training(3, from_scratch=False)
+    load_matching(vgg, "vgg16-gap", tmp_path / "v.pth")
     assert not any(isinstance(m, nn.BatchNorm2d) for m in vgg.modules())
 
     with pytest.raises(InputError, match="no layer that fits resnet18-gap"):
-        adopt(MODELS.get("resnet18-gap").fresh(3), "resnet18-gap", tmp_path / "v.pth")
+        load_matching(MODELS.get("resnet18-gap").build_for_training(3), "resnet18-gap", tmp_path / "v.pth")
     with pytest.raises(InputError, match=r"no weights file gone.pth; give a file or IMAGENET1K_V1"):
-        adopt(network, "alexnet-gap", "gone.pth")
+        load_matching(network, "alexnet-gap", "gone.pth")

@@ -94,7 +94,7 @@ def test_every_family_has_a_target_layer(name: str) -> None:
     assert len(maps) == 2
     assert maps.shape[2] == maps.shape[3] > 1
     leaf = maps.detach().requires_grad_()
-    logits = classifier.upper(leaf, past)
+    logits = classifier.forward_head(leaf, past)
     count = getattr(net, "num_classes", 1000)
     assert logits.shape == (2, count or logits.shape[1])  # 0 for those that come without a classifier
     # Whatever the layer is, the scores must come from it: a branch that ends there would have no gradient.
@@ -141,15 +141,15 @@ def test_target_layers_known_by_hand(name: str, layer: str, maps: tuple[int, int
         features = found.lower(torch.zeros(1, 3, 224, 224, device=device(net)))[0]
     assert features.shape == (1, maps[0], maps[1], maps[1])
     assert isinstance(found, GapClassifier) == pooled
-    assert (found.obstacle is None) == pooled
+    assert (found.unsupported_reason is None) == pooled
     named = find_classifier(net, name, layer)
     if name == "swin_t":  # its output is permuted before it is pooled
         assert not isinstance(named, GapClassifier)
-        assert "not the layer that is pooled" in str(named.obstacle)
-        assert sum(node.op.startswith("call") for node in named.above.graph.nodes) > 1
+        assert "not the layer that is pooled" in str(named.unsupported_reason)
+        assert sum(node.op.startswith("call") for node in named.head.graph.nodes) > 1
     else:
         assert isinstance(named, GapClassifier) == pooled
-        assert [n.target for n in named.below.graph.nodes] == [n.target for n in found.below.graph.nodes]
+        assert [n.target for n in named.trunk.graph.nodes] == [n.target for n in found.trunk.graph.nodes]
 
 
 def vit() -> nn.Module:
@@ -275,11 +275,11 @@ def run(classifier: Classifier, chosen: int) -> tuple[Tensor, Tensor, Tensor]:
     with torch.no_grad():
         maps, past = classifier.lower(noise())
     leaf = maps.detach().clone().requires_grad_()
-    scores = classifier.upper(leaf, past)
+    scores = classifier.forward_head(leaf, past)
     assert torch.equal(leaf, maps)
     (gradient,) = torch.autograd.grad(scores[:, chosen].sum(), leaf)
     with torch.no_grad():
-        close(classifier.upper(maps, past), scores)  # a second time, with the same
+        close(classifier.forward_head(maps, past), scores)  # a second time, with the same
     return maps, gradient, scores.detach()
 
 
@@ -335,7 +335,7 @@ def test_all_patches_reach_a_class_token(name: str) -> None:
     with torch.no_grad():
         maps, past = classifier.lower(noise())
     leaf = maps.detach().requires_grad_()
-    scores = classifier.upper(leaf, past)
+    scores = classifier.forward_head(leaf, past)
     close(scores.detach(), net(noise()))
     (gradient,) = torch.autograd.grad(scores[:, 3].sum(), leaf, allow_unused=True)
     assert gradient is not None

@@ -7,7 +7,7 @@ from skimage.measure import label, regionprops
 
 from wsol.datasets import Mask, Sample
 from wsol.datasets.base import as_boxes
-from wsol.metrics.base import METRICS, Evidence
+from wsol.metrics.base import METRICS, LocalizationStats
 from wsol.protocols import PROTOCOLS, find_protocol
 
 EXACT = PROTOCOLS.get("exact")
@@ -32,7 +32,7 @@ def test_boxes_and_curves_follow_the_definition_at_every_level() -> None:
     truth = np.array([[3.5, 2.25, 20, 31.75], [1, 1, 8, 9]])
     for values in raw:
         prepared = EXACT.prepare(values.astype(np.float32)[None], (30, 40))
-        trace = EXACT.trace(prepared[0], truth)
+        trace = EXACT.score_map_stats(prepared[0], truth)
         boxes = EXACT.boxes(prepared, EXACT.taus)[0]
         assert (len(EXACT.taus), EXACT.taus[0], EXACT.taus[51], EXACT.taus[-1]) == (256, 0, 0.2, 1)
         for level, tau in enumerate(EXACT.taus):
@@ -50,12 +50,12 @@ def test_a_perfect_mask_scores_100_at_every_tau_below_1(levels: int) -> None:
     sample = Sample("a", 0, as_boxes([[7, 10, 80, 40]]), "edges", size=(83, 61))
     truth = protocol.ground_truth(sample, (83, 61))
     prepared = protocol.prepare(mask.astype(np.float32)[None], (83, 61))[0]
-    trace = protocol.trace(prepared, truth)
+    trace = protocol.score_map_stats(prepared, truth)
     assert (trace.curve[:-1] == 1).all()
     assert trace.curve[-1] == 0  # nothing lies above 1
     assert trace.peak_inside
     pixels = protocol.pixels(prepared, lambda: Mask(mask, np.zeros_like(mask)))
-    evidence = Evidence(trace.curve[None], 0.5, np.zeros(1, int), pixels=pixels[None])
+    evidence = LocalizationStats(trace.curve[None], 0.5, np.zeros(1, int), pixels=pixels[None])
     pxap = METRICS.get("pxap")
     assert pxap.total(pxap.per_image(evidence).mean(0)) == 1
     assert (METRICS.get("pixel_iou").per_image(evidence)[0, 1:] == 1).all()
@@ -71,7 +71,8 @@ def test_the_frame_is_the_annotations_and_nothing_is_truncated() -> None:
 def test_maps_of_any_size_and_range_are_taken() -> None:
     raw = np.random.default_rng(0).normal(size=(20, 30)) * 50
     np.testing.assert_array_equal(
-        EXACT.accept(raw.astype(np.float32), (60, 40), False), EXACT.prepare(raw.astype(np.float32)[None], (60, 40))[0]
+        EXACT.prepare_external(raw.astype(np.float32), (60, 40), False),
+        EXACT.prepare(raw.astype(np.float32)[None], (60, 40))[0],
     )
     for bad, sentence in (
         (np.zeros((2, 3, 4)), "has the shape"), (np.zeros((0, 4)), "has the shape"),
@@ -79,4 +80,4 @@ def test_maps_of_any_size_and_range_are_taken() -> None:
         (np.ones((2, 2), complex), "not numbers"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=sentence):
-            EXACT.accept(bad, (60, 40), False)
+            EXACT.prepare_external(bad, (60, 40), False)

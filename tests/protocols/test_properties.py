@@ -35,7 +35,7 @@ def check_by_opencv(gray: np.ndarray) -> None:
     truth = np.array([[3, 2, 13, 10], [9, 8, 17, 19]])
     score_map = gray.astype(np.float64) / 255
     gray = (score_map * 255).astype(np.uint8)
-    trace = SMALL.trace(score_map, np.add(truth, [0.0, 0, 1, 1]))
+    trace = SMALL.score_map_stats(score_map, np.add(truth, [0.0, 0, 1, 1]))
     known: dict[int, tuple[float, float]] = {}
     limits = [int(tau * gray.max()) for tau in SMALL.taus]
     for limit in limits:

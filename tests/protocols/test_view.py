@@ -30,7 +30,7 @@ def test_maps_are_added_up_where_their_crops_were() -> None:
     maps = np.zeros((1, 10, 224, 224), np.float32)
     for i, (top, left, mirrored) in enumerate(TEN.places):
         maps[0, i, y - top, 223 - (x - left) if mirrored else x - left] = 1
-    whole = TEN.assembled(maps)
+    whole = TEN.assemble(maps)
     assert whole.shape == (1, 256, 256)
     assert whole[0, y, x] == 10
     assert whole.sum() == 10
@@ -38,10 +38,10 @@ def test_maps_are_added_up_where_their_crops_were() -> None:
 
 def test_where_no_crop_was_nothing_is_added() -> None:
     ones = np.ones((3, 14, 14), np.float32)
-    centre = View(256, 224).assembled(ones)
+    centre = View(256, 224).assemble(ones)
     assert centre[:, 16:240, 16:240].min() == 1
     assert centre.sum() == 3 * 224 * 224
-    np.testing.assert_array_equal(View(224, 224).assembled(ones), ones)
-    counts = TEN.assembled(np.ones((1, 10, 7, 7), np.float32))[0]
+    np.testing.assert_array_equal(View(224, 224).assemble(ones), ones)
+    counts = TEN.assemble(np.ones((1, 10, 7, 7), np.float32))[0]
     assert counts[128, 128] == pytest.approx(10)
     assert counts[0, 0] == pytest.approx(2)

@@ -69,7 +69,7 @@ def test_curves_follow_the_definition_at_every_threshold() -> None:
         np.testing.assert_array_equal(prepared[0], score)
         boxes = PROTOCOL.boxes(prepared, taus)[0]
         ious = best_iou(boxes, np.add(truth, [0, 0, 1, 1]))
-        trace = PROTOCOL.trace(prepared[0], np.add(truth, [0.0, 0, 1, 1]))
+        trace = PROTOCOL.score_map_stats(prepared[0], np.add(truth, [0.0, 0, 1, 1]))
         for tau, iou in zip(taus, ious, strict=True):
             found = [max(inclusive_iou(np.array(box), t) for t in truth) for box in boxes_by_definition(score, tau)]
             assert iou == pytest.approx(found[0], abs=1e-12), tau

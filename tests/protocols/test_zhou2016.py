@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from skimage.measure import label, regionprops
 
-from wsol.boxes.cam_script import heat_boxes
+from wsol.boxes.cam_script import cam_script_boxes
 from wsol.datasets import Sample
 from wsol.datasets.base import as_boxes
 from wsol.protocols import PROTOCOLS, find_protocol
@@ -27,7 +27,7 @@ def test_curves_against_skimage() -> None:
     truth = np.array([[2.0, 3, 20, 18]])
     for _ in range(5):
         prepared = PAPER.prepare(rng.normal(size=(1, 7, 7)).astype(np.float32), (33, 21))[0]
-        trace = PAPER.trace(prepared, truth)
+        trace = PAPER.score_map_stats(prepared, truth)
         assert len(PAPER.taus) == len(trace.curve) == 100
         for tau, box in zip(PAPER.taus, trace.boxes, strict=True):
             regions = regionprops(label(prepared.astype(np.float64) > tau, connectivity=2))
@@ -39,7 +39,7 @@ def test_curves_against_skimage() -> None:
 def test_without_a_positive_value_the_box_is_empty(value: float) -> None:
     prepared = PAPER.prepare(np.full((1, 5, 5), value, np.float32), (20, 20))
     assert not PAPER.boxes(prepared, PAPER.taus).any()
-    assert not PAPER.trace(prepared[0], np.array([[0.0, 0, 9, 9]])).curve.any()
+    assert not PAPER.score_map_stats(prepared[0], np.array([[0.0, 0, 9, 9]])).curve.any()
 
 
 def test_ground_truth_is_the_published_corners_inclusive() -> None:
@@ -49,7 +49,7 @@ def test_ground_truth_is_the_published_corners_inclusive() -> None:
     sample = Sample("a", 0, as_boxes([[0, 0, 9, 9]]), "inclusive")
     raw = np.zeros((1, 30, 30), np.float32)
     raw[0, :10, 2:12] = 1
-    trace = PAPER.trace(PAPER.prepare(raw, (30, 30))[0], PAPER.ground_truth(sample, (30, 30)))
+    trace = PAPER.score_map_stats(PAPER.prepare(raw, (30, 30))[0], PAPER.ground_truth(sample, (30, 30)))
     assert trace.curve[20] == pytest.approx(80 / 120)
 
 
@@ -59,12 +59,12 @@ def test_the_script_has_two_boxes_and_no_tau() -> None:
     raw[5:60, 5:50] = 3
     raw[20:70, 60:98] = 2
     prepared = SCRIPT.prepare(raw[None], (100, 80))
-    boxes = heat_boxes((prepared[0] * 255).astype(np.uint8))
+    boxes = cam_script_boxes((prepared[0] * 255).astype(np.uint8))
     assert boxes.tolist() == [[15, 15, 40, 50], [70, 30, 88, 60]]
-    trace = SCRIPT.trace(prepared[0], np.array([[70.0, 30, 88, 60]]))
+    trace = SCRIPT.score_map_stats(prepared[0], np.array([[70.0, 30, 88, 60]]))
     assert (trace.curve.tolist(), trace.second.tolist()) == ([0], [1])
     assert SCRIPT.boxes(prepared, SCRIPT.taus).tolist() == [[[15, 15, 40, 50]]]
-    empty = SCRIPT.trace(np.zeros((80, 100), np.float32), np.array([[70.0, 30, 88, 60]]))
+    empty = SCRIPT.score_map_stats(np.zeros((80, 100), np.float32), np.array([[70.0, 30, 88, 60]]))
     assert (empty.curve.tolist(), empty.second.tolist()) == ([0], [0])
 
 

@@ -18,8 +18,9 @@ from matplotlib.text import Text
 from numpy.typing import NDArray
 from PIL import Image
 
+from wsol.io.display import printable
 from wsol.reports.canvas import Picture
-from wsol.reports.fonts import Lettering, fitted, shown
+from wsol.reports.fonts import FontFallback, truncate_to_width
 from wsol.reports.overlay import Panel, Sheet, draw_overlays
 
 ODD = [
@@ -220,13 +221,13 @@ def test_a_notebook_shows_it_and_pyplot_does_not_know_it() -> None:
     ],
 )
 def test_shown(text: str, line: str) -> None:
-    assert shown(text) == line
+    assert printable(text) == line
 
 
 @given(st.text(st.characters()))
 @example("caf\udce9")
 def test_whatever_is_shown_is_one_line_that_can_be_written(text: str) -> None:
-    line = shown(text)
+    line = printable(text)
     assert line.isprintable()
     line.encode()
     assert not line.startswith(" ")
@@ -237,7 +238,7 @@ def test_whatever_is_shown_is_one_line_that_can_be_written(text: str) -> None:
     st.text(st.characters(codec="ascii", exclude_categories=["C"]), max_size=40), st.integers(1, 45), st.integers(0, 9)
 )
 def test_fitted(text: str, room: int, tail: int) -> None:
-    line = fitted(text, room, len, tail)
+    line = truncate_to_width(text, room, len, tail)
     assert len(line) <= room
     if len(text) <= room:
         assert line == text
@@ -251,7 +252,7 @@ def test_fitted(text: str, room: int, tail: int) -> None:
 
 
 def test_characters_that_no_font_has_become_their_escape() -> None:
-    letters = Lettering(["a\U000e0fff", "\u0f00 猫"])
+    letters = FontFallback(["a\U000e0fff", "\u0f00 猫"])
     assert letters.families[0] == "DejaVu Sans"
     assert letters("жa") == "жa"
     if len(letters.families) == 1:  # nothing else is installed here
@@ -277,7 +278,7 @@ def test_a_font_of_the_machine_helps_out(tmp_path: Path, monkeypatch: pytest.Mon
     known = font_manager.fontManager.ttflist
     monkeypatch.setattr(font_manager.fontManager, "ttflist", [*known])
     font_manager.fontManager.addfont(tmp_path / "cats.ttf")
-    letters = Lettering(["a\U00013000"])
+    letters = FontFallback(["a\U00013000"])
     assert letters.families == ["DejaVu Sans", "AAA Cats"]
     assert letters("a\U00013000") == "a\U00013000"
     pixels(drawn(sheet(name="a\U00013000")))

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 import wsol
 from wsol.models import Model
-from wsol.reports.page import run_page
-from wsol.reports.page_data import packed
+from wsol.reports.page import render_run_page
+from wsol.reports.page_data import encode_page_data
 from wsol.runs.read import StoredRun, read_run
 
 
@@ -57,7 +57,7 @@ class Outline(HTMLParser):
 
 def test_what_is_packed_is_what_the_run_holds(run: StoredRun) -> None:
     with ThreadPoolExecutor(1) as pool:
-        facts, arrays = unpacked(packed([run], ["run"], "", pool))
+        facts, arrays = unpacked(encode_page_data([run], ["run"], "", pool))
     own = run.tables.predictions.query("rank == 0")
     first = run.tables.predictions.query("rank == 1")
     assert facts["ids"] == own.image_id.tolist()
@@ -72,9 +72,9 @@ def test_what_is_packed_is_what_the_run_holds(run: StoredRun) -> None:
     assert arrays["truthStarts"].tolist() == [0, *np.cumsum([len(truth.boxes) for truth in run.found.truths])]
     # at each tau of the slider
     assert facts["taus"] == [round(0.01 * k, 9) for k in range(100)]
-    np.testing.assert_allclose(arrays["0.ious"].reshape(9, 100) / 1e4, run.found.evidence.curves[:, ::10], atol=1.1e-4)
+    np.testing.assert_allclose(arrays["0.ious"].reshape(9, 100) / 1e4, run.found.stats.curves[:, ::10], atol=1.1e-4)
     hits = arrays["0.ious"].reshape(9, 100) >= 5000
-    np.testing.assert_array_equal(hits, run.found.evidence.curves[:, ::10] >= 0.5)
+    np.testing.assert_array_equal(hits, run.found.stats.curves[:, ::10] >= 0.5)
     boxes = arrays["0.boxes"].reshape(9, 100, 4)
     np.testing.assert_allclose(boxes[:, 20] / 255 * 224, corners, atol=0.5)
     curve = dict(zip(facts["runs"][0]["curves"]["taus"], facts["runs"][0]["curves"]["GT-known, IoU 0.5"], strict=True))
@@ -88,7 +88,7 @@ def test_what_is_packed_is_what_the_run_holds(run: StoredRun) -> None:
 
 def test_maps_are_shown_as_they_are(run: StoredRun) -> None:
     with ThreadPoolExecutor(1) as pool:
-        _, arrays = unpacked(packed([run], ["run"], "", pool))
+        _, arrays = unpacked(encode_page_data([run], ["run"], "", pool))
     assert run.maps is not None
     own = np.asarray(run.maps[:, 0])
     low, high = own.min((1, 2), keepdims=True), own.max((1, 2), keepdims=True)
@@ -99,7 +99,7 @@ def test_large_maps_are_averaged(run: StoredRun) -> None:
     tiles = np.random.default_rng(0).random((9, 1, 28, 28)).astype(np.float32)
     vars(run)["maps"] = np.repeat(np.repeat(tiles, 8, 2), 8, 3)  # what is read from maps.npy otherwise
     with ThreadPoolExecutor(1) as pool:
-        _, arrays = unpacked(packed([run], ["run"], "", pool))
+        _, arrays = unpacked(encode_page_data([run], ["run"], "", pool))
     low, high = tiles.min((2, 3), keepdims=True), tiles.max((2, 3), keepdims=True)
     found = arrays["0.maps"].reshape(9, 1, 28, 28)
     np.testing.assert_allclose(found, 255 * (tiles - low) / (high - low), atol=0.51)
@@ -107,7 +107,7 @@ def test_large_maps_are_averaged(run: StoredRun) -> None:
 
 def test_the_page_stands_alone(run: StoredRun) -> None:
     page = (run.folder / "report.html").read_text(encoding="utf-8")
-    assert page == run_page(run)  # wsol.evaluate wrote it
+    assert page == render_run_page(run)  # wsol.evaluate wrote it
     outline = Outline(page)
     assert [source for source in outline.sources if not source.startswith("#")] == []
     assert not re.search(r"https?://(?!www\.w3\.org/)", page)
@@ -120,7 +120,7 @@ def test_the_page_stands_alone(run: StoredRun) -> None:
 
 
 def test_the_numbers_are_those_of_the_tables(run: StoredRun) -> None:
-    page = re.sub(r"<[^>]+>", " ", run_page(run).split("<noscript>")[0])
+    page = re.sub(r"<[^>]+>", " ", render_run_page(run).split("<noscript>")[0])
     for row in run.tables.metrics.itertuples():
         assert f"{row.value:.3f}" in page
     for row in run.tables.errors.itertuples():

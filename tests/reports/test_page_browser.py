@@ -84,16 +84,16 @@ class Page:
         self.tab.goto(path.resolve().as_uri())
         self.tab.wait_for_selector("html[data-ready=true]", timeout=60_000)
 
-    def settle(self) -> None:
+    def raise_or_report(self) -> None:
         self.tab.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
     def images(self) -> list[int]:
         """Places in the data set of the images in sight, in the order of the page."""
-        self.settle()
+        self.raise_or_report()
         return [int(i) for i in self.tab.eval_on_selector_all("#gallery li", "all => all.map(li => li.dataset.image)")]
 
     def status(self) -> str:
-        self.settle()
+        self.raise_or_report()
         return str(self.tab.inner_text("#status"))
 
     def boxes(self, image: int, kind: str) -> list[list[float]]:
@@ -136,7 +136,7 @@ def test_it_opens_from_disk(page: Page, run: StoredRun) -> None:
 def test_the_slider_moves_boxes(page: Page, run: StoredRun) -> None:
     assert run.found.boxes is not None
     page.tab.fill("#tau", "60")
-    curves = run.found.evidence.curves[:, 600]
+    curves = run.found.stats.curves[:, 600]
     assert f"{int((curves >= 0.5).sum())} found" in page.status()
     assert page.tab.inner_text("#tau-value") == "0.6"
     for i in page.images()[:8]:
@@ -147,9 +147,9 @@ def test_the_slider_moves_boxes(page: Page, run: StoredRun) -> None:
         )
     page.tab.focus("#tau")
     page.tab.keyboard.press("ArrowRight")
-    page.settle()
+    page.raise_or_report()
     assert page.tab.inner_text("#tau-value") == "0.61"
-    accuracy = 100 * (run.found.evidence.curves[:, 610] >= 0.5).mean()
+    accuracy = 100 * (run.found.stats.curves[:, 610] >= 0.5).mean()
     assert f"GT-known, IoU 0.5: {accuracy:.1f} %" in page.tab.inner_text("#curve")
     page.tab.click("#tau-own")
     assert f"{int((own(run).iou >= 0.5).sum())} found" in page.status()
@@ -224,7 +224,7 @@ def test_the_keyboard_is_enough(page: Page) -> None:
         ("End", N - 1), ("ArrowRight", N - 1), ("Home", 0),
     ):  # fmt: skip
         page.tab.keyboard.press(key)
-        page.settle()
+        page.raise_or_report()
         assert page.tab.evaluate(focused) == str(image), key
         card = page.tab.locator(f"li[data-image='{image}'] .card").bounding_box()
         assert 0 <= card["y"] < 900 - card["height"] / 2  # in sight
@@ -235,7 +235,7 @@ def test_the_keyboard_is_enough(page: Page) -> None:
     assert page.tab.inner_text("#detail-place") == "3 of 200"
     assert "002 " in page.tab.inner_text("#detail-body")
     page.tab.keyboard.press("Escape")
-    page.settle()
+    page.raise_or_report()
     assert not page.tab.is_visible("#detail")
     assert page.tab.evaluate(focused) == "2"
     assert page.tab.locator("#gallery [tabindex='0']").count() == 1
@@ -249,7 +249,7 @@ def test_names_are_text(page: Page, run: StoredRun) -> None:
         assert title.split() == names[own(run).class_id[i]].split()
         assert own(run).image_id[i].split()[0] in page.tab.inner_text("#detail-body")
         page.tab.keyboard.press("Escape")
-        page.settle()
+        page.raise_or_report()
     assert page.tab.evaluate("window.hacked") is None
     assert page.tab.inner_text("h1") == "<b>run"
     assert page.tab.locator("img[src=x]").count() == 0
@@ -260,7 +260,7 @@ def test_a_phone_shows_all_of_it(browser: Any, run: StoredRun, width: int) -> No
     page = Page(browser, run.folder / "report.html", width, 800)
     assert page.tab.evaluate("document.documentElement.scrollWidth") <= width
     page.tab.evaluate("document.querySelector('#gallery').scrollIntoView()")
-    page.settle()
+    page.raise_or_report()
     page.tab.click("#gallery li:nth-child(2) .card")
     inside = page.tab.locator("#detail").bounding_box()
     assert inside["x"] >= 0
@@ -344,13 +344,13 @@ def compared(run: StoredRun, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     shutil.copytree(run.folder, folder)
     other = read_run(folder)
     assert other.found.boxes is not None
-    curves = np.roll(other.found.evidence.curves, 1, axis=0)
+    curves = np.roll(other.found.stats.curves, 1, axis=0)
     predictions = other.tables.predictions.copy()
     first = predictions["rank"] == 0
     predictions.loc[first, "iou"] = curves[:, 200]
     other = replace(
         other,
-        found=replace(other.found, evidence=replace(other.found.evidence, curves=curves)),
+        found=replace(other.found, stats=replace(other.found.stats, curves=curves)),
         tables=replace(other.tables, predictions=predictions),
     )
     out = tmp_path_factory.mktemp("comparison") / "page"
@@ -383,8 +383,8 @@ def test_a_comparison(browser: Any, run: StoredRun, compared: tuple[Path, Stored
     page.tab.click("[data-error='class'][data-run='1']")
     assert page.status().startswith(f"{int((errors == 'class').sum())} of 200")
     page.tab.fill("#tau", "40")
-    page.settle()
-    accuracy = 100 * (other.found.evidence.curves[:, 400] >= 0.5).mean()
+    page.raise_or_report()
+    accuracy = 100 * (other.found.stats.curves[:, 400] >= 0.5).mean()
     assert f"other & <i>: GT-known, IoU 0.5: {accuracy:.1f} %" in page.tab.inner_text("#curve")
     page.tab.wait_for_function("document.querySelector('#gallery img')?.naturalWidth === 224")
     assert page.complaints == []

@@ -8,16 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsol.reports.tables import (
-    Cell,
-    Table,
-    latex_table,
-    latex_text,
-    markdown_table,
-    markdown_text,
-    plain_table,
-    visible,
-)
+from wsol.io.display import escape_unprintable
+from wsol.reports.tables import Cell, Table, latex_table, latex_text, markdown_table, markdown_text, plain_table
 
 TABLE = Table(
     ["#", "model", "error, at fixed", "note"],
@@ -97,14 +89,14 @@ def test_what_markup_there_is_shows_as_text() -> None:
 
 
 def test_what_does_not_print_is_named() -> None:
-    assert visible("a\x1b[31m\u202eb\udc80\x00\u2028\xa0c") == r"a\x1b[31m\u202eb\udc80\x00\u2028\xa0c"
+    assert escape_unprintable("a\x1b[31m\u202eb\udc80\x00\u2028\xa0c") == r"a\x1b[31m\u202eb\udc80\x00\u2028\xa0c"
 
 
 @given(st.text(max_size=60) | st.text(alphabet="a_*`[]()!<>&|\\~$#:{}\"' é", max_size=20))
 def test_markdown_is_undone_by_reading_it(text: str) -> None:
     """By the rules of CommonMark: a backslash before punctuation is none, and entities are signs."""
     written = markdown_text(text)
-    assert html.unescape(re.sub(r"\\([|`*_~\]])", r"\1", written)) == visible(text)
+    assert html.unescape(re.sub(r"\\([|`*_~\]])", r"\1", written)) == escape_unprintable(text)
     bare = re.sub(r"\\.|&#\d+;", "x", written)
     assert not set(bare) & set("\\|<>&$`*~")
     assert not re.search(r"\][(\[:]", bare.replace(" ", "x"))

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 
 from wsol.metrics.summary import COLUMNS
-from wsol.reports.terminal import metrics_table, run_report
+from wsol.reports.terminal import format_metrics, format_run
 
 METRICS = pd.DataFrame(
     [
@@ -36,11 +36,11 @@ def report(**changes: Any) -> str:
         "clipped_boxes": 0,
         "dataset": {"n": 9},
     } | changes
-    return run_report(run, METRICS, BASELINES, Path("out"))
+    return format_run(run, METRICS, BASELINES, Path("out"))
 
 
 def test_one_row_a_metric_one_column_a_rule() -> None:
-    rows = {line[:27].strip(): line[27:].split() for line in metrics_table(METRICS, BASELINES).splitlines()}
+    rows = {line[:27].strip(): line[27:].split() for line in format_metrics(METRICS, BASELINES).splitlines()}
     assert rows["percent [95 %] @tau"] == ["no", "tau", "fixed", "oracle"]
     assert rows["top-1 classification error"] == ["28.148"]
     assert rows["GT-known accuracy"] == ["55.556", "@0.200", "57.037", "[51.0,", "63.0]", "@0.142"]

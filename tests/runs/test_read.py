@@ -8,17 +8,17 @@ import pytest
 
 import wsol
 from wsol.errors import InputError
-from wsol.evaluation.tables import chosen_level, tabulate
+from wsol.evaluation.tables import choose_tau_index, tabulate
 from wsol.models import Model
-from wsol.reports.terminal import ruled
-from wsol.runs.checksums import broken_seals
+from wsol.reports.terminal import fill_tau_rule
+from wsol.runs.checksums import changed_files
 from wsol.runs.read import StoredRun, read_run
 
 
 def again(run: StoredRun) -> dict[str, pd.DataFrame]:
     """Computes the tables of a stored run from its curves, boxes and ground truth."""
     held = run.validation.found if run.validation else None
-    level = chosen_level(run.protocol, run.tau, held or run.found) if run.tau is not None else 0
+    level = choose_tau_index(run.protocol, run.tau, held or run.found) if run.tau is not None else 0
     with ThreadPoolExecutor(1) as pool:
         return vars(tabulate(run.protocol, run.found, run.tau or run.fixed, level, held, pool))
 
@@ -26,7 +26,7 @@ def again(run: StoredRun) -> dict[str, pd.DataFrame]:
 def same(table: pd.DataFrame, written: pd.DataFrame) -> None:
     if "baseline" in table:  # a run does not keep masks, which baselines would be held against
         written = written[~written.metric.isin({"pxap", "peak_iou", "pixel_iou", "mean_pixel_iou"})]
-    pair = [ruled(part) if "tau_rule" in part else part for part in (table, written)]
+    pair = [fill_tau_rule(part) if "tau_rule" in part else part for part in (table, written)]
     pd.testing.assert_frame_equal(*(part.reset_index(drop=True) for part in pair), check_dtype=False)
 
 
@@ -86,19 +86,19 @@ def test_what_it_cost(synthetic_model: Model) -> None:
 
 def test_seals(tmp_path: Path, synthetic_model: Model) -> None:
     run = wsol.evaluate(synthetic_model, limit=3, device="cpu", out=tmp_path).run
-    assert broken_seals(run, tmp_path) == []
+    assert changed_files(run, tmp_path) == []
     assert {*run["files"]} == {path.name for path in tmp_path.iterdir() if path.is_file()} - {"run.json", "report.html"}
     metrics = tmp_path / "metrics.csv"
     before = metrics.read_bytes()
     metrics.write_bytes(before.replace(b"3", b"4", 1))
-    assert broken_seals(run, tmp_path) == ["metrics.csv was changed"]
+    assert changed_files(run, tmp_path) == ["metrics.csv was changed"]
     metrics.write_bytes(before)
     (tmp_path / "curves.npy").unlink()
-    assert broken_seals(run, tmp_path) == ["curves.npy is missing"]
+    assert changed_files(run, tmp_path) == ["curves.npy is missing"]
     (tmp_path / "curves.npy").touch()
     changed = json.loads(json.dumps(run).replace('"n": 3', '"n": 4'))
-    assert broken_seals(changed, tmp_path) == ["run.json was changed", "curves.npy was changed"]
-    assert broken_seals({"n": 3}, tmp_path) == ["run.json has no seal"]
+    assert changed_files(changed, tmp_path) == ["run.json was changed", "curves.npy was changed"]
+    assert changed_files({"n": 3}, tmp_path) == ["run.json has no seal"]
 
 
 def test_what_is_no_run_is_said(tmp_path: Path, synthetic_model: Model) -> None:

@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 
 from wsol.errors import InputError
-from wsol.io.lock import held
-from wsol.runs.store import MapFile, claim
+from wsol.io.lock import lock_folder
+from wsol.runs.store import ScoreMapWriter, claim_folder
 
 A, B = "d|m|cam|p|tau:0.2|wsol:1", "d|m|cam|q|tau:val|wsol:1"
 
 
 def test_maps_grow_and_read_as_npy(tmp_path: Path) -> None:
     parts = [np.random.default_rng(n).normal(size=(n, 6, 3, 2)).astype(np.float32) for n in (2, 1, 4)]
-    with MapFile(tmp_path / "maps.npy") as store:
+    with ScoreMapWriter(tmp_path / "maps.npy") as store:
         for part in parts:
             store.append(part)
         assert not (tmp_path / "maps.npy").exists()
@@ -26,7 +26,7 @@ def test_maps_grow_and_read_as_npy(tmp_path: Path) -> None:
 
 def test_what_breaks_off_leaves_nothing(tmp_path: Path) -> None:
     def write() -> None:
-        with MapFile(tmp_path / "maps.npy") as store:
+        with ScoreMapWriter(tmp_path / "maps.npy") as store:
             store.append(np.zeros((1, 6, 3, 2), np.float32))
             raise KeyError
 
@@ -37,22 +37,22 @@ def test_what_breaks_off_leaves_nothing(tmp_path: Path) -> None:
 
 def test_a_folder_belongs_to_one_run(tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "run"
-    claim(folder, A)
-    claim(folder, B)  # nothing has been written yet
+    claim_folder(folder, A)
+    claim_folder(folder, B)  # nothing has been written yet
     (folder / "maps.npy.part").touch()  # left by a run that was killed
     (folder / "run.json").write_text(json.dumps({"request": A}))
-    claim(folder, A)
+    claim_folder(folder, A)
     with pytest.raises(InputError, match=r"holds another run \(protocol: p, not q; tau: tau:0\.2, not tau:val\)"):
-        claim(folder, B)
+        claim_folder(folder, B)
     (folder / "notes.txt").touch()
     with pytest.raises(InputError, match=r"no run's, such as notes\.txt"):
-        claim(folder, A)
+        claim_folder(folder, A)
 
 
 def test_a_damaged_run_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(InputError, match=r"run\.json cannot be read"):
-        claim(tmp_path, "a")
+        claim_folder(tmp_path, "a")
 
 
 @pytest.mark.parametrize("name", ["parts", "thumbs", "val", "lock", "maps.npy", "metrics.csv.part"])
@@ -62,13 +62,13 @@ def test_no_link_leads_out_of_the_folder(tmp_path: Path, name: str) -> None:
     elsewhere.mkdir()
     (folder / name).symlink_to(elsewhere)
     with pytest.raises(InputError, match=rf"no run's, such as {name}; give another --out"):
-        claim(folder, A)
+        claim_folder(folder, A)
 
 
 def test_a_lock_does_not_follow_a_link(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("kept")
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "lock").symlink_to(tmp_path / "mine")
-    with pytest.raises(OSError, match="lock"), held(tmp_path / "run"):
+    with pytest.raises(OSError, match="lock"), lock_folder(tmp_path / "run"):
         pass
     assert (tmp_path / "mine").read_text() == "kept"

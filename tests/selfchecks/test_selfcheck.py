@@ -25,7 +25,7 @@ from wsol.selfcheck import main
 from wsol.selfchecks import environment as machine
 from wsol.selfchecks import runner as running
 from wsol.selfchecks.checks import bundled, metrics
-from wsol.selfchecks.expect import Wrong, close
+from wsol.selfchecks.expect import CheckFailed, assert_close
 from wsol.selfchecks.reference import WEIGHTS
 
 Run = Callable[..., tuple[int, list[str]]]
@@ -192,7 +192,7 @@ def test_a_gpu_is_held_against_the_processor(off: float, verdict: str, monkeypat
     monkeypatch.setattr(bundled, "_forward", lambda device: (np.zeros(12), np.full((14, 14), off * (device != "cpu"))))
     check = bundled.CHECKS["bundled network: the same on each GPU"]
     if verdict == "WRONG":
-        with pytest.raises(Wrong, match=r"^expected the map on cuda:0 0, found 0\.75 at"):
+        with pytest.raises(CheckFailed, match=r"^expected the map on cuda:0 0, found 0\.75 at"):
             check()
     else:
         assert f"ok ({check()})" == verdict
@@ -205,7 +205,7 @@ def test_the_reference_is_that_of_torchvisions_layers_in_double_precision() -> N
         features = vgg16(weights=None, init_weights=False).features[:-1]
     features.load_state_dict({k[9:]: v for k, v in state.items() if k.startswith("features.")}, assign=True)
     (sample,) = load_dataset("synthetic", dataset_args={"images": "1"})
-    image = torch.from_numpy(sample.draw()).double().permute(2, 0, 1)[None] / 255
+    image = torch.from_numpy(sample.render()).double().permute(2, 0, 1)[None] / 255
     mean, std = (np.reshape(v, (3, 1, 1)) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     image = (image - torch.from_numpy(mean)) / torch.from_numpy(std)
     with torch.inference_mode():
@@ -224,16 +224,16 @@ def test_the_resamples_are_numpys() -> None:
 
 
 def test_comparisons_say_where() -> None:
-    close([[1, 2], [3, 4]], [[1, 2], [3, 4.5]], 0.5)
-    close(np.ones((3, 4)), [1, 1, 1, 1])
-    with pytest.raises(Wrong, match=r"^expected the box 3 4\.5, found 3 4 at \(1,\)$"):
-        close([[1, 2], [3, 4]], [[1, 2], [3, 4.5]], 0.4, "the box")
-    with pytest.raises(Wrong, match=r"^expected 0, found 7 at \(2, 10\)$"):
-        close(np.diag(np.arange(11.0))[8:] * (np.arange(11) == 10) * 0.7, np.zeros((3, 11)), 1)
-    with pytest.raises(Wrong, match=r"^expected 1, found nan$"):
-        close(np.nan, 1, 5)
-    with pytest.raises(Wrong, match=r"^expected the box of shape \(3,\), found \(2,\)$"):
-        close([1, 2], [1, 2, 3], 0, "the box")
+    assert_close([[1, 2], [3, 4]], [[1, 2], [3, 4.5]], 0.5)
+    assert_close(np.ones((3, 4)), [1, 1, 1, 1])
+    with pytest.raises(CheckFailed, match=r"^expected the box 3 4\.5, found 3 4 at \(1,\)$"):
+        assert_close([[1, 2], [3, 4]], [[1, 2], [3, 4.5]], 0.4, "the box")
+    with pytest.raises(CheckFailed, match=r"^expected 0, found 7 at \(2, 10\)$"):
+        assert_close(np.diag(np.arange(11.0))[8:] * (np.arange(11) == 10) * 0.7, np.zeros((3, 11)), 1)
+    with pytest.raises(CheckFailed, match=r"^expected 1, found nan$"):
+        assert_close(np.nan, 1, 5)
+    with pytest.raises(CheckFailed, match=r"^expected the box of shape \(3,\), found \(2,\)$"):
+        assert_close([1, 2], [1, 2, 3], 0, "the box")
 
 
 def test_devices_and_versions_are_told_as_far_as_they_are_known(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,10 +15,10 @@ from children import begin, begin_together, said
 from safetensors.torch import load_file
 
 from wsol.errors import InputError
-from wsol.io.lock import held
-from wsol.runtime.distributed import Processes
+from wsol.io.lock import lock_folder
+from wsol.runtime.distributed import ProcessGroup
 from wsol.training import Recipe, Stage, train
-from wsol.training.data import parts
+from wsol.training.data import split_batches
 from wsol.training.trainer import parallel
 
 KILLS, KILLS_TOGETHER = 20, 5
@@ -144,7 +144,7 @@ def test_a_full_disk_is_one_error_and_harms_nothing(asked: dict[str, object], wh
 
 
 def test_a_folder_takes_one_training_at_a_time(asked: dict[str, object], tmp_path: Path) -> None:
-    with held(tmp_path), pytest.raises(InputError, match=f"is being written by process {os.getpid()}"):
+    with lock_folder(tmp_path), pytest.raises(InputError, match=f"is being written by process {os.getpid()}"):
         train(out=tmp_path, **asked)
 
 
@@ -170,7 +170,7 @@ def test_other_threads_are_told(asked: dict[str, object], tmp_path: Path) -> Non
 @pytest.mark.parametrize("size", [1, 2, 3, 8])
 def test_processes_share_every_batch(size: int) -> None:
     order = random.Random(0).sample(range(23), 23)
-    shares = zip(*(parts(order, 9, Processes(rank, size)) for rank in range(size)), strict=True)
+    shares = zip(*(split_batches(order, 9, ProcessGroup(rank, size)) for rank in range(size)), strict=True)
     for batch, share in zip((order[:9], order[9:18], order[18:]), shares, strict=True):
         assert {total for _, total in share} == {len(batch)}
         if len(batch) < 2 * size:

@@ -23,9 +23,9 @@ from wsol.reports.canvas import Picture
 from wsol.visualization import explain as loop
 from wsol.visualization import predictor as guessing
 from wsol.visualization import renderer as studio_module
-from wsol.visualization.child_process import Apart
-from wsol.visualization.predictor import Guesser
-from wsol.visualization.renderer import Studio, _file_name
+from wsol.visualization.child_process import ChildProcess
+from wsol.visualization.predictor import PhotoPredictor
+from wsol.visualization.renderer import PhotoRenderer, _file_name
 
 ODD = [
     "$\\frac{1}{0}$ $x.png",
@@ -67,10 +67,12 @@ def test_another_picture_gets_another_name(
 
     def write(top: int = 5, dataset: Dataset | None = None, **changes: Any) -> list[str]:
         settings = {"protocol": "wsolevaluation", "tau": 0.2, "cmap": "inferno", "alpha": 0.6} | changes
-        studio = Studio(**settings)
+        studio = PhotoRenderer(**settings)
         names, classes = studio.find(files, dataset)
         for i, name in enumerate(names):
-            studio.write(i, Guesser([tiny_model], ["cam"], top).look(studio.see(i), classes, name), tmp_path, False)
+            studio.write(
+                i, PhotoPredictor([tiny_model], ["cam"], top).predict(studio.load(i), classes, name), tmp_path, False
+            )
         return sorted(path.name for path in tmp_path.glob("*.png"))
 
     assert len(first := write()) == 3
@@ -133,10 +135,10 @@ class Here:
 
     def __exit__(self, *_: object) -> None: ...
 
-    def ask(self, method: str, *args: Any) -> "Future[Any]":
+    def submit(self, method: str, *args: Any) -> "Future[Any]":
         future: Future[Any] = Future()
         try:
-            self.studio = getattr(self, "studio", None) or Studio(*self.args)
+            self.studio = getattr(self, "studio", None) or PhotoRenderer(*self.args)
             future.set_result(getattr(self.studio, method)(*args))
         except (InputError, IndexError) as error:
             future.set_exception(error)
@@ -195,7 +197,7 @@ def test_lists_of_the_command() -> None:
 class Ended(Here):
     """The same, ended from outside."""
 
-    def ask(self, *_: object) -> "Future[Any]":
+    def submit(self, *_: object) -> "Future[Any]":
         future: Future[Any] = Future()
         future.set_exception(BrokenProcessPool("gone"))
         return future
@@ -210,11 +212,11 @@ def test_a_process_that_is_gone_is_one_sentence(
 
 
 def test_an_object_apart() -> None:
-    with Apart("builtins:str", "abc") as letters:
-        assert letters.ask("upper").result() == "ABC"
+    with ChildProcess("builtins:str", "abc") as letters:
+        assert letters.submit("upper").result() == "ABC"
         with pytest.raises(ValueError, match="substring not found"):
-            letters.ask("index", "z").result()
-        assert letters.ask("__len__").result() == 3
+            letters.submit("index", "z").result()
+        assert letters.submit("__len__").result() == 3
         (process,) = letters._pool._processes
     assert process != os.getpid()
 
@@ -233,4 +235,4 @@ def test_what_a_process_does_not_import(imports: str, lacks: str) -> None:
 
 @pytest.mark.parametrize("protocol", ["zhou2016", "zhou2016:crops=1,box=script", "exact"])
 def test_every_protocol_can_be_warmed(protocol: str) -> None:
-    Studio(protocol, 0.2, "inferno", 0.6).warm()
+    PhotoRenderer(protocol, 0.2, "inferno", 0.6).warm()

@@ -10,7 +10,7 @@ from PIL import Image
 from wsol.datasets import Dataset, Sample, load_dataset
 from wsol.errors import InputError
 from wsol.protocols import find_protocol
-from wsol.visualization.photos import find_photos, see
+from wsol.visualization.photos import find_photos, load
 
 
 def test_folders_files_and_doubles(tmp_path: Path, draw: Callable[..., Path]) -> None:
@@ -46,18 +46,18 @@ def test_a_photo_of_a_camera_is_turned_and_one_of_a_data_set_is_not(tmp_path: Pa
     path = tmp_path / "camera.png"
     Image.fromarray(stored).save(path, exif=exif)
     view = find_protocol("exact").view
-    seen = see(find_photos([path])[0], view)
+    seen = load(find_photos([path])[0], view)
     assert seen.size == (20, 40)
     assert seen.thumbnail[:20, :, 0].min() == 255
     assert seen.thumbnail[20:].max() == 0
     assert seen.crops[0][0, :100, :, 0].min() == 255
     images = Dataset("one", "test", (Sample("c", 0, np.array([[0, 0, 9, 9.0]]), "edges", path),), ("cat",))
-    kept = see(find_photos([path], images)[0], view)
+    kept = load(find_photos([path], images)[0], view)
     assert kept.size == (40, 20)
     np.testing.assert_array_equal(kept.thumbnail, stored)
 
 
 def test_a_large_photo_is_made_smaller_for_people_alone(tmp_path: Path, draw: Callable[..., Path]) -> None:
-    seen = see(find_photos([draw(tmp_path / "a.jpg", (3000, 1500))])[0], find_protocol("exact").view)
+    seen = load(find_photos([draw(tmp_path / "a.jpg", (3000, 1500))])[0], find_protocol("exact").view)
     assert seen.thumbnail.shape == (512, 1024, 3)
     assert seen.size == (3000, 1500)

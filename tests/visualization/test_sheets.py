@@ -12,25 +12,27 @@ import wsol
 from wsol.datasets import Dataset, Sample, load_dataset
 from wsol.models import Model
 from wsol.protocols import find_protocol
-from wsol.visualization.photos import Photo, Seen, find_photos, see
-from wsol.visualization.predictions import Guesses
-from wsol.visualization.predictor import Guesser
-from wsol.visualization.sheets import locate, percent, sheet_of
+from wsol.visualization.photos import LoadedPhoto, Photo, find_photos, load
+from wsol.visualization.predictions import PhotoPrediction
+from wsol.visualization.predictor import PhotoPredictor
+from wsol.visualization.sheets import lay_out_sheet, locate, percent
 
 
-def guesses(maps: Any, classes: list[int] | None = None, **changes: Any) -> Guesses:
+def guesses(maps: Any, classes: list[int] | None = None, **changes: Any) -> PhotoPrediction:
     maps = np.asarray(maps, np.float32)
     classes = classes or list(range(len(maps)))
     named = tuple(f"class {i}" for i in classes)
     scores = np.full(len(classes), 0.5, np.float32)
-    return replace(Guesses("net", "cam", ("net:0", "cam"), np.array(classes), named, scores, maps, True), **changes)
+    return replace(
+        PhotoPrediction("net", "cam", ("net:0", "cam"), np.array(classes), named, scores, maps, True), **changes
+    )
 
 
-def photo_of(size: tuple[int, int], *truth: Sample) -> tuple[Photo, Seen]:
+def photo_of(size: tuple[int, int], *truth: Sample) -> tuple[Photo, LoadedPhoto]:
     pixels = np.zeros((size[1], size[0], 3), np.uint8)
-    sample = Sample("a", 0, np.empty((0, 4)), "edges", draw=lambda: pixels)
+    sample = Sample("a", 0, np.empty((0, 4)), "edges", render=lambda: pixels)
     photo = Photo("a", "a", truth[0] if truth else sample, truth)
-    return photo, Seen([], "0" * 64, pixels, size)
+    return photo, LoadedPhoto([], "0" * 64, pixels, size)
 
 
 def test_the_box_of_a_map_worked_out_by_hand() -> None:
@@ -61,7 +63,7 @@ def test_where_there_is_no_box_it_is_said(protocol: str) -> None:
     flat = guesses(np.zeros((1, 7, 7)))
     located = locate(flat, photo, seen, conventions, np.array([0.2]))
     assert np.isnan(located.boxes).all()
-    (panel,) = sheet_of(photo, seen, [("", located)], ()).rows[0][1]
+    (panel,) = lay_out_sheet(photo, seen, [("", located)], ()).rows[0][1]
     assert panel.box is None
     assert panel.detail == "50.0 % · no box"
 
@@ -82,8 +84,8 @@ def test_classes_probabilities_boxes_and_ious_are_those_of_an_evaluation(
     told = wsol.evaluate(tiny_model, dataset=images, protocol=protocol, tau=tau, device="cpu", batch_size=1).predictions
     conventions = find_protocol(protocol)
     for photo in find_photos([csv_data / sample.image_id for sample in images], images):
-        seen = see(photo, conventions.view)
-        (row,) = Guesser([tiny_model], ["cam"]).look(seen.crops, images.classes, photo.name)
+        seen = load(photo, conventions.view)
+        (row,) = PhotoPredictor([tiny_model], ["cam"]).predict(seen.crops, images.classes, photo.name)
         located = locate(row, photo, seen, conventions, np.array([tau]))
         own = told[(told["image_id"] == photo.name) & (told["rank"] > 0)]
         assert row.classes.tolist() == own["class_id"].tolist()
@@ -97,17 +99,17 @@ def test_classes_probabilities_boxes_and_ious_are_those_of_an_evaluation(
 def test_the_true_class_and_its_boxes_are_marked(tiny_model: Model, csv_data: Path) -> None:
     images, conventions = load_dataset("csv", csv_data), find_protocol("wsolevaluation")
     (photo,) = find_photos([csv_data / "04.png"], images)
-    seen = see(photo, conventions.view)
-    (row,) = Guesser([tiny_model], ["cam"], top=7).look(seen.crops, images.classes, "04.png")
+    seen = load(photo, conventions.view)
+    (row,) = PhotoPredictor([tiny_model], ["cam"], top=7).predict(seen.crops, images.classes, "04.png")
     located = locate(row, photo, seen, conventions, np.array([0.2]))
-    drawn = sheet_of(photo, seen, [("", located)], images.classes)
+    drawn = lay_out_sheet(photo, seen, [("", located)], images.classes)
     assert drawn.detail == "4"
     np.testing.assert_array_equal(drawn.truth, photo.truth[0].boxes)
     assert len(drawn.truth) == 2
     assert [panel.name for panel in drawn.rows[0][1] if panel.right] == ["4"]
     other = replace(row, names=tuple(f"of another data set {i}" for i in row.classes))
     located = replace(located, guesses=other)
-    assert not any(panel.right for panel in sheet_of(photo, seen, [("", located)], images.classes).rows[0][1])
+    assert not any(panel.right for panel in lay_out_sheet(photo, seen, [("", located)], images.classes).rows[0][1])
 
 
 def test_a_file_of_several_classes_has_the_boxes_of_all(draw: Callable[..., Path], tmp_path: Path) -> None:
@@ -117,11 +119,11 @@ def test_a_file_of_several_classes_has_the_boxes_of_all(draw: Callable[..., Path
     )
     images = Dataset("two", "test", samples, ("cat", "dog"))
     (photo,) = find_photos([path], images)
-    seen = see(photo, find_protocol("exact").view)
+    seen = load(photo, find_protocol("exact").view)
     located = locate(
         guesses(np.eye(8)[None], [1], names=("dog",)), photo, seen, find_protocol("exact"), np.array([0.2])
     )
-    drawn = sheet_of(photo, seen, [("", located)], images.classes)
+    drawn = lay_out_sheet(photo, seen, [("", located)], images.classes)
     assert drawn.detail == "cat, dog"
     assert drawn.truth.tolist() == [[0, 2, 30, 30], [1, 2, 30, 30]]
     assert drawn.rows[0][1][0].right

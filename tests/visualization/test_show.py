@@ -18,7 +18,7 @@ from wsol.datasets import Dataset, Sample
 from wsol.errors import InputError
 from wsol.evaluation.tables import FIXED
 from wsol.models import Model
-from wsol.visualization.predictor import Guesser
+from wsol.visualization.predictor import PhotoPredictor
 from wsol.visualization.show import show
 
 
@@ -41,7 +41,7 @@ def test_class_names_are_the_models_or_the_data_sets_or_numbers(tiny_model: Mode
     own = tuple("abcdefg")
 
     def names(model: Model, dataset: tuple[str, ...]) -> set[str]:
-        (row,) = Guesser([model], ["cam"], top=9).look(crops, dataset, "x")
+        (row,) = PhotoPredictor([model], ["cam"], top=9).predict(crops, dataset, "x")
         assert row.maps.shape == (7, 14, 14)  # no more than there are
         return set(row.names)
 

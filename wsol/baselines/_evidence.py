@@ -7,24 +7,24 @@ from concurrent.futures import Executor
 import numpy as np
 from numpy.typing import NDArray
 
-from wsol.baselines.base import BASELINES, Guess
-from wsol.metrics.base import Evidence
+from wsol.baselines.base import BASELINES, BaselineBox
+from wsol.metrics.base import LocalizationStats
 from wsol.metrics.iou import iou
 from wsol.protocols import Protocol
-from wsol.protocols.base import Truth
-from wsol.runtime.threads import ordered
+from wsol.protocols.base import GroundTruth
+from wsol.runtime.threads import map_ordered
 
 _TOGETHER = 1024  # images
 
 
-def baseline_evidence(
+def baseline_stats(
     name: str,
     protocol: Protocol,
-    truths: Sequence[Truth],
+    truths: Sequence[GroundTruth],
     pool: Executor,
     ranks: NDArray[np.int64] | None = None,
-) -> Evidence:
-    """Holds a baseline's boxes against the ground truth.
+) -> LocalizationStats:
+    """Hold a baseline's boxes against the ground truth.
 
     Args:
         name: Registered name.
@@ -42,7 +42,7 @@ def baseline_evidence(
     guesses = [guess for part in drawn for guess in part]
     curves = _curves(guesses, truths, max(1, len(protocol.taus)))
     points = np.array([guess.peak for guess in guesses])
-    return Evidence(
+    return LocalizationStats(
         curves,
         protocol.delta,
         np.array([truth.sample.label for truth in truths]),
@@ -53,8 +53,8 @@ def baseline_evidence(
     )
 
 
-def _curves(guesses: Sequence[Guess], truths: Sequence[Truth], levels: int) -> NDArray[np.float32]:
-    """Returns IoU curves ``(n, levels)``; images that share their boxes are measured together."""
+def _curves(guesses: Sequence[BaselineBox], truths: Sequence[GroundTruth], levels: int) -> NDArray[np.float32]:
+    """Return IoU curves ``(n, levels)``; images that share their boxes are measured together."""
     sharing: defaultdict[int, list[int]] = defaultdict(list)
     for i, guess in enumerate(guesses):
         sharing[id(guess.boxes) if len(guess.boxes) > 1 else 0].append(i)
@@ -75,25 +75,25 @@ def _curves(guesses: Sequence[Guess], truths: Sequence[Truth], levels: int) -> N
     return np.broadcast_to(out, (len(guesses), levels))
 
 
-def _inside(points: NDArray[np.float64], truths: Sequence[Truth]) -> NDArray[np.bool_]:
-    """Says whether each image's point lies in a box."""
+def _inside(points: NDArray[np.float64], truths: Sequence[GroundTruth]) -> NDArray[np.bool_]:
+    """Return whether each image's point lies in a box."""
     flat, starts = _flat(truths, range(len(truths)))
     own = np.repeat(points, np.diff(starts, append=len(flat)), axis=0)
     return np.logical_or.reduceat(((flat[:, :2] <= own) & (own < flat[:, 2:])).all(1), starts)
 
 
-def _flat(truths: Sequence[Truth], members: Sequence[int]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Returns the boxes of some images one behind the other, and where each image's begin."""
+def _flat(truths: Sequence[GroundTruth], members: Sequence[int]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return the boxes of some images one behind the other, and where each image's begin."""
     boxes = [truths[i].boxes for i in members]
     counts = [len(own) for own in boxes]
     return np.concatenate(boxes), np.cumsum([0, *counts[:-1]])
 
 
 def _pixels(
-    guesses: Sequence[Guess], protocol: Protocol, truths: Sequence[Truth], pool: Executor
+    guesses: Sequence[BaselineBox], protocol: Protocol, truths: Sequence[GroundTruth], pool: Executor
 ) -> NDArray[np.uint32] | None:
     if any(truth.sample.mask is None for truth in truths):
         return None
-    found = ordered(pool, lambda i: truths[i].pixels(protocol, guesses[i].score_map()), range(len(truths)))
+    found = map_ordered(pool, lambda i: truths[i].pixels(protocol, guesses[i].score_map()), range(len(truths)))
     counts = [count for count in found if count is not None]
     return np.stack(counts) if counts else None

@@ -15,7 +15,7 @@ Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Guess:
+class BaselineBox:
     """What is said of an image that was not looked at.
 
     Attributes:
@@ -32,8 +32,8 @@ class Guess:
 class Baseline(Interface):
     """Says where the object is without looking at the image."""
 
-    def __call__(self, protocol: Protocol, image_id: str, size: Size) -> Guess:
-        """Returns boxes and scores in the protocol's frame.
+    def __call__(self, protocol: Protocol, image_id: str, size: Size) -> BaselineBox:
+        """Return boxes and scores in the protocol's frame.
 
         Args:
             protocol: The conventions.
@@ -45,15 +45,17 @@ class Baseline(Interface):
 BASELINES: Registry[Baseline] = Registry("baseline", "wsol.baselines")
 
 
-def one_box(corners: tuple[float, float, float, float], frame: Size) -> Guess:
-    """Returns the guess that consists of one box, its score map 1 inside and 0 outside.
+def one_box(corners: tuple[float, float, float, float], frame: Size) -> BaselineBox:
+    """Return the guess that consists of one box, its score map 1 inside and 0 outside.
 
     Args:
         corners: Half-open edges.
         frame: ``(width, height)`` of the protocol's frame.
     """
     x0, y0, x1, y1 = corners
-    return Guess(np.array([corners], np.float64), ((x0 + x1) / 2, (y0 + y1) / 2), partial(_inside, corners, frame))
+    return BaselineBox(
+        np.array([corners], np.float64), ((x0 + x1) / 2, (y0 + y1) / 2), partial(_inside, corners, frame)
+    )
 
 
 def _inside(corners: tuple[float, float, float, float], frame: Size) -> NDArray[np.float32]:

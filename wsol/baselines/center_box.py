@@ -1,12 +1,12 @@
 """The same box for every image."""
 
-from wsol.baselines.base import BASELINES, Guess, Size, one_box
+from wsol.baselines.base import BASELINES, BaselineBox, Size, one_box
 from wsol.protocols import Protocol
 
 
 @BASELINES.register("center-box")
-def center_box(protocol: Protocol, image_id: str, size: Size) -> Guess:
-    """Gives the central box that covers half of the frame's area in its proportions, whatever the threshold.
+def center_box(protocol: Protocol, image_id: str, size: Size) -> BaselineBox:
+    """Give the central box that covers half of the frame's area in its proportions, whatever the threshold.
 
     Args:
         protocol: The conventions.

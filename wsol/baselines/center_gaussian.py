@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wsol.baselines.base import BASELINES, Guess, Size
+from wsol.baselines.base import BASELINES, BaselineBox, Size
 from wsol.protocols import Protocol
 
 
 @BASELINES.register("center-gaussian")
-def center_gaussian(protocol: Protocol, image_id: str, size: Size) -> Guess:
-    """Scores by the distance from the image's centre, so that the thresholds give central boxes of every size.
+def center_gaussian(protocol: Protocol, image_id: str, size: Size) -> BaselineBox:
+    """Score by the distance from the image's centre, so that the thresholds give central boxes of every size.
 
     Choe et al., "Evaluating Weakly Supervised Object Localization Methods Right", CVPR 2020, section 5: on a frame of
     sides w and h, ``exp(-((x - (w - 1) / 2)^2 / (2 (w / 2)^2) + (y - (h - 1) / 2)^2 / (2 (h / 2)^2)))``.
@@ -24,7 +24,7 @@ def center_gaussian(protocol: Protocol, image_id: str, size: Size) -> Guess:
     """
     width, height = frame = protocol.frame(size)
     peak = (width - 1) // 2 + 0.5, (height - 1) // 2 + 0.5  # of equally high pixels the first
-    return Guess(_boxes(protocol, frame), peak, partial(_prepared, protocol, frame))
+    return BaselineBox(_boxes(protocol, frame), peak, partial(_prepared, protocol, frame))
 
 
 @lru_cache(maxsize=16384)  # images come in many sizes

@@ -1,12 +1,12 @@
 """The whole image as box."""
 
-from wsol.baselines.base import BASELINES, Guess, Size, one_box
+from wsol.baselines.base import BASELINES, BaselineBox, Size, one_box
 from wsol.protocols import Protocol
 
 
 @BASELINES.register("full-image")
-def full_image(protocol: Protocol, image_id: str, size: Size) -> Guess:
-    """Gives the frame itself, whatever the threshold.
+def full_image(protocol: Protocol, image_id: str, size: Size) -> BaselineBox:
+    """Give the frame itself, whatever the threshold.
 
     Args:
         protocol: The conventions.

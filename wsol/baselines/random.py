@@ -3,13 +3,13 @@
 import hashlib
 import struct
 
-from wsol.baselines.base import BASELINES, Guess, Size, one_box
+from wsol.baselines.base import BASELINES, BaselineBox, Size, one_box
 from wsol.protocols import Protocol
 
 
 @BASELINES.register("random")
-def random(protocol: Protocol, image_id: str, size: Size) -> Guess:
-    """Gives the box between two pixels drawn uniformly, whatever the threshold.
+def random(protocol: Protocol, image_id: str, size: Size) -> BaselineBox:
+    """Give the box between two pixels drawn uniformly, whatever the threshold.
 
     Args:
         protocol: The conventions.

@@ -8,7 +8,7 @@ _RING = ((-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1))
 
 
 def links(diagonals: bool) -> NDArray[np.int8]:
-    """Lists one neighbour of each cluster of neighbours that hang together without the pixel.
+    """List one neighbour of each cluster of neighbours that hang together without the pixel.
 
     Args:
         diagonals: Whether pixels that share a corner alone touch each other (8-connectivity).

@@ -9,8 +9,8 @@ _DISTANCE = 10  # pixels
 _EIGHT = np.ones((3, 3), bool)
 
 
-def heat_boxes(gray: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Boxes the bright regions of a heat map, the largest first.
+def cam_script_boxes(gray: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Box the bright regions of a heat map, the largest first.
 
     Of each of three masks ``heat map > level`` the pixels stay that lie more than ten pixels from its background; the
     bounding rectangles of all contours of what stays, those of holes too, are sorted by area, and one whose
@@ -51,7 +51,7 @@ def _eroded(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _contour_boxes(mask: NDArray[np.bool_]) -> list[tuple[int, int, int, int]]:
-    """Returns the bounding rectangles of outer contours, then of holes: those lie on the pixels around the hole."""
+    """Return the bounding rectangles of outer contours, then of holes: those lie on the pixels around the hole."""
     outer = ndimage.find_objects(ndimage.label(mask, _EIGHT)[0])
     background = ndimage.label(~np.pad(mask, 1))[0]
     holes = ndimage.find_objects(np.where(background == background[0, 0], 0, background))

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsol.boxes._neighbors import links
-from wsol.runtime.jit import inlined, jit
+from wsol.runtime.jit import jit, jit_inline
 
 # Numba's cache on disk watches the file of the function that was compiled and no other, so all that is compiled
 # together lies in this one file.
@@ -26,7 +26,7 @@ Links = NDArray[np.int8]
 
 
 def largest_component_boxes(levels: NDArray[np.int16], count: int) -> NDArray[np.int64]:
-    """Boxes the component of most pixels in the mask ``levels >= l``, for every ``l`` from 0 to ``count - 1``.
+    """Box the component of most pixels in the mask ``levels >= l``, for every ``l`` from 0 to ``count - 1``.
 
     Components are 8-connected. Of equally large ones that whose topmost, then leftmost pixel comes first in raster
     order wins.
@@ -46,7 +46,7 @@ def largest_component_boxes(levels: NDArray[np.int16], count: int) -> NDArray[np
 def best_contour_ious(
     levels: NDArray[np.int16], count: int, truth: NDArray[np.float64], reach: int = 0
 ) -> NDArray[np.float64]:
-    """Returns the best IoU of any contour's box with any ground-truth box in the mask ``levels >= l``, for every ``l``.
+    """Return the best IoU of any contour's box with any ground-truth box in the mask ``levels >= l``, for every ``l``.
 
     The contours are those of OpenCV's ``findContours(RETR_TREE)``: the outer border of every 8-connected component, and
     the border of every hole (a 4-connected component of the background that does not reach the border of the map),
@@ -82,7 +82,7 @@ def _padded(levels: NDArray[np.int16]) -> tuple[int, int]:
 
 @jit
 def _by_level(levels: NDArray[np.int16], count: int) -> tuple[Indexes, Ints]:
-    """Sorts pixels by level, the highest first (counting sort); ``end[l]`` counts those of level ``l`` or above."""
+    """Sort pixels by level, the highest first (counting sort); ``end[l]`` counts those of level ``l`` or above."""
     height, width = levels.shape
     end = np.zeros(count, np.int64)
     for y in range(height):
@@ -112,7 +112,7 @@ def _sweep(  # noqa: PLR0912, PLR0915  # one function: calls that pass arrays co
     truth: NDArray[np.float64],
     reach: int,
 ) -> tuple[Ints, NDArray[np.float64]]:
-    """Adds pixels one by one, joins the components that they touch, and looks at the components after every level.
+    """Add pixels one by one, joins the components that they touch, and looks at the components after every level.
 
     Args:
         order: Pixels in the order in which they enter.
@@ -236,7 +236,7 @@ def _measure(
     truth: NDArray[np.float64],
     reach: int,
 ) -> tuple[float, int]:
-    """Returns the best IoU among the roots in ``alive``, and how many of them are still roots; those come first now."""
+    """Return the best IoU among the roots in ``alive``, and how many of them are still roots; those come first now."""
     h, w = shape
     kept, best = 0, 0.0
     for i in range(count):
@@ -255,7 +255,7 @@ def _measure(
 
 @jit
 def _iou(x0: int, y0: int, x1: int, y1: int, truth: NDArray[np.float64]) -> float:
-    """Returns the IoU of a box with the ground-truth box that it fits best."""
+    """Return the IoU of a box with the ground-truth box that it fits best."""
     best = 0.0
     area = (x1 - x0) * (y1 - y0)
     for g in range(len(truth)):
@@ -267,7 +267,7 @@ def _iou(x0: int, y0: int, x1: int, y1: int, truth: NDArray[np.float64]) -> floa
     return best
 
 
-@inlined
+@jit_inline
 def _root(pixel: Any, parent: Indexes) -> Any:
     above = parent[pixel]
     while above != pixel:

@@ -18,7 +18,7 @@ _X0, _Y0, _X1, _Y1, _FIRST, _SIZE, _TWICE, _QUADS, _TRACED, _TRACED_SIZE = range
 
 
 def largest_contour_boxes(maps: NDArray[np.uint8], thresholds: NDArray[np.int64]) -> NDArray[np.int32]:
-    """Boxes the contour of largest area in the mask ``map > threshold``, for many thresholds at once.
+    """Box the contour of largest area in the mask ``map > threshold``, for many thresholds at once.
 
     The area is that of the polygon through the pixel centres of an outer contour (8-connected), as OpenCV's
     ``contourArea`` measures it: holes count as area, a line one pixel wide has none. Of equal areas the component
@@ -43,7 +43,7 @@ def largest_contour_boxes(maps: NDArray[np.uint8], thresholds: NDArray[np.int64]
 
 
 def _tables() -> tuple[NDArray[np.int8], NDArray[np.int8]]:
-    """Returns what a pixel changes by entering a neighbourhood (one of 256).
+    """Return what a pixel changes by entering a neighbourhood (one of 256).
 
     Returns:
         area: ``(256,)``, twice the contour area gained: of the four 2 x 2 windows around the pixel, each with three
@@ -110,7 +110,7 @@ def _sweep(maps: NDArray[np.uint8], thresholds: NDArray[np.int64], out: NDArray[
 def _sort(
     map_: NDArray[np.uint8], thresholds: NDArray[np.int64], order: NDArray[np.uint32], end: NDArray[np.int64]
 ) -> None:
-    """Sorts the pixels below the highest level by the highest that has them, that one first (counting sort).
+    """Sort the pixels below the highest level by the highest that has them, that one first (counting sort).
 
     ``order`` gets their places in the padded map, ``end[level]`` where those that enter at that level end.
     """
@@ -148,7 +148,7 @@ def _largest(
     parent: NDArray[np.uint32],
     parts: NDArray[np.int32],
 ) -> np.uint32:
-    """Returns the root of the component of largest contour area, of equals the last in raster order."""
+    """Return the root of the component of largest contour area, of equals the last in raster order."""
     certain = np.int64(-1)
     for root in roots:
         certain = max(certain, parts[root, _TWICE])
@@ -177,7 +177,7 @@ def _largest(
 
 @jit
 def _bound(root: np.uint32, parts: NDArray[np.int32]) -> int:
-    """Returns what twice the contour area of a component cannot exceed."""
+    """Return what twice the contour area of a component cannot exceed."""
     bound: int = parts[root, _TWICE]
     if parts[root, _QUADS] != 4:
         bound = 2 * (parts[root, _X1] - parts[root, _X0]) * (parts[root, _Y1] - parts[root, _Y0])
@@ -192,7 +192,7 @@ def _add_rows(
     parts: NDArray[np.int32],
     roots: NDArray[np.uint32],
 ) -> int:
-    """Adds all pixels above a threshold to an empty mask, run by run; lists candidates for roots, returns how many.
+    """Add all pixels above a threshold to an empty mask, run by run; lists candidates for roots, returns how many.
 
     A run and one that touches it in the row above close ``shared - 1`` whole units of polygon between them, and half
     a unit at each end where one is longer; every such pair takes one from the Euler number, every run adds one.
@@ -244,7 +244,7 @@ def _add_pixel(
     parent: NDArray[np.uint32],
     parts: NDArray[np.int32],
 ) -> bool:
-    """Adds one pixel and joins the components it touches; returns whether it begins one of its own."""
+    """Add one pixel and joins the components it touches; returns whether it begins one of its own."""
     near = _near(pixel, np.uint32(stride), parent)
     if near == 0:
         parent[pixel] = pixel
@@ -273,7 +273,7 @@ def _add_pixel(
 
 @jit
 def _contour_area(first: int, stride: int, ring: NDArray[np.int64], parent: NDArray[np.uint32]) -> int:
-    """Returns twice the area inside the outer border that starts at a component's first pixel in raster order.
+    """Return twice the area inside the outer border that starts at a component's first pixel in raster order.
 
     Border following after Suzuki and Abe, "Topological structural analysis of digitized binary images", 1985.
     """
@@ -297,7 +297,7 @@ def _contour_area(first: int, stride: int, ring: NDArray[np.int64], parent: NDAr
 
 @jit
 def _near(pixel: np.uint32, stride: np.uint32, parent: NDArray[np.uint32]) -> int:
-    """Returns which neighbours of a pixel are in the mask, one bit each."""
+    """Return which neighbours of a pixel are in the mask, one bit each."""
     one = np.uint32(1)
     near: int = (
         (parent[pixel - stride - one] != 0)
@@ -314,7 +314,7 @@ def _near(pixel: np.uint32, stride: np.uint32, parent: NDArray[np.uint32]) -> in
 
 @jit
 def _begin(first: np.uint32, x0: int, y: int, x1: int, parts: NDArray[np.int32]) -> None:
-    """Writes down a component of one run of pixels."""
+    """Write down a component of one run of pixels."""
     parts[first, _X0], parts[first, _Y0], parts[first, _X1], parts[first, _Y1] = x0, y, x1, y
     parts[first, _FIRST], parts[first, _SIZE] = first, x1 - x0 + 1
     parts[first, _TWICE], parts[first, _QUADS], parts[first, _TRACED_SIZE] = 0, 4, 0
@@ -322,7 +322,7 @@ def _begin(first: np.uint32, x0: int, y: int, x1: int, parts: NDArray[np.int32])
 
 @jit
 def _merge(root: np.uint32, other: np.uint32, parent: NDArray[np.uint32], parts: NDArray[np.int32]) -> np.uint32:
-    """Makes two components one and returns its root."""
+    """Make two components one and returns its root."""
     if other == root:
         return root
     if parts[other, _SIZE] > parts[root, _SIZE]:

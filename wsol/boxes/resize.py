@@ -11,7 +11,7 @@ _A = np.float32(-0.75)
 
 
 def bicubic(maps: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    """Resizes maps by bicubic convolution with a = -0.75, half-pixel centres and replicated borders.
+    """Resize maps by bicubic convolution with a = -0.75, half-pixel centres and replicated borders.
 
     This is what ``cv2.resize(INTER_CUBIC)`` and ``torch.nn.functional.interpolate(mode="bicubic")`` compute
     (Keys, "Cubic convolution interpolation for digital image processing", 1981, eq. 4), rows first, in float32; the
@@ -31,7 +31,7 @@ def bicubic(maps: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.floa
 
 
 def bilinear(maps: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    """Resizes maps by linear interpolation along both axes, with half-pixel centres and replicated borders.
+    """Resize maps by linear interpolation along both axes, with half-pixel centres and replicated borders.
 
     This is what ``cv2.resize(INTER_LINEAR)`` and ``torch.nn.functional.interpolate(mode="bilinear")`` compute, rows
     first, in float32.
@@ -50,7 +50,7 @@ def bilinear(maps: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.flo
 
 
 def nearest(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Resizes a mask ``(h, w)`` to ``(height, width)``: a pixel takes what lies at ``floor(index * h / height)``.
+    """Resize a mask ``(h, w)`` to ``(height, width)``: a pixel takes what lies at ``floor(index * h / height)``.
 
     This is what ``cv2.resize(INTER_NEAREST)`` computes.
     """
@@ -64,7 +64,7 @@ def nearest(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]
 
 @cache
 def _taps(source: int, target: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Returns for each target index its four source indices and their weights, both ``(target, 4)``."""
+    """Return for each target index its four source indices and their weights, both ``(target, 4)``."""
     centre = (np.arange(target) + 0.5) * (source / target) - 0.5
     first = np.floor(centre)
     t = (centre - first).astype(np.float32)[:, None]
@@ -78,7 +78,7 @@ def _taps(source: int, target: int) -> tuple[NDArray[np.int64], NDArray[np.float
 
 @lru_cache(maxsize=4096)  # images of a data set come in many sizes
 def _pairs(source: int, target: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Returns for each target index its two source indices, ``(target, 2)``, and the weight of the second."""
+    """Return for each target index its two source indices, ``(target, 2)``, and the weight of the second."""
     centre = np.clip((np.arange(target) + 0.5) * (source / target) - 0.5, 0, source - 1)
     first = np.minimum(np.floor(centre).astype(np.int64), source - 1)
     indices = np.stack([first, np.minimum(first + 1, source - 1)], 1)

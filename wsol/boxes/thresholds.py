@@ -8,7 +8,7 @@ from wsol.runtime.jit import jit
 Reals = NDArray[np.float32] | NDArray[np.float64]
 
 
-def normalise(maps: NDArray[np.float32]) -> NDArray[np.float32]:
+def normalize(maps: NDArray[np.float32]) -> NDArray[np.float32]:
     """Min-max normalises each map to [0, 1].
 
     Args:
@@ -29,7 +29,7 @@ def normalise(maps: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def to_uint8(maps: Reals) -> NDArray[np.uint8]:
-    """Truncates ``255 * map``, in the precision that the map has.
+    """Truncate ``255 * map``, in the precision that the map has.
 
     Args:
         maps: ``(n, h, w)`` in [0, 1].
@@ -38,12 +38,12 @@ def to_uint8(maps: Reals) -> NDArray[np.uint8]:
 
 
 def tau_grid(step: float) -> NDArray[np.float64]:
-    """Returns tau = 0, step, 2 step, ... < 1 as float64 ``(levels,)``."""
+    """Return tau = 0, step, 2 step, ... < 1 as float64 ``(levels,)``."""
     return np.arange(0, 1, step)
 
 
 def thresholds(taus: NDArray[np.float64], peaks: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Returns ``trunc(tau * peak)``: a pixel is foreground if its 8-bit value is strictly above it.
+    """Return ``trunc(tau * peak)``: a pixel is foreground if its 8-bit value is strictly above it.
 
     Args:
         taus: float64 ``(levels,)``, in [0, 1).
@@ -56,7 +56,7 @@ def thresholds(taus: NDArray[np.float64], peaks: NDArray[np.uint8]) -> NDArray[n
 
 
 def entry_levels(maps: NDArray[np.uint8], thresholds: NDArray[np.int64]) -> NDArray[np.int16]:
-    """Returns the highest level whose mask ``map > threshold`` has each pixel, or -1.
+    """Return the highest level whose mask ``map > threshold`` has each pixel, or -1.
 
     Args:
         maps: uint8 ``(n, h, w)``.
@@ -71,7 +71,7 @@ def entry_levels(maps: NDArray[np.uint8], thresholds: NDArray[np.int64]) -> NDAr
 
 
 def levels_above(score_map: Reals, taus: NDArray[np.float64]) -> NDArray[np.int16]:
-    """Returns the highest level whose mask ``map > tau`` has each pixel, or -1; nothing is rounded.
+    """Return the highest level whose mask ``map > tau`` has each pixel, or -1; nothing is rounded.
 
     Args:
         score_map: ``(h, w)``.
@@ -84,7 +84,7 @@ def levels_above(score_map: Reals, taus: NDArray[np.float64]) -> NDArray[np.int1
 
 
 def levels_reached(score_map: Reals, taus: NDArray[np.float64]) -> NDArray[np.int16]:
-    """Returns the same for the mask ``map >= tau``."""
+    """Return the same for the mask ``map >= tau``."""
     return _placed(score_map, taus, strictly=False)
 
 

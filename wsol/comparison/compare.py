@@ -12,18 +12,18 @@ from tqdm import tqdm
 from wsol.comparison.compatibility import common_signature, run_names
 from wsol.comparison.figures import accuracy_figure, iou_figure
 from wsol.comparison.files import claim_comparison, write_comparison
-from wsol.comparison.page import comparison_page
+from wsol.comparison.page import render_comparison_page
 from wsol.errors import InputError
+from wsol.io.display import printable
 from wsol.metrics.base import METRICS
 from wsol.metrics.bootstrap import intervals
 from wsol.metrics.significance import corrected_p_values, p_values, pairs, ranks, winners
-from wsol.metrics.summary import Resampled, resampled
-from wsol.reports.fonts import shown
+from wsol.metrics.summary import ResampledMetric, resample_metrics
 from wsol.runs.read import StoredRun, read_run
 from wsol.runs.signature import Signature
 
 TIE = "tie"
-_Measured = dict[tuple[str, str | None], Resampled]
+_Measured = dict[tuple[str, str | None], ResampledMetric]
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Comparison:
     delta: float
 
     def found(self, run: str, other: str) -> pd.DataFrame:
-        """Returns the images that one run finds and another loses, the clearest first.
+        """Return the images that one run finds and another loses, the clearest first.
 
         Args:
             run: Name of the one whose box hits.
@@ -80,7 +80,7 @@ class Comparison:
         return table.sort_values("gap", ascending=False, kind="stable")
 
     def pictures(self) -> dict[str, bytes]:
-        """Draws the figures: PNG files by file name, with the signature as a text chunk."""
+        """Draw the figures: PNG files by file name, with the signature as a text chunk."""
         names = [*self.runs["run"]]
         ious = self.images[[f"iou {name}" for name in names]].set_axis(names, axis=1)
         figures = {"iou.png": iou_figure(ious, self.delta, self.signature)}
@@ -91,7 +91,7 @@ class Comparison:
 
 
 def compare(runs: Sequence[str | Path | StoredRun], *, out: str | Path | None = None) -> Comparison:
-    """Holds runs against each other.
+    """Hold runs against each other.
 
     In every bootstrap resample all runs meet the same images, so the draws of a difference are paired. Which runs are
     better beyond chance is decided at 5 %, corrected for all pairs, within each metric and rule; see
@@ -133,13 +133,13 @@ def compare(runs: Sequence[str | Path | StoredRun], *, out: str | Path | None = 
 
 
 def _measure(run: StoredRun) -> _Measured:
-    held_out = run.validation.found.evidence if run.validation else None
-    found = resampled(run.found.evidence, run.taus, run.fixed, held_out)
+    held_out = run.validation.found.stats if run.validation else None
+    found = resample_metrics(run.found.stats, run.taus, run.fixed, held_out)
     return {(each.metric.name, each.rule): each for each in found}
 
 
 def _test(names: Sequence[str], measured: Sequence[_Measured]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Returns the tables ``metrics`` and ``differences``."""
+    """Return the tables ``metrics`` and ``differences``."""
     metrics, differences = [], []
     for key in dict.fromkeys(key for each in measured for key in each):
         having = [i for i, each in enumerate(measured) if key in each]
@@ -169,7 +169,7 @@ def _runs(names: Sequence[str], stored: Sequence[StoredRun]) -> pd.DataFrame:
     for name, run in zip(names, stored, strict=True):
         parsed, tau = Signature.parse(run.signature), run.facts["tau"]["value"]
         own = np.nan if tau is None else tau
-        rows.append([name, parsed.model, parsed.method, own, shown(str(run.folder)), run.signature])
+        rows.append([name, parsed.model, parsed.method, own, printable(str(run.folder)), run.signature])
     return pd.DataFrame(rows, columns=["run", "model", "method", "tau", "folder", "signature"])
 
 
@@ -192,22 +192,22 @@ def _curves(names: Sequence[str], stored: Sequence[StoredRun]) -> pd.DataFrame:
     metric = METRICS.get("gt_known_loc_acc")
     columns = {}
     for name, run in zip(names, stored, strict=True):
-        if len(run.taus) and metric.applies(run.found.evidence):
-            columns[name] = 100 * run.found.evidence.hits.mean(0)
+        if len(run.taus) and metric.applies(run.found.stats):
+            columns[name] = 100 * run.found.stats.hits.mean(0)
     return pd.DataFrame({"tau": stored[0].taus if columns else [], **columns})
 
 
 def _notes(names: Sequence[str], stored: Sequence[StoredRun]) -> Iterator[str]:
-    """Yields what deserves a second look, one sentence each."""
+    """Yield what deserves a second look, one sentence each."""
     for i, j in pairs(len(stored)).tolist():
         if stored[i].signature == stored[j].signature:
             yield f"{names[i]} and {names[j]} have the same signature: what they differ in is chance or the machine's"
     for name, run in zip(names, stored, strict=True):
-        yield from (f"{name}: {shown(note)}" for note in run.facts["notes"])
+        yield from (f"{name}: {printable(note)}" for note in run.facts["notes"])
 
 
 def _write(comparison: Comparison, folder: Path) -> None:
-    """Writes tables, each row with the signature of its runs or of all, figures, and the page."""
+    """Write tables, each row with the signature of its runs or of all, figures, and the page."""
     signed = comparison.runs.set_index("run")["signature"]
     pair = comparison.differences
     tables = {
@@ -218,7 +218,7 @@ def _write(comparison: Comparison, folder: Path) -> None:
     if len(comparison.curves):
         tables["curves"] = comparison.curves.assign(signature=comparison.signature)
     pictures = comparison.pictures()
-    page = comparison_page(
+    page = render_comparison_page(
         comparison.stored,
         comparison.signature,
         comparison.notes,

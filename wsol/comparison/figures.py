@@ -24,7 +24,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 0.75, 0.2, 0.4, 0.55  # inches around the plot
 
 @matplotlib.style.context("default")
 def accuracy_figure(curves: pd.DataFrame, taus: Sequence[float], delta: float, title: str) -> Picture:
-    """Draws GT-known accuracy over tau, a line a run, with a dot at the run's own tau.
+    """Draw GT-known accuracy over tau, a line a run, with a dot at the run's own tau.
 
     Args:
         curves: tau, and a column for each run, in percent.
@@ -52,7 +52,7 @@ def accuracy_figure(curves: pd.DataFrame, taus: Sequence[float], delta: float, t
 
 @matplotlib.style.context("default")
 def iou_figure(ious: pd.DataFrame, delta: float, title: str) -> Picture:
-    """Draws the histogram of IoU, an outline a run, with a line where a box becomes a hit.
+    """Draw the histogram of IoU, an outline a run, with a line where a box becomes a hit.
 
     Args:
         ious: A column for each run: the IoU in each image; NaN where there is no box, which no bin counts.
@@ -103,7 +103,7 @@ class _Sheet:
             yield name, {"color": _COLOURS[i % len(_COLOURS)], "linestyle": _DASHES[dash], "zorder": 2 + dash / 10}
 
     def key(self, style: dict[str, Any], value: str, name: str) -> None:
-        """Writes the next line of the key."""
+        """Write the next line of the key."""
         figure, y = self._canvas.figure, self._next
         inches, height = figure.dpi_scale_trans, figure.get_figheight()
         figure.add_artist(Line2D([_LEFT, _LEFT + 0.4], [height - y] * 2, linewidth=1.8, transform=inches, **style))
@@ -113,6 +113,6 @@ class _Sheet:
         self._next += _LINE
 
     def done(self) -> Picture:
-        """Returns the figure."""
+        """Return the figure."""
         self.axes.set_ylim(bottom=0)
         return self._canvas.figure

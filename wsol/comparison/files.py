@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from wsol.errors import InputError
-from wsol.io.atomic import PART, made, whole
+from wsol.io.atomic import TMP_SUFFIX, atomic_write, ensure_dir
 
 _FILES = (
     "runs.csv",
@@ -21,7 +21,7 @@ _FILES = (
 
 
 def claim_comparison(folder: Path, signatures: Sequence[str]) -> None:
-    """Makes the folder of a comparison, or accepts one that holds the same comparison already.
+    """Make the folder of a comparison, or accepts one that holds the same comparison already.
 
     Args:
         folder: Where it is to lie.
@@ -30,9 +30,9 @@ def claim_comparison(folder: Path, signatures: Sequence[str]) -> None:
     Raises:
         InputError: The folder holds another comparison, or something else.
     """
-    made(folder)
+    ensure_dir(folder)
     strange = sorted(
-        path.name for path in folder.iterdir() if path.is_dir() or path.name.removesuffix(PART) not in _FILES
+        path.name for path in folder.iterdir() if path.is_dir() or path.name.removesuffix(TMP_SUFFIX) not in _FILES
     )
     if strange:
         raise InputError(f"{folder} holds what is no comparison's, such as {strange[0]}; give another --out")
@@ -47,7 +47,7 @@ def claim_comparison(folder: Path, signatures: Sequence[str]) -> None:
 
 
 def write_comparison(folder: Path, tables: Mapping[str, pd.DataFrame], files: Mapping[str, bytes]) -> None:
-    """Writes tables and other files; each appears whole or not at all, and none of an earlier version stays.
+    """Write tables and other files; each appears whole or not at all, and none of an earlier version stays.
 
     Args:
         folder: A claimed folder.
@@ -55,10 +55,10 @@ def write_comparison(folder: Path, tables: Mapping[str, pd.DataFrame], files: Ma
         files: Others, by file name.
     """
     for name, table in tables.items():
-        with whole(folder / f"{name}.csv") as path:
+        with atomic_write(folder / f"{name}.csv") as path:
             table.to_csv(path, index=False, lineterminator="\n")
     for name, content in files.items():
-        with whole(folder / name) as path:
+        with atomic_write(folder / name) as path:
             path.write_bytes(content)
     written = {*(f"{name}.csv" for name in tables), *files}
     for stale in (name for name in _FILES if name not in written):

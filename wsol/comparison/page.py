@@ -14,11 +14,11 @@ from wsol.comparison.terminal import run_letters
 from wsol.metrics.error_types import ERROR_TYPES
 from wsol.metrics.significance import ALPHA
 from wsol.reports.page import render
-from wsol.reports.terminal import RULES, TITLES, ruled
+from wsol.reports.terminal import RULES, TITLES, fill_tau_rule
 from wsol.runs.read import StoredRun
 
 
-def comparison_page(
+def render_comparison_page(
     stored: Sequence[StoredRun],
     signature: str,
     notes: Sequence[str],
@@ -29,7 +29,7 @@ def comparison_page(
     histogram: bytes,
     folder: Path,
 ) -> str:
-    """Returns the page of a comparison as HTML.
+    """Return the page of a comparison as HTML.
 
     Args:
         stored: The runs.
@@ -70,12 +70,12 @@ def comparison_page(
 
 
 def _rows(names: Sequence[str], metrics: pd.DataFrame, differences: pd.DataFrame) -> list[dict[str, Any]]:
-    """Returns a row a metric and rule, with a cell a run and, of two runs, their difference."""
+    """Return a row a metric and rule, with a cell a run and, of two runs, their difference."""
     cells: dict[tuple[str, str], dict[str, Mapping[Any, Any]]] = {}
-    for cell in ruled(metrics).to_dict("records"):
+    for cell in fill_tau_rule(metrics).to_dict("records"):
         cell["rank"] = None if pd.isna(cell["rank"]) else cell["rank"]
         cells.setdefault((cell["metric"], cell["tau_rule"]), {})[cell["run"]] = cell
-    apart = {(row["metric"], row["tau_rule"]): row for row in ruled(differences).to_dict("records")}
+    apart = {(row["metric"], row["tau_rule"]): row for row in fill_tau_rule(differences).to_dict("records")}
     order = [*TITLES, *(metric for metric, _ in cells if metric not in TITLES)]
     letters = dict(zip(names, run_letters(len(names)), strict=True))
     rows = []

@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from wsol.io.display import printable
 from wsol.metrics.significance import ALPHA
-from wsol.reports.fonts import shown
 from wsol.reports.terminal import RULES, TITLES
 
 _EXAMPLES = 5
@@ -17,7 +17,7 @@ _LISTED = 3  # up to so many runs, images are named; of more, they are counted i
 _Found = Callable[[str, str], pd.DataFrame]
 
 
-def comparison_report(
+def format_comparison(
     signature: str,
     notes: Sequence[str],
     runs: pd.DataFrame,
@@ -26,7 +26,7 @@ def comparison_report(
     found: _Found,
     folder: Path,
 ) -> str:
-    """Returns what a command prints of a comparison; its runs have letters, since their names may be long.
+    """Return what a command prints of a comparison; its runs have letters, since their names may be long.
 
     Args:
         signature: What the runs have in common.
@@ -39,7 +39,13 @@ def comparison_report(
     """
     letters = dict(zip(runs["run"], run_letters(len(runs)), strict=True))
     named = [
-        [letter, shown(row.run), shown(row.model), shown(row.method), "none" if pd.isna(row.tau) else f"{row.tau:.3f}"]
+        [
+            letter,
+            printable(row.run),
+            printable(row.model),
+            printable(row.method),
+            "none" if pd.isna(row.tau) else f"{row.tau:.3f}",
+        ]
         for letter, row in zip(letters.values(), _records(runs), strict=True)
     ]
     two = len(runs) == 2
@@ -57,19 +63,19 @@ def comparison_report(
         "",
         *(_named if len(runs) <= _LISTED else _counted)(letters, found),
         "",
-        f"written to {shown(str(folder))}",
+        f"written to {printable(str(folder))}",
     ]
     return "\n".join(lines)
 
 
 def run_letters(count: int) -> list[str]:
-    """Returns A, B, ... Z, AA, AB and on."""
+    """Return A, B, ... Z, AA, AB and on."""
     some = [*ascii_uppercase]
     return [*some, *map("".join, product(some, some))][:count]
 
 
 def _rows(letters: Mapping[str, str], metrics: pd.DataFrame, differences: pd.DataFrame | None) -> Iterator[list[str]]:
-    """Yields the head, then a row a metric and rule."""
+    """Yield the head, then a row a metric and rule."""
     pair = [" - ".join(letters.values()) + " [95 %]", "p", "better"] if differences is not None else []
     yield ["percent, rank", "", *letters.values(), *pair]
     found: dict[tuple[str, str], dict[str, Any]] = {}
@@ -91,7 +97,7 @@ def _records(table: pd.DataFrame) -> list[Any]:
 
 
 def _key(row: Any) -> tuple[str, str]:
-    """Returns metric and rule, empty where no threshold enters."""
+    """Return metric and rule, empty where no threshold enters."""
     return row.metric, "" if pd.isna(row.tau_rule) else row.tau_rule
 
 
@@ -101,18 +107,18 @@ def _cell(row: Any) -> str:
 
 
 def _named(letters: Mapping[str, str], found: _Found) -> Iterator[str]:
-    """Yields, for every pair, how many images one run finds and the other loses, and the clearest ones."""
+    """Yield, for every pair, how many images one run finds and the other loses, and the clearest ones."""
     for run, other in permutations(letters, 2):
         images = found(run, other)
         yield f"{letters[run]} finds {len(images)} images that {letters[other]} loses" + ":" * bool(len(images))
         for image in images.head(_EXAMPLES).to_dict("records"):
             lost = "no box" if pd.isna(image["other_iou"]) else f"not {image['other_iou']:.3f}"
-            names = f"{shown(str(image['image_id']))}  ({shown(str(image['class']))})"
+            names = f"{printable(str(image['image_id']))}  ({printable(str(image['class']))})"
             yield f"  IoU {image['iou']:.3f}, {lost}  {names}"
 
 
 def _counted(letters: Mapping[str, str], found: _Found) -> Iterator[str]:
-    """Yields a table of how many images the run of a row finds and that of a column loses."""
+    """Yield a table of how many images the run of a row finds and that of a column loses."""
     head = ["images found by the row's run, lost by the column's", *letters.values()]
     rows = [
         [f"{letter:>{len(head[0])}}", *("-" if run == other else str(len(found(run, other))) for other in letters)]
@@ -122,7 +128,7 @@ def _counted(letters: Mapping[str, str], found: _Found) -> Iterator[str]:
 
 
 def _aligned(rows: Sequence[Sequence[str]], left: int) -> Iterator[str]:
-    """Yields rows as lines, two spaces between columns, the first ``left`` of them flush left."""
+    """Yield rows as lines, two spaces between columns, the first ``left`` of them flush left."""
     count = max(map(len, rows))
     full = [[*row, *[""] * (count - len(row))] for row in rows]
     widths = [max(map(len, column)) for column in zip(*full, strict=True)]

@@ -2,7 +2,7 @@
 
 from wsol.datasets._images import Batch, frame_size, read_batches, read_image
 from wsol.datasets._load import load_dataset
-from wsol.datasets.base import DATASETS, SPLITS, Dataset, Mask, Sample, Split, check, count_clipped
+from wsol.datasets.base import DATASETS, SPLITS, Dataset, Mask, Sample, Split, check_dataset, count_clipped
 
 __all__ = [
     "DATASETS",
@@ -12,7 +12,7 @@ __all__ = [
     "Mask",
     "Sample",
     "Split",
-    "check",
+    "check_dataset",
     "count_clipped",
     "frame_size",
     "load_dataset",

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from wsol.errors import InputError, first_line
-from wsol.io.paths import shown
+from wsol.io.display import printable
 from wsol.io.text import read_text
 
 _PARTS = ("images", "annotations", "categories")
 
 
 @dataclass(frozen=True)
-class Picture:
+class ImageEntry:
     """An entry of ``images``: file name, and ``(width, height)``."""
 
     name: str
@@ -24,7 +24,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Region:
+class AnnotationEntry:
     """An entry of ``annotations``.
 
     Attributes:
@@ -51,12 +51,12 @@ class Annotations:
     """
 
     categories: dict[int, str]
-    pictures: dict[int, Picture]
-    regions: dict[int, list[Region]]
+    pictures: dict[int, ImageEntry]
+    regions: dict[int, list[AnnotationEntry]]
 
 
 def read_coco(path: Path) -> Annotations:
-    """Reads annotations.
+    """Read annotations.
 
     Args:
         path: The JSON file.
@@ -70,14 +70,14 @@ def read_coco(path: Path) -> Annotations:
     if not parts or not all(
         isinstance(part, list) and all(isinstance(entry, dict) for entry in part) for part in parts.values()
     ):
-        raise InputError(f"{shown(path)} is not COCO's JSON with images, annotations and categories; mend it")
+        raise InputError(f"{printable(path)} is not COCO's JSON with images, annotations and categories; mend it")
     categories = _by_id(parts["categories"], "category", path)
     images = _by_id(parts["images"], "image", path)
-    regions: dict[int, list[Region]] = defaultdict(list)
+    regions: dict[int, list[AnnotationEntry]] = defaultdict(list)
     for entry in parts["annotations"]:
         image_id = entry.get("image_id")
         if not _is_whole(image_id):
-            raise InputError(f"{shown(path)}: {_annotation(entry)} has no image_id that is a whole number; mend it")
+            raise InputError(f"{printable(path)}: {_annotation(entry)} has no image_id that is a whole number; mend it")
         if image_id in images:
             regions[image_id].append(_region(entry, categories, path))
     return Annotations(
@@ -93,7 +93,7 @@ def _parsed(path: Path) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InputError(
-            f"{shown(path)} is not COCO's JSON with images, annotations and categories "
+            f"{printable(path)} is not COCO's JSON with images, annotations and categories "
             f"({first_line(error):.200}); mend it"
         ) from error
 
@@ -103,35 +103,37 @@ def _by_id(entries: Iterable[dict[str, Any]], what: str, path: Path) -> dict[int
     for entry in entries:
         key = entry.get("id")
         if not _is_whole(key):
-            raise InputError(f"{shown(path)}: the {what} id {shown(key)} should be a whole number; mend it")
+            raise InputError(f"{printable(path)}: the {what} id {printable(key)} should be a whole number; mend it")
         if key in found:
-            raise InputError(f"{shown(path)}: two entries have the {what} id {key}; keep one")
+            raise InputError(f"{printable(path)}: two entries have the {what} id {key}; keep one")
         found[key] = entry
     return dict(sorted(found.items()))
 
 
-def _picture(key: int, entry: dict[str, Any], path: Path) -> Picture:
+def _picture(key: int, entry: dict[str, Any], path: Path) -> ImageEntry:
     name, width, height = (entry.get(field) for field in ("file_name", "width", "height"))
     if not isinstance(name, str) or not _is_whole(width) or not _is_whole(height):
-        raise InputError(f"{shown(path)}: image {key} lacks file_name, width or height; mend it")
-    return Picture(name, (width, height))
+        raise InputError(f"{printable(path)}: image {key} lacks file_name, width or height; mend it")
+    return ImageEntry(name, (width, height))
 
 
-def _region(entry: dict[str, Any], categories: dict[int, Any], path: Path) -> Region:
+def _region(entry: dict[str, Any], categories: dict[int, Any], path: Path) -> AnnotationEntry:
     category, box = entry.get("category_id"), entry.get("bbox")
     if not _is_whole(category) or category not in categories:
         raise InputError(
-            f"{shown(path)}: image {entry['image_id']} has the unknown category {shown(category)} as a "
+            f"{printable(path)}: image {entry['image_id']} has the unknown category {printable(category)} as a "
             "category_id; add it to 'categories'"
         )
     if not isinstance(box, list) or len(box) != 4 or not all(map(math.isfinite, map(_float, box))):
-        raise InputError(f"{shown(path)}: {_annotation(entry)} has no bbox of four numbers; mend it")
+        raise InputError(f"{printable(path)}: {_annotation(entry)} has no bbox of four numbers; mend it")
     x, y, width, height = map(_float, box)
-    return Region(category, (x, y, width, height), bool(entry.get("iscrowd")), entry.get("segmentation") or None)
+    return AnnotationEntry(
+        category, (x, y, width, height), bool(entry.get("iscrowd")), entry.get("segmentation") or None
+    )
 
 
 def _annotation(entry: dict[str, Any]) -> str:
-    return f"annotation {shown(entry.get('id'))}"
+    return f"annotation {printable(entry.get('id'))}"
 
 
 def _is_whole(value: Any) -> TypeGuard[int]:
@@ -139,7 +141,7 @@ def _is_whole(value: Any) -> TypeGuard[int]:
 
 
 def _float(value: Any) -> float:
-    """Returns a JSON number, and NaN for what is none or too large."""
+    """Return a JSON number, and NaN for what is none or too large."""
     try:
         return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
     except OverflowError:

@@ -5,14 +5,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wsol.datasets.base import MOST_PIXELS
+from wsol.datasets.base import MAX_PIXELS
 
 _GROUPS = 7  # of five bits, in a number of a compressed run length
 _MOST_STEPS = 10_000_000  # pixels along a polygon: pycocotools keeps five points for each
 
 
-def pixels_of(segmentation: Any, size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Draws one annotation.
+def decode_segmentation(segmentation: Any, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Draw one annotation.
 
     Args:
         segmentation: Polygons ``[[x, y, x, y, x, y, ...], ...]``, or RLE ``{"size": [height, width], "counts": ...}``
@@ -34,7 +34,7 @@ def pixels_of(segmentation: Any, size: tuple[int, int]) -> NDArray[np.bool_]:
         raise ValueError(f"its RLE is not of the image's size [{height}, {width}]")
     counts = segmentation.get("counts")
     runs = _decompressed(counts) if isinstance(counts, str) else counts
-    if not isinstance(runs, list) or not all(type(run) is int and 0 <= run <= MOST_PIXELS for run in runs):
+    if not isinstance(runs, list) or not all(type(run) is int and 0 <= run <= MAX_PIXELS for run in runs):
         raise ValueError("its counts are not whole numbers from 0")
     if sum(runs) != width * height:
         raise ValueError(f"its counts sum to {sum(runs)}, not to {width} x {height} pixels")
@@ -66,7 +66,7 @@ def _check(polygon: Any, size: tuple[int, int]) -> None:
 
 
 def _decompressed(text: str) -> list[int]:
-    """Returns the run lengths of a compressed string, as ``rleFrString`` of pycocotools' maskApi.c means it.
+    """Return the run lengths of a compressed string, as ``rleFrString`` of pycocotools' maskApi.c means it.
 
     A number is five bits a sign, the lowest first; from the fourth on it is the difference to the last but one.
     """

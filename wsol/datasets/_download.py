@@ -5,7 +5,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 from wsol.errors import InputError, first_line
-from wsol.io.paths import shown
+from wsol.io.display import printable
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ ARCHIVES: dict[str, tuple[Archive, ...]] = {}
 
 
 def download(name: str, root: Path) -> None:
-    """Downloads a data set's archives into ``root``, verifies their checksums and unpacks them there.
+    """Download a data set's archives into ``root``, verifies their checksums and unpacks them there.
 
     An archive that lies there already with the right checksum is not downloaded again.
 
@@ -47,12 +47,12 @@ def download(name: str, root: Path) -> None:
         try:
             download_url(archive.url, str(root), md5=archive.md5)
         except (OSError, HTTPException, RecursionError) as error:  # URLError is the first; the last: endless redirects
-            said = shown(first_line(error))
+            said = printable(first_line(error))
             raise InputError(f"cannot download {archive.url} ({said}); fetch it by hand into {root}") from error
         except RuntimeError as error:  # torchvision's word for a checksum that does not match
             raise InputError(f"{file} does not have the MD5 {archive.md5} ({error}); delete it, try again") from error
         try:
             extract_archive(str(file), str(root))
         except Exception as error:  # what tarfile, zipfile and the decompressors raise has no common name
-            said = shown(first_line(error))
+            said = printable(first_line(error))
             raise InputError(f"{file} cannot be unpacked ({said}); make room or delete it, try again") from error

@@ -12,8 +12,8 @@ from PIL import Image
 
 from wsol.datasets.base import Sample
 from wsol.errors import ImageError
+from wsol.io.display import printable
 from wsol.io.images import open_image
-from wsol.io.paths import shown
 
 _TURNS = {  # the EXIF orientations that swap width and height
     5: Image.Transpose.TRANSPOSE,
@@ -24,7 +24,7 @@ _TURNS = {  # the EXIF orientations that swap width and height
 
 
 def read_image(sample: Sample) -> tuple[Image.Image, tuple[int, int]]:
-    """Decodes a sample's image file.
+    """Decode a sample's image file.
 
     Pixels are taken as stored, as PIL and torchvision do, with one exception: where the EXIF orientation swaps width
     and height and the annotation's size has the swapped shape, the annotator saw the turned picture, so it is turned.
@@ -42,12 +42,12 @@ def read_image(sample: Sample) -> tuple[Image.Image, tuple[int, int]]:
         ImageError: The file is missing, not an image, truncated, beyond PIL's limit of 179 million pixels, or its
             floats are no gray values.
     """
-    if sample.draw is not None:
-        image = Image.fromarray(sample.draw())
+    if sample.render is not None:
+        image = Image.fromarray(sample.render())
         return image, sample.size or image.size
     if sample.path is None:
         raise ImageError(
-            f"{shown(sample.image_id)} has no image file: the data set was read from lists alone; name the images"
+            f"{printable(sample.image_id)} has no image file: the data set was read from lists alone; name the images"
         )
     with open_image(sample.path, ImageError, f"; {_MEND}", _MEND) as file:
         image = _eight_bit(_turned_like(file, sample.size)).convert("RGB")
@@ -55,7 +55,7 @@ def read_image(sample: Sample) -> tuple[Image.Image, tuple[int, int]]:
 
 
 def frame_size(sample: Sample) -> tuple[int, int]:
-    """Returns ``(width, height)`` of the frame of a sample's boxes, opening the image file only where it has to.
+    """Return ``(width, height)`` of the frame of a sample's boxes, opening the image file only where it has to.
 
     Raises:
         ImageError: The annotation names no size, and there is no image file to ask.
@@ -75,12 +75,12 @@ def _turned_like(image: Image.Image, size: tuple[int, int] | None) -> Image.Imag
 
 
 def _same_shape(a: tuple[int, int], b: tuple[int, int]) -> bool:
-    """Says whether one is the other resized, to within a rounded pixel."""
+    """Return whether one is the other resized, to within a rounded pixel."""
     return abs(a[0] * b[1] - a[1] * b[0]) <= max(b)
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
-    """Scales 16-bit and float gray; PIL's own conversion would clip the one to white, the other to black."""
+    """Scale 16-bit and float gray; PIL's own conversion would clip the one to white, the other to black."""
     if image.mode.startswith("I"):
         values = np.asarray(image)
         wide = image.mode != "I" or values.max() > 255  # 32-bit files hold either range
@@ -117,7 +117,7 @@ class Batch:
 def read_batches(
     samples: Sequence[Sample], side: int, batch_size: int, pool: Executor, skip_bad: bool
 ) -> Iterator[Batch]:
-    """Decodes images and squashes them to a square (bilinear, antialiased, aspect ratio not kept).
+    """Decode images and squashes them to a square (bilinear, antialiased, aspect ratio not kept).
 
     PIL decodes and resizes without the interpreter lock, so threads do what worker processes would, without copies.
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from wsol.datasets._download import download as fetch
-from wsol.datasets.base import DATASETS, SPLITS, Dataset, Split, as_boxes, check
+from wsol.datasets.base import DATASETS, SPLITS, Dataset, Split, as_boxes, check_dataset
 from wsol.errors import InputError
-from wsol.io.paths import FOLLOW, refuse_links
+from wsol.io.paths import FOLLOW_LINKS, refuse_links
 
 
 def load_dataset(
@@ -18,7 +18,7 @@ def load_dataset(
     dataset_args: Mapping[str, str] | None = None,
     download: bool = False,
 ) -> Dataset:
-    """Reads one split of a data set.
+    """Read one split of a data set.
 
     Args:
         name: Registered name, see ``python -m wsol.list datasets``.
@@ -51,13 +51,15 @@ def load_dataset(
         if argument not in takes:
             raise InputError(f"{name}: unknown --dataset-arg {argument!r}; it takes: {', '.join(takes) or 'none'}")
     links = given.get("links", "")
-    if links not in ("", FOLLOW):
-        raise InputError(f"{name}: unknown links={links!r}; give {FOLLOW}, or leave it out to refuse links that leave")
+    if links not in ("", FOLLOW_LINKS):
+        raise InputError(
+            f"{name}: unknown links={links!r}; give {FOLLOW_LINKS}, or leave it out to refuse links that leave"
+        )
     dataset = adapter(*place, split, **{key: value for key, value in given.items() if key in known})
     if split == "train":  # weak labels only: nothing downstream can look at a box
         dataset = replace(dataset, samples=tuple(replace(s, boxes=as_boxes([]), mask=None) for s in dataset.samples))
-    check(dataset)
-    if links != FOLLOW:
+    check_dataset(dataset)
+    if links != FOLLOW_LINKS:
         named = [base / value for value in given.values() if value for base in (Path(), *place)]
         refuse_links((s.path for s in dataset.samples if s.path), [*place, *named])
     return dataset

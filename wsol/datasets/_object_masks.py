@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from wsol.datasets.base import Mask, Sample, as_boxes
 from wsol.errors import InputError
+from wsol.io.display import printable
 from wsol.io.images import open_image
-from wsol.io.paths import shown
 
 
-def masked_sample(
+def sample_from_masks(
     image_id: str,
     label: int,
     path: Path | None,
@@ -21,7 +21,7 @@ def masked_sample(
     masks: Sequence[Path],
     ignore: Path | None,
 ) -> Sample:
-    """Makes a sample of an image whose objects are known by their masks.
+    """Make a sample of an image whose objects are known by their masks.
 
     Args:
         image_id: The published id.
@@ -47,13 +47,13 @@ def _united(masks: tuple[Path, ...], ignore: Path | None) -> Mask:
     odd = next((path for path, part in zip(masks, parts, strict=True) if part.shape != parts[0].shape), None)
     if odd:
         raise InputError(
-            f"{shown(odd)} has another size than {shown(masks[0])}, a mask of the same image; restore them"
+            f"{printable(odd)} has another size than {printable(masks[0])}, a mask of the same image; restore them"
         )
     foreground = np.logical_or.reduce(parts)
     ignored = _read(ignore) if ignore else np.zeros_like(foreground)
     if ignored.shape != foreground.shape:
         raise InputError(
-            f"{shown(ignore)} has another size than {shown(masks[0])}, a mask of the same image; restore them"
+            f"{printable(ignore)} has another size than {printable(masks[0])}, a mask of the same image; restore them"
         )
     return Mask(foreground, ignored & ~foreground)
 
@@ -62,7 +62,7 @@ def _extent(path: Path, size: tuple[int, int]) -> tuple[float, ...]:
     mask = _read(path)
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if not len(rows):
-        raise InputError(f"{shown(path)} is empty, so the object has no box; mend it or take its line out")
+        raise InputError(f"{printable(path)} is empty, so the object has no box; mend it or take its line out")
     x, y = size[0] / mask.shape[1], size[1] / mask.shape[0]
     return columns[0] * x, rows[0] * y, (columns[-1] + 1) * x, (rows[-1] + 1) * y
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsol.errors import InputError
-from wsol.io.paths import UNPRINTABLE, quoted, shown
+from wsol.io.display import UNPRINTABLE, printable, quote
 from wsol.registry import Registry
 
 T = TypeVar("T")
@@ -70,7 +70,7 @@ class Sample:
     path: Path | None = None
     size: tuple[int, int] | None = None
     mask: Callable[[], Mask] | None = None
-    draw: Callable[[], NDArray[np.uint8]] | None = None
+    render: Callable[[], NDArray[np.uint8]] | None = None
     coco: tuple[int, int] | None = None
 
     @property
@@ -104,14 +104,14 @@ class Dataset:
         return iter(self.samples)
 
     def limit(self, n: int) -> "Dataset":
-        """Returns at most ``n`` samples, evenly spaced, so that a data set sorted by class keeps its mixture."""
+        """Return at most ``n`` samples, evenly spaced, so that a data set sorted by class keeps its mixture."""
         if n < 1:
             raise InputError(f"a limit of {n} leaves no image; give 1 or more")
         keep = np.arange(min(n, len(self))) * len(self) // min(n, len(self))
         return self.subset(keep.tolist())
 
     def subset(self, indices: Sequence[int]) -> "Dataset":
-        """Returns the samples at these places."""
+        """Return the samples at these places."""
         return replace(self, samples=tuple(self.samples[i] for i in indices))
 
     @cached_property
@@ -141,18 +141,18 @@ DATASETS: Registry[Adapter] = Registry("data set", "wsol.datasets")
 
 
 def as_boxes(rows: Sequence[Sequence[float]]) -> NDArray[np.float64]:
-    """Returns corner rows as float64 ``(n, 4)``, also for no rows."""
+    """Return corner rows as float64 ``(n, 4)``, also for no rows."""
     return np.asarray(rows, np.float64).reshape(-1, 4)
 
 
-TENTH = "tenth-of-train,seed=0"
+TENTH_OF_TRAIN = "tenth-of-train,seed=0"
 
-MOST_PIXELS = 2 * 89_478_485
+MAX_PIXELS = 2 * 89_478_485
 """Of the frame of an annotation: PIL's limit for images."""
 
 
-def tenth_of_train(items: Sequence[T], split: Split, seed: int = 0) -> tuple[T, ...]:
-    """Splits a training set that has boxes: a seeded tenth becomes ``val``, the rest stays ``train``.
+def hold_out_tenth(items: Sequence[T], split: Split, seed: int = 0) -> tuple[T, ...]:
+    """Split a training set that has boxes: a seeded tenth becomes ``val``, the rest stays ``train``.
 
     Args:
         items: The training set.
@@ -166,8 +166,8 @@ def tenth_of_train(items: Sequence[T], split: Split, seed: int = 0) -> tuple[T, 
     return tuple(item for i, item in enumerate(items) if (i in chosen) == (split == "val"))
 
 
-def check(dataset: Dataset) -> None:
-    """Looks for what no station could make sense of.
+def check_dataset(dataset: Dataset) -> None:
+    """Look for what no station could make sense of.
 
     Raises:
         InputError: There is no sample, the name cannot stand in a signature, an id stands twice, an id or a class name
@@ -181,24 +181,24 @@ def check(dataset: Dataset) -> None:
     for label, name in enumerate(dataset.classes):
         if UNPRINTABLE.search(name):
             raise InputError(
-                f"{dataset.name}: class {label} is called {quoted(name)}, with a character that cannot be printed; "
+                f"{dataset.name}: class {label} is called {quote(name)}, with a character that cannot be printed; "
                 "rename it"
             )
     seen: set[str] = set()
     for sample in dataset.samples:
         if not sample.image_id or UNPRINTABLE.search(sample.image_id):
             raise InputError(
-                f"{dataset.name} {dataset.split}: the id {quoted(sample.image_id)} is empty or has a character that "
+                f"{dataset.name} {dataset.split}: the id {quote(sample.image_id)} is empty or has a character that "
                 "cannot be printed; rename the image"
             )
-        where = f"{dataset.name} {dataset.split}: {shown(sample.image_id)}"
+        where = f"{dataset.name} {dataset.split}: {printable(sample.image_id)}"
         if sample.image_id in seen:
             raise InputError(f"{where} is listed twice; keep one entry")
         seen.add(sample.image_id)
-        if sample.size is not None and not 1 <= min(sample.size) <= max(sample.size) <= MOST_PIXELS // min(sample.size):
+        if sample.size is not None and not 1 <= min(sample.size) <= max(sample.size) <= MAX_PIXELS // min(sample.size):
             raise InputError(
                 f"{where} has the size {_count(sample.size[0])} x {_count(sample.size[1])}; mend the annotation (at "
-                f"most {MOST_PIXELS:,} pixels)"
+                f"most {MAX_PIXELS:,} pixels)"
             )
         if not 0 <= sample.label < len(dataset.classes):
             raise InputError(f"{where} has label {_count(sample.label)}, outside 0 to {len(dataset.classes) - 1}")
@@ -214,12 +214,12 @@ def check(dataset: Dataset) -> None:
 
 
 def _count(number: int) -> str:
-    """Returns a number as people read it: ten thousand digits say less than their power of ten."""
+    """Return a number as people read it: ten thousand digits say less than their power of ten."""
     return str(number) if abs(number) < 10**15 else f"{number:.3g}"
 
 
 def count_clipped(sample: Sample, size: tuple[int, int]) -> int:
-    """Counts the boxes that leave the frame by up to one pixel; real annotations do that.
+    """Count the boxes that leave the frame by up to one pixel; real annotations do that.
 
     Args:
         sample: A sample with boxes.
@@ -233,7 +233,7 @@ def count_clipped(sample: Sample, size: tuple[int, int]) -> int:
     if (over > 1).any():
         box = tuple(sample.boxes[int(over.argmax())].tolist())
         raise InputError(
-            f"{shown(sample.image_id)}: the box {box} lies {over.max():g} pixels outside its "
+            f"{printable(sample.image_id)}: the box {box} lies {over.max():g} pixels outside its "
             f"{size[0]} x {size[1]} frame; mend the annotation, its size, or the corner convention ({sample.corners})"
         )
     return int((over > 0).sum())

@@ -6,16 +6,17 @@ from pathlib import Path
 
 import numpy as np
 
-from wsol.datasets._coco_json import Region, read_coco
-from wsol.datasets._coco_masks import pixels_of
+from wsol.datasets._coco_json import AnnotationEntry, read_coco
+from wsol.datasets._coco_masks import decode_segmentation
 from wsol.datasets.base import DATASETS, Dataset, Mask, Sample, Split, as_boxes
 from wsol.errors import InputError
-from wsol.io.paths import below, shown
+from wsol.io.display import printable
+from wsol.io.paths import safe_join
 
 
 @DATASETS.register("coco")
 def coco(root: Path, split: Split, annotations: str = "", images: str = "") -> Dataset:
-    """Reads COCO-format JSON (Lin et al., "Microsoft COCO", ECCV 2014).
+    """Read COCO-format JSON (Lin et al., "Microsoft COCO", ECCV 2014).
 
     A sample is one pair of image and category: GT-known localization is defined on it. Its id is the file name, with
     ``#category name`` behind it where an image holds several categories; top-1 classification asks for that category.
@@ -44,7 +45,7 @@ def coco(root: Path, split: Split, annotations: str = "", images: str = "") -> D
     samples = []
     for image_id, picture in found.pictures.items():
         regions = found.regions.get(image_id, [])
-        file = below(folder, picture.name, path)
+        file = safe_join(folder, picture.name, path)
         present = sorted({region.category for region in regions if not region.crowd})
         for category in present:
             mine = [region for region in regions if region.category == category]
@@ -65,15 +66,15 @@ def coco(root: Path, split: Split, annotations: str = "", images: str = "") -> D
     return Dataset("coco", split, tuple(samples), names)
 
 
-def _mask(path: Path, name: str, regions: Sequence[Region], size: tuple[int, int]) -> Mask:
+def _mask(path: Path, name: str, regions: Sequence[AnnotationEntry], size: tuple[int, int]) -> Mask:
     foreground, crowd = np.zeros(size[::-1], bool), np.zeros(size[::-1], bool)
     for region in regions:
         if region.segmentation:
             target = crowd if region.crowd else foreground
             try:
-                target |= pixels_of(region.segmentation, size)
+                target |= decode_segmentation(region.segmentation, size)
             except ValueError as error:
                 raise InputError(
-                    f"{shown(path)}: a segmentation of {shown(name)} is broken: {error}; mend it"
+                    f"{printable(path)}: a segmentation of {printable(name)} is broken: {error}; mend it"
                 ) from error
     return Mask(foreground, crowd & ~foreground)

@@ -3,11 +3,12 @@
 from pathlib import Path
 
 from wsol.datasets._download import ARCHIVES, Archive
-from wsol.datasets.base import DATASETS, TENTH, Dataset, Sample, Split, as_boxes, tenth_of_train
+from wsol.datasets.base import DATASETS, TENTH_OF_TRAIN, Dataset, Sample, Split, as_boxes, hold_out_tenth
 from wsol.datasets.metadata import read_lists
 from wsol.errors import InputError
-from wsol.io.paths import below, shown
-from wsol.io.text import class_number, enter, number, read_rows
+from wsol.io.display import printable
+from wsol.io.paths import safe_join
+from wsol.io.text import parse_class_index, parse_number, read_rows, set_once
 
 ARCHIVES["cub"] = (
     Archive("https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz", "97eceeb196236b17998738112f37df78"),
@@ -16,7 +17,7 @@ ARCHIVES["cub"] = (
 
 @DATASETS.register("cub")
 def cub(root: Path, split: Split, v2: str = "", v2_images: str = "") -> Dataset:
-    """Reads CUB-200-2011 (Wah et al., "The Caltech-UCSD Birds-200-2011 Dataset", 2011).
+    """Read CUB-200-2011 (Wah et al., "The Caltech-UCSD Birds-200-2011 Dataset", 2011).
 
     Boxes are published as ``x y width height`` and kept as ``(x, y, x + width, y + height)``, half-open edges; a few
     leave the image by a pixel. The frame is the image file's own. One box an image.
@@ -46,23 +47,25 @@ def cub(root: Path, split: Split, v2: str = "", v2_images: str = "") -> Dataset:
         for name, table in (("train_test_split", sides), ("image_class_labels", labels), ("bounding_boxes", boxes)):
             if key not in table:
                 raise InputError(
-                    f"{home / name}.txt has no line for image {shown(key)} ({shown(image)}); restore the file"
+                    f"{home / name}.txt has no line for image {printable(key)} ({printable(image)}); restore the file"
                 )
         if sides[key] not in (["0"], ["1"]):
-            raise InputError(f"{shown(home)}/train_test_split.txt: image {shown(key)} should be 1 (train) or 0 (test)")
+            raise InputError(
+                f"{printable(home)}/train_test_split.txt: image {printable(key)} should be 1 (train) or 0 (test)"
+            )
         if sides[key] != [wanted]:
             continue
-        x, y, width, height = (number(field, home / "bounding_boxes.txt", f"image {key}") for field in boxes[key])
-        label = class_number(labels[key][0], home / "image_class_labels.txt", f"image {key}", 1)
+        x, y, width, height = (parse_number(field, home / "bounding_boxes.txt", f"image {key}") for field in boxes[key])
+        label = parse_class_index(labels[key][0], home / "image_class_labels.txt", f"image {key}", 1)
         corners = as_boxes([[x, y, x + width, y + height]])
-        samples.append(Sample(image, label, corners, "edges", below(home / "images", image, home / "images.txt")))
+        samples.append(Sample(image, label, corners, "edges", safe_join(home / "images", image, home / "images.txt")))
     if split == "test" or v2:
         return Dataset("cub", split, tuple(samples), names)
-    return Dataset("cub", split, tenth_of_train(samples, split), names, TENTH if split == "val" else "")
+    return Dataset("cub", split, hold_out_tenth(samples, split), names, TENTH_OF_TRAIN if split == "val" else "")
 
 
 def _table(path: Path, what: str, columns: int) -> dict[str, list[str]]:
     table: dict[str, list[str]] = {}
     for key, *fields in read_rows(path, what, columns):
-        enter(table, key, fields, path)
+        set_once(table, key, fields, path)
     return table

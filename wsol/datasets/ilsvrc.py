@@ -7,11 +7,12 @@ from xml.etree.ElementTree import Element
 
 from tqdm import tqdm
 
-from wsol.datasets.base import DATASETS, TENTH, Dataset, Sample, Split, as_boxes, tenth_of_train
+from wsol.datasets.base import DATASETS, TENTH_OF_TRAIN, Dataset, Sample, Split, as_boxes, hold_out_tenth
 from wsol.datasets.metadata import read_lists
 from wsol.errors import InputError
-from wsol.io.paths import FOLLOW, below, quoted, refuse_links, shown
-from wsol.io.text import enter, number, read_lines, read_rows, whole
+from wsol.io.display import printable, quote
+from wsol.io.paths import FOLLOW_LINKS, refuse_links, safe_join
+from wsol.io.text import parse_int, parse_number, read_lines, read_rows, set_once
 from wsol.io.xml import read_xml
 
 _CLASSES = 1000
@@ -21,7 +22,7 @@ _CLASSES = 1000
 def ilsvrc(
     root: Path, split: Split, blacklist: str = "", v2: str = "", v2_images: str = "", links: str = ""
 ) -> Dataset:
-    """Reads ILSVRC 2012 (Russakovsky et al., "ImageNet Large Scale Visual Recognition Challenge", IJCV 2015).
+    """Read ILSVRC 2012 (Russakovsky et al., "ImageNet Large Scale Visual Recognition Challenge", IJCV 2015).
 
     Two layouts are known: Kaggle's (``ILSVRC/Data/CLS-LOC``, ``ILSVRC/Annotations/CLS-LOC``, ``ILSVRC/ImageSets``,
     ``LOC_synset_mapping.txt``), and the classic one, a flat ``val/`` folder (or one folder a synset) beside a folder
@@ -42,7 +43,7 @@ def ilsvrc(
     Raises:
         InputError: A file of the layout is missing or malformed.
     """
-    trusted = None if links == FOLLOW else root
+    trusted = None if links == FOLLOW_LINKS else root
     layout = _kaggle(root) if (root / "ILSVRC").is_dir() else _classic(root)
     labels = {wnid: label for label, wnid in enumerate(sorted(layout.synsets))}
     names = tuple(layout.synsets[wnid] for wnid in labels)
@@ -59,9 +60,9 @@ def ilsvrc(
             raise InputError(
                 f"ilsvrc: no val split: {root} has no training images with boxes; name ImageNetV2 by v2=DIR"
             )
-        held_out = tenth_of_train(boxed, "val")
-        return Dataset("ilsvrc", split, _annotated(held_out, labels, trusted), names, TENTH)
-    val_ids = set() if v2 else {item.image_id for item in tenth_of_train(boxed, "val")}
+        held_out = hold_out_tenth(boxed, "val")
+        return Dataset("ilsvrc", split, _annotated(held_out, labels, trusted), names, TENTH_OF_TRAIN)
+    val_ids = set() if v2 else {item.image_id for item in hold_out_tenth(boxed, "val")}
     kept = [item for item in train if item.image_id not in val_ids]
     samples = (
         Sample(i.image_id, _label(i.image_id.split("_")[0], labels, i.path), as_boxes([]), "inclusive", i.path)
@@ -90,7 +91,9 @@ def _kaggle(root: Path) -> _Layout:
     lists = root / "ILSVRC" / "ImageSets" / "CLS-LOC"
     path = lists / "val.txt"
     ids = [row[0] for row in read_rows(path, "an image id and its number", 2)]
-    val = [_Item(i, below(images / "val", f"{i}.JPEG", path), below(xml / "val", f"{i}.xml", path)) for i in ids]
+    val = [
+        _Item(i, safe_join(images / "val", f"{i}.JPEG", path), safe_join(xml / "val", f"{i}.xml", path)) for i in ids
+    ]
     return _Layout(_synsets(root / "LOC_synset_mapping.txt"), val, images / "train", xml / "train")
 
 
@@ -134,7 +137,7 @@ def _synsets(path: Path) -> dict[str, str]:
     for line in read_lines(path, "a synset and its name on each line"):
         wnid, _, name = line.strip().partition(" ")
         if wnid:
-            enter(synsets, wnid, name or wnid, path)
+            set_once(synsets, wnid, name or wnid, path)
     return synsets
 
 
@@ -147,11 +150,11 @@ def _train(layout: _Layout) -> Iterable[_Item]:
 
 def _blacklisted(path: Path) -> set[str]:
     rows = read_rows(path, "an image number", 1)
-    return {f"ILSVRC2012_val_{whole(row[0], path, 'an image number'):08d}" for row in rows}
+    return {f"ILSVRC2012_val_{parse_int(row[0], path, 'an image number'):08d}" for row in rows}
 
 
 def _annotated(items: Sequence[_Item], labels: dict[str, int], trusted: Path | None) -> tuple[Sample, ...]:
-    """Reads the boxes; the files have to lie below ``trusted``, if there is one."""
+    """Read the boxes; the files have to lie below ``trusted``, if there is one."""
     if trusted:
         refuse_links((item.xml for item in items), [trusted])
     bar = tqdm(items, desc="ilsvrc annotations", unit="file", leave=False, disable=None)
@@ -159,17 +162,17 @@ def _annotated(items: Sequence[_Item], labels: dict[str, int], trusted: Path | N
 
 
 def _sample(item: _Item, labels: dict[str, int]) -> Sample:
-    tree, where = read_xml(item.xml), shown(item.xml)
+    tree, where = read_xml(item.xml), printable(item.xml)
     wnids = _wnids(tree)
     if len(wnids) != 1:
-        found = ", ".join(quoted(wnid) for wnid in sorted(wnids)[:3]) + ", ..." * (len(wnids) > 3) or "no object"
+        found = ", ".join(quote(wnid) for wnid in sorted(wnids)[:3]) + ", ..." * (len(wnids) > 3) or "no object"
         raise InputError(f"{where} should hold boxes of one synset and holds {found}; mend it or leave the image out")
     if len(tree.findall("size")) != 1 or any(len(thing.findall("bndbox")) != 1 for thing in tree.iterfind("object")):
         raise InputError(f"{where} should hold one <size>, and in every <object> one <bndbox>; restore the file")
-    size = [whole(tree.findtext(f"size/{side}", ""), item.xml, f"<{side}>") for side in ("width", "height")]
+    size = [parse_int(tree.findtext(f"size/{side}", ""), item.xml, f"<{side}>") for side in ("width", "height")]
     corners = ("xmin", "ymin", "xmax", "ymax")
     things = tree.iterfind("object/bndbox")
-    boxes = [[number(box.findtext(tag, ""), item.xml, f"<{tag}>") for tag in corners] for box in things]
+    boxes = [[parse_number(box.findtext(tag, ""), item.xml, f"<{tag}>") for tag in corners] for box in things]
     label = _label(wnids.pop(), labels, item.xml)
     return Sample(item.image_id, label, as_boxes(boxes), "inclusive", item.path, (size[0], size[1]))
 
@@ -181,6 +184,6 @@ def _wnids(tree: Element) -> set[str]:
 def _label(wnid: str, labels: dict[str, int], path: Path) -> int:
     if wnid not in labels:
         raise InputError(
-            f"{shown(path)}: synset {quoted(wnid)} is not among the {len(labels)} of the class list; check that list"
+            f"{printable(path)}: synset {quote(wnid)} is not among the {len(labels)} of the class list; check that list"
         )
     return labels[wnid]

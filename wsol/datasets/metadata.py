@@ -5,16 +5,17 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from wsol.datasets._object_masks import masked_sample
+from wsol.datasets._object_masks import sample_from_masks
 from wsol.datasets.base import DATASETS, SPLITS, Dataset, Sample, Split, as_boxes
 from wsol.errors import InputError
-from wsol.io.paths import FOLLOW, below, refuse_links, shown
-from wsol.io.text import class_number, enter, number, read_rows, whole
+from wsol.io.display import printable
+from wsol.io.paths import FOLLOW_LINKS, refuse_links, safe_join
+from wsol.io.text import parse_class_index, parse_int, parse_number, read_rows, set_once
 
 
 @DATASETS.register("metadata")
 def metadata(root: Path, split: Split, images: str = "", masks: str = "", links: str = "") -> Dataset:
-    """Reads the lists of Choe et al., "Evaluating Weakly Supervised Object Localization Methods Right", CVPR 2020.
+    """Read the lists of Choe et al., "Evaluating Weakly Supervised Object Localization Methods Right", CVPR 2020.
 
     ``image_ids.txt`` (path), ``class_labels.txt`` (path,int), ``image_sizes.txt`` (path,width,height) and
     ``localization.txt`` (path,x0,y0,x1,y1, one line a box; or path,mask,ignore, one line an object, where masks are
@@ -42,7 +43,7 @@ def metadata(root: Path, split: Split, images: str = "", masks: str = "", links:
 
 
 def read_lists(folder: Path, images: Path | None, masks: Path | None = None, links: str = "") -> tuple[Sample, ...]:
-    """Reads one folder of lists.
+    """Read one folder of lists.
 
     Args:
         folder: Holds the four files.
@@ -61,7 +62,7 @@ def read_lists(folder: Path, images: Path | None, masks: Path | None = None, lin
     sizes: dict[str, tuple[int, int]] = {}
     labelled, path = folder / "class_labels.txt", folder / "localization.txt"
     for image_id, label in read_rows(labelled, "path,label", 2, ","):
-        enter(labels, image_id, class_number(label, labelled, image_id), labelled)
+        set_once(labels, image_id, parse_class_index(label, labelled, image_id), labelled)
     found: dict[str, list[list[str]]] = {image_id: [] for image_id in ids}
     masked = False
     if path.is_file() or folder.name != "train":
@@ -70,15 +71,15 @@ def read_lists(folder: Path, images: Path | None, masks: Path | None = None, lin
         for image_id, *fields in read_rows(path, *columns, ","):
             if image_id not in found:
                 raise InputError(
-                    f"{shown(path)} has a box for {shown(image_id)}, which image_ids.txt does not list; "
+                    f"{printable(path)} has a box for {printable(image_id)}, which image_ids.txt does not list; "
                     "add or remove it"
                 )
             found[image_id].append(fields)
     listed = folder / "image_sizes.txt"
     sized = listed.is_file() or not (masked or folder.name == "train")  # OpenImages30k comes without
     for image_id, width, height in read_rows(listed, "path,width,height", 3, ",") if sized else ():
-        enter(sizes, image_id, (whole(width, listed, image_id), whole(height, listed, image_id)), listed)
-    files = {i: below(images, i, folder / "image_ids.txt") if images else None for i in ids}
+        set_once(sizes, image_id, (parse_int(width, listed, image_id), parse_int(height, listed, image_id)), listed)
+    files = {i: safe_join(images, i, folder / "image_ids.txt") if images else None for i in ids}
     complete: dict[str, Mapping[str, object]] = {"class_labels.txt": labels}
     if sized and not masked:
         complete["image_sizes.txt"] = sizes
@@ -86,24 +87,25 @@ def read_lists(folder: Path, images: Path | None, masks: Path | None = None, lin
         absent = [image_id for image_id in ids if image_id not in table]
         if absent:
             raise InputError(
-                f"{shown(folder / name)} lacks {len(absent)} images of image_ids.txt, the first {shown(absent[0])}; "
+                f"{printable(folder / name)} lacks {len(absent)} images of image_ids.txt, the first "
+                f"{printable(absent[0])}; "
                 "add them"
             )
     if not masked:
-        boxes = {i: as_boxes([[number(corner, path, i) for corner in row] for row in found[i]]) for i in ids}
+        boxes = {i: as_boxes([[parse_number(corner, path, i) for corner in row] for row in found[i]]) for i in ids}
         return tuple(Sample(i, labels[i], boxes[i], "inclusive", files[i], sizes.get(i)) for i in ids)
     home = masks or images
     if home is None:
         raise InputError(f"{path} names masks; give --dataset-arg masks=DIR, the folder below which they lie")
-    places = {name: below(home, name, path) for i in ids for row in found[i] for name in row if name}
-    if links != FOLLOW:
+    places = {name: safe_join(home, name, path) for i in ids for row in found[i] for name in row if name}
+    if links != FOLLOW_LINKS:
         refuse_links(places.values(), [home])
     bar = tqdm(ids, desc="masks", unit="image", leave=False, disable=None)
     return tuple(_masked(i, labels[i], files[i], sizes.get(i), found[i], places) for i in bar)
 
 
 def _holds_masks(path: Path) -> bool:
-    """Says whether the first line ends in file names rather than four numbers."""
+    """Return whether the first line ends in file names rather than four numbers."""
     first = next(read_rows(path, "path,x0,y0,x1,y1 or path,mask,ignore", 3, ","), None)
     if first is None:
         return False
@@ -123,15 +125,17 @@ def _masked(
     places: dict[str, Path],
 ) -> Sample:
     if not rows:
-        raise InputError(f"{shown(image_id)} has no mask in localization.txt; add one or take it out of image_ids.txt")
+        raise InputError(
+            f"{printable(image_id)} has no mask in localization.txt; add one or take it out of image_ids.txt"
+        )
     ignored = {ignore for _, ignore in rows if ignore}
     if len(ignored) > 1:
         raise InputError(
-            f"{shown(image_id)} has {len(ignored)} different masks to ignore in localization.txt; keep one"
+            f"{printable(image_id)} has {len(ignored)} different masks to ignore in localization.txt; keep one"
         )
     if not all(mask for mask, _ in rows):
         raise InputError(
-            f"{shown(image_id)} has a line without a mask in localization.txt; add its file or take it out"
+            f"{printable(image_id)} has a line without a mask in localization.txt; add its file or take it out"
         )
     ignore = places[ignored.pop()] if ignored else None
-    return masked_sample(image_id, label, path, size, [places[mask] for mask, _ in rows], ignore)
+    return sample_from_masks(image_id, label, path, size, [places[mask] for mask, _ in rows], ignore)

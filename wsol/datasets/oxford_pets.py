@@ -8,11 +8,12 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from wsol.datasets._download import ARCHIVES, Archive
-from wsol.datasets.base import DATASETS, TENTH, Dataset, Mask, Sample, Split, as_boxes, tenth_of_train
+from wsol.datasets.base import DATASETS, TENTH_OF_TRAIN, Dataset, Mask, Sample, Split, as_boxes, hold_out_tenth
 from wsol.errors import InputError
+from wsol.io.display import printable
 from wsol.io.images import open_image
-from wsol.io.paths import FOLLOW, below, refuse_links, shown
-from wsol.io.text import class_number, read_lines
+from wsol.io.paths import FOLLOW_LINKS, refuse_links, safe_join
+from wsol.io.text import parse_class_index, read_lines
 
 ARCHIVES["oxford-pets"] = (
     Archive("https://www.robots.ox.ac.uk/~vgg/data/pets/data/images.tar.gz", "5c4f3ee8e5d25df40f4fd59a7f44e54c"),
@@ -24,7 +25,7 @@ _PET, _BORDER = 1, 3
 
 @DATASETS.register("oxford-pets")
 def oxford_pets(root: Path, split: Split, links: str = "") -> Dataset:
-    """Reads Oxford-IIIT Pet (Parkhi et al., "Cats and Dogs", CVPR 2012) through its trimaps.
+    """Read Oxford-IIIT Pet (Parkhi et al., "Cats and Dogs", CVPR 2012) through its trimaps.
 
     A trimap's 1 is the pet (foreground), 2 background, 3 the border, which is ignored. The box is the extent of the
     foreground, half-open edges, in the trimap's frame. The XML boxes of the data set frame the head and are not used.
@@ -44,12 +45,12 @@ def oxford_pets(root: Path, split: Split, links: str = "") -> Dataset:
     names = {label: name.rsplit("_", 1)[0] for part in entries.values() for name, label in part}
     files = {name: _files(home, name) for part in entries.values() for name, _ in part}
     classes = tuple(names.get(label, str(label)) for label in range(1 + max(names, default=-1)))
-    chosen = tuple(entries["test"]) if split == "test" else tenth_of_train(entries["trainval"], split)
-    if links != FOLLOW:
+    chosen = tuple(entries["test"]) if split == "test" else hold_out_tenth(entries["trainval"], split)
+    if links != FOLLOW_LINKS:
         refuse_links((files[name][1] for name, _ in chosen), [root])
     bar = tqdm(chosen, desc="oxford-pets trimaps", unit="file", leave=False, disable=None)
     samples = tuple(_sample(name, label, *files[name], boxed=split != "train") for name, label in bar)
-    return Dataset("oxford-pets", split, samples, classes, TENTH if split == "val" else "")
+    return Dataset("oxford-pets", split, samples, classes, TENTH_OF_TRAIN if split == "val" else "")
 
 
 def _entries(path: Path) -> list[tuple[str, int]]:
@@ -57,14 +58,14 @@ def _entries(path: Path) -> list[tuple[str, int]]:
     for line in read_lines(path, "name, class, species, breed on each line"):
         if line.strip() and not line.startswith("#"):
             name, label, *_ = [*line.split(), ""]
-            entries.append((name, class_number(label, path, name, 1)))
+            entries.append((name, parse_class_index(label, path, name, 1)))
     return entries
 
 
 def _files(home: Path, name: str) -> tuple[Path, Path]:
-    """Returns the image and the trimap."""
+    """Return the image and the trimap."""
     source = home / "annotations"
-    return below(home / "images", f"{name}.jpg", source), below(source / "trimaps", f"{name}.png", source)
+    return safe_join(home / "images", f"{name}.jpg", source), safe_join(source / "trimaps", f"{name}.png", source)
 
 
 def _sample(name: str, label: int, image: Path, trimap: Path, boxed: bool) -> Sample:
@@ -73,7 +74,9 @@ def _sample(name: str, label: int, image: Path, trimap: Path, boxed: bool) -> Sa
     values = _trimap(trimap)
     rows, columns = np.flatnonzero((values == _PET).any(1)), np.flatnonzero((values == _PET).any(0))
     if not len(rows):
-        raise InputError(f"{shown(trimap)} marks no pet (1), so the image has no box; mend it or leave the image out")
+        raise InputError(
+            f"{printable(trimap)} marks no pet (1), so the image has no box; mend it or leave the image out"
+        )
     box = as_boxes([[columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]])
     return Sample(name, label, box, "edges", image, (values.shape[1], values.shape[0]), partial(_mask, trimap))
 

@@ -6,11 +6,11 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from wsol.datasets._synthetic.scene import CLASSES, Knobs, Scene, label_of, render
+from wsol.datasets._synthetic.scene import CLASSES, Scene, SyntheticConfig, label_of, render
 from wsol.datasets.base import DATASETS, Dataset, Mask, Sample, Split, as_boxes
 from wsol.errors import InputError
 
-__all__ = ["CLASSES", "Knobs", "Scene", "render", "synthetic"]
+__all__ = ["CLASSES", "Scene", "SyntheticConfig", "render", "synthetic"]
 
 _SMALLEST = 5  # pixels across, for a part that can still be told from another
 _IMAGES = {"train": 12000, "val": 120, "test": 240}
@@ -20,16 +20,16 @@ _IMAGES = {"train": 12000, "val": 120, "test": 240}
 def synthetic(
     split: Split,
     images: str = "",
-    seed: str = str(Knobs.seed),
-    size: str = str(Knobs.size),
-    object_scale: str = str(Knobs.object_scale),
-    part_size: str = str(Knobs.part_size),
-    instances: str = str(Knobs.instances),
-    distractors: str = str(Knobs.distractors),
-    occlusion: str = str(Knobs.occlusion),
-    context_bias: str = str(Knobs.context_bias),
+    seed: str = str(SyntheticConfig.seed),
+    size: str = str(SyntheticConfig.size),
+    object_scale: str = str(SyntheticConfig.object_scale),
+    part_size: str = str(SyntheticConfig.part_size),
+    instances: str = str(SyntheticConfig.instances),
+    distractors: str = str(SyntheticConfig.distractors),
+    occlusion: str = str(SyntheticConfig.occlusion),
+    context_bias: str = str(SyntheticConfig.context_bias),
 ) -> Dataset:
-    """Generates the synthetic benchmark.
+    """Generate the synthetic benchmark.
 
     Twelve classes in four families. The members of a family share the body (shape, surface, proportions) and differ in
     a smaller part (shape, surface, colour): a classifier needs no more than the part, the box spans the whole object.
@@ -53,7 +53,7 @@ def synthetic(
     Raises:
         InputError: A knob is no number or out of its range.
     """
-    knobs = Knobs(
+    knobs = SyntheticConfig(
         seed=_whole("seed", seed, 0, 2**63),
         size=_whole("size", size, 32, 4096),
         object_scale=_real("object_scale", object_scale, 0.1, 0.7),
@@ -71,11 +71,13 @@ def synthetic(
         )
     count = _whole("images", images, 1, 10**8) if images else _IMAGES[split]
     samples = tuple(_sample(split, index, knobs) for index in range(count))
-    turned = [f"{f.name}={getattr(knobs, f.name)}" for f in fields(Knobs) if getattr(knobs, f.name) != f.default]
+    turned = [
+        f"{f.name}={getattr(knobs, f.name)}" for f in fields(SyntheticConfig) if getattr(knobs, f.name) != f.default
+    ]
     return Dataset("synthetic", split, samples, CLASSES, ",".join(turned))
 
 
-def _sample(split: Split, index: int, knobs: Knobs) -> Sample:
+def _sample(split: Split, index: int, knobs: SyntheticConfig) -> Sample:
     boxes = [] if split == "train" else render(split, index, knobs).boxes
     return Sample(
         f"{split}-{index:06d}",
@@ -84,15 +86,15 @@ def _sample(split: Split, index: int, knobs: Knobs) -> Sample:
         "edges",
         size=(knobs.size, knobs.size),
         mask=partial(_mask, split, index, knobs),
-        draw=partial(_pixels, split, index, knobs),
+        render=partial(_pixels, split, index, knobs),
     )
 
 
-def _pixels(split: Split, index: int, knobs: Knobs) -> NDArray[np.uint8]:
+def _pixels(split: Split, index: int, knobs: SyntheticConfig) -> NDArray[np.uint8]:
     return render(split, index, knobs).pixels
 
 
-def _mask(split: Split, index: int, knobs: Knobs) -> Mask:
+def _mask(split: Split, index: int, knobs: SyntheticConfig) -> Mask:
     objects = render(split, index, knobs).objects
     return Mask(objects, np.zeros_like(objects))
 

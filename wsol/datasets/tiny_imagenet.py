@@ -5,10 +5,11 @@ from itertools import pairwise
 from pathlib import Path
 
 from wsol.datasets._download import ARCHIVES, Archive
-from wsol.datasets.base import DATASETS, TENTH, Dataset, Sample, Split, as_boxes, tenth_of_train
+from wsol.datasets.base import DATASETS, TENTH_OF_TRAIN, Dataset, Sample, Split, as_boxes, hold_out_tenth
 from wsol.errors import InputError
-from wsol.io.paths import below, quoted, shown
-from wsol.io.text import number, read_lines, read_rows
+from wsol.io.display import printable, quote
+from wsol.io.paths import safe_join
+from wsol.io.text import parse_number, read_lines, read_rows
 
 ARCHIVES["tiny-imagenet"] = (
     Archive("http://cs231n.stanford.edu/tiny-imagenet-200.zip", "90528d7ca1a48142e341f4ef8d21d0de"),
@@ -17,7 +18,7 @@ ARCHIVES["tiny-imagenet"] = (
 
 @DATASETS.register("tiny-imagenet")
 def tiny_imagenet(root: Path, split: Split) -> Dataset:
-    """Reads Tiny ImageNet (Stanford CS231n), all of whose training and validation images have one box.
+    """Read Tiny ImageNet (Stanford CS231n), all of whose training and validation images have one box.
 
     Corners are 0-based and inclusive, 0 to 63. Classes are the synsets of ``wnids.txt`` in SORTED order, as an image
     folder gives them, not in the order of that file. The frame is the image file's own.
@@ -35,7 +36,7 @@ def tiny_imagenet(root: Path, split: Split) -> Dataset:
     home = root / "tiny-imagenet-200" if (root / "tiny-imagenet-200").is_dir() else root
     wnids = sorted(row[0] for row in read_rows(home / "wnids.txt", "a synset", 1))
     if twice := next((wnid for wnid, other in pairwise(wnids) if wnid == other), None):
-        raise InputError(f"{shown(home)}/wnids.txt lists {quoted(twice)} twice; keep one line")
+        raise InputError(f"{printable(home)}/wnids.txt lists {quote(twice)} twice; keep one line")
     words = dict(line.split("\t", 1) for line in read_lines(home / "words.txt", "synset, tab, name") if "\t" in line)
     names = tuple(words.get(wnid, wnid).strip() for wnid in wnids)
     if split == "test":
@@ -44,12 +45,14 @@ def tiny_imagenet(root: Path, split: Split) -> Dataset:
         samples = [_sample(file, wnid, wnids, corners, home / "val" / "images", path) for file, wnid, *corners in rows]
         return Dataset("tiny-imagenet", split, tuple(samples), names)
     train = list(_train(home, wnids))
-    return Dataset("tiny-imagenet", split, tenth_of_train(train, split), names, TENTH if split == "val" else "")
+    return Dataset(
+        "tiny-imagenet", split, hold_out_tenth(train, split), names, TENTH_OF_TRAIN if split == "val" else ""
+    )
 
 
 def _train(home: Path, wnids: list[str]) -> Iterable[Sample]:
     for wnid in wnids:
-        path = below(home / "train", wnid, home / "wnids.txt") / f"{wnid}_boxes.txt"
+        path = safe_join(home / "train", wnid, home / "wnids.txt") / f"{wnid}_boxes.txt"
         for file, *corners in read_rows(path, "file, x0, y0, x1, y1", 5):
             yield _sample(file, wnid, wnids, corners, path.parent / "images", path)
 
@@ -57,8 +60,8 @@ def _train(home: Path, wnids: list[str]) -> Iterable[Sample]:
 def _sample(file: str, wnid: str, wnids: list[str], corners: list[str], images: Path, path: Path) -> Sample:
     if wnid not in wnids:
         raise InputError(
-            f"{shown(path)}: {shown(file)} has the synset {quoted(wnid)}, which wnids.txt does not list; "
+            f"{printable(path)}: {printable(file)} has the synset {quote(wnid)}, which wnids.txt does not list; "
             "restore the file"
         )
-    box = as_boxes([[number(corner, path, file) for corner in corners]])
-    return Sample(file, wnids.index(wnid), box, "inclusive", below(images, file, path))
+    box = as_boxes([[parse_number(corner, path, file) for corner in corners]])
+    return Sample(file, wnids.index(wnid), box, "inclusive", safe_join(images, file, path))

@@ -13,22 +13,22 @@ from tqdm import tqdm
 
 from wsol.datasets import Batch, Dataset, count_clipped, read_batches
 from wsol.errors import ImageError, InputError
-from wsol.evaluation.inference import Crew
+from wsol.evaluation.inference import BatchInference
 from wsol.methods import Method, Precision
-from wsol.metrics.image_stats import Trace, stacked
+from wsol.metrics.image_stats import ImageStats, stack_stats
 from wsol.models import Model
 from wsol.protocols import Protocol
-from wsol.protocols.base import Truth, truth_of
-from wsol.runs.batches import Part, Parts
-from wsol.runs.thumbnails import thumb
+from wsol.protocols.base import GroundTruth, ground_truth_of
+from wsol.runs.batches import BatchStore, StoredBatch
+from wsol.runs.thumbnails import encode_thumbnail
 from wsol.runtime.cost import Clock
-from wsol.runtime.distributed import Processes
+from wsol.runtime.distributed import ProcessGroup
 
 _WAITING = 2  # batches whose boxes are being drawn while the next goes through the network
 
 
 @dataclass(frozen=True)
-class Setup:
+class InferenceConfig:
     """What goes over a data set, and how.
 
     Attributes:
@@ -50,18 +50,24 @@ class Setup:
     precision: Precision
 
     def batches(self, images: Dataset) -> int:
-        """Returns how many batches a split has."""
+        """Return how many batches a split has."""
         return -(-len(images) // self.batch_size)
 
-    def crew(self) -> Crew:
-        """Returns what runs the network."""
-        return Crew(self.model, self.method, self.protocol.view, self.memory, self.precision)
+    def batch_inference(self) -> BatchInference:
+        """Return what runs the network."""
+        return BatchInference(self.model, self.method, self.protocol.view, self.memory, self.precision)
 
 
 def collect(
-    setup: Setup, images: Dataset, numbers: Sequence[int], parts: Parts, pool: Executor, crew: Crew, group: Processes
+    setup: InferenceConfig,
+    images: Dataset,
+    numbers: Sequence[int],
+    parts: BatchStore,
+    pool: Executor,
+    crew: BatchInference,
+    group: ProcessGroup,
 ) -> None:
-    """Takes batches of a split from their files to IoU curves, and keeps each on disk as soon as it is done.
+    """Take batches of a split from their files to IoU curves, and keeps each on disk as soon as it is done.
 
     Args:
         setup: What goes over it.
@@ -86,7 +92,7 @@ def collect(
         initial=total - len(places),
         unit="image",
         desc=f"{images.name} {images.split}{title}",
-        disable=None if group.first else True,
+        disable=None if group.is_main else True,
     )
     try:
         with bar as progress:
@@ -108,7 +114,7 @@ def collect(
 
 
 def check_classes(model: Model, images: Dataset) -> None:
-    """Makes sure that a model was trained on the classes of a data set.
+    """Make sure that a model was trained on the classes of a data set.
 
     Raises:
         InputError: It was not.
@@ -141,27 +147,27 @@ def _next(batches: Iterator[Batch], clock: Clock) -> Batch:
 
 
 def _submitted(
-    setup: Setup,
+    setup: InferenceConfig,
     images: Dataset,
     batch: Batch,
     places: list[int],
     number: int,
-    parts: Parts,
+    parts: BatchStore,
     pool: Executor,
-    crew: Crew,
+    crew: BatchInference,
     clock: Clock,
 ) -> Future[None]:
-    """Runs the network over a batch, and hands what is left to do to the threads."""
+    """Run the network over a batch, and hands what is left to do to the threads."""
     indices = [places[i] for i in batch.indices]
     facts: dict[str, Any] = {"skipped": [[places[i], reason] for i, reason in batch.skipped]}
     if not indices:
         facts |= {"clipped": 0, "passes": 0, "seconds": clock.lap()}
-        return pool.submit(parts.write, number, Part({}, facts))
+        return pool.submit(parts.write, number, StoredBatch({}, facts))
     samples, before = [images.samples[i] for i in indices], setup.model.network.passes
     facts["clipped"] = sum(map(count_clipped, samples, batch.frames))
-    guesses = crew.guess(samples, batch.pixels, clock)
+    guesses = crew.predict(samples, batch.pixels, clock)
     facts |= {"passes": setup.model.network.passes - before, "seconds": clock.lap()}
-    truths = [truth_of(setup.protocol, *pair) for pair in zip(samples, batch.frames, strict=True)]
+    truths = [ground_truth_of(setup.protocol, *pair) for pair in zip(samples, batch.frames, strict=True)]
     own = guesses.maps[:, :1]
     drawn = [pool.submit(_drawn, setup.protocol, *each) for each in zip(own, truths, batch.pixels, strict=True)]
     arrays: dict[str, NDArray[Any]] = {"indices": np.array(indices), "frames": np.array(batch.frames), **vars(guesses)}
@@ -170,22 +176,24 @@ def _submitted(
 
 
 def _drawn(
-    protocol: Protocol, own: NDArray[np.float32], truth: Truth, pixels: NDArray[np.uint8]
-) -> tuple[Trace, bytes]:
-    return truth.trace(protocol, protocol.prepare(protocol.view.assembled(own), truth.size)[0]), thumb(pixels)
+    protocol: Protocol, own: NDArray[np.float32], truth: GroundTruth, pixels: NDArray[np.uint8]
+) -> tuple[ImageStats, bytes]:
+    return truth.score_map_stats(
+        protocol, protocol.prepare(protocol.view.assemble(own), truth.size)[0]
+    ), encode_thumbnail(pixels)
 
 
 def _write(
     number: int,
     arrays: dict[str, NDArray[Any]],
     facts: dict[str, Any],
-    drawn: Sequence[Future[tuple[Trace, bytes]]],
-    parts: Parts,
+    drawn: Sequence[Future[tuple[ImageStats, bytes]]],
+    parts: BatchStore,
 ) -> None:
     traces, thumbs = zip(*(each.result() for each in drawn), strict=True)
-    rows = {f"trace.{name}": array for name, array in stacked(traces).items()}
+    rows = {f"trace.{name}": array for name, array in stack_stats(traces).items()}
     pictures = {
         "thumbs": np.frombuffer(b"".join(thumbs), np.uint8),
         "thumb_ends": np.cumsum([len(each) for each in thumbs]),
     }
-    parts.write(number, Part({**arrays, **rows, **pictures}, facts))
+    parts.write(number, StoredBatch({**arrays, **rows, **pictures}, facts))

@@ -12,22 +12,22 @@ import pandas as pd
 from wsol.datasets import Dataset, Split
 from wsol.errors import InputError
 from wsol.evaluation.batches import collect
-from wsol.evaluation.finish import Evaluation, conclude
+from wsol.evaluation.finish import Evaluation, finish_run
 from wsol.evaluation.merge import merge
-from wsol.evaluation.plan import Job, prepared
+from wsol.evaluation.plan import Job, prepare
 from wsol.evaluation.tables import FIXED, Tau
-from wsol.io.lock import held
+from wsol.io.lock import lock_folder
 from wsol.methods import Precision
 from wsol.models import Model
 from wsol.reports.gallery import draw_gallery
 from wsol.reports.page import write_page
-from wsol.runs.batches import Parts, abandon, begin, discard, is_complete
+from wsol.runs.batches import BatchStore, abandon, discard, is_complete, open_or_resume
 from wsol.runs.read import read_run
-from wsol.runs.results import Collected
-from wsol.runs.store import claim
+from wsol.runs.results import LocalizationResults
+from wsol.runs.store import claim_folder
 from wsol.runtime.cost import Clock, Meter
-from wsol.runtime.distributed import Processes, processes
-from wsol.runtime.threads import processors
+from wsol.runtime.distributed import ProcessGroup, process_group
+from wsol.runtime.threads import processor_count
 
 
 def evaluate(
@@ -57,7 +57,7 @@ def evaluate(
     out: str | Path | None = None,
     resume: bool = False,
 ) -> Evaluation:
-    """Evaluates how well a classifier's score maps localize objects.
+    """Evaluate how well a classifier's score maps localize objects.
 
     Every batch is kept in ``out`` as soon as it is done. A run that was killed goes on from there by ``resume``, and
     its files are those of a run that was never stopped, but for the times in ``run.json``. Started by torchrun, the
@@ -96,13 +96,13 @@ def evaluate(
     Raises:
         InputError: Something handed in cannot be used.
     """
-    group = processes()
-    with group.together():
+    group = process_group()
+    with group.sync_errors():
         if workers is not None and workers < 1:
             raise InputError(f"workers is {workers}; give 1 or more")
         if group.size > 1 and (out is None or download):
             raise InputError("several processes meet in the run folder, give out; and download with one of them before")
-        job = prepared(
+        job = prepare(
             model,
             weights,
             dataset=dataset,
@@ -128,17 +128,17 @@ def evaluate(
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()) if out is None else out)
         complete = False
-        with group.together():
-            if group.first:
+        with group.sync_errors():
+            if group.is_main:
                 complete = _begun(job, folder, resume or group.restarted, stack)
         evaluation = None
-        if not group.told(complete):
+        if not group.broadcast(complete):
             meter = Meter(job.setup.model.network)
             with ThreadPoolExecutor(workers or group.threads) as pool:
                 _share(job, folder, pool, group)
-            with group.together():
-                if group.first:
-                    with ThreadPoolExecutor(workers or processors()) as pool:  # the others have ended
+            with group.sync_errors():
+                if group.is_main:
+                    with ThreadPoolExecutor(workers or processor_count()) as pool:  # the others have ended
                         evaluation = _whole(job, folder, pool, meter)
                     if out is not None:
                         write_page(read_run(folder))
@@ -150,32 +150,32 @@ def evaluate(
 
 
 def _begun(job: Job, folder: Path, resume: bool, stack: contextlib.ExitStack) -> bool:
-    """Takes hold of the run folder; says whether the run is complete already."""
+    """Take hold of the run folder; says whether the run is complete already."""
     places = {name: folder / "val" if name == "val" else folder for name in reversed(job.splits)}
     for name, place in places.items():
-        claim(place, job.request(name))
-        stack.enter_context(held(place))
+        claim_folder(place, job.request(name))
+        stack.enter_context(lock_folder(place))
     if resume and is_complete(folder):
         return True
-    begin(folder, job.batches, job.asked, resume)
+    open_or_resume(folder, job.batches, job.asked, resume)
     stack.callback(abandon, folder, job.batches)
     return False
 
 
-def _share(job: Job, folder: Path, pool: Executor, group: Processes) -> None:
-    """Runs this process's share of the batches."""
-    parts = {name: Parts(folder, name, count) for name, count in job.batches.items()}
-    with group.together():  # what is missing is looked up before any process writes
+def _share(job: Job, folder: Path, pool: Executor, group: ProcessGroup) -> None:
+    """Run this process's share of the batches."""
+    parts = {name: BatchStore(folder, name, count) for name, count in job.batches.items()}
+    with group.sync_errors():  # what is missing is looked up before any process writes
         if not (folder / "parts").is_dir():
             raise InputError(f"process {group.rank} does not see {folder}; give --out where all machines see it")
         mine = {name: group.share(each.missing()) for name, each in parts.items()}
-    with group.together(), job.setup.crew() as crew:
+    with group.sync_errors(), job.setup.batch_inference() as crew:
         for name, images in job.splits.items():
             collect(job.setup, images, mine[name], parts[name], pool, crew, group)
 
 
 def _whole(job: Job, folder: Path, pool: Executor, meter: Meter) -> Evaluation:
-    """Puts together what all processes found, and writes the run."""
+    """Put together what all processes found, and writes the run."""
     chosen_on = None
     if job.held_out is not None:
         _, chosen_on = _concluded(job, "val", None, folder, pool, meter)
@@ -183,11 +183,11 @@ def _whole(job: Job, folder: Path, pool: Executor, meter: Meter) -> Evaluation:
 
 
 def _concluded(
-    job: Job, name: str, chosen_on: Collected | None, folder: Path, pool: Executor, meter: Meter
-) -> tuple[Evaluation, Collected]:
+    job: Job, name: str, chosen_on: LocalizationResults | None, folder: Path, pool: Executor, meter: Meter
+) -> tuple[Evaluation, LocalizationResults]:
     images, protocol, clock = job.splits[name], job.setup.protocol, Clock()
     place, tau = (folder / "val", "oracle") if name == "val" else (folder, job.tau)
-    found, maps, passes = merge(job.setup, images, Parts(folder, name, job.batches[name]), place, pool, clock)
+    found, maps, passes = merge(job.setup, images, BatchStore(folder, name, job.batches[name]), place, pool, clock)
     origin = job.origin(images)
     origin = replace(origin, facts={**origin.facts, "cost": meter.cost(clock, passes, len(found.images))})
 
@@ -196,5 +196,5 @@ def _concluded(
 
     used = chosen_on.images.signature if chosen_on else None
     request = job.request(name)
-    evaluation = conclude(origin, protocol, found, tau, chosen_on, used, request, pool, clock, place, gallery)
+    evaluation = finish_run(origin, protocol, found, tau, chosen_on, used, request, pool, clock, place, gallery)
     return evaluation, found

@@ -10,13 +10,13 @@ from typing import Any
 import pandas as pd
 
 from wsol.datasets import Dataset
-from wsol.evaluation.tables import Tables, Tau, chosen_level, fixed_beside, tabulate
-from wsol.metrics.summary import named_tau
+from wsol.evaluation.tables import Tables, Tau, choose_tau_index, fixed_tau, tabulate
+from wsol.metrics.summary import round_tau
 from wsol.protocols import Protocol, View
-from wsol.runs.ground_truth import truth_table
-from wsol.runs.results import Collected
+from wsol.runs.ground_truth import ground_truth_table
+from wsol.runs.results import LocalizationResults
 from wsol.runs.signature import Signature
-from wsol.runs.store import versions, write_run
+from wsol.runs.store import package_versions, write_run
 from wsol.runtime.cost import Clock
 
 
@@ -59,7 +59,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Origin:
+class Provenance:
     """Where maps or boxes come from, for the signature and ``run.json``.
 
     Attributes:
@@ -75,15 +75,15 @@ class Origin:
     facts: Mapping[str, Any]
 
 
-def named(path: Path, digest: str) -> str:
-    """Returns the signature's name of a file or folder, with the hash (hex) of what it holds."""
+def file_signature(path: Path, digest: str) -> str:
+    """Return the signature's name of a file or folder, with the hash (hex) of what it holds."""
     return f"{path.stem.replace('|', '_')}:{digest[:8]}"
 
 
-def signature(
-    origin: Origin, protocol: Protocol, images: Dataset, tau: Tau, held_out: str | None, chosen: float | None = None
+def run_signature(
+    origin: Provenance, protocol: Protocol, images: Dataset, tau: Tau, held_out: str | None, chosen: float | None = None
 ) -> str:
-    """Returns the signature of a run; without the chosen tau it is what is known before it.
+    """Return the signature of a run; without the chosen tau it is what is known before it.
 
     Args:
         origin: Where maps or boxes come from.
@@ -95,7 +95,7 @@ def signature(
         chosen: The tau that was chosen.
     """
     rule = f"tau:{tau}" if held_out is None else f"tau:{tau}({held_out})"
-    if not _thresholded(origin, protocol):
+    if not uses_threshold(origin, protocol):
         rule = "tau:none"
     elif isinstance(tau, str) and chosen is not None:
         rule += f"={chosen:g}"
@@ -103,17 +103,17 @@ def signature(
     return str(Signature(*stations))
 
 
-def _thresholded(origin: Origin, protocol: Protocol) -> bool:
-    """Says whether a threshold enters: boxes are there already."""
+def uses_threshold(origin: Provenance, protocol: Protocol) -> bool:
+    """Return whether a threshold enters: boxes are there already."""
     return len(protocol.taus) > 0 and not origin.method.startswith("boxes")
 
 
-def conclude(
-    origin: Origin,
+def finish_run(
+    origin: Provenance,
     protocol: Protocol,
-    found: Collected,
+    found: LocalizationResults,
     tau: Tau,
-    chosen_on: Collected | None,
+    chosen_on: LocalizationResults | None,
     held_out: str | None,
     request: str,
     pool: Executor,
@@ -121,7 +121,7 @@ def conclude(
     folder: Path,
     gallery: Callable[[pd.DataFrame, str], bytes] | None = None,
 ) -> Evaluation:
-    """Computes the tables of a run and writes its folder.
+    """Compute the tables of a run and writes its folder.
 
     Args:
         origin: Where maps or boxes come from.
@@ -137,10 +137,10 @@ def conclude(
         gallery: Makes a PNG file of the predictions, with the signature in it, where there are images to show.
     """
     with clock("metrics"):
-        level = chosen_level(protocol, tau, chosen_on or found) if _thresholded(origin, protocol) else 0
+        level = choose_tau_index(protocol, tau, chosen_on or found) if uses_threshold(origin, protocol) else 0
         tables = tabulate(protocol, found, tau, level, chosen_on, pool)
-    chosen = named_tau(protocol.taus, level) if _thresholded(origin, protocol) else None
-    signed = signature(origin, protocol, found.images, tau, held_out, chosen)
+    chosen = round_tau(protocol.taus, level) if uses_threshold(origin, protocol) else None
+    signed = run_signature(origin, protocol, found.images, tau, held_out, chosen)
     with clock("pictures"):
         pictures = {"gallery.png": gallery(tables.predictions, signed)} if gallery else {}
     run = {
@@ -161,16 +161,16 @@ def conclude(
         "tau": {
             "rule": None if chosen is None else tau if isinstance(tau, str) else "fixed",
             "value": chosen,
-            "fixed": fixed_beside(protocol, tau),
+            "fixed": fixed_tau(protocol, tau),
         },
         "skipped": found.skipped,
         "clipped_boxes": found.clipped,
         "val": {"skipped": chosen_on.skipped, "clipped_boxes": chosen_on.clipped} if chosen_on else None,
         "notes": [*origin.facts.get("notes", ()), *_notes(found)],
-        "versions": versions(),
+        "versions": package_versions(),
         "seconds": {station: round(seconds, 3) for station, seconds in clock.seconds.items()},
     }
-    evidence = found.evidence
+    evidence = found.stats
     arrays = {
         "curves": evidence.curves,
         "curves_v2": evidence.contours,
@@ -179,17 +179,17 @@ def conclude(
         "pixels": evidence.pixels,
         "boxes": found.boxes,
     }
-    truths = truth_table([t.sample for t in found.truths], [t.size for t in found.truths])
+    truths = ground_truth_table([t.sample for t in found.truths], [t.size for t in found.truths])
     kept = {name: array for name, array in arrays.items() if array is not None}
     return Evaluation(tables, write_run(folder, run, vars(tables), truths, kept, pictures))
 
 
-def _notes(found: Collected) -> list[str]:
-    """Says what deserves a second look, one sentence each."""
+def _notes(found: LocalizationResults) -> list[str]:
+    """Return what deserves a second look, one sentence each."""
     notes = []
     lacking = sum(truth.sample.mask is None for truth in found.truths)
     if 0 < lacking < len(found.truths):
         notes.append(f"{lacking} of {len(found.truths)} images have no mask: PxAP and the like are left out")
-    if not found.evidence.complete:
+    if not found.stats.complete:
         notes.append("some images have no box of their own class: GT-known accuracy and the like are left out")
     return notes

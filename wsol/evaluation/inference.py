@@ -20,10 +20,10 @@ from wsol.protocols import View
 from wsol.runtime.cost import Clock
 
 
-def passes(
+def forward_crops(
     model: Model, crops: Sequence[NDArray[np.uint8]], memory: int, precision: Precision = "float32"
 ) -> list[Forward]:
-    """Runs the network once over each crop of a batch.
+    """Run the network once over each crop of a batch.
 
     Args:
         model: The network and what its weights expect.
@@ -32,12 +32,12 @@ def passes(
         precision: Of the layers below the target layer.
     """
     device = next(model.network.parameters()).device
-    images = [model.preprocessing.normalised(crop, device) for crop in crops]
+    images = [model.preprocessing.normalize(crop, device) for crop in crops]
     return [forward(model.network, image, memory, precision) for image in images]
 
 
-def ranked(model: Model, passed: Sequence[Forward], first: Tensor, top: int, where: str) -> tuple[Tensor, Tensor]:
-    """Ranks classes by their mean softmax probability over the crops.
+def rank_classes(model: Model, passed: Sequence[Forward], first: Tensor, top: int, where: str) -> tuple[Tensor, Tensor]:
+    """Rank classes by their mean softmax probability over the crops.
 
     Args:
         model: The network.
@@ -68,8 +68,8 @@ def ranked(model: Model, passed: Sequence[Forward], first: Tensor, top: int, whe
     return classes, logs.gather(1, classes).exp().float()
 
 
-def raw_maps(method: Method, passed: Sequence[Forward], classes: Tensor, where: str) -> NDArray[np.float32]:
-    """Makes the maps of some classes.
+def score_maps(method: Method, passed: Sequence[Forward], classes: Tensor, where: str) -> NDArray[np.float32]:
+    """Make the maps of some classes.
 
     Args:
         method: Makes them.
@@ -96,7 +96,7 @@ _THREADS = 16
 
 
 @dataclass(frozen=True)
-class Guesses:
+class BatchPredictions:
     """What a network says of some images; ``k`` classes an image: the ground truth's, then the predictions.
 
     Attributes:
@@ -110,7 +110,7 @@ class Guesses:
     maps: NDArray[np.float32]
 
 
-class Crew:
+class BatchInference:
     """Runs a network and a method over batches.
 
     On a CPU the sum inside a layer may be divided among torch's threads, and its bits then depend on how many there
@@ -129,13 +129,13 @@ class Crew:
 
     def __init__(self, model: Model, method: Method, view: View, memory: int, precision: Precision) -> None:
         self._model, self._method, self._view, self._precision = model, method, view, precision
-        self._alone = next(model.network.parameters()).device.type != "cpu"
-        self._memory = memory if self._alone else memory // _THREADS  # the same for any number of threads
+        self._on_gpu = next(model.network.parameters()).device.type != "cpu"
+        self._memory = memory if self._on_gpu else memory // _THREADS  # the same for any number of threads
         self._torch_threads = torch.get_num_threads()
         self._threads = min(_THREADS, self._torch_threads)
 
-    def __enter__(self) -> "Crew":
-        if not self._alone:
+    def __enter__(self) -> "BatchInference":
+        if not self._on_gpu:
             torch.set_num_threads(1)
         self._pool = ThreadPoolExecutor(self._threads)
         return self
@@ -146,8 +146,8 @@ class Crew:
         self._pool.shutdown(cancel_futures=True)
         torch.set_num_threads(self._torch_threads)
 
-    def guess(self, samples: Sequence[Sample], pixels: NDArray[np.uint8], clock: Clock) -> Guesses:
-        """Looks at a batch.
+    def predict(self, samples: Sequence[Sample], pixels: NDArray[np.uint8], clock: Clock) -> BatchPredictions:
+        """Look at a batch.
 
         Args:
             samples: The images.
@@ -159,28 +159,33 @@ class Crew:
         """
         where = f"the batch that begins with {samples[0].image_id}"
         labels = [sample.label for sample in samples]
-        if self._alone:
-            found = [self._some(labels, pixels, where)]
+        if self._on_gpu:
+            found = [self._predict_chunk(labels, pixels, where)]
         else:
             starts = range(0, len(samples), _IMAGES)
             some = [(labels[i : i + _IMAGES], pixels[i : i + _IMAGES]) for i in starts]
-            futures = [self._pool.submit(self._some, *each, where) for each in some]
+            futures = [self._pool.submit(self._predict_chunk, *each, where) for each in some]
             found = [future.result() for future in futures]
         for station in ("forward", "maps"):
             seconds = sum(times[station] for _, times in found)
             clock.add({station: seconds / min(len(found), self._threads)})
         guesses = [each for each, _ in found]
-        return Guesses(
+        return BatchPredictions(
             np.concatenate([each.classes for each in guesses]),
             np.concatenate([each.scores for each in guesses]),
             np.concatenate([each.maps for each in guesses]),
         )
 
-    def _some(self, labels: list[int], pixels: NDArray[np.uint8], where: str) -> tuple[Guesses, dict[str, float]]:
+    def _predict_chunk(
+        self, labels: list[int], pixels: NDArray[np.uint8], where: str
+    ) -> tuple[BatchPredictions, dict[str, float]]:
         begin = time.perf_counter()
-        passed = passes(self._model, self._view.crops(pixels), self._memory, self._precision)
-        classes, scores = ranked(self._model, passed, torch.tensor(labels)[:, None], TOP, where)
+        passed = forward_crops(self._model, self._view.crops(pixels), self._memory, self._precision)
+        classes, scores = rank_classes(self._model, passed, torch.tensor(labels)[:, None], TOP, where)
         known, chosen = classes.cpu().numpy(), scores.cpu().numpy()  # waits for a GPU
         between = time.perf_counter()
-        maps = raw_maps(self._method, passed, classes, where)
-        return Guesses(known, chosen, maps), {"forward": between - begin, "maps": time.perf_counter() - between}
+        maps = score_maps(self._method, passed, classes, where)
+        return BatchPredictions(known, chosen, maps), {
+            "forward": between - begin,
+            "maps": time.perf_counter() - between,
+        }

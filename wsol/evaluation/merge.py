@@ -9,21 +9,21 @@ from numpy.typing import NDArray
 
 from wsol.datasets import Dataset
 from wsol.errors import InputError
-from wsol.evaluation.batches import Setup
+from wsol.evaluation.batches import InferenceConfig
 from wsol.metrics.classification import ranks_of
-from wsol.metrics.image_stats import Stack
-from wsol.protocols.base import Truth, truth_of
-from wsol.runs.batches import Parts
-from wsol.runs.results import Collected, drawer
-from wsol.runs.store import MapFile, MapRows
-from wsol.runs.thumbnails import Thumbs
+from wsol.metrics.image_stats import StatsAccumulator
+from wsol.protocols.base import GroundTruth, ground_truth_of
+from wsol.runs.batches import BatchStore
+from wsol.runs.results import LocalizationResults, boxes_from_maps
+from wsol.runs.store import ScoreMapReader, ScoreMapWriter
+from wsol.runs.thumbnails import ThumbnailWriter
 from wsol.runtime.cost import Clock
 
 
 def merge(
-    setup: Setup, images: Dataset, parts: Parts, folder: Path, pool: Executor, clock: Clock
-) -> tuple[Collected, MapRows, int]:
-    """Puts the batches of a split together.
+    setup: InferenceConfig, images: Dataset, parts: BatchStore, folder: Path, pool: Executor, clock: Clock
+) -> tuple[LocalizationResults, ScoreMapReader, int]:
+    """Put the batches of a split together.
 
     Args:
         setup: What went over it.
@@ -42,13 +42,13 @@ def merge(
     """
     protocol = setup.protocol
     kept: list[int] = []
-    truths: list[Truth] = []
+    truths: list[GroundTruth] = []
     classes: list[NDArray[np.int64]] = []
     scores: list[NDArray[np.float32]] = []
-    stack = Stack(len(images), max(1, len(protocol.taus)))
+    stack = StatsAccumulator(len(images), max(1, len(protocol.taus)))
     skipped: dict[str, str] = {}
     clipped = passes = 0
-    with clock("files"), MapFile(folder / "maps.npy") as store, Thumbs(folder) as thumbs:
+    with clock("files"), ScoreMapWriter(folder / "maps.npy") as store, ThumbnailWriter(folder) as thumbs:
         for number in range(parts.count):
             part = parts.read(number)
             skipped |= {images.samples[index].image_id: reason for index, reason in part.facts["skipped"]}
@@ -65,14 +65,20 @@ def merge(
             store.append(part.arrays["maps"])
             kept += (indices := part.arrays["indices"].tolist())
             frames = [(int(width), int(height)) for width, height in part.arrays["frames"]]
-            truths += [truth_of(protocol, images.samples[i], size) for i, size in zip(indices, frames, strict=True)]
+            truths += [
+                ground_truth_of(protocol, images.samples[i], size) for i, size in zip(indices, frames, strict=True)
+            ]
             classes.append(part.arrays["classes"])
             scores.append(part.arrays["scores"])
             deque(written, 0)  # waits, and raises what a thread has raised
         if not kept:
             raise InputError(f"none of the {len(images)} images can be read: {next(iter(skipped.values()))}")
     every, stored = np.concatenate(classes), store.rows()
-    evidence = stack.evidence(protocol.delta, every[:, 0], ranks_of(every))
-    draw = drawer(protocol, protocol.view, stored, every, truths)
+    evidence = stack.stats(protocol.delta, every[:, 0], ranks_of(every))
+    draw = boxes_from_maps(protocol, protocol.view, stored, every, truths)
     left, likely = images.subset(kept), np.concatenate(scores)
-    return Collected(left, truths, every, likely, evidence, draw, skipped, clipped, stack.boxes), stored, passes
+    return (
+        LocalizationResults(left, truths, every, likely, evidence, draw, skipped, clipped, stack.boxes),
+        stored,
+        passes,
+    )

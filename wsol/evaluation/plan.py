@@ -6,15 +6,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from wsol.datasets import Dataset, Split, check, load_dataset
+from wsol.datasets import Dataset, Split, check_dataset, load_dataset
 from wsol.errors import InputError
-from wsol.evaluation.batches import Setup, check_classes
-from wsol.evaluation.finish import Origin, signature
-from wsol.evaluation.tables import Tau, checked_tau
-from wsol.methods import Method, Precision, find_method, refusal
-from wsol.models import Model, load_model, optimise
+from wsol.evaluation.batches import InferenceConfig, check_classes
+from wsol.evaluation.finish import Provenance, run_signature
+from wsol.evaluation.tables import Tau, check_tau
+from wsol.methods import Method, Precision, find_method, unsupported_reason
+from wsol.models import Model, load_model, optimize
 from wsol.protocols import find_protocol
-from wsol.runs.store import versions
+from wsol.runs.store import package_versions
 from wsol.runtime.device import find_device
 
 
@@ -30,7 +30,7 @@ class Job:
         layout: How the network is laid out: whether ``channels_last``, whether ``compiled``.
     """
 
-    setup: Setup
+    setup: InferenceConfig
     images: Dataset
     held_out: Dataset | None
     tau: Tau
@@ -47,12 +47,12 @@ class Job:
         return {name: self.setup.batches(images) for name, images in self.splits.items()}
 
     def request(self, name: str) -> str:
-        """Returns what is asked of a split: its signature, without what is only known afterwards."""
+        """Return what is asked of a split: its signature, without what is only known afterwards."""
         origin = self.origin(self.splits[name])
         if name == "val":
-            return signature(origin, self.setup.protocol, self.splits[name], "oracle", None)
+            return run_signature(origin, self.setup.protocol, self.splits[name], "oracle", None)
         label = self.held_out.signature if self.held_out else None
-        return signature(origin, self.setup.protocol, self.images, self.tau, label)
+        return run_signature(origin, self.setup.protocol, self.images, self.tau, label)
 
     @property
     def asked(self) -> dict[str, Any]:
@@ -65,11 +65,11 @@ class Job:
             **self.layout,
             "device": self._device.type,
             "machine": platform.machine(),
-            "versions": versions(),
+            "versions": package_versions(),
         }
 
-    def origin(self, images: Dataset) -> Origin:
-        """Returns where the maps of a split come from."""
+    def origin(self, images: Dataset) -> Provenance:
+        """Return where the maps of a split come from."""
         model, view = self.setup.model, self.setup.protocol.view
         facts = {
             "model": model.name,
@@ -83,14 +83,14 @@ class Job:
             "notes": [*model.notes, *_notes(images, model)],
         }
         precise = "" if self.setup.precision == "float32" else f"+{self.setup.precision}"
-        return Origin(model.signature + precise, self.setup.method.signature + view.suffix, view, facts)
+        return Provenance(model.signature + precise, self.setup.method.signature + view.suffix, view, facts)
 
     @property
     def _device(self) -> Any:
         return next(self.setup.model.network.parameters()).device
 
 
-def prepared(
+def prepare(
     model: str | Model | None,
     weights: str | Path | None,
     *,
@@ -114,14 +114,14 @@ def prepared(
     compiled: bool,
     skip_bad_images: bool,
 ) -> Job:
-    """Loads and checks everything; arguments as those of ``wsol.evaluate``.
+    """Load and checks everything; arguments as those of ``wsol.evaluate``.
 
     Raises:
         InputError: Something handed in cannot be used.
     """
     conventions = find_protocol(protocol)
     chosen_method = find_method(method)
-    tau = checked_tau(tau, conventions)
+    tau = check_tau(tau, conventions)
     if batch_size < 1:
         raise InputError(f"batch_size is {batch_size}; give 1 or more")
     if not 0 < memory < 2**30:
@@ -131,7 +131,7 @@ def prepared(
 
     def images(source: str | Dataset, part: Split, fetch: bool) -> Dataset:
         if isinstance(source, Dataset):
-            check(loaded := source)
+            check_dataset(loaded := source)
         else:
             loaded = load_dataset(source, data_root, part, dataset_args, fetch)
         if loaded.split == "train":
@@ -152,8 +152,10 @@ def prepared(
         raise InputError("a loaded model brings its weights, layer and map size; give them to load_model")
     loaded = model if isinstance(model, Model) else load_model(model, weights, find_device(device), layer, map_size)
     _check_applies(chosen_method, loaded, precision)
-    optimise(loaded.network, channels_last, compiled)
-    setup = Setup(loaded, chosen_method, conventions, batch_size, skip_bad_images, int(memory * 2**30), precision)
+    optimize(loaded.network, channels_last, compiled)
+    setup = InferenceConfig(
+        loaded, chosen_method, conventions, batch_size, skip_bad_images, int(memory * 2**30), precision
+    )
     job = Job(setup, evaluated, held_out, tau, {"channels_last": channels_last, "compiled": compiled})
     for each in job.splits.values():
         check_classes(loaded, each)
@@ -161,19 +163,19 @@ def prepared(
 
 
 def _check_applies(method: Method, model: Model, precision: Precision) -> None:
-    """Makes sure that a method and a model go together.
+    """Make sure that a method and a model go together.
 
     Raises:
         InputError: They do not; the message says why.
     """
-    if (reason := refusal(method, model.network, model.classes)) is not None:
+    if (reason := unsupported_reason(method, model.network, model.classes)) is not None:
         raise InputError(f"{method.name} cannot be applied: {reason}")
     if precision != "float32" and method.needs in ("whole gradients", "attention"):
         raise InputError(f"{method.name} runs the whole network in float32; leave out --precision")
 
 
 def _notes(images: Dataset, model: Model) -> list[str]:
-    """Says what deserves a second look, one sentence each."""
+    """Return what deserves a second look, one sentence each."""
     count = len(images.classes)
     if not model.classes:
         return [f"{model.name} does not classify: what needs predicted classes is left out"]

@@ -6,24 +6,24 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 
-from wsol.datasets import SPLITS, Dataset, Split, check, load_dataset
+from wsol.datasets import SPLITS, Dataset, Split, check_dataset, load_dataset
 from wsol.datasets.base import Corners
 from wsol.errors import InputError
-from wsol.evaluation.finish import Evaluation, Origin, conclude, signature
+from wsol.evaluation.finish import Evaluation, Provenance, finish_run, run_signature
 from wsol.evaluation.sources.baseline import from_baseline
 from wsol.evaluation.sources.boxes import from_boxes
 from wsol.evaluation.sources.maps import from_maps
 from wsol.evaluation.sources.run import from_run
-from wsol.evaluation.tables import FIXED, Tau, checked_tau, chosen_level
+from wsol.evaluation.tables import FIXED, Tau, check_tau, choose_tau_index
 from wsol.io import lock
 from wsol.protocols import find_protocol
 from wsol.reports.page import write_page
 from wsol.runs.read import read_run
-from wsol.runs.results import Collected
-from wsol.runs.store import claim
-from wsol.runs.thumbnails import copy_thumbs, read_thumbs
+from wsol.runs.results import LocalizationResults
+from wsol.runs.store import claim_folder
+from wsol.runs.thumbnails import copy_thumbnails, make_thumbnails
 from wsol.runtime.cost import Clock
-from wsol.runtime.threads import processors
+from wsol.runtime.threads import processor_count
 
 
 def score(
@@ -47,7 +47,7 @@ def score(
     workers: int | None = None,
     out: str | Path | None = None,
 ) -> Evaluation:
-    """Scores the maps of a run, maps or boxes from elsewhere, or a baseline; no network runs.
+    """Score the maps of a run, maps or boxes from elsewhere, or a baseline; no network runs.
 
     Exactly one of ``run``, ``maps``, ``boxes`` and ``baseline`` is given.
 
@@ -91,14 +91,14 @@ def score(
     if (raw and not maps) or (val_maps and tau != "val") or (corners and not boxes):
         raise InputError("raw goes with maps, val_maps with tau val, corners with boxes; leave out what has no effect")
     conventions = find_protocol(protocol)
-    tau = FIXED if boxes else checked_tau(tau, conventions)  # boxes know no tau
+    tau = FIXED if boxes else check_tau(tau, conventions)  # boxes know no tau
 
     def load(part: Split | None) -> Dataset:
         return _images(dataset, metadata, data_root, dataset_args, part)
 
     def collected(
         part: Dataset | None, pool: Executor, clock: Clock, level: int | None, val: bool = False
-    ) -> tuple[Origin, Collected]:
+    ) -> tuple[Provenance, LocalizationResults]:
         known = load if dataset is not None or metadata is not None else None
         if run:
             folder = Path(run) / "val" if val else Path(run)
@@ -117,30 +117,33 @@ def score(
     held = _held_out(run, images, load, bool(maps and not val_maps)) if tau == "val" else None
     clock = Clock()
     with (
-        ThreadPoolExecutor(workers or processors()) as pool,
+        ThreadPoolExecutor(workers or processor_count()) as pool,
         tempfile.TemporaryDirectory() if out is None else contextlib.nullcontext(out) as folder,
         contextlib.ExitStack() as stack,
     ):
         elsewhere, chosen_on = collected(held, pool, clock, None, val=True) if tau == "val" else (None, None)
-        level = None if tau == "oracle" or boxes else chosen_level(conventions, tau, chosen_on)
+        level = None if tau == "oracle" or boxes else choose_tau_index(conventions, tau, chosen_on)
         origin, found = collected(images, pool, clock, level)
         label = chosen_on.images.signature if chosen_on else None
         if elsewhere and elsewhere.model != origin.model:
             label = f"{label},{elsewhere.model}"
-        request = signature(origin, conventions, found.images, tau, label)
-        claim(Path(folder), request)
-        stack.enter_context(lock.held(Path(folder)))
+        request = run_signature(origin, conventions, found.images, tau, label)
+        claim_folder(Path(folder), request)
+        stack.enter_context(lock.lock_folder(Path(folder)))
         if elsewhere and chosen_on:
-            asked, held_in = signature(elsewhere, conventions, chosen_on.images, "oracle", None), Path(folder) / "val"
-            claim(held_in, asked)
-            stack.enter_context(lock.held(held_in))
-            conclude(elsewhere, conventions, chosen_on, "oracle", None, None, asked, pool, Clock(), held_in)
-        evaluation = conclude(origin, conventions, found, tau, chosen_on, label, request, pool, clock, Path(folder))
+            asked, held_in = (
+                run_signature(elsewhere, conventions, chosen_on.images, "oracle", None),
+                Path(folder) / "val",
+            )
+            claim_folder(held_in, asked)
+            stack.enter_context(lock.lock_folder(held_in))
+            finish_run(elsewhere, conventions, chosen_on, "oracle", None, None, asked, pool, Clock(), held_in)
+        evaluation = finish_run(origin, conventions, found, tau, chosen_on, label, request, pool, clock, Path(folder))
         if out is not None:
             if run:
-                copy_thumbs(Path(run), Path(out))
+                copy_thumbnails(Path(run), Path(out))
             else:
-                read_thumbs(found.images.samples, Path(out), pool)
+                make_thumbnails(found.images.samples, Path(out), pool)
             write_page(read_run(out))
     return evaluation
 
@@ -148,7 +151,7 @@ def score(
 def _held_out(
     run: str | Path | None, images: Dataset | None, load: Callable[[Split | None], Dataset], no_maps: bool
 ) -> Dataset | None:
-    """Returns the images that tau is chosen on; None for a run, which holds its own."""
+    """Return the images that tau is chosen on; None for a run, which holds its own."""
     missing = "tau val needs a validation split beside the evaluated one"
     if run is not None or images is None:
         if not (Path(run or "") / "val").is_dir():
@@ -169,11 +172,11 @@ def _images(
     dataset_args: Mapping[str, str] | None,
     split: Split | None,
 ) -> Dataset:
-    """Loads the data set that was named."""
+    """Load the data set that was named."""
     if (dataset is None) == (metadata is None):
         raise InputError("give the images: either dataset or metadata")
     if isinstance(dataset, Dataset):
-        check(dataset)
+        check_dataset(dataset)
         return dataset
     if metadata is not None:
         named = Path(metadata).name

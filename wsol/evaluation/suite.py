@@ -14,7 +14,7 @@ import pandas as pd
 
 from wsol.errors import InputError, first_line
 from wsol.io.paths import file_name
-from wsol.reports.terminal import TITLES, ruled
+from wsol.reports.terminal import TITLES, fill_tau_rule
 from wsol.runs.batches import is_complete
 
 _LISTS = {"datasets": "dataset", "models": "model", "methods": "method"}  # in the order in which they are gone through
@@ -61,7 +61,7 @@ class Run:
 
 
 def run_suite(path: str | Path, only: str = "1/1") -> pd.DataFrame:
-    """Evaluates a grid of models, methods and data sets.
+    """Evaluate a grid of models, methods and data sets.
 
     Every run resumes: a finished one is read back, an unfinished one goes on where it was stopped. One that fails does
     not keep the others from running. A line on stderr says of each run how it ended, as soon as it has. Started by
@@ -79,22 +79,22 @@ def run_suite(path: str | Path, only: str = "1/1") -> pd.DataFrame:
         InputError: The file is no suite, it names a data set, method or protocol that is not there, or ``only`` is no
             part of it.
     """
-    from wsol.runtime.distributed import processes  # noqa: PLC0415  # torch takes seconds that reading a suite need not wait for
+    from wsol.runtime.distributed import process_group  # noqa: PLC0415  # torch takes seconds that reading a suite need not wait for
 
-    group, rows = processes(), []
-    with group.together():
+    group, rows = process_group(), []
+    with group.sync_errors():
         runs = _part(_named(read_suite(path), Path(path)), only)
     for number, run in enumerate(runs, 1):
         rows.append(row := _row(run))
         _free(run)
-        if group.first:
+        if group.is_main:
             ended = _ended(row["state"], row["failure"])
             print(f"wsol: {number} of {len(runs)}, {run.folder.name}: {ended}", file=sys.stderr, flush=True)
     return pd.DataFrame(rows, columns=["folder", "state", "failure", *_HEADLINES])
 
 
 def read_suite(path: str | Path) -> list[Run]:
-    """Reads a suite.
+    """Read a suite.
 
     A TOML file with the lists ``datasets``, ``models`` and ``methods``, a run for each combination. In a list, a text
     names one; a table may set any argument of ``wsol.evaluate`` that a file can hold, and a ``name`` for the folder.
@@ -121,7 +121,7 @@ def read_suite(path: str | Path) -> list[Run]:
 
 
 def suite_report(table: pd.DataFrame) -> str:
-    """Returns what a command prints of a suite: a line a run, then how many ended how."""
+    """Return what a command prints of a suite: a line a run, then how many ended how."""
     folders = [Path(folder) for folder in table["folder"]]
     width = max([len(folder.name) for folder in folders], default=0)
     titles = [TITLES[name] for name in _HEADLINES]
@@ -173,7 +173,7 @@ def _entries(name: str, key: str, listed: Any) -> list[dict[str, Any]]:
 
 
 def _check(table: Mapping[str, Any], place: str, more: Sequence[str]) -> None:
-    """Makes sure that keys are known and that values are of their kind."""
+    """Make sure that keys are known and that values are of their kind."""
     for key, value in table.items():
         if key not in (known := [*_OPTIONS, *more]):
             close = difflib.get_close_matches(key.lower(), known, n=3, cutoff=0.5)
@@ -190,7 +190,7 @@ def _check(table: Mapping[str, Any], place: str, more: Sequence[str]) -> None:
 
 
 def _named(runs: list[Run], path: Path) -> list[Run]:
-    """Returns the runs, if every method, protocol and data set that they name is there."""
+    """Return the runs, if every method, protocol and data set that they name is there."""
     from wsol.datasets import DATASETS  # noqa: PLC0415
     from wsol.methods import find_method  # noqa: PLC0415
     from wsol.protocols import find_protocol  # noqa: PLC0415
@@ -212,7 +212,7 @@ def _part(runs: list[Run], only: str) -> list[Run]:
 
 
 def _row(run: Run) -> dict[str, Any]:
-    """Runs one and returns its row of the table."""
+    """Run one and returns its row of the table."""
     from wsol.evaluation.evaluate import evaluate  # noqa: PLC0415
 
     row = {"folder": str(run.folder), "state": "done before" if is_complete(run.folder) else "new", "failure": ""}
@@ -226,9 +226,9 @@ def _row(run: Run) -> dict[str, Any]:
 
 
 def _headlines(metrics: pd.DataFrame, tau: Any) -> dict[str, float]:
-    """Returns the numbers that a run is first asked for: at its tau, or at the best where a metric has no other."""
+    """Return the numbers that a run is first asked for: at its tau, or at the best where a metric has no other."""
     own = tau if isinstance(tau, str) else "fixed"
-    values = ruled(metrics).set_index(["metric", "tau_rule"])["value"]
+    values = fill_tau_rule(metrics).set_index(["metric", "tau_rule"])["value"]
     found = {}
     for name in _HEADLINES:
         there = [values[name, rule] for rule in (own, "", "oracle") if (name, rule) in values.index]
@@ -237,7 +237,7 @@ def _headlines(metrics: pd.DataFrame, tau: Any) -> dict[str, float]:
 
 
 def _free(run: Run) -> None:
-    """Gives back what a run had, so that the next finds the same room as alone."""
+    """Give back what a run had, so that the next finds the same room as alone."""
     import torch  # noqa: PLC0415
 
     gc.collect()

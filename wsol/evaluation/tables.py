@@ -11,16 +11,16 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from wsol.baselines import BASELINES, baseline_evidence
+from wsol.baselines import BASELINES, baseline_stats
 from wsol.errors import InputError
 from wsol.metrics.base import METRICS
 from wsol.metrics.error_types import error_table, error_type
 from wsol.metrics.iou import best_iou
-from wsol.metrics.summary import best_level, by_group, grid_level, named_tau, summarise
+from wsol.metrics.summary import best_tau_index, find_tau_index, round_tau, summarize, summarize_groups
 from wsol.protocols import Protocol
 from wsol.runs.predictions import predictions_table
-from wsol.runs.results import Collected
-from wsol.runtime.threads import ordered
+from wsol.runs.results import LocalizationResults
+from wsol.runtime.threads import map_ordered
 
 Tau = float | Literal["val", "oracle"]
 
@@ -49,8 +49,8 @@ class Tables:
     predictions: pd.DataFrame
 
 
-def checked_tau(tau: Tau, protocol: Protocol) -> Tau:
-    """Returns a tau, a number as its grid names it; any number where the protocol knows no threshold.
+def check_tau(tau: Tau, protocol: Protocol) -> Tau:
+    """Return a tau, a number as its grid names it; any number where the protocol knows no threshold.
 
     Raises:
         InputError: It is neither on the protocol's grid nor ``val`` or ``oracle``.
@@ -61,11 +61,11 @@ def checked_tau(tau: Tau, protocol: Protocol) -> Tau:
         return FIXED
     if isinstance(tau, str):
         return tau
-    return named_tau(protocol.taus, grid_level(tau, protocol.taus))
+    return round_tau(protocol.taus, find_tau_index(tau, protocol.taus))
 
 
-def chosen_level(protocol: Protocol, tau: Tau, chosen_on: Collected | None) -> int:
-    """Returns the index of the tau of a run's predictions; 0 where no threshold enters.
+def choose_tau_index(protocol: Protocol, tau: Tau, chosen_on: LocalizationResults | None) -> int:
+    """Return the index of the tau of a run's predictions; 0 where no threshold enters.
 
     Args:
         protocol: The conventions.
@@ -78,19 +78,24 @@ def chosen_level(protocol: Protocol, tau: Tau, chosen_on: Collected | None) -> i
     if not len(protocol.taus):
         return 0
     if not isinstance(tau, str):
-        return grid_level(tau, protocol.taus)
+        return find_tau_index(tau, protocol.taus)
     metric = METRICS.get("gt_known_loc_acc")
     assert chosen_on is not None
-    evidence = chosen_on.evidence
+    evidence = chosen_on.stats
     if not metric.applies(evidence):
         raise InputError(f"tau {tau} is chosen by GT-known accuracy, which needs a map for every image; give a number")
-    return best_level(metric, evidence)
+    return best_tau_index(metric, evidence)
 
 
 def tabulate(
-    protocol: Protocol, found: Collected, tau: Tau, level: int, chosen_on: Collected | None, pool: Executor
+    protocol: Protocol,
+    found: LocalizationResults,
+    tau: Tau,
+    level: int,
+    chosen_on: LocalizationResults | None,
+    pool: Executor,
 ) -> Tables:
-    """Computes every table of a run.
+    """Compute every table of a run.
 
     Args:
         protocol: The conventions.
@@ -100,35 +105,37 @@ def tabulate(
         chosen_on: The validation images, if tau was chosen on them.
         pool: Threads that work on it.
     """
-    fixed = fixed_beside(protocol, tau)
-    taus = protocol.taus if found.evidence.curves.shape[1] > 1 else np.empty(0)  # boxes know no tau
-    rules = (taus, fixed, chosen_on.evidence if chosen_on else None)
+    fixed = fixed_tau(protocol, tau)
+    taus = protocol.taus if found.stats.curves.shape[1] > 1 else np.empty(0)  # boxes know no tau
+    rules = (taus, fixed, chosen_on.stats if chosen_on else None)
     predictions = _predict(protocol, found, level if len(taus) else None, pool)
     names = found.images.classes
-    classes = by_group(found.evidence, _classes(found), *rules).drop(columns="by").rename(columns={"group": "class_id"})
+    classes = (
+        summarize_groups(found.stats, _classes(found), *rules).drop(columns="by").rename(columns={"group": "class_id"})
+    )
     classes["class_id"] = classes["class_id"].astype(int)
     classes.insert(1, "class", [names[label] for label in classes["class_id"]])
     first = predictions[predictions["rank"] == min(1, found.classes.shape[1] - 1)]
     own = predictions.loc[predictions["rank"] == 0, "iou"].to_numpy() >= protocol.delta
     return Tables(
-        metrics=summarise(found.evidence, *rules),
+        metrics=summarize(found.stats, *rules),
         classes=classes,
-        groups=by_group(found.evidence, _groups(protocol, found), *rules),
+        groups=summarize_groups(found.stats, _groups(protocol, found), *rules),
         errors=error_table(first["error"].to_numpy(), own),
         baselines=_baselines(protocol, found, fixed, chosen_on, pool),
         predictions=predictions,
     )
 
 
-def fixed_beside(protocol: Protocol, tau: Tau) -> float | None:
-    """Returns the tau of the rule ``fixed``: the run's own, or the usual one if that is on the grid."""
+def fixed_tau(protocol: Protocol, tau: Tau) -> float | None:
+    """Return the tau of the rule ``fixed``: the run's own, or the usual one if that is on the grid."""
     if not isinstance(tau, str):
         return tau
     return FIXED if np.isclose(protocol.taus, FIXED, rtol=0, atol=1e-6).any() else None
 
 
-def _classes(found: Collected) -> dict[tuple[str, str], NDArray[np.int64]]:
-    labels = found.evidence.labels
+def _classes(found: LocalizationResults) -> dict[tuple[str, str], NDArray[np.int64]]:
+    labels = found.stats.labels
     order = np.argsort(labels, kind="stable")
     present, starts = np.unique(labels[order], return_index=True)
     return {
@@ -137,8 +144,8 @@ def _classes(found: Collected) -> dict[tuple[str, str], NDArray[np.int64]]:
     }
 
 
-def _groups(protocol: Protocol, found: Collected) -> Mapping[tuple[str, str], NDArray[np.int64]]:
-    """Divides images by the share that the largest object's box has of the image, and by the number of objects."""
+def _groups(protocol: Protocol, found: LocalizationResults) -> Mapping[tuple[str, str], NDArray[np.int64]]:
+    """Divide images by the share that the largest object's box has of the image, and by the number of objects."""
     shares, counts = [], []
     for truth in found.truths:
         areas = (truth.boxes[:, 2:] - truth.boxes[:, :2]).prod(1)
@@ -152,27 +159,31 @@ def _groups(protocol: Protocol, found: Collected) -> Mapping[tuple[str, str], ND
 
 
 def _baselines(
-    protocol: Protocol, found: Collected, fixed: float | None, chosen_on: Collected | None, pool: Executor
+    protocol: Protocol,
+    found: LocalizationResults,
+    fixed: float | None,
+    chosen_on: LocalizationResults | None,
+    pool: Executor,
 ) -> pd.DataFrame:
-    """Scores every baseline on the same images by the same rules."""
+    """Score every baseline on the same images by the same rules."""
     tables = []
     for name in BASELINES.names():
         on_test, on_val = (
-            baseline_evidence(name, protocol, part.truths, pool, part.evidence.ranks) if part else None
+            baseline_stats(name, protocol, part.truths, pool, part.stats.ranks) if part else None
             for part in (found, chosen_on)
         )
         assert on_test is not None
-        table = summarise(on_test, protocol.taus, fixed, on_val)
+        table = summarize(on_test, protocol.taus, fixed, on_val)
         table = table[~table["metric"].isin(["top1_cls_err", "top5_cls_err"])]
         table.insert(0, "baseline", name)
         tables.append(table)
     return pd.concat(tables, ignore_index=True)
 
 
-def _predict(protocol: Protocol, found: Collected, level: int | None, pool: Executor) -> pd.DataFrame:
-    """Draws the box of every guess at one threshold."""
+def _predict(protocol: Protocol, found: LocalizationResults, level: int | None, pool: Executor) -> pd.DataFrame:
+    """Draw the box of every guess at one threshold."""
     n = len(found.truths)
-    drawn = ordered(pool, lambda i: found.draw(i, level or 0), range(n))
+    drawn = map_ordered(pool, lambda i: found.boxes_at(i, level or 0), range(n))
     bar = tqdm(drawn, total=n, unit="image", desc="boxes of the predictions", leave=False, disable=None)
     boxes = np.stack([*bar])
     right = found.classes == found.classes[:, :1]
@@ -182,5 +193,5 @@ def _predict(protocol: Protocol, found: Collected, level: int | None, pool: Exec
         there = np.flatnonzero(~np.isnan(boxes[i, :, 0]))
         ious[i, there] = best_iou(boxes[i, there], truth.boxes)
         errors[i, there] = [error_type(boxes[i, k], truth.boxes, bool(right[i, k]), protocol.delta) for k in there]
-    tau = np.nan if level is None else named_tau(protocol.taus, level)
+    tau = np.nan if level is None else round_tau(protocol.taus, level)
     return predictions_table(found.images.samples, found.classes, found.scores, tau, boxes, ious, errors)

@@ -25,8 +25,8 @@ _ENTRIES = (  # of the header, a Python dictionary, where it is that of an array
 _HEADER = re.compile(rf"\s*\{{\s*(?:(?:{'|'.join(_ENTRIES)})\s*,?\s*){{3}}\}}\s*")
 
 
-def regular(path: Path) -> Path:
-    """Returns the path of a file, or of a link to one; whoever opened a pipe would wait for ever.
+def require_file(path: Path) -> Path:
+    """Return the path of a file, or of a link to one; whoever opened a pipe would wait for ever.
 
     Raises:
         FileNotFoundError: There is nothing.
@@ -42,7 +42,7 @@ def regular(path: Path) -> Path:
 
 
 def read_array(file: IO[bytes], size: int) -> NDArray[np.generic]:
-    """Reads an array of numbers in the format of ``.npy``; it cannot be written to.
+    """Read an array of numbers in the format of ``.npy``; it cannot be written to.
 
     Args:
         file: At its start.
@@ -61,9 +61,9 @@ def read_array(file: IO[bytes], size: int) -> NDArray[np.generic]:
     return np.ndarray(shape, dtype, content, order=order)
 
 
-def map_array(path: Path) -> NDArray[Any]:
-    """Returns the array of a ``.npy`` file, mapped into memory; errors as those of ``read_array`` and ``regular``."""
-    with regular(path).open("rb") as file:
+def memory_map(path: Path) -> NDArray[Any]:
+    """Return the array of a ``.npy`` file, mapped into memory; errors as those of ``read_array`` and ``regular``."""
+    with require_file(path).open("rb") as file:
         try:
             dtype, shape, order, start = _header(file)
             _length(dtype, shape, path.stat().st_size - start)
@@ -73,26 +73,26 @@ def map_array(path: Path) -> NDArray[Any]:
 
 
 def read_json(path: Path) -> Any:
-    """Reads a JSON file.
+    """Read a JSON file.
 
     Raises:
         FileNotFoundError: There is none.
         ValueError: It is none.
     """
     try:
-        return json.loads(regular(path).read_text(encoding="utf-8"))
+        return json.loads(require_file(path).read_text(encoding="utf-8"))
     except RecursionError as error:
         raise ValueError(f"{path.name} is nested too deeply") from error
 
 
 def read_parquet(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """Reads columns of a Parquet file.
+    """Read columns of a Parquet file.
 
     Raises:
         FileNotFoundError: There is none.
         ValueError: It lacks a column, or has more rows than bytes. Damaged files raise what pyarrow makes of them.
     """
-    with regular(path).open("rb") as file:
+    with require_file(path).open("rb") as file:
         held = pyarrow.parquet.ParquetFile(file)
         if missing := [column for column in columns if column not in held.schema_arrow.names]:
             raise ValueError(f"{path.name} lacks the columns {', '.join(missing)}")
@@ -103,7 +103,7 @@ def read_parquet(path: Path, columns: Sequence[str]) -> pd.DataFrame:
 
 
 def _header(file: IO[bytes]) -> tuple[np.dtype[Any], tuple[int, ...], Any, int]:
-    """Reads dtype, shape, order and where the content starts; nothing is evaluated."""
+    """Read dtype, shape, order and where the content starts; nothing is evaluated."""
     magic = file.read(8)
     if magic not in _VERSIONS:
         raise ValueError("it is no .npy file")

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from wsol.errors import InputError
 
-PART = ".part"
+TMP_SUFFIX = ".part"
 
 
-def made(folder: Path) -> None:
-    """Makes a folder to write to, if it is not there.
+def ensure_dir(folder: Path) -> None:
+    """Make a folder to write to, if it is not there.
 
     Raises:
         InputError: It cannot be made.
@@ -23,13 +23,13 @@ def made(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """Gives a path to write to; the file appears under ``path`` only once it is complete, even if power fails."""
-    part = path.with_name(path.name + PART)
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Give a path to write to; the file appears under ``path`` only once it is complete, even if power fails."""
+    part = path.with_name(path.name + TMP_SUFFIX)
     part.unlink(missing_ok=True)  # it might be a link to elsewhere
     try:
         yield part
-        settled(part, path)
+        fsync_rename(part, path)
     except OSError as error:
         if error.errno is not None and error.filename is None:
             error.filename = str(path)  # as a full disk does not say which file has no room
@@ -38,8 +38,8 @@ def whole(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def settled(part: Path, path: Path) -> None:
-    """Gives a written file its name, once the disk has what is in it; then waits until it has the name too."""
+def fsync_rename(part: Path, path: Path) -> None:
+    """Give a written file its name, once the disk has what is in it; then waits until it has the name too."""
     with part.open("rb+") as file:
         os.fsync(file.fileno())
     part.replace(path)

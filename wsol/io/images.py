@@ -8,7 +8,8 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from wsol.errors import InputError, first_line
-from wsol.io.paths import check_file, shown
+from wsol.io.display import printable
+from wsol.io.paths import check_file
 
 FORMATS = {
     "AVIF": (".avif",),
@@ -28,7 +29,7 @@ _MOST_WALKED = 2**31  # pixels of a progressive JPEG times its scans, of which e
 
 @contextmanager
 def open_image(path: Path, kind: type[InputError], missing: str, mend: str) -> Iterator[Image.Image]:
-    """Opens an image file; what goes wrong inside the block is a fault of the file.
+    """Open an image file; what goes wrong inside the block is a fault of the file.
 
     Args:
         path: The file, of one of ``FORMATS``, whatever its suffix says.
@@ -43,7 +44,7 @@ def open_image(path: Path, kind: type[InputError], missing: str, mend: str) -> I
         InputError: Of ``kind``: the file is missing, none, not an image, truncated, or promises more pixels than PIL's
             limit (2 * ``PIL.Image.MAX_IMAGE_PIXELS``, 179 million).
     """
-    where = shown(path)
+    where = printable(path)
     try:
         check_file(path)
         with Image.open(path, formats=_known()) as file:
@@ -63,13 +64,13 @@ def open_image(path: Path, kind: type[InputError], missing: str, mend: str) -> I
         raise kind(f"{where} is too large an image ({said}); {mend} or a smaller copy") from error
     except Exception as error:  # PIL's decoders raise anything from OSError to TypeError on broken files
         said = error.strerror if isinstance(error, OSError) and error.strerror else first_line(error)
-        raise kind(f"{where} cannot be decoded ({shown(said)}); {mend}") from error
+        raise kind(f"{where} cannot be decoded ({printable(said)}); {mend}") from error
 
 
 def _not_an_image(path: Path, mend: str) -> str:
     if path.suffix.lower() in {suffix for suffixes in FORMATS.values() for suffix in suffixes}:
-        return f"{shown(path)} is not an image; {mend}"
-    return f"{shown(path)} is not an image of a format that is read ({', '.join(FORMATS)}); convert it to PNG"
+        return f"{printable(path)} is not an image; {mend}"
+    return f"{printable(path)} is not an image of a format that is read ({', '.join(FORMATS)}); convert it to PNG"
 
 
 @cache
@@ -79,7 +80,7 @@ def _known() -> list[str]:
 
 
 def _check_scans(file: Image.Image, path: Path) -> None:
-    """Raises OSError for a JPEG of so many scans, each a walk over all pixels, that decoding it would take minutes."""
+    """Raise OSError for a JPEG of so many scans, each a walk over all pixels, that decoding it would take minutes."""
     if file.info.get("progressive"):
         scans = path.read_bytes().count(b"\xff\xda")
         if scans * file.width * file.height > _MOST_WALKED:

@@ -14,12 +14,12 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-LOCK = "lock"
+LOCK_FILE = "lock"
 
 
 @contextlib.contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """Keeps other processes from writing to a folder while the context lasts.
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Keep other processes from writing to a folder while the context lasts.
 
     The operating system lets go of the lock when the process ends, however it ends.
 
@@ -29,7 +29,7 @@ def held(folder: Path) -> Iterator[None]:
     Raises:
         InputError: A process that lives holds it.
     """
-    path = folder / LOCK
+    path = folder / LOCK_FILE
     descriptor = _locked(path)
     try:
         os.truncate(descriptor, 0)

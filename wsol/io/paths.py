@@ -8,32 +8,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
 
 from wsol.errors import InputError
+from wsol.io.display import printable, quote
 
-UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-"""Control characters, the other line breaks of Unicode, and halves of surrogate pairs, which no file can hold."""
-
-FOLLOW = "follow"
+FOLLOW_LINKS = "follow"
 """The value of the argument ``links`` that lets symbolic links lead out of the data root."""
 
-_MOST_SHOWN = 120
 
-
-def shown(name: object) -> str:
-    r"""Returns a name, path or message as one line.
-
-    White space becomes a space, what cannot be printed its escape, ``\x1b``, and what is long is cut.
-    """
-    text = UNPRINTABLE.sub(lambda found: " " if found[0].isspace() else repr(found[0])[1:-1], str(name))
-    return text if len(text) <= 10 * _MOST_SHOWN else f"{text[: 10 * _MOST_SHOWN]}..."
-
-
-def quoted(text: str) -> str:
-    """Returns a field or line in quotes, cut where it is long."""
-    return repr(text) if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]!r}..."
-
-
-def below(folder: Path, name: str, source: Path) -> Path:
-    """Joins a name that a list gives to the folder that it is to lie in.
+def safe_join(folder: Path, name: str, source: Path) -> Path:
+    """Join a name that a list gives to the folder that it is to lie in.
 
     Args:
         folder: The folder.
@@ -46,14 +28,15 @@ def below(folder: Path, name: str, source: Path) -> Path:
     climbs = ".." in name and ".." in PurePath(name).parts
     if not name or climbs or name.startswith((os.sep, os.altsep or os.sep)) or os.path.splitdrive(name)[0]:
         raise InputError(
-            f"{shown(source)}: {quoted(name)} is no path below {shown(folder)}; write one that is, without '..', "
+            f"{printable(source)}: {quote(name)} is no path below {printable(folder)}; write one that is, without "
+            "'..', "
             "and put the files there"
         )
     return folder / name
 
 
 def refuse_links(paths: Iterable[Path], roots: Sequence[Path]) -> None:
-    """Makes sure that no file lies, by symbolic links, outside the folders that were named for a data set.
+    """Make sure that no file lies, by symbolic links, outside the folders that were named for a data set.
 
     A folder costs one listing, whatever it holds; a file costs a look of its own only if it is a link.
 
@@ -84,18 +67,19 @@ def _check_inside(path: str, homes: tuple[str, ...]) -> None:
     target = os.path.realpath(path)
     if not os.path.join(target, "").startswith(homes):  # noqa: PTH118  # keeps the slash
         raise InputError(
-            f"{shown(path)} leads by a link to {shown(target)}, outside the data root; if you made that link, give "
-            f"--dataset-arg links={FOLLOW}"
+            f"{printable(path)} leads by a link to {printable(target)}, outside the data root; if you made that link, "
+            "give "
+            f"--dataset-arg links={FOLLOW_LINKS}"
         )
 
 
 def file_name(*parts: str) -> str:
-    """Joins what a file or folder is named after; settings and paths have signs that not every disk takes."""
+    """Join what a file or folder is named after; settings and paths have signs that not every disk takes."""
     return re.sub(r"[^\w.+=,-]+", "-", "-".join(parts)).strip("-")
 
 
 def check_file(path: Path) -> int:
-    """Makes sure that a path is a file, before it is opened: a pipe or a device would never end.
+    """Make sure that a path is a file, before it is opened: a pipe or a device would never end.
 
     Returns:
         Its size in bytes.

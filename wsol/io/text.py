@@ -9,18 +9,19 @@ from pathlib import Path
 from typing import TypeVar
 
 from wsol.errors import InputError
-from wsol.io.paths import check_file, quoted, shown
+from wsol.io.display import printable, quote
+from wsol.io.paths import check_file
 
 T = TypeVar("T")
 
-MOST_CLASSES = 1_000_000
+MAX_CLASSES = 1_000_000
 """A larger number is no class but something else, an image id for one."""
 
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def read_text(path: Path, what: str) -> str:
-    """Reads a UTF-8 text file, with or without a byte order mark; every line ends in a line feed.
+    """Read a UTF-8 text file, with or without a byte order mark; every line ends in a line feed.
 
     Args:
         path: The file.
@@ -33,17 +34,19 @@ def read_text(path: Path, what: str) -> str:
         check_file(path)
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
-        raise InputError(f"{shown(path)} is missing: it should hold {what}; check --data-root") from error
+        raise InputError(f"{printable(path)} is missing: it should hold {what}; check --data-root") from error
     except OSError as error:
-        raise InputError(f"{shown(path)} cannot be read ({error.strerror}); it should be a file with {what}") from error
+        raise InputError(
+            f"{printable(path)} cannot be read ({error.strerror}); it should be a file with {what}"
+        ) from error
     except UnicodeDecodeError as error:
         raise InputError(
-            f"{shown(path)} is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8"
+            f"{printable(path)} is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8"
         ) from error
 
 
 def read_lines(path: Path, what: str) -> list[str]:
-    """Reads the lines of a UTF-8 text file, without their ends.
+    """Read the lines of a UTF-8 text file, without their ends.
 
     Args:
         path: The file.
@@ -56,7 +59,7 @@ def read_lines(path: Path, what: str) -> list[str]:
 
 
 def read_rows(path: Path, what: str, columns: int, separator: str | None = None) -> Iterator[list[str]]:
-    """Yields the fields of each line that is not blank.
+    """Yield the fields of each line that is not blank.
 
     Args:
         path: The file.
@@ -71,12 +74,12 @@ def read_rows(path: Path, what: str, columns: int, separator: str | None = None)
         if line.strip():
             fields = line.rsplit(separator, columns - 1)
             if len(fields) < columns:
-                raise InputError(f"{shown(path)}, line {number}: {quoted(line)} should be {what}")
+                raise InputError(f"{printable(path)}, line {number}: {quote(line)} should be {what}")
             yield [field.strip() for field in fields]
 
 
 def read_csv(path: Path, what: str) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """Reads a CSV file with a header line. Fields in quotes may hold separators and line breaks.
+    """Read a CSV file with a header line. Fields in quotes may hold separators and line breaks.
 
     Args:
         path: The file.
@@ -95,21 +98,23 @@ def read_csv(path: Path, what: str) -> tuple[list[str], list[tuple[int, dict[str
         columns = next(reader, [])
         twice = next((column for column in columns if columns.count(column) > 1), None)
         if twice is not None:
-            raise InputError(f"{shown(path)} has the column {quoted(twice)} twice; a header names each once")
+            raise InputError(f"{printable(path)} has the column {quote(twice)} twice; a header names each once")
         line = reader.line_num + 1
         for row in reader:
             if row and len(row) != len(columns):
-                raise InputError(f"{shown(path)}, line {line}: the row has not the {len(columns)} fields of the header")
+                raise InputError(
+                    f"{printable(path)}, line {line}: the row has not the {len(columns)} fields of the header"
+                )
             if row:
                 rows.append((line, dict(zip(columns, map(str.strip, row), strict=True))))
             line = reader.line_num + 1
     except csv.Error as error:
-        raise InputError(f"{shown(path)}, line {line}: {error}; mend the line") from error
+        raise InputError(f"{printable(path)}, line {line}: {error}; mend the line") from error
     return columns, rows
 
 
-def number(text: str, path: Path, where: str) -> float:
-    """Returns ``text`` as a finite number.
+def parse_number(text: str, path: Path, where: str) -> float:
+    """Return ``text`` as a finite number.
 
     Raises:
         InputError: It is none; the message names ``path`` and ``where``.
@@ -119,24 +124,24 @@ def number(text: str, path: Path, where: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise InputError(f"{shown(path)}, {shown(where)}: {quoted(text)} is not a number; mend the field")
+        raise InputError(f"{printable(path)}, {printable(where)}: {quote(text)} is not a number; mend the field")
     return value
 
 
-def whole(text: str, path: Path, where: str) -> int:
-    """Returns ``text`` as a whole number.
+def parse_int(text: str, path: Path, where: str) -> int:
+    """Return ``text`` as a whole number.
 
     Raises:
         InputError: It is none; the message names ``path`` and ``where``.
     """
-    value = number(text, path, where)
+    value = parse_number(text, path, where)
     if value != int(value):
-        raise InputError(f"{shown(path)}, {shown(where)}: {quoted(text)} is not a whole number; mend the field")
+        raise InputError(f"{printable(path)}, {printable(where)}: {quote(text)} is not a whole number; mend the field")
     return int(value)
 
 
-def class_number(text: str, path: Path, where: str, first: int = 0) -> int:
-    """Returns ``text`` as a class index, counted from 0.
+def parse_class_index(text: str, path: Path, where: str, first: int = 0) -> int:
+    """Return ``text`` as a class index, counted from 0.
 
     Args:
         text: The number.
@@ -147,20 +152,22 @@ def class_number(text: str, path: Path, where: str, first: int = 0) -> int:
     Raises:
         InputError: It is no whole number, or out of range.
     """
-    value = whole(text, path, where) - first
-    if not 0 <= value < MOST_CLASSES:
-        raise InputError(f"{shown(path)}, {shown(where)}: {quoted(text)} is no class; number classes from {first}")
+    value = parse_int(text, path, where) - first
+    if not 0 <= value < MAX_CLASSES:
+        raise InputError(
+            f"{printable(path)}, {printable(where)}: {quote(text)} is no class; number classes from {first}"
+        )
     return value
 
 
-def enter(table: dict[str, T], key: str, value: T, path: Path) -> None:
-    """Enters what a list says of an image.
+def set_once(table: dict[str, T], key: str, value: T, path: Path) -> None:
+    """Enter what a list says of an image.
 
     Raises:
         InputError: The list said something else before.
     """
     if table.setdefault(key, value) != value:
-        raise InputError(f"{shown(path)} says two things of {shown(key)}; keep one line")
+        raise InputError(f"{printable(path)} says two things of {printable(key)}; keep one line")
 
 
 def _printable(path: Path, what: str) -> str:
@@ -168,7 +175,8 @@ def _printable(path: Path, what: str) -> str:
     if found := _CONTROL.search(text):
         line = 1 + text.count("\n", 0, found.start())
         raise InputError(
-            f"{shown(path)}, line {line}: there is the control character {quoted(found[0])}; take it out, or save the "
+            f"{printable(path)}, line {line}: there is the control character {quote(found[0])}; take it out, or save "
+            "the "
             "file as UTF-8 if it has another encoding"
         )
     return text

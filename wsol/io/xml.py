@@ -4,13 +4,14 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 from wsol.errors import InputError
-from wsol.io.paths import check_file, shown
+from wsol.io.display import printable
+from wsol.io.paths import check_file
 
 _MOST_BYTES = 2**22  # of one image's annotation; real ones have a thousand
 
 
 def read_xml(path: Path) -> ET.Element:
-    """Reads one image's annotation.
+    """Read one image's annotation.
 
     Args:
         path: The file.
@@ -19,7 +20,7 @@ def read_xml(path: Path) -> ET.Element:
         InputError: The file is missing, no file, no XML or enormous, or declares a document type: entities, which may
             name other files or grow without end, need one, and no annotation does.
     """
-    where = shown(path)
+    where = printable(path)
     try:
         size = check_file(path)
         tree = ET.parse(path, ET.XMLParser(target=_Plain())) if size <= _MOST_BYTES else None
@@ -29,7 +30,7 @@ def read_xml(path: Path) -> ET.Element:
         raise InputError(f"{where} has a document type declaration (DOCTYPE); take it out") from error
     except (ET.ParseError, LookupError, ValueError, OSError) as error:  # the middle two: encodings nobody has
         said = error.strerror if isinstance(error, OSError) else error
-        raise InputError(f"{where} is not readable XML ({shown(said)}); restore the file") from error
+        raise InputError(f"{where} is not readable XML ({printable(said)}); restore the file") from error
     if tree is None:
         raise InputError(f"{where} has {size:,} bytes, too many for one image; restore the file")
     return tree.getroot()

@@ -9,17 +9,17 @@ from pathlib import Path
 import pandas as pd
 
 from wsol.errors import InputError
-from wsol.io.atomic import made, whole
+from wsol.io.atomic import atomic_write, ensure_dir
+from wsol.io.display import escape_unprintable
 from wsol.leaderboards.literature import read_published
 from wsol.leaderboards.published import published_rows
 from wsol.leaderboards.render import latex, markdown, plain
-from wsol.leaderboards.rows import Row, columns_of, ranked, row_of, to_csv
-from wsol.leaderboards.stale import outdated
-from wsol.leaderboards.verify import irreproducible, unsealed
-from wsol.reports.tables import visible
+from wsol.leaderboards.rows import Row, columns_of, rank_rows, run_row, to_csv
+from wsol.leaderboards.stale import find_stale
+from wsol.leaderboards.verify import verify_checksums, verify_tables
 from wsol.runs.read import read_run
 from wsol.runs.store import FOLDERS
-from wsol.runtime.threads import processors
+from wsol.runtime.threads import processor_count
 
 _PAGES = {"leaderboard.md": markdown, "leaderboard.tex": latex}
 
@@ -74,7 +74,7 @@ def leaderboard(
     validate: bool = False,
     published: str | Path | None = None,
 ) -> Leaderboard:
-    """Collects runs into a leaderboard.
+    """Collect runs into a leaderboard.
 
     A folder that is no complete run is named in ``left_out``.
 
@@ -98,21 +98,23 @@ def leaderboard(
         raise InputError(f"{out} is a run; give another --out")
     entries = read_published(published) if published is not None else []
     found, parts = find_runs(folders)
-    left_out = [visible(f"{name}: there is no run.json, so it is no complete run; evaluate again") for name in parts]
+    left_out = [
+        escape_unprintable(f"{name}: there is no run.json, so it is no complete run; evaluate again") for name in parts
+    ]
     rows: list[Row] = []
     failed: dict[str, str] = {}
-    with ThreadPoolExecutor(processors()) as pool:
+    with ThreadPoolExecutor(processor_count()) as pool:
         for name, folder in found.items():
             try:
                 rows.append(_row(name, folder, validate, pool))
             except InputError as error:
-                failed[name] = visible(f"{name}: {error}")
+                failed[name] = escape_unprintable(f"{name}: {error}")
     beside = published_rows(entries, rows)
-    rows = ranked([*rows, *beside])
+    rows = rank_rows([*rows, *beside])
     if validate:
-        stale = outdated(Path(out), rows, failed, _PAGES) if out is not None else []
+        stale = find_stale(Path(out), rows, failed, _PAGES) if out is not None else []
         if wrong := [*failed.values(), *stale]:
-            lines = "\n".join(f"  {visible(sentence)}" for sentence in [*wrong, *left_out])
+            lines = "\n".join(f"  {escape_unprintable(sentence)}" for sentence in [*wrong, *left_out])
             raise InputError(f"no leaderboard is written, as not everything reproduces ({len(wrong)}):\n{lines}")
     left_out += failed.values()
     if not rows:
@@ -121,24 +123,24 @@ def leaderboard(
         left_out.append("no published number is of images that a run here was evaluated on")
     board = Leaderboard(rows, left_out)
     if out is not None:
-        made(Path(out))
+        ensure_dir(Path(out))
         for name, text in {"leaderboard.csv": board.csv, **{name: page(rows) for name, page in _PAGES.items()}}.items():
-            with whole(Path(out) / name) as path:
+            with atomic_write(Path(out) / name) as path:
                 path.write_bytes(text.encode())
     return board
 
 
 def _row(name: str, folder: Path, validate: bool, pool: Executor) -> Row:
-    """Returns the row of a run.
+    """Return the row of a run.
 
     Raises:
         InputError: The folder is no complete run, or it is to be validated and does not reproduce.
     """
-    if validate and (broken := unsealed(folder)):
+    if validate and (broken := verify_checksums(folder)):
         raise InputError(f"it does not reproduce, as {'; '.join(broken)}; evaluate again")
     run = read_run(folder)
-    row = row_of(run, name)
-    if validate and (wrong := irreproducible(run, pool)):
+    row = run_row(run, name)
+    if validate and (wrong := verify_tables(run, pool)):
         raise InputError(f"it does not reproduce: {'; '.join(wrong)}; evaluate again")
     return row
 
@@ -147,7 +149,7 @@ _TRACES = ("predictions.parquet", "curves.npy", "maps.npy", "maps.npy.part")
 
 
 def find_runs(folders: Sequence[str | Path]) -> tuple[dict[str, Path], list[str]]:
-    """Looks for runs; the validation split of a run is part of it, and no run of its own.
+    """Look for runs; the validation split of a run is part of it, and no run of its own.
 
     Args:
         folders: Where to look, links included.
@@ -175,7 +177,7 @@ def find_runs(folders: Sequence[str | Path]) -> tuple[dict[str, Path], list[str]
 
 
 def _walk(folder: Path, above: frozenset[Path]) -> Iterator[tuple[Path, bool]]:
-    """Yields run folders, and whether they have a ``run.json``."""
+    """Yield run folders, and whether they have a ``run.json``."""
     above |= {folder.resolve()}
     complete = (folder / "run.json").exists()
     is_run = complete or any((folder / name).exists() for name in _TRACES)

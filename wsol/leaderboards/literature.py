@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from wsol.errors import InputError
-from wsol.io.text import number, read_csv, whole
+from wsol.io.text import parse_int, parse_number, read_csv
 from wsol.metrics.base import METRICS, TAU_RULES
 
 
@@ -46,7 +46,7 @@ class Published:
 
 
 def read_published(folder: str | Path) -> list[Published]:
-    """Reads all tables of a folder.
+    """Read all tables of a folder.
 
     Args:
         folder: Holds CSV files with the attributes of ``Published`` as columns.
@@ -77,13 +77,13 @@ def _entry(row: dict[str, str], path: Path, where: str) -> Published:
         raise InputError(
             f"{path}, {where}: {row['tau_rule']!r} is no threshold rule; give {', '.join(TAU_RULES)} or none"
         )
-    value = number(row["value"], path, where)
+    value = parse_number(row["value"], path, where)
     if not 0 <= value <= 100:
         raise InputError(f"{path}, {where}: {row['value']} is no percentage; give 0 to 100")
     numbers = {
-        "year": whole(row["year"], path, where),
-        "n": whole(row["n"], path, where),
-        "tau": number(row["tau"], path, where) if row["tau"] else None,
+        "year": parse_int(row["year"], path, where),
+        "n": parse_int(row["n"], path, where),
+        "tau": parse_number(row["tau"], path, where) if row["tau"] else None,
         "value": value,
     }
     return Published(**{**row, **numbers})  # type: ignore[arg-type]  # by name

@@ -11,7 +11,7 @@ _LISTS = "metadata"  # the lists of Choe et al. do not say which data set they a
 
 
 def published_rows(entries: Iterable[Published], measured: Iterable[Row]) -> list[Row]:
-    """Lays published numbers out for every group of measured ones on the same data set and split.
+    """Lay published numbers out for every group of measured ones on the same data set and split.
 
     Args:
         entries: The numbers; one that does not depend on the method joins the rows of its network.
@@ -33,7 +33,7 @@ def published_rows(entries: Iterable[Published], measured: Iterable[Row]) -> lis
 
 
 def _merged(entries: Iterable[Published]) -> list[Row]:
-    """Puts the numbers of one network, method and protocol into one row."""
+    """Put the numbers of one network, method and protocol into one row."""
     networks: dict[tuple[object, ...], list[Published]] = {}
     for entry in entries:
         key = (entry.source, entry.dataset, entry.split, entry.n, entry.model)
@@ -78,7 +78,7 @@ class _Images:
 
 
 def _differences(row: Row, dataset: str, protocol: str) -> list[str] | None:
-    """Says in what conventions a published row differs from a group; None where it is of other images altogether."""
+    """Return in what conventions a published row differs from a group; None where it is of other images altogether."""
     own, theirs = _Images.parse(row["dataset"]), _Images.parse(dataset)
     differences = []
     if own.name != theirs.name:
@@ -99,6 +99,6 @@ def _name(protocol: str) -> str:
 
 
 def _settings(protocol: str) -> dict[str, str]:
-    """Returns a protocol's name and the settings that are given."""
+    """Return a protocol's name and the settings that are given."""
     name, _, rest = protocol.partition(":")
     return {"": name} | {key: value for key, _, value in (pair.partition("=") for pair in rest.split(",") if pair)}

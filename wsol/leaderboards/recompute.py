@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from wsol.baselines import baseline_evidence
+from wsol.baselines import baseline_stats
 from wsol.datasets import Mask
-from wsol.metrics.image_stats import shown_levels
+from wsol.metrics.image_stats import kept_tau_indices
 from wsol.metrics.iou import best_iou
 from wsol.protocols import View
 from wsol.runs.read import StoredRun
-from wsol.runs.results import drawer
-from wsol.runtime.threads import ordered
+from wsol.runs.results import boxes_from_maps
+from wsol.runtime.threads import map_ordered
 
 _CLOSE = 1e-6  # IoU, and pixels
 _FILES = {"curves": "curves.npy", "contours": "curves_v2.npy", "second": "curves_second.npy", "peaks": "peaks.npy"}
@@ -25,8 +25,8 @@ _Judge = Callable[[int], list[str]]
 """Says of an image what does not agree: file names."""
 
 
-def retraced(run: StoredRun, level: int, pool: Executor) -> Iterator[str]:
-    """Traces every image again and yields what does not agree, a phrase each.
+def recompute_curves(run: StoredRun, level: int, pool: Executor) -> Iterator[str]:
+    """Trace every image again and yields what does not agree, a phrase each.
 
     Raw maps give curves, peaks and boxes; a baseline is drawn again; without either, the boxes that are kept at a
     hundred taus give the curves there.
@@ -45,7 +45,7 @@ def retraced(run: StoredRun, level: int, pool: Executor) -> Iterator[str]:
     else:  # one box an image, which its IoU follows from
         return
     n, title = len(run.found.truths), f"{run.name}, retraced"
-    judged = tqdm(ordered(pool, judge, range(n)), total=n, unit="image", desc=title, leave=False, disable=None)
+    judged = tqdm(map_ordered(pool, judge, range(n)), total=n, unit="image", desc=title, leave=False, disable=None)
     wrong: defaultdict[str, list[int]] = defaultdict(list)
     for i, files in enumerate(judged):
         for file in files:
@@ -56,13 +56,13 @@ def retraced(run: StoredRun, level: int, pool: Executor) -> Iterator[str]:
 
 
 def _by_baseline(run: StoredRun, pool: Executor) -> _Judge:
-    again = baseline_evidence(run.facts["baseline"], run.protocol, run.found.truths, pool)
+    again = baseline_stats(run.facts["baseline"], run.protocol, run.found.truths, pool)
     parts = {name: getattr(again, name) for name in _FILES}
     return lambda i: _unlike(run, i, {name: None if part is None else part[i] for name, part in parts.items()})
 
 
 def _by_boxes(run: StoredRun, boxes: NDArray[np.uint16]) -> _Judge:
-    curves, levels = run.found.evidence.curves, shown_levels(len(run.taus))
+    curves, levels = run.found.stats.curves, kept_tau_indices(len(run.taus))
 
     def judge(i: int) -> list[str]:
         ious = best_iou(boxes[i].astype(np.float64), run.found.truths[i].boxes)
@@ -73,20 +73,20 @@ def _by_boxes(run: StoredRun, boxes: NDArray[np.uint16]) -> _Judge:
 
 def _by_maps(run: StoredRun, maps: NDArray[np.float32], level: int) -> _Judge:
     found, protocol, view = run.found, run.protocol, View(**run.facts["view"])
-    draw = drawer(protocol, view, maps, found.classes, found.truths)
-    pixels = found.evidence.pixels
+    draw = boxes_from_maps(protocol, view, maps, found.classes, found.truths)
+    pixels = found.stats.pixels
 
     def judge(i: int) -> list[str]:
         truth = found.truths[i]
-        prepared = protocol.prepare(view.assembled(maps[i, :1]), truth.size)[0]
-        trace = protocol.trace(prepared, truth.boxes)
+        prepared = protocol.prepare(view.assemble(maps[i, :1]), truth.size)[0]
+        trace = protocol.score_map_stats(prepared, truth.boxes)
         peak = np.array(trace.peak_inside)
         wrong = _unlike(
             run, i, {"curves": trace.curve, "contours": trace.contours, "second": trace.second, "peaks": peak}
         )
-        if found.boxes is not None and not _agree(found.boxes[i], trace.boxes[shown_levels(len(trace.boxes))]):
+        if found.boxes is not None and not _agree(found.boxes[i], trace.boxes[kept_tau_indices(len(trace.boxes))]):
             wrong.append("boxes.npy")
-        if not _agree(found.draw(i, level), draw(i, level)):
+        if not _agree(found.boxes_at(i, level), draw(i, level)):
             wrong.append("predictions.parquet")
         if pixels is not None:  # which are the object's only the mask says, but the map how many there are
             nothing = Mask(*np.zeros((2, *prepared.shape), bool))
@@ -98,8 +98,8 @@ def _by_maps(run: StoredRun, maps: NDArray[np.float32], level: int) -> _Judge:
 
 
 def _unlike(run: StoredRun, i: int, parts: dict[str, Any]) -> list[str]:
-    """Says which of an image's arrays are not as they come out."""
-    stored = {name: getattr(run.found.evidence, name) for name in parts}
+    """Return which of an image's arrays are not as they come out."""
+    stored = {name: getattr(run.found.stats, name) for name in parts}
     return [
         _FILES[name]
         for name, part in parts.items()

@@ -4,7 +4,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from wsol.leaderboards.rows import COSTS, Row, column, groups
+from wsol.io.display import escape_unprintable
+from wsol.leaderboards.rows import COSTS, Row, column, group_rows
 from wsol.metrics.base import METRICS
 from wsol.metrics.error_types import ERROR_TYPES
 from wsol.reports.tables import (
@@ -16,7 +17,6 @@ from wsol.reports.tables import (
     markdown_table,
     markdown_text,
     plain_table,
-    visible,
 )
 from wsol.reports.terminal import RULES
 
@@ -56,7 +56,7 @@ class _Section:
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """Returns ranked rows as a Markdown document: a section for each group."""
+    """Return ranked rows as a Markdown document: a section for each group."""
     parts = ["# Leaderboard", f"{markdown_text(_EXPLAINED)} Numbers of different sections do not compare."]
     for section in _sections(rows):
         parts += [f"## {markdown_text(section.title)}", markdown_table(section.numbers)]
@@ -66,7 +66,7 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def latex(rows: Sequence[Row]) -> str:
-    r"""Returns ranked rows as LaTeX to ``\input``: a ``table`` for each group, after ``\usepackage{booktabs}``."""
+    r"""Return ranked rows as LaTeX to ``\input``: a ``table`` for each group, after ``\usepackage{booktabs}``."""
     parts = [r"% needs \usepackage{booktabs}", PREAMBLE]
     for section in _sections(rows):
         parts += ["", r"\begin{table}[p]", rf"\caption{{{latex_text(section.title)}. {latex_text(_EXPLAINED)}}}"]
@@ -79,19 +79,19 @@ def latex(rows: Sequence[Row]) -> str:
 
 
 def plain(rows: Sequence[Row]) -> str:
-    """Returns the numbers of ranked rows for the terminal."""
+    """Return the numbers of ranked rows for the terminal."""
     return "\n\n".join(
-        "\n".join([visible(section.title), plain_table(section.numbers), *_sources(section)])
+        "\n".join([escape_unprintable(section.title), plain_table(section.numbers), *_sources(section)])
         for section in _sections(rows)
     )
 
 
 def _sources(section: _Section) -> list[str]:
-    return [f"{mark}: {visible(note)}" for mark, note in section.notes if not mark.isdigit()]
+    return [f"{mark}: {escape_unprintable(note)}" for mark, note in section.notes if not mark.isdigit()]
 
 
 def _sections(rows: Sequence[Row]) -> list[_Section]:
-    return [_section(own) for own in groups(rows).values()]
+    return [_section(own) for own in group_rows(rows).values()]
 
 
 def _section(rows: Sequence[Row]) -> _Section:
@@ -115,7 +115,7 @@ def _named(row: Row) -> str:
 
 
 def _numbers(rows: Sequence[Row], marks: Sequence[str]) -> Table:
-    """Lays the metrics out."""
+    """Lay the metrics out."""
     keys = {
         column(metric, rule): _title(metric, rule)
         for metric, (_, rules) in _SHOWN.items()
@@ -137,7 +137,7 @@ def _numbers(rows: Sequence[Row], marks: Sequence[str]) -> Table:
 
 
 def _costs(rows: Sequence[Row], marks: Sequence[str]) -> Table:
-    """Lays error types and cost out."""
+    """Lay error types and cost out."""
     formats = {f"error_{name}": ".1f" for name in ERROR_TYPES} | dict(zip(COSTS, (".1f", "g", ".0f"), strict=True))
     titles = dict(zip(formats, (*ERROR_TYPES, *_COSTS), strict=True))
     keys = [key for key in formats if any(key in row for row in rows)]
@@ -154,7 +154,7 @@ def _title(metric: str, rule: str) -> str:
 
 
 def _tau(row: Row) -> str:
-    """Returns the tau of a row's station, without the images that it was chosen on."""
+    """Return the tau of a row's station, without the images that it was chosen on."""
     if "tau" in row:
         return re.sub(r"\(.*\)", "", row["tau"].removeprefix("tau:"), flags=re.DOTALL)
     known = dict.fromkeys(f"{value:g}" for key, value in row.items() if key.endswith(".tau"))
@@ -166,7 +166,7 @@ def _shown(row: Row, key: str) -> str:
 
 
 def _best(key: str, rows: Sequence[Row]) -> str:
-    """Returns the best number of a column as it is shown; nothing where there is none to hold it against."""
+    """Return the best number of a column as it is shown; nothing where there is none to hold it against."""
     values = [float(_shown(row, key)) for row in rows if key in row]
     if len(values) < 2:
         return "none"

@@ -34,12 +34,12 @@ _LAST = (
 
 
 def column(metric: str, rule: str) -> str:
-    """Returns the column of a metric under a threshold rule: ``gt_known_loc_acc@fixed``, or the name alone."""
+    """Return the column of a metric under a threshold rule: ``gt_known_loc_acc@fixed``, or the name alone."""
     return f"{metric}@{rule}" if rule else metric
 
 
-def row_of(run: StoredRun, name: str) -> Row:
-    """Lays a run out.
+def run_row(run: StoredRun, name: str) -> Row:
+    """Lay a run out.
 
     Args:
         run: The run.
@@ -74,21 +74,21 @@ def row_of(run: StoredRun, name: str) -> Row:
 
 
 def columns_of(rows: Iterable[Row]) -> list[str]:
-    """Returns the columns that any row has a value in, in an order that does not depend on the rows."""
+    """Return the columns that any row has a value in, in an order that does not depend on the rows."""
     present = {key for row in rows for key in row}
     metrics = sorted(present.difference(_FIRST, _LAST), key=_place)
     return [key for key in (*_FIRST, *metrics, *_LAST) if key in present]
 
 
 def to_csv(rows: Sequence[Row]) -> str:
-    """Writes rows as CSV, numbers in full precision."""
+    """Write rows as CSV, numbers in full precision."""
     columns = columns_of(rows)
     lines = [columns, *([_text(row.get(key, "")) for key in columns] for row in rows)]
     return "".join(",".join(map(_quoted, line)) + "\n" for line in lines)
 
 
-def cells_of(text: str) -> list[dict[str, str]]:
-    """Reads what ``to_csv`` wrote, without making numbers of it.
+def read_cells(text: str) -> list[dict[str, str]]:
+    """Read what ``to_csv`` wrote, without making numbers of it.
 
     Raises:
         ValueError: It is no such text.
@@ -101,7 +101,7 @@ def cells_of(text: str) -> list[dict[str, str]]:
 
 
 def _place(key: str) -> tuple[str, int, int]:
-    """Sorts columns by metric, rule, and what of it they hold."""
+    """Sort columns by metric, rule, and what of it they hold."""
     name, point, end = key.partition(".")
     metric, _, rule = name.partition("@")
     return metric, RULES.index(rule), [*_ENDS].index(point + end)
@@ -113,7 +113,7 @@ def _text(value: Any) -> str:
 
 
 def _quoted(field: str) -> str:
-    """Returns a field; ``csv.writer`` would leave a lone carriage return bare, at which readers break the line."""
+    """Return a field; ``csv.writer`` would leave a lone carriage return bare, at which readers break the line."""
     special = any(sign in field for sign in ',"\r\n') or field != field.strip()
     return '"' + field.replace('"', '""') + '"' if special else field
 
@@ -126,8 +126,8 @@ _HEADLINES = ("top1_loc_err", "gt_known_loc_acc")  # the second where there are 
 _RULES = ("fixed", "", "val", "oracle")
 
 
-def ranked(rows: Iterable[Row]) -> list[Row]:
-    """Sorts rows by group, measured before published, and by top-1 localization error within.
+def rank_rows(rows: Iterable[Row]) -> list[Row]:
+    """Sort rows by group, measured before published, and by top-1 localization error within.
 
     Rows that have it at the fixed tau come first, best first; then those that have it without a threshold, at the
     val-chosen tau, at the oracle tau; then those without classes by GT-known accuracy, likewise.
@@ -135,8 +135,8 @@ def ranked(rows: Iterable[Row]) -> list[Row]:
     return sorted(rows, key=_key)
 
 
-def groups(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """Divides ranked rows into those that stand in one table."""
+def group_rows(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Divide ranked rows into those that stand in one table."""
     return {group: [row for row in rows if row["group"] == group] for group in dict.fromkeys(r["group"] for r in rows)}
 
 
@@ -147,7 +147,7 @@ def _key(row: Row) -> tuple[str, bool, int, float, tuple[str, ...]]:
 
 
 def _headline(row: Row) -> tuple[int, float]:
-    """Returns which number a row is sorted by, and the number, small where it is good."""
+    """Return which number a row is sorted by, and the number, small where it is good."""
     candidates = [(metric, rule) for metric in _HEADLINES for rule in _RULES]
     for place, (metric, rule) in enumerate(candidates):
         if (value := row.get(column(metric, rule))) is not None:

@@ -3,18 +3,18 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
-from wsol.leaderboards.rows import Row, cells_of, to_csv
+from wsol.leaderboards.rows import Row, read_cells, to_csv
 
 _IDENTITY = ("group", "run", "source", "model", "method", "protocol")
 
 
-def outdated(
+def find_stale(
     folder: Path,
     rows: Sequence[Row],
     refused: Collection[str],
     renderings: Mapping[str, Callable[[Sequence[Row]], str]],
 ) -> list[str]:
-    """Holds the files of a leaderboard against the rows as they are now and says what differs, a sentence each.
+    """Hold the files of a leaderboard against the rows as they are now and says what differs, a sentence each.
 
     Rows that were added since are no difference; what was written is to follow from the runs.
 
@@ -29,10 +29,10 @@ def outdated(
         return []
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            standing = cells_of(file.read())
+            standing = read_cells(file.read())
     except ValueError as error:
         return [f"{path} is no leaderboard ({error}); remove it"]
-    now = {_identity(cells): (cells, row) for cells, row in zip(cells_of(to_csv(rows)), rows, strict=True)}
+    now = {_identity(cells): (cells, row) for cells, row in zip(read_cells(to_csv(rows)), rows, strict=True)}
     kept: dict[tuple[str, ...], Row] = {}
     if any(cells.get("kind") == "published" for cells in standing) and all(row["kind"] == "measured" for row in rows):
         return [f"{path} holds published numbers; give --with-published, so that they are looked at too"]
@@ -65,6 +65,6 @@ def outdated(
 
 
 def _identity(cells: Mapping[str, str]) -> tuple[str, ...]:
-    """Returns what a row is known by: a run by its folder, a published row by all that names it."""
+    """Return what a row is known by: a run by its folder, a published row by all that names it."""
     run = cells.get("run", "")
     return ("run", run) if run else tuple(cells.get(part, "") for part in _IDENTITY)

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from wsol.errors import first_line
-from wsol.evaluation.tables import FIXED, chosen_level, fixed_beside, tabulate
-from wsol.leaderboards.recompute import retraced
+from wsol.evaluation.tables import FIXED, choose_tau_index, fixed_tau, tabulate
+from wsol.leaderboards.recompute import recompute_curves
 from wsol.metrics.base import METRICS
-from wsol.metrics.summary import named_tau
-from wsol.runs.checksums import broken_seals
+from wsol.metrics.summary import round_tau
+from wsol.runs.checksums import changed_files
 from wsol.runs.metadata import read_facts
 from wsol.runs.read import StoredRun
 from wsol.runs.signature import Signature
@@ -30,8 +30,8 @@ _UNSEALED = ("run.json", "report.html")
 _FAILURES = (ArithmeticError, AssertionError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError)
 
 
-def unsealed(folder: Path) -> list[str]:
-    """Says which files of a run, and of its validation split, are not what it wrote: a phrase each.
+def verify_checksums(folder: Path) -> list[str]:
+    """Return which files of a run, and of its validation split, are not what it wrote: a phrase each.
 
     Args:
         folder: Of the run.
@@ -41,18 +41,18 @@ def unsealed(folder: Path) -> list[str]:
 
 
 def _unsealed(folder: Path) -> tuple[list[str], bool]:
-    """Says the same of one folder alone, and whether the run has a validation split."""
+    """Say the same of one folder alone, and whether the run has a validation split."""
     try:
         run = read_facts(folder)
         names = {name for name in FILES if name not in _UNSEALED and (folder / name).is_file()}
-        broken = broken_seals(run, folder) or [f"{name} has no seal" for name in sorted(names - set(run["files"]))]
+        broken = changed_files(run, folder) or [f"{name} has no seal" for name in sorted(names - set(run["files"]))]
     except _FAILURES as error:
         return [f"run.json cannot be read ({first_line(error):.200})"], False
     return broken, bool(run["val"])
 
 
-def irreproducible(run: StoredRun, pool: Executor) -> list[str]:
-    """Computes all tables of a run again and says what comes out otherwise: a phrase each.
+def verify_tables(run: StoredRun, pool: Executor) -> list[str]:
+    """Compute all tables of a run again and says what comes out otherwise: a phrase each.
 
     The tables are held against curves, boxes and ground truth, the curves and boxes against the raw maps where there
     are some, and the signature against all of them. What only the network or the data set could say again - predicted
@@ -62,13 +62,13 @@ def irreproducible(run: StoredRun, pool: Executor) -> list[str]:
         run: The run, and its validation split.
         pool: Threads that work on it.
     """
-    wrong = [f"val: {phrase}" for phrase in irreproducible(run.validation, pool)] if run.validation else []
+    wrong = [f"val: {phrase}" for phrase in verify_tables(run.validation, pool)] if run.validation else []
     try:
         level = _level(run)
         wrong += [
             *_signature(run, level),
             *_guesses(run, level),
-            *retraced(run, level, pool),
+            *recompute_curves(run, level, pool),
             *_tables(run, level, pool),
         ]
     except _FAILURES as error:
@@ -80,17 +80,17 @@ def irreproducible(run: StoredRun, pool: Executor) -> list[str]:
 
 
 def _level(run: StoredRun) -> int:
-    """Returns the index of the run's tau."""
+    """Return the index of the run's tau."""
     held = run.validation.found if run.validation else run.found
-    return chosen_level(run.protocol, run.tau, held) if run.tau is not None else 0
+    return choose_tau_index(run.protocol, run.tau, held) if run.tau is not None else 0
 
 
 def _signature(run: StoredRun, level: int) -> Iterator[str]:
-    """Says what in the signature, and in ``run.json``, is not what the files say."""
+    """Return what in the signature, and in ``run.json``, is not what the files say."""
     found, facts = Signature.parse(run.signature), run.facts
-    tau = None if run.tau is None else named_tau(run.protocol.taus, level)
+    tau = None if run.tau is None else round_tau(run.protocol.taus, level)
     dataset = run.found.images.signature
-    masks = run.found.evidence.pixels is not None
+    masks = run.found.stats.pixels is not None
     rule = "tau:none"
     if isinstance(run.tau, float | int):
         rule = f"tau:{run.tau}"
@@ -98,7 +98,7 @@ def _signature(run: StoredRun, level: int) -> Iterator[str]:
         rule = f"tau:{run.tau}{_held_out(run)}={tau:g}"
     pairs = {
         "tau": (facts["tau"]["value"], tau),
-        "fixed tau": (facts["tau"]["fixed"], fixed_beside(run.protocol, FIXED if run.tau is None else run.tau)),
+        "fixed tau": (facts["tau"]["fixed"], fixed_tau(run.protocol, FIXED if run.tau is None else run.tau)),
         "n": (facts["dataset"]["n"], len(run.found.images)),
         "dataset": (found.dataset, found.dataset if found.dataset == dataset and not masks else f"{dataset}+masks"),
         "model": (found.model, facts["origin"]["model"]),
@@ -113,7 +113,7 @@ def _signature(run: StoredRun, level: int) -> Iterator[str]:
 
 
 def _held_out(run: StoredRun) -> str:
-    """Returns what the signature says of the images that tau was chosen on."""
+    """Return what the signature says of the images that tau was chosen on."""
     if run.validation is None:
         return ""
     own, held = Signature.parse(run.signature), Signature.parse(run.validation.signature)
@@ -121,12 +121,12 @@ def _held_out(run: StoredRun) -> str:
 
 
 def _guesses(run: StoredRun, level: int) -> Iterator[str]:
-    """Says where guesses and curves contradict each other."""
-    found, evidence, table = run.found, run.found.evidence, run.tables.predictions
+    """Return where guesses and curves contradict each other."""
+    found, evidence, table = run.found, run.found.stats, run.tables.predictions
     classes, scores = found.classes, found.scores
     own = table["iou"].to_numpy().reshape(classes.shape)[:, 0]
     right = classes == classes[:, :1]
-    boxes = np.stack([found.draw(i, level) for i in range(len(classes))])
+    boxes = np.stack([found.boxes_at(i, level) for i in range(len(classes))])
     ordered = np.sort(classes[:, 1:], axis=1)
     checks = {
         "predictions.parquet: the class of rank 0 is not the image's label": classes[:, 0] == evidence.labels,
@@ -150,7 +150,7 @@ def _same(one: Any, other: Any) -> Any:
 
 
 def _tables(run: StoredRun, level: int, pool: Executor) -> Iterator[str]:
-    """Says which tables come out otherwise."""
+    """Return which tables come out otherwise."""
     held = run.validation.found if run.validation else None
     tau = FIXED if run.tau is None else run.tau
     again = vars(tabulate(run.protocol, run.found, tau, level, held, pool))
@@ -177,7 +177,7 @@ def _looks_at_masks(metric: str) -> bool:
 
 
 def _differences(name: str, stored: dict[int, list[str]], again: list[list[str]]) -> Iterator[str]:
-    """Says where two tables differ first, both with their header, the stored one by line."""
+    """Return where two tables differ first, both with their header, the stored one by line."""
     if (len(stored), stored.get(1)) != (len(again), again[0]):
         yield f"{name}: it has other lines or columns than come out"
         return

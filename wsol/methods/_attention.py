@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from wsol.errors import InputError
-from wsol.methods._memory import at_once
+from wsol.methods._memory import max_batch_size
 from wsol.methods.base import Forward
 from wsol.models import Classifier
 from wsol.models.classifier import Tokens
@@ -31,11 +31,11 @@ class Attended:
 
     logits: Tensor
     layers: list[Tensor]
-    apart: int
+    prefix_tokens: int
     by_token: bool
 
     def patches(self, tokens: Tensor) -> Tensor:
-        """Returns what the class token has for each patch, or all patches on average where their mean is classified.
+        """Return what the class token has for each patch, or all patches on average where their mean is classified.
 
         Args:
             tokens: ``(n, ..., tokens, tokens)``.
@@ -43,14 +43,14 @@ class Attended:
         Returns:
             ``(n, ..., h, w)``.
         """
-        row = tokens[..., 0, :] if self.by_token else tokens[..., self.apart :, :].mean(-2)
-        row = row[..., self.apart :]
+        row = tokens[..., 0, :] if self.by_token else tokens[..., self.prefix_tokens :, :].mean(-2)
+        row = row[..., self.prefix_tokens :]
         side = math.isqrt(row.shape[-1])
         return row.reshape(*row.shape[:-1], side, side)
 
 
 def attend(forward: Forward, classes: Tensor, gradients: bool = False) -> Iterator[tuple[Attended, Tensor]]:
-    """Runs the images again, keeping all attention, as many at once as the memory allows.
+    """Run the images again, keeping all attention, as many at once as the memory allows.
 
     Args:
         forward: Names the network, the images and the budget.
@@ -63,14 +63,14 @@ def attend(forward: Forward, classes: Tensor, gradients: bool = False) -> Iterat
     Raises:
         InputError: No layer lets all tokens attend to each other.
     """
-    network, size = forward.network, at_once(forward, gradients=True)
+    network, size = forward.network, max_batch_size(forward, gradients=True)
     patches = math.prod(forward.features.shape[2:])
-    node = reading(network)
+    node = find_token_readout(network)
     by_token = node is not None and node.target is operator.getitem
     for images, chosen in zip(torch.split(forward.images, size), torch.split(classes, size), strict=True):
         kept: list[Tensor] = []
         with torch.inference_mode(False), torch.set_grad_enabled(gradients):
-            logits = network.interpreted(lambda part: _Recording(part, kept, gradients), images.clone())  # noqa: B023
+            logits = network.run_interpreted(lambda part: _Recording(part, kept, gradients), images.clone())  # noqa: B023
         sizes = {each.shape[-1] for each in kept if each.shape[-1] == each.shape[-2]}
         whole = min((size for size in sizes if size >= patches), default=0)  # class token and registers come on top
         if whole <= (patches if by_token else 0):
@@ -79,20 +79,20 @@ def attend(forward: Forward, classes: Tensor, gradients: bool = False) -> Iterat
         yield Attended(logits, layers, whole - patches, by_token), chosen
 
 
-def no_attention(network: Classifier) -> str | None:
-    """Says in one sentence what a network lacks for methods of attention; None if it lacks nothing."""
-    graphs = [part for part in (network.below, network.above) if isinstance(part, fx.GraphModule)]
+def why_no_attention(network: Classifier) -> str | None:
+    """Return in one sentence what a network lacks for methods of attention; None if it lacks nothing."""
+    graphs = [part for part in (network.trunk, network.head) if isinstance(part, fx.GraphModule)]
     attends = any(attention_kind(node, graph) for graph in graphs for node in graph.graph.nodes)
     if attends and isinstance(network.layout, Tokens):
         return None
     return f"{network.layer} has no tokens that attend to each other; take a vision transformer, or another method"
 
 
-def reading(network: Classifier) -> fx.Node | None:
-    """Returns the node, above the target layer, that makes one vector of the tokens: takes one, or their mean."""
-    if not isinstance(network.above, fx.GraphModule):
+def find_token_readout(network: Classifier) -> fx.Node | None:
+    """Return the node, above the target layer, that makes one vector of the tokens: takes one, or their mean."""
+    if not isinstance(network.head, fx.GraphModule):
         return None
-    return next((node for node in reversed(network.above.graph.nodes) if _takes_one(node)), None)
+    return next((node for node in reversed(network.head.graph.nodes) if _takes_one(node)), None)
 
 
 def _takes_one(node: fx.Node) -> bool:
@@ -159,7 +159,7 @@ def _weights(
     scale: float | None = None,
     **_: Any,
 ) -> Tensor:
-    """Returns the attention of ``scaled_dot_product_attention``, with its arguments."""
+    """Return the attention of ``scaled_dot_product_attention``, with its arguments."""
     scores = query @ key.transpose(-2, -1) * (query.shape[-1] ** -0.5 if scale is None else scale)
     if is_causal:
         attn_mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()

@@ -7,7 +7,7 @@ from threading import get_ident
 import torch
 from torch import Tensor, nn
 
-from wsol.methods._memory import at_once
+from wsol.methods._memory import max_batch_size
 from wsol.methods.base import Forward
 from wsol.models import Classifier
 
@@ -18,7 +18,7 @@ def image_gradients(
     classes: Tensor,
     run: Callable[[Classifier, Tensor], Tensor] = Classifier.__call__,
 ) -> Tensor:
-    """Returns the gradients of class scores with respect to images, ``(n, k, 3, H, W)``.
+    """Return the gradients of class scores with respect to images, ``(n, k, 3, H, W)``.
 
     Args:
         forward: Names the network and the budget.
@@ -27,7 +27,7 @@ def image_gradients(
         run: Gives class scores of a network and images.
     """
     parts = []
-    size = at_once(forward, gradients=True)
+    size = max_batch_size(forward, gradients=True)
     for some, chosen in zip(torch.split(images, size), torch.split(classes, size), strict=True):
         with torch.inference_mode(False), torch.enable_grad():
             leaf = some.clone().requires_grad_()
@@ -38,8 +38,8 @@ def image_gradients(
 
 
 @contextmanager
-def kept_outputs(layers: list[nn.Module]) -> Iterator[list[tuple[nn.Module, Tensor]]]:
-    """Collects what layers give in this thread, in the order in which they run, while the context lasts."""
+def record_outputs(layers: list[nn.Module]) -> Iterator[list[tuple[nn.Module, Tensor]]]:
+    """Collect what layers give in this thread, in the order in which they run, while the context lasts."""
     outputs: list[tuple[nn.Module, Tensor]] = []
     here = get_ident()
 

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from wsol.methods._memory import at_once
+from wsol.methods._memory import max_batch_size
 from wsol.methods.base import Forward
-from wsol.methods.cam import weighted
+from wsol.methods.cam import weighted_sum
 
 
-def masked_scores(forward: Forward, image: int, masks: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Runs one image under many masks, as many at once as the memory allows.
+def score_masked(forward: Forward, image: int, masks: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Run one image under many masks, as many at once as the memory allows.
 
     Args:
         forward: Names the network, the images and the budget.
@@ -22,7 +22,7 @@ def masked_scores(forward: Forward, image: int, masks: Iterable[Tensor]) -> Iter
     Yields:
         Masks ``(m, 1, H, W)`` and the scores of all classes under each, ``(m, classes)``.
     """
-    size = at_once(forward, gradients=False)
+    size = max_batch_size(forward, gradients=False)
     waiting: list[Tensor] = []
 
     def run() -> tuple[Tensor, Tensor]:
@@ -39,7 +39,7 @@ def masked_scores(forward: Forward, image: int, masks: Iterable[Tensor]) -> Iter
 
 
 def channel_masks(forward: Forward, image: int) -> Iterator[Tensor]:
-    """Yields each feature map of an image as a mask ``(H, W)``: min-max normalised, then resized (bilinear)."""
+    """Yield each feature map of an image as a mask ``(H, W)``: min-max normalised, then resized (bilinear)."""
     features = forward.features[image]
     low, high = features.amin((1, 2), keepdim=True), features.amax((1, 2), keepdim=True)
     span = high - low
@@ -49,8 +49,10 @@ def channel_masks(forward: Forward, image: int) -> Iterator[Tensor]:
         )[0]
 
 
-def by_score(forward: Forward, classes: Tensor, masks: Callable[[int], Iterable[Tensor]], rounds: int = 1) -> Tensor:
-    """Weighs feature maps by the class score that each of them as a mask leaves, softmax over the maps.
+def weigh_by_score(
+    forward: Forward, classes: Tensor, masks: Callable[[int], Iterable[Tensor]], rounds: int = 1
+) -> Tensor:
+    """Weigh feature maps by the class score that each of them as a mask leaves, softmax over the maps.
 
     Args:
         forward: The forward pass.
@@ -64,6 +66,6 @@ def by_score(forward: Forward, classes: Tensor, masks: Callable[[int], Iterable[
     weights = []
     with torch.no_grad():
         for image, chosen in enumerate(classes):
-            scores = torch.cat([found[:, chosen] for _, found in masked_scores(forward, image, masks(image))])
+            scores = torch.cat([found[:, chosen] for _, found in score_masked(forward, image, masks(image))])
             weights.append(scores.reshape(rounds, -1, len(chosen)).mean(0).softmax(0).T)
-        return weighted(torch.stack(weights), forward.features).relu()
+        return weighted_sum(torch.stack(weights), forward.features).relu()

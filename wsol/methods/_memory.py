@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from wsol.methods.base import Forward
 
 
-def at_once(forward: Forward, gradients: bool) -> int:
-    """Returns how many images may run at once, at least one.
+def max_batch_size(forward: Forward, gradients: bool) -> int:
+    """Return how many images may run at once, at least one.
 
     Args:
         forward: Names the network and the budget.
@@ -33,7 +33,7 @@ _KNOWN: "WeakKeyDictionary[nn.Module, dict[Any, tuple[int, int]]]" = WeakKeyDict
 
 
 def _measured(forward: Forward) -> tuple[int, int]:
-    """Runs one image, adding up what each layer takes and gives; calls between layers are as large as the layers."""
+    """Run one image, adding up what each layer takes and gives; calls between layers are as large as the layers."""
     taken = [forward.images[0].nbytes]
     here = get_ident()
 

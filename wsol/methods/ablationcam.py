@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from wsol.methods.base import Forward, Method, register
-from wsol.methods.cam import weighted
+from wsol.methods.cam import weighted_sum
 from wsol.models import GapClassifier
 
 
@@ -25,15 +25,15 @@ class AblationCAM(Method):
     needs = "forwards"
 
     def maps(self, forward: Forward, classes: Tensor) -> Tensor:
-        """Returns maps of the size of the features."""
+        """Return maps of the size of the features."""
         with torch.no_grad():
             scores = forward.logits.gather(1, classes)[:, :, None]
             scores = scores.masked_fill(scores == 0, 1)
-            return weighted(_falls(forward, classes) / scores, forward.features).relu()
+            return weighted_sum(_falls(forward, classes) / scores, forward.features).relu()
 
 
 def _falls(forward: Forward, classes: Tensor) -> Tensor:
-    """Returns ``(n, k, C)``: by how much each score falls without each map."""
+    """Return ``(n, k, C)``: by how much each score falls without each map."""
     features, network = forward.features, forward.network
     if isinstance(network, GapClassifier):
         pooled = network.pooled(features)
@@ -45,6 +45,6 @@ def _falls(forward: Forward, classes: Tensor) -> Tensor:
     ablated = features.clone()
     for channel in range(features.shape[1]):
         ablated[:, channel] = 0
-        falls.append(scores - network.upper(ablated, forward.past).gather(1, classes))
+        falls.append(scores - network.forward_head(ablated, forward.extras).gather(1, classes))
         ablated[:, channel] = features[:, channel]
     return torch.stack(falls, 2)

@@ -21,5 +21,5 @@ class Backprop(Method):
     needs = "whole gradients"
 
     def maps(self, forward: Forward, classes: Tensor) -> Tensor:
-        """Returns maps of the size of the image, 0 or more."""
+        """Return maps of the size of the image, 0 or more."""
         return image_gradients(forward, forward.images, classes).abs_().amax(2)

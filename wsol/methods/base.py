@@ -37,7 +37,7 @@ class Forward:
     images: Tensor
     features: Tensor
     logits: Tensor
-    past: tuple[Any, ...]
+    extras: tuple[Any, ...]
     memory: int
     precision: Precision
 
@@ -46,14 +46,14 @@ class Forward:
         """The features again and the logits, with what is recorded for gradients between them."""
         with torch.inference_mode(False), torch.enable_grad():
             leaf = self.features.detach().requires_grad_()
-            return leaf, self.network.upper(leaf, self.past)
+            return leaf, self.network.forward_head(leaf, self.extras)
 
-    def forget(self) -> None:
-        """Lets go of what was recorded for gradients."""
+    def release_graph(self) -> None:
+        """Let go of what was recorded for gradients."""
         vars(self).pop("_graph", None)
 
     def gradients(self, classes: Tensor) -> Tensor:
-        """Returns the gradients of class scores with respect to the features, ``(n, k, C, h, w)``.
+        """Return the gradients of class scores with respect to the features, ``(n, k, C, h, w)``.
 
         One batched vector-Jacobian product through the layers above the target layer, and none below.
 
@@ -80,15 +80,15 @@ class Forward:
             raise InputError(f"no score depends on the maps of {self.network.layer}; name another --layer")
         return found.transpose(0, 1)
 
-    def again(self, images: Tensor) -> "Forward":
-        """Returns the same forward pass of other images."""
+    def rerun(self, images: Tensor) -> "Forward":
+        """Return the same forward pass of other images."""
         return forward(self.network, images, self.memory, self.precision)
 
     def scores(self, images: Tensor) -> Tensor:
-        """Returns the class scores of other images, ``(m, classes)``."""
+        """Return the class scores of other images, ``(m, classes)``."""
         with torch.no_grad():
             maps, past = _lower(self.network, images, self.precision)
-            return self.network.upper(maps, past)
+            return self.network.forward_head(maps, past)
 
 
 class Method(ABC):
@@ -107,7 +107,7 @@ class Method(ABC):
 
     @abstractmethod
     def maps(self, forward: Forward, classes: Tensor) -> Tensor:
-        """Returns raw score maps; those of an image do not depend on the others of the batch.
+        """Return raw score maps; those of an image do not depend on the others of the batch.
 
         Args:
             forward: The forward pass of a batch.
@@ -117,8 +117,8 @@ class Method(ABC):
             float ``(n, k, h, w)`` on the device of the forward pass, without gradients.
         """
 
-    def obstacle(self, network: Classifier) -> str | None:
-        """Says in one sentence why the method cannot be applied to a network; None if it can."""
+    def unsupported_reason(self, network: Classifier) -> str | None:
+        """Return in one sentence why the method cannot be applied to a network; None if it can."""
         return None
 
     @property
@@ -136,10 +136,10 @@ class GradientMethod(Method):
 
     @abstractmethod
     def combine(self, features: Tensor, gradients: Tensor) -> Tensor:
-        """Returns the maps ``(n, 1, h, w)`` of one class from features and gradients, both ``(n, 1, C, h, w)``."""
+        """Return the maps ``(n, 1, h, w)`` of one class from features and gradients, both ``(n, 1, C, h, w)``."""
 
     def maps(self, forward: Forward, classes: Tensor) -> Tensor:
-        """Returns the maps, as many classes at once as the memory allows."""
+        """Return the maps, as many classes at once as the memory allows."""
         features = forward.features
         at_once = max(1, int(forward.memory / (4 * features.numel() * features.element_size())))
         parts = []
@@ -147,15 +147,15 @@ class GradientMethod(Method):
             gradients = forward.gradients(some)
             with torch.no_grad():  # class by class: what lies between fits the cache, all classes at once does not
                 parts += [self.combine(features[:, None], each[:, None]) for each in gradients.unbind(1)]
-        forward.forget()
+        forward.release_graph()
         return torch.cat(parts, 1)
 
 
-def refusal(method: Method, network: Classifier, classes: int) -> str | None:
-    """Says in one sentence why a method cannot be applied to a network of some classes; None if it can."""
+def unsupported_reason(method: Method, network: Classifier, classes: int) -> str | None:
+    """Return in one sentence why a method cannot be applied to a network of some classes; None if it can."""
     if not classes and method.of_class:
         return "the network does not classify; take self-attention, attention-rollout or eigencam"
-    return method.obstacle(network)
+    return method.unsupported_reason(network)
 
 
 METHODS: Registry[Method] = Registry("method", "wsol.methods")
@@ -163,7 +163,7 @@ M = TypeVar("M", bound=type[Method])
 
 
 def register(name: str) -> Callable[[M], M]:
-    """Returns a decorator that enters a method, with its default settings, under ``name``."""
+    """Return a decorator that enters a method, with its default settings, under ``name``."""
 
     def enter(kind: M) -> M:
         kind.name = name
@@ -174,7 +174,7 @@ def register(name: str) -> Callable[[M], M]:
 
 
 def find_method(text: str) -> Method:
-    """Finds a method by its name, with settings that differ from its defaults: ``rise:masks=1000``.
+    """Find a method by its name, with settings that differ from its defaults: ``rise:masks=1000``.
 
     Args:
         text: ``NAME`` or ``NAME:KEY=VALUE,KEY=VALUE``, as its signature has it.
@@ -186,7 +186,7 @@ def find_method(text: str) -> Method:
 
 
 def forward(network: Classifier, images: Tensor, memory: int = MEMORY, precision: Precision = "float32") -> Forward:
-    """Runs the network once.
+    """Run the network once.
 
     Args:
         network: In evaluation mode.
@@ -196,14 +196,14 @@ def forward(network: Classifier, images: Tensor, memory: int = MEMORY, precision
     """
     with torch.inference_mode(False), torch.no_grad():  # inference tensors could not be kept for gradients
         features, past = _lower(network, images, precision)
-        logits = network.upper(features, past)
+        logits = network.forward_head(features, past)
     return Forward(network, images, features, logits, past, memory, precision)
 
 
 def _lower(network: Classifier, images: Tensor, precision: Precision) -> tuple[Tensor, tuple[Any, ...]]:
     if precision == "float32":
-        return network.lower(images)
+        return network.forward_features(images)
     autocast: AbstractContextManager[None] = torch.autocast(images.device.type, torch.bfloat16)
     with autocast:
-        features, past = network.lower(images)
+        features, past = network.forward_features(images)
     return features.float(), tuple(p.float() if isinstance(p, Tensor) and p.is_floating_point() else p for p in past)

@@ -23,19 +23,19 @@ class CAM(Method):
     needs = "features"
 
     def maps(self, forward: Forward, classes: Tensor) -> Tensor:
-        """Returns maps of any sign and range, of the size of the features."""
+        """Return maps of any sign and range, of the size of the features."""
         features, network = forward.features, forward.network
         assert isinstance(network, GapClassifier)  # all others have an obstacle
         with torch.no_grad():
             if network.linear is None:
                 return features.gather(1, classes[:, :, None, None].expand(-1, -1, *features.shape[2:]))
-            return weighted(network.linear.weight[classes], features)
+            return weighted_sum(network.linear.weight[classes], features)
 
-    def obstacle(self, network: Classifier) -> str | None:
+    def unsupported_reason(self, network: Classifier) -> str | None:
         """Wants global pooling and at most one linear layer behind the target layer."""
-        return network.obstacle
+        return network.unsupported_reason
 
 
-def weighted(weights: Tensor, features: Tensor) -> Tensor:
-    """Returns the sums ``(n, k, h, w)`` of features ``(n, C, h, w)``, weighted by ``(n, k, C)``."""
+def weighted_sum(weights: Tensor, features: Tensor) -> Tensor:
+    """Return the sums ``(n, k, h, w)`` of features ``(n, C, h, w)``, weighted by ``(n, k, C)``."""
     return torch.einsum("nkc,nchw->nkhw", weights, features)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from wsol.methods._attention import Attended, attend, no_attention
+from wsol.methods._attention import Attended, attend, why_no_attention
 from wsol.methods.base import Forward, Method, register
 from wsol.models import Classifier
 
@@ -24,7 +24,7 @@ class Chefer(Method):
     needs = "attention"
 
     def maps(self, forward: Forward, classes: Tensor) -> Tensor:
-        """Returns maps of one value a patch, 0 or more."""
+        """Return maps of one value a patch, 0 or more."""
         found = []
         for attended, chosen in attend(forward, classes, gradients=True):
             with torch.inference_mode(False), torch.enable_grad():
@@ -32,9 +32,9 @@ class Chefer(Method):
             found.append(torch.stack([_relevance(attended, score) for score in scores], 1))
         return torch.cat(found)
 
-    def obstacle(self, network: Classifier) -> str | None:
+    def unsupported_reason(self, network: Classifier) -> str | None:
         """Wants tokens that attend to each other."""
-        return no_attention(network)
+        return why_no_attention(network)
 
 
 def _relevance(attended: Attended, score: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ class EigenCAM(Method):
     centred: bool = False
 
     def maps(self, forward: Forward, classes: Tensor) -> Tensor:
-        """Returns maps of the size of the features."""
+        """Return maps of the size of the features."""
         features = forward.features
         matrix = features.flatten(2).transpose(1, 2)  # n, places, C
         if self.centred:

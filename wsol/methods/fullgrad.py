@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from wsol.methods._image_gradients import kept_outputs
-from wsol.methods._memory import at_once
+from wsol.methods._image_gradients import record_outputs
+from wsol.methods._memory import max_batch_size
 from wsol.methods.base import Forward, Method, register
 from wsol.models import Classifier
 
@@ -30,8 +30,8 @@ class FullGrad(Method):
     needs = "whole gradients"
 
     def maps(self, forward: Forward, classes: Tensor) -> Tensor:
-        """Returns maps of the size of the image, 0 or more."""
-        size = at_once(forward, gradients=True)
+        """Return maps of the size of the image, 0 or more."""
+        size = max_batch_size(forward, gradients=True)
         found = []
         for images, chosen in zip(torch.split(forward.images, size), torch.split(classes, size), strict=True):
             sums = [
@@ -43,7 +43,7 @@ class FullGrad(Method):
 
 
 def contributions(network: Classifier, images: Tensor, classes: Tensor) -> Iterator[list[Tensor]]:
-    """Yields, for each of k classes, what the image contributes, ``(n, 3, H, W)``, and what each layer's bias does.
+    """Yield, for each of k classes, what the image contributes, ``(n, 3, H, W)``, and what each layer's bias does.
 
     Where all layers are linear or ReLU, convolution, normalisation or pooling, they add up to the class score, less
     what the biases of linear layers contribute (Srinivas and Fleuret, proposition 1).
@@ -54,7 +54,7 @@ def contributions(network: Classifier, images: Tensor, classes: Tensor) -> Itera
         classes: int64 ``(n, k)``.
     """
     layers = [module for module in network.modules() if _bias(module) is not None]
-    with torch.inference_mode(False), torch.enable_grad(), kept_outputs(layers) as kept:
+    with torch.inference_mode(False), torch.enable_grad(), record_outputs(layers) as kept:
         leaf = images.clone().requires_grad_()
         scores = network(leaf).gather(1, classes).sum(0).unbind()
     outputs = [output for _, output in kept]
@@ -66,7 +66,7 @@ def contributions(network: Classifier, images: Tensor, classes: Tensor) -> Itera
 
 
 def _scaled(term: Tensor, size: torch.Size) -> Tensor:
-    """Returns the sum over channels of magnitudes, each scaled to [0, 1] and resized, ``(n, H, W)``."""
+    """Return the sum over channels of magnitudes, each scaled to [0, 1] and resized, ``(n, H, W)``."""
     term = term.abs()
     low, high = term.amin((2, 3), keepdim=True), term.amax((2, 3), keepdim=True)
     span = high - low

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from wsol.methods.base import GradientMethod, register
-from wsol.methods.cam import weighted
+from wsol.methods.cam import weighted_sum
 
 
 @register("gradcam")
@@ -25,5 +25,5 @@ class GradCAM(GradientMethod):
 
     def combine(self, features: Tensor, gradients: Tensor) -> Tensor:
         """See the class."""
-        found = weighted(gradients.mean((3, 4)), features[:, 0])
+        found = weighted_sum(gradients.mean((3, 4)), features[:, 0])
         return found.relu() if self.relu else found

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from wsol.methods.base import GradientMethod, register
-from wsol.methods.cam import weighted
+from wsol.methods.cam import weighted_sum
 
 
 @register("gradcam++")
@@ -27,4 +27,4 @@ class GradCAMPlusPlus(GradientMethod):
         """See the class."""
         denominator = (gradients * features.sum((3, 4), keepdim=True)).add_(2)
         shares = gradients.relu().div_(denominator).masked_fill_(denominator == 0, 0)
-        return weighted(shares.sum((3, 4)), features[:, 0]).relu()
+        return weighted_sum(shares.sum((3, 4)), features[:, 0]).relu()

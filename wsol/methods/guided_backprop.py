@@ -23,19 +23,19 @@ class GuidedBackprop(Method):
     needs = "whole gradients"
 
     def maps(self, forward: Forward, classes: Tensor) -> Tensor:
-        """Returns maps of the size of the image, 0 or more."""
+        """Return maps of the size of the image, 0 or more."""
         return image_gradients(forward, forward.images, classes, _guided).abs_().amax(2)
 
-    def obstacle(self, network: Classifier) -> str | None:
+    def unsupported_reason(self, network: Classifier) -> str | None:
         """Wants a ReLU."""
-        graphs = [part for part in (network.below, network.above) if isinstance(part, fx.GraphModule)]
+        graphs = [part for part in (network.trunk, network.head) if isinstance(part, fx.GraphModule)]
         if any(_is_relu(node, graph) for graph in graphs for node in graph.graph.nodes):
             return None
         return "guided backpropagation changes the gradient of ReLU, and there is none; take backprop"
 
 
 def _guided(network: Classifier, images: Tensor) -> Tensor:
-    return network.interpreted(_Guided, images)
+    return network.run_interpreted(_Guided, images)
 
 
 class _Guided(fx.Interpreter):

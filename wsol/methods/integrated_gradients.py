@@ -28,12 +28,12 @@ class IntegratedGradients(Method):
     steps: int = 50
 
     def __post_init__(self) -> None:
-        """Refuses settings that make no map."""
+        """Refuse settings that make no map."""
         if self.steps < 1:
             raise ValueError("steps must be 1 or more")
 
     def maps(self, forward: Forward, classes: Tensor) -> Tensor:
-        """Returns maps of the size of the image, 0 or more."""
+        """Return maps of the size of the image, 0 or more."""
         total = torch.zeros((), dtype=forward.images.dtype, device=forward.images.device)
         for point, weight in zip(*np.polynomial.legendre.leggauss(self.steps), strict=True):
             images = forward.images * float((1 + point) / 2)

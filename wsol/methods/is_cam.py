@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from wsol.methods._masking import by_score, channel_masks
+from wsol.methods._masking import channel_masks, weigh_by_score
 from wsol.methods.base import Forward, Method, register
 
 
@@ -27,13 +27,13 @@ class ISCAM(Method):
     samples: int = 10
 
     def __post_init__(self) -> None:
-        """Refuses settings that make no map."""
+        """Refuse settings that make no map."""
         if self.samples < 1:
             raise ValueError("samples must be 1 or more")
 
     def maps(self, forward: Forward, classes: Tensor) -> Tensor:
-        """Returns maps of the size of the features."""
-        return by_score(forward, classes, lambda image: self._masks(forward, image), self.samples)
+        """Return maps of the size of the features."""
+        return weigh_by_score(forward, classes, lambda image: self._masks(forward, image), self.samples)
 
     def _masks(self, forward: Forward, image: int) -> Iterator[Tensor]:
         for step in range(1, self.samples + 1):

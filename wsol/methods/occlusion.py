@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from wsol.methods._masking import masked_scores
+from wsol.methods._masking import score_masked
 from wsol.methods.base import Forward, Method, register
 
 
@@ -31,18 +31,18 @@ class Occlusion(Method):
     stride: int = 16
 
     def __post_init__(self) -> None:
-        """Refuses windows that would leave pixels out."""
+        """Refuse windows that would leave pixels out."""
         if not 1 <= self.stride <= self.window:
             raise ValueError(f"stride {self.stride} should be from 1 to the window, {self.window}")
 
     def maps(self, forward: Forward, classes: Tensor) -> Tensor:
-        """Returns maps of the size of the image."""
+        """Return maps of the size of the image."""
         found = []
         with torch.no_grad():
             for image, chosen in enumerate(classes):
                 falls = forward.images.new_zeros(len(chosen), *forward.images.shape[2:])
                 count = falls[0].clone()
-                for masks, scores in masked_scores(forward, image, self._masks(forward.images)):
+                for masks, scores in score_masked(forward, image, self._masks(forward.images)):
                     hidden = 1 - masks[:, 0]
                     falls += torch.einsum("mk,mhw->khw", forward.logits[image, chosen] - scores[:, chosen], hidden)
                     count += hidden.sum(0)

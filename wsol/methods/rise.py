@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from wsol.methods._masking import masked_scores
+from wsol.methods._masking import score_masked
 from wsol.methods.base import Forward, Method, register
 
 
@@ -36,17 +36,17 @@ class RISE(Method):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuses settings that make no map."""
+        """Refuse settings that make no map."""
         if self.masks < 1 or self.cells < 1 or not 0 < self.keep <= 1:
             raise ValueError("masks and cells must be 1 or more, keep from 0 (excluded) to 1")
 
     def maps(self, forward: Forward, classes: Tensor) -> Tensor:
-        """Returns maps of the size of the image."""
+        """Return maps of the size of the image."""
         found = []
         with torch.no_grad():
             for image, chosen in enumerate(classes):
                 total = forward.images.new_zeros(len(chosen), *forward.images.shape[2:])
-                for masks, scores in masked_scores(forward, image, self._masks(forward)):
+                for masks, scores in score_masked(forward, image, self._masks(forward)):
                     total += torch.einsum("mk,mhw->khw", scores.softmax(1)[:, chosen], masks[:, 0])
                 found.append(total / (self.masks * self.keep))
         return torch.stack(found)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from wsol.methods._masking import by_score, channel_masks
+from wsol.methods._masking import channel_masks, weigh_by_score
 from wsol.methods.base import Forward, Method, register
 
 
@@ -25,5 +25,5 @@ class ScoreCAM(Method):
     needs = "forwards"
 
     def maps(self, forward: Forward, classes: Tensor) -> Tensor:
-        """Returns maps of the size of the features."""
-        return by_score(forward, classes, lambda image: channel_masks(forward, image))
+        """Return maps of the size of the features."""
+        return weigh_by_score(forward, classes, lambda image: channel_masks(forward, image))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from wsol.methods._attention import attend, no_attention
+from wsol.methods._attention import attend, why_no_attention
 from wsol.methods.base import Forward, Method, register
 from wsol.models import Classifier
 
@@ -23,7 +23,7 @@ class SelfAttention(Method):
     of_class = False
 
     def maps(self, forward: Forward, classes: Tensor) -> Tensor:
-        """Returns maps of one value a patch, 0 or more."""
+        """Return maps of one value a patch, 0 or more."""
         with torch.no_grad():
             found = [
                 attended.patches(attended.layers[-1].mean(1))[:, None].expand(-1, chosen.shape[1], -1, -1)
@@ -31,6 +31,6 @@ class SelfAttention(Method):
             ]
         return torch.cat(found)
 
-    def obstacle(self, network: Classifier) -> str | None:
+    def unsupported_reason(self, network: Classifier) -> str | None:
         """Wants tokens that attend to each other."""
-        return no_attention(network)
+        return why_no_attention(network)

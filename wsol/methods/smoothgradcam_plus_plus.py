@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from wsol.methods.base import Forward, Method, register
-from wsol.methods.cam import weighted
+from wsol.methods.cam import weighted_sum
 
 
 @register("smoothgradcam++")
@@ -33,16 +33,16 @@ class SmoothGradCAMPlusPlus(Method):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuses settings that make no map."""
+        """Refuse settings that make no map."""
         if self.samples < 1 or not self.std >= 0:
             raise ValueError("samples must be 1 or more, std 0 or more")
 
     def maps(self, forward: Forward, classes: Tensor) -> Tensor:
-        """Returns maps of the size of the features."""
+        """Return maps of the size of the features."""
         images, features = forward.images, forward.features
         generator = torch.Generator().manual_seed(self.seed)
         noises = [torch.randn(images.shape[1:], generator=generator, dtype=images.dtype) for _ in range(self.samples)]
-        copies = [forward.again(images + noise.to(images.device) * self.std) for noise in noises]
+        copies = [forward.rerun(images + noise.to(images.device) * self.std) for noise in noises]
         found = []
         for some in torch.split(classes, 1, 1):
             powers = [features.new_zeros(1, 1)] * 3
@@ -52,5 +52,5 @@ class SmoothGradCAMPlusPlus(Method):
             first, second, third = powers
             denominator = 2 * second + third * features.sum((2, 3), keepdim=True)[:, None]
             shares = (second * first.relu()).div_(denominator).masked_fill_(denominator == 0, 0)
-            found.append(weighted(shares.sum((3, 4)), features).relu())
+            found.append(weighted_sum(shares.sum((3, 4)), features).relu())
         return torch.cat(found, 1)

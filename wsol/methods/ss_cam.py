@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from wsol.methods._masking import by_score, channel_masks
+from wsol.methods._masking import channel_masks, weigh_by_score
 from wsol.methods.base import Forward, Method, register
 
 
@@ -32,13 +32,13 @@ class SSCAM(Method):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuses settings that make no map."""
+        """Refuse settings that make no map."""
         if self.samples < 1 or not self.std >= 0:
             raise ValueError("samples must be 1 or more, std 0 or more")
 
     def maps(self, forward: Forward, classes: Tensor) -> Tensor:
-        """Returns maps of the size of the features."""
-        return by_score(forward, classes, lambda image: self._masks(forward, image), self.samples)
+        """Return maps of the size of the features."""
+        return weigh_by_score(forward, classes, lambda image: self._masks(forward, image), self.samples)
 
     def _masks(self, forward: Forward, image: int) -> Iterator[Tensor]:
         generator = torch.Generator().manual_seed(self.seed)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from wsol.methods.base import GradientMethod, register
-from wsol.methods.cam import weighted
+from wsol.methods.cam import weighted_sum
 
 
 @register("xgradcam")
@@ -22,4 +22,4 @@ class XGradCAM(GradientMethod):
         """See the class."""
         total = features.sum((3, 4))
         weights = (gradients * features).sum((3, 4)).div_(total).masked_fill_(total == 0, 0)
-        return weighted(weights, features[:, 0]).relu()
+        return weighted_sum(weights, features[:, 0]).relu()

@@ -14,7 +14,7 @@ TAU_RULES: tuple[TauRule, ...] = ("fixed", "val", "oracle")
 
 
 @dataclass(frozen=True)
-class Evidence:
+class LocalizationStats:
     """The sufficient statistic of a run: every metric is computed from it.
 
     Attributes:
@@ -76,15 +76,15 @@ class Metric:
     """
 
     name: str
-    per_image: Callable[[Evidence], NDArray[Any]]
+    per_image: Callable[[LocalizationStats], NDArray[Any]]
     better: Literal["higher", "lower"] = "higher"
     rules: tuple[TauRule, ...] = TAU_RULES
     needs: tuple[str, ...] = ("complete",)
-    total: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None
+    aggregate: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None
     by_class: bool = False
 
-    def applies(self, evidence: Evidence) -> bool:
-        """Says whether it can be computed."""
+    def applies(self, evidence: LocalizationStats) -> bool:
+        """Return whether it can be computed."""
         return evidence.present.issuperset(self.needs)
 
 
@@ -92,5 +92,5 @@ METRICS: Registry[Metric] = Registry("metric", "wsol.metrics")
 
 
 def register(metric: Metric) -> None:
-    """Enters a metric under its name."""
+    """Enter a metric under its name."""
     METRICS.register(metric.name)(metric)

@@ -12,7 +12,7 @@ _GRAIN = 2.0**-30  # what fractions are rounded to, so that sums of 2^22 of them
 
 
 def intervals(draws: NDArray[np.float64], coverage: float = 0.95) -> NDArray[np.float64]:
-    """Returns the percentile intervals of resampled values.
+    """Return the percentile intervals of resampled values.
 
     Efron, "Bootstrap Methods: Another Look at the Jackknife", Annals of Statistics 1979; the percentile method.
 
@@ -32,7 +32,7 @@ def intervals(draws: NDArray[np.float64], coverage: float = 0.95) -> NDArray[np.
 
 
 def resampled_means(values: NDArray[np.generic], seed: int = 0) -> NDArray[np.float64]:
-    """Returns the mean over images in every resample.
+    """Return the mean over images in every resample.
 
     The resamples depend on the number of images and the seed alone: two runs on the same images meet the same ones, so
     the difference of their draws is a paired one. Every sum is exact, so that its bits do not depend on the order of
@@ -52,7 +52,7 @@ def resampled_means(values: NDArray[np.generic], seed: int = 0) -> NDArray[np.fl
 def resampled_means_within(
     values: NDArray[np.generic], members: NDArray[np.int64], n: int, seed: int = 0
 ) -> NDArray[np.float64]:
-    """Returns the mean over some of the images in every resample of all.
+    """Return the mean over some of the images in every resample of all.
 
     Args:
         values: ``(m, k)``, the values of these images, as for ``resampled_means``.
@@ -71,7 +71,7 @@ def resampled_means_within(
 
 
 def resampled_class_means(values: NDArray[np.generic], labels: NDArray[np.int64], seed: int = 0) -> NDArray[np.float64]:
-    """Returns the mean over classes of their means over images in every resample.
+    """Return the mean over classes of their means over images in every resample.
 
     Args:
         values: ``(n, k)``; sums of bool are exact.
@@ -91,14 +91,14 @@ def resampled_class_means(values: NDArray[np.generic], labels: NDArray[np.int64]
 
 
 def _sums(counts: NDArray[np.uint8], values: NDArray[Any]) -> NDArray[np.float64]:
-    """Returns ``counts @ values``, exactly."""
+    """Return ``counts @ values``, exactly."""
     if np.issubdtype(values.dtype, np.floating):
         return _product(counts, values, _GRAIN)
     return _product(counts, values)
 
 
 def _product(left: NDArray[Any], right: NDArray[Any], grain: float = 0) -> NDArray[np.float64]:
-    """Multiplies matrices whose products and sums double precision holds exactly, in pieces.
+    """Multiply matrices whose products and sums double precision holds exactly, in pieces.
 
     Single precision is as exact, and twice as fast, where one side is bool and the other are counts of an image.
 
@@ -121,14 +121,14 @@ def _product(left: NDArray[Any], right: NDArray[Any], grain: float = 0) -> NDArr
 
 
 def _slices(count: int, n: int) -> list[slice]:
-    """Divides ``count`` vectors of ``n`` numbers into pieces that do not grow with ``n``."""
+    """Divide ``count`` vectors of ``n`` numbers into pieces that do not grow with ``n``."""
     step = max(1, _CHUNK // max(1, n))
     return [slice(start, start + step) for start in range(0, count, step)]
 
 
 @lru_cache(maxsize=1)  # all metrics of a split ask for the same
 def _class_factors(labels: bytes, seed: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Returns the class of each image, ``(n,)``, and what an image of each weighs in each resample, ``(RESAMPLES, c)``.
+    """Return the class of each image, ``(n,)``, and what an image of each weighs in each resample, ``(RESAMPLES, c)``.
 
     The weights of a resample add up to 1 and are rounded to 2^-48, so that any sum of them is exact.
     """
@@ -143,7 +143,7 @@ def _class_factors(labels: bytes, seed: int) -> tuple[NDArray[np.int64], NDArray
 
 @lru_cache(maxsize=2)  # the evaluated split and the validation split
 def _counts(n: int, seed: int) -> NDArray[np.uint8]:
-    """Returns how often each of ``n`` images is drawn in each resample, ``(RESAMPLES, n)``."""
+    """Return how often each of ``n`` images is drawn in each resample, ``(RESAMPLES, n)``."""
     counts = np.empty((RESAMPLES, n), np.uint8)
     for resample, row in enumerate(counts):
         drawn = np.random.RandomState([seed, resample]).randint(0, n, n)  # its stream is frozen

@@ -3,17 +3,17 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from wsol.metrics.base import Evidence, Metric, register
+from wsol.metrics.base import LocalizationStats, Metric, register
 
 
-def classification_error(evidence: Evidence, k: int) -> NDArray[np.bool_]:
-    """Says where the class is not among the first ``k`` predictions, bool ``(n,)``."""
+def classification_error(evidence: LocalizationStats, k: int) -> NDArray[np.bool_]:
+    """Return where the class is not among the first ``k`` predictions, bool ``(n,)``."""
     assert evidence.ranks is not None
     return (evidence.ranks < 1) | (evidence.ranks > k)
 
 
 def ranks_of(classes: NDArray[np.int64]) -> NDArray[np.int64] | None:
-    """Returns the place of the ground-truth class among the predictions, as ``Evidence.ranks`` has it.
+    """Return the place of the ground-truth class among the predictions, as ``Evidence.ranks`` has it.
 
     Args:
         classes: int64 ``(n, k)``, the ground-truth class, then the predictions, if there are any.

@@ -11,7 +11,7 @@ ERROR_TYPES = ("class", "correct", "multi", "part", "more", "other")
 
 
 def error_type(box: NDArray[np.float64], truth: NDArray[np.float64], right_class: bool, delta: float) -> str:
-    """Names the error of one guess, after Gao et al., "TS-CAM", ICCV 2021, section 4.
+    """Name the error of one guess, after Gao et al., "TS-CAM", ICCV 2021, section 4.
 
     With IoG = intersection / ground-truth area and IoB = intersection / predicted area, in this order: ``class`` (the
     class is wrong), ``correct`` (IoU >= delta), ``multi`` (two or more ground-truth boxes with IoG > 0.3 each),
@@ -42,7 +42,7 @@ def error_type(box: NDArray[np.float64], truth: NDArray[np.float64], right_class
 
 
 def error_table(types: NDArray[np.str_], own_hits: NDArray[np.bool_]) -> pd.DataFrame:
-    """Counts error types, and what mending each would bring.
+    """Count error types, and what mending each would bring.
 
     After Bolya et al., "TIDE: A General Toolbox for Identifying Object Detection Errors", ECCV 2020, section 2.3: an
     error is mended in every image that has it, all else left as it is, and the change of the error rate is its cost. A

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wsol.metrics.base import Evidence
+from wsol.metrics.base import LocalizationStats
 
 
 @dataclass(frozen=True)
-class Trace:
+class ImageStats:
     """One score map held against ground truth at every threshold.
 
     Attributes:
@@ -37,13 +37,13 @@ _OPTIONAL = ("contours", "second", "pixels")
 _SHOWN = 100  # boxes of an image that are kept to look at
 
 
-def shown_levels(levels: int) -> NDArray[np.int64]:
-    """Returns which of a grid's levels have their boxes kept: evenly spaced, about a hundred, the first among them."""
+def kept_tau_indices(levels: int) -> NDArray[np.int64]:
+    """Return which of a grid's levels have their boxes kept: evenly spaced, about a hundred, the first among them."""
     return np.arange(0, levels, max(1, levels // _SHOWN))
 
 
-def stacked(traces: Sequence[Trace]) -> dict[str, NDArray[Any]]:
-    """Lays the traces of some images out as arrays ``(m, ...)`` by name; a field that any of them lacks is left out.
+def stack_stats(traces: Sequence[ImageStats]) -> dict[str, NDArray[Any]]:
+    """Lay the traces of some images out as arrays ``(m, ...)`` by name; a field that any of them lacks is left out.
 
     Of the boxes, those at ``shown_levels`` are kept, uint16.
     """
@@ -56,12 +56,12 @@ def stacked(traces: Sequence[Trace]) -> dict[str, NDArray[Any]]:
         if len(parts) == len(traces):
             rows[name] = np.stack(parts)
     if (levels := len(traces[0].boxes)) > 1:
-        boxes = np.stack([trace.boxes[shown_levels(levels)] for trace in traces])
+        boxes = np.stack([trace.boxes[kept_tau_indices(levels)] for trace in traces])
         rows["boxes"] = np.clip(np.rint(boxes), 0, 65535).astype(np.uint16)
     return rows
 
 
-class Stack:
+class StatsAccumulator:
     """Stacks traces as they come; memory is that of the arrays.
 
     Args:
@@ -76,7 +76,7 @@ class Stack:
         self._arrays: dict[str, NDArray[Any]] = {}
 
     def add(self, rows: Mapping[str, NDArray[Any]]) -> None:
-        """Adds what ``stacked`` made of the next images; a field that any image lacks is left out for all."""
+        """Add what ``stacked`` made of the next images; a field that any image lacks is left out for all."""
         if not self._count:
             self._arrays = {name: np.empty((self._n, *part.shape[1:]), part.dtype) for name, part in rows.items()}
         self._arrays = {name: array for name, array in self._arrays.items() if name in rows}
@@ -90,17 +90,17 @@ class Stack:
         kept = self._arrays.get("boxes")
         return None if kept is None else kept[: self._count]
 
-    def evidence(self, delta: float, labels: NDArray[np.int64], ranks: NDArray[np.int64] | None) -> Evidence:
-        """Returns what came so far, ``(n, ...)`` each; arguments as the attributes of ``Evidence``."""
+    def stats(self, delta: float, labels: NDArray[np.int64], ranks: NDArray[np.int64] | None) -> LocalizationStats:
+        """Return what came so far, ``(n, ...)`` each; arguments as the attributes of ``Evidence``."""
         arrays = {name: array[: self._count] for name, array in self._arrays.items() if name != "boxes"}
         for name in ("curves", "contours", "second"):
             if name in arrays:
                 arrays[name] = np.broadcast_to(arrays[name], (self._count, self._levels))
-        return Evidence(delta=delta, labels=labels, ranks=ranks, **arrays)  # type: ignore[arg-type]  # by name
+        return LocalizationStats(delta=delta, labels=labels, ranks=ranks, **arrays)  # type: ignore[arg-type]  # by name
 
 
 def peak_inside(score_map: NDArray[np.floating], truth: NDArray[np.float64]) -> bool:
-    """Says whether the centre of the highest pixel lies in a box.
+    """Return whether the centre of the highest pixel lies in a box.
 
     Args:
         score_map: ``(h, w)``; of equally high pixels the first in raster order counts.
@@ -118,7 +118,7 @@ def count_pixels(
     ignore: NDArray[np.bool_],
     n: int,
 ) -> NDArray[np.uint32]:
-    """Counts foreground and background pixels by the highest tau that their score reaches.
+    """Count foreground and background pixels by the highest tau that their score reaches.
 
     Args:
         reached: int16 ``(h, w)``, the level of that tau.

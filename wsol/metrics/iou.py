@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 
 def overlap(boxes: NDArray[np.float64], truth: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
-    """Measures intersections and areas.
+    """Measure intersections and areas.
 
     Args:
         boxes: ``(..., 4)``, half-open edges ``(x0, y0, x1, y1)``.
@@ -20,7 +20,7 @@ def overlap(boxes: NDArray[np.float64], truth: NDArray[np.float64]) -> tuple[NDA
 
 
 def iou(boxes: NDArray[np.float64], truth: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Returns the intersection over union of boxes, pair by pair.
+    """Return the intersection over union of boxes, pair by pair.
 
     Inclusive corners (the +1 of PASCAL VOC and Choe et al.) are the same thing once they are edges.
 
@@ -38,7 +38,7 @@ def iou(boxes: NDArray[np.float64], truth: NDArray[np.float64]) -> NDArray[np.fl
 
 
 def best_iou(boxes: NDArray[np.float64], truth: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Returns the intersection over union of each box with the ground-truth box that it fits best.
+    """Return the intersection over union of each box with the ground-truth box that it fits best.
 
     Args:
         boxes: ``(..., 4)``, half-open edges, not inverted.

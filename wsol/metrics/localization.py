@@ -6,11 +6,11 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from wsol.metrics.base import Evidence, Metric, register
+from wsol.metrics.base import LocalizationStats, Metric, register
 
 
-def localization_error(evidence: Evidence, k: int) -> NDArray[np.bool_]:
-    """Says where none of ``k`` guesses is right, bool ``(n, levels)``.
+def localization_error(evidence: LocalizationStats, k: int) -> NDArray[np.bool_]:
+    """Return where none of ``k`` guesses is right, bool ``(n, levels)``.
 
     A guess is a predicted class with the box of its own map. It is right if the class is the image's and the IoU
     reaches delta (Russakovsky et al., "ImageNet Large Scale Visual Recognition Challenge", IJCV 2015, section 4.2), so
@@ -19,8 +19,8 @@ def localization_error(evidence: Evidence, k: int) -> NDArray[np.bool_]:
     return ~(_guessed(evidence, 1, k) & evidence.hits)
 
 
-def localization_error_of_pairs(evidence: Evidence) -> NDArray[np.bool_]:
-    """Says where none of five guesses is right that are two boxes for the first two classes and one for the third.
+def localization_error_of_pairs(evidence: LocalizationStats) -> NDArray[np.bool_]:
+    """Return where none of five guesses is right that are two boxes for the first two classes and one for the third.
 
     Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016, section 3.2 (the heuristics).
     """
@@ -29,8 +29,8 @@ def localization_error_of_pairs(evidence: Evidence) -> NDArray[np.bool_]:
     return ~(_guessed(evidence, 1, 2) & either | _guessed(evidence, 3, 3) & evidence.hits)
 
 
-def contour_hits(evidence: Evidence, deltas: Sequence[float]) -> NDArray[np.bool_]:
-    """Says whether any contour's box reaches each delta, bool ``(n, levels, deltas)``.
+def contour_hits(evidence: LocalizationStats, deltas: Sequence[float]) -> NDArray[np.bool_]:
+    """Return whether any contour's box reaches each delta, bool ``(n, levels, deltas)``.
 
     MaxBoxAccV2 (Choe et al., "Evaluation for Weakly Supervised Object Localization", TPAMI 2022, section 5) is the mean
     over delta in {0.3, 0.5, 0.7} of the best hit rate over thresholds, each delta with a threshold of its own.
@@ -39,8 +39,8 @@ def contour_hits(evidence: Evidence, deltas: Sequence[float]) -> NDArray[np.bool
     return evidence.contours[:, :, None] >= np.array(deltas, np.float32)
 
 
-def peaks_inside(evidence: Evidence) -> NDArray[np.bool_]:
-    """Says whether the map's highest pixel lies in a ground-truth box, bool ``(n,)``.
+def peaks_inside(evidence: LocalizationStats) -> NDArray[np.bool_]:
+    """Return whether the map's highest pixel lies in a ground-truth box, bool ``(n,)``.
 
     The pointing game (Zhang et al., "Top-down Neural Attention by Excitation Backprop", ECCV 2016, section 4.1), for
     the ground-truth class, over images, without a margin around the object.
@@ -49,7 +49,7 @@ def peaks_inside(evidence: Evidence) -> NDArray[np.bool_]:
     return evidence.peaks
 
 
-def _guessed(evidence: Evidence, first: int, last: int) -> NDArray[np.bool_]:
+def _guessed(evidence: LocalizationStats, first: int, last: int) -> NDArray[np.bool_]:
     assert evidence.ranks is not None
     return ((evidence.ranks >= first) & (evidence.ranks <= last))[:, None]
 

@@ -3,11 +3,11 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from wsol.metrics.base import Evidence, Metric, register
+from wsol.metrics.base import LocalizationStats, Metric, register
 
 
 def average_precision(shares: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Returns the area under the precision-recall curve of pixels pooled over images.
+    """Return the area under the precision-recall curve of pixels pooled over images.
 
     PxAP (Choe et al., "Evaluating Weakly Supervised Object Localization Methods Right", CVPR 2020, section 4.1):
     ``sum_k P_k (R_k - R_{k-1})`` over the taus from the highest down, a pixel counting as foreground where its score
@@ -29,8 +29,8 @@ def average_precision(shares: NDArray[np.float64]) -> NDArray[np.float64]:
     return area
 
 
-def pixel_iou(evidence: Evidence) -> NDArray[np.float64]:
-    """Returns the IoU of the pixels whose score reaches tau with the object's, ``(n, levels)``; 1 where neither is any.
+def pixel_iou(evidence: LocalizationStats) -> NDArray[np.float64]:
+    """Return the IoU of the pixels whose score reaches tau with the object's, ``(n, levels)``; 1 where neither is any.
 
     Ignored pixels have no part in it. Its oracle value is the peak IoU (Zhang et al., "Rethinking Localization Map",
     2020), here of the mean over images.
@@ -43,12 +43,12 @@ def pixel_iou(evidence: Evidence) -> NDArray[np.float64]:
     return ious
 
 
-def _flat(evidence: Evidence) -> NDArray[np.uint32]:
+def _flat(evidence: LocalizationStats) -> NDArray[np.uint32]:
     assert evidence.pixels is not None
     return evidence.pixels.reshape(len(evidence.pixels), -1)
 
 
-register(Metric("pxap", _flat, rules=(), needs=("pixels",), total=average_precision))
+register(Metric("pxap", _flat, rules=(), needs=("pixels",), aggregate=average_precision))
 register(Metric("pixel_iou", pixel_iou, needs=("pixels",)))
 register(Metric("peak_iou", pixel_iou, rules=("oracle",), needs=("pixels",)))
 # Over all thresholds: no choice of tau enters.

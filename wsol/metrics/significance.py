@@ -15,12 +15,12 @@ _TIE = 1e-6  # a twentieth of one image in 50,000: sums of float32 are no finer
 
 
 def pairs(runs: int) -> NDArray[np.int64]:
-    """Returns every pair of runs, ``(m, 2)``: the first with each later one, then the second, and so on."""
+    """Return every pair of runs, ``(m, 2)``: the first with each later one, then the second, and so on."""
     return np.array([*combinations(range(runs), 2)], np.int64).reshape(-1, 2)
 
 
 def p_values(differences: NDArray[np.float64], draws: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Returns the two-sided p-value of each difference by itself.
+    """Return the two-sided p-value of each difference by itself.
 
     Chance alone would move a difference about zero as the resamples move it about what was found, so
     ``p = (1 + #{r: |d_r - d| >= |d|}) / (1 + R)`` (Davison & Hinkley, "Bootstrap Methods and their Application", 1997,
@@ -43,7 +43,7 @@ def p_values(differences: NDArray[np.float64], draws: NDArray[np.float64]) -> ND
 
 
 def corrected_p_values(differences: NDArray[np.float64], draws: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Returns the p-values of several differences, corrected for being several: the step-down maximum.
+    """Return the p-values of several differences, corrected for being several: the step-down maximum.
 
     Romano & Wolf, "Exact and Approximate Stepdown Methods for Multiple Hypothesis Testing", JASA 2005, in the form of
     "Efficient Computation of Adjusted p-Values for Resampling-Based Stepdown Multiple Testing", 2016: each difference
@@ -74,7 +74,7 @@ def corrected_p_values(differences: NDArray[np.float64], draws: NDArray[np.float
 def winners(
     differences: NDArray[np.float64], p: NDArray[np.float64], better: Literal["higher", "lower"]
 ) -> NDArray[np.int64]:
-    """Says which run of each pair is better beyond chance.
+    """Return which run of each pair is better beyond chance.
 
     Args:
         differences: ``(m,)``, the first's value less the second's.
@@ -89,7 +89,7 @@ def winners(
 
 
 def ranks(winning: NDArray[np.int64], runs: int) -> NDArray[np.int64]:
-    """Returns the rank of each run: 1, and one more for every run that is better beyond chance.
+    """Return the rank of each run: 1, and one more for every run that is better beyond chance.
 
     Args:
         winning: Of ``winners``, in the order of ``pairs(runs)``.

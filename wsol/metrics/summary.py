@@ -10,16 +10,19 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from wsol.errors import InputError
-from wsol.metrics.base import METRICS, Evidence, Metric, TauRule
+from wsol.metrics.base import METRICS, LocalizationStats, Metric, TauRule
 from wsol.metrics.bootstrap import intervals, resampled_class_means, resampled_means, resampled_means_within
 
 COLUMNS = ["metric", "tau_rule", "tau", "value", "ci_low", "ci_high", "n"]
 
 
-def summarise(
-    evidence: Evidence, taus: NDArray[np.float64], fixed: float | None, validation: Evidence | None = None
+def summarize(
+    evidence: LocalizationStats,
+    taus: NDArray[np.float64],
+    fixed: float | None,
+    validation: LocalizationStats | None = None,
 ) -> pd.DataFrame:
-    """Computes every metric under every threshold rule that applies.
+    """Compute every metric under every threshold rule that applies.
 
     ``fixed`` takes the given tau; ``val`` the tau at which the same metric is best on the validation split; ``oracle``
     the tau at which it is best on these images themselves. Of equally good taus the smallest is taken.
@@ -36,14 +39,14 @@ def summarise(
         taken again in every resample, the tau of ``val`` stays.
     """
     rows = []
-    for found in resampled(evidence, taus, fixed, validation):
+    for found in resample_metrics(evidence, taus, fixed, validation):
         numbers = [found.value, *intervals(found.draws[:, None])[:, 0]]
         rows.append([found.metric.name, found.rule, found.tau, *(100 * np.array(numbers)), len(evidence)])
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 @dataclass(frozen=True)
-class Resampled:
+class ResampledMetric:
     """A metric under a threshold rule, on all images and in every resample of them.
 
     Attributes:
@@ -61,23 +64,28 @@ class Resampled:
     draws: NDArray[np.float64]
 
 
-def resampled(
-    evidence: Evidence, taus: NDArray[np.float64], fixed: float | None, validation: Evidence | None = None
-) -> Iterator[Resampled]:
-    """Yields every metric under every threshold rule that applies, with its resamples; arguments as ``summarise``."""
+def resample_metrics(
+    evidence: LocalizationStats,
+    taus: NDArray[np.float64],
+    fixed: float | None,
+    validation: LocalizationStats | None = None,
+) -> Iterator[ResampledMetric]:
+    """Yield every metric under every threshold rule that applies, with its resamples; arguments as ``summarise``."""
     source = _Source.of(evidence)
     for metric, rule, tau, values in _values(source, taus, fixed, _Source.of(validation) if validation else None):
-        yield Resampled(metric, rule, tau, _overall(metric, evidence, values), _draws(metric, rule, source, values))
+        yield ResampledMetric(
+            metric, rule, tau, _overall(metric, evidence, values), _draws(metric, rule, source, values)
+        )
 
 
-def by_group(
-    evidence: Evidence,
+def summarize_groups(
+    evidence: LocalizationStats,
     groups: Mapping[tuple[str, str], NDArray[np.int64]],
     taus: NDArray[np.float64],
     fixed: float | None,
-    validation: Evidence | None = None,
+    validation: LocalizationStats | None = None,
 ) -> pd.DataFrame:
-    """Computes the same for groups of images, at the taus of all images together.
+    """Compute the same for groups of images, at the taus of all images together.
 
     Args:
         evidence: Of the evaluated images.
@@ -96,7 +104,7 @@ def by_group(
         )
         if not metric.by_class
     ]
-    plain = [values for metric, *_, values in found if not metric.total]
+    plain = [values for metric, *_, values in found if not metric.aggregate]
     columns = np.stack(plain, 1) if plain else np.empty((len(evidence), 0))
     rows = []
     for (by, name), indices in groups.items():
@@ -105,9 +113,9 @@ def by_group(
         draws = resampled_means_within(columns[indices], indices, len(evidence))
         means, ends = iter(columns[indices].mean(0)), iter(intervals(draws).T)
         for metric, rule, tau, values in found:
-            if metric.total:
+            if metric.aggregate:
                 part = values[indices]
-                draws = metric.total(resampled_means_within(part, indices, len(evidence)))
+                draws = metric.aggregate(resampled_means_within(part, indices, len(evidence)))
                 numbers = [_overall(metric, evidence, part), *intervals(draws[:, None])[:, 0]]
             else:
                 numbers = [next(means), *next(ends)]
@@ -115,13 +123,13 @@ def by_group(
     return pd.DataFrame(rows, columns=["by", "group", *COLUMNS])
 
 
-def best_level(metric: Metric, evidence: Evidence) -> int:
-    """Returns the index of the smallest tau at which a metric is best."""
+def best_tau_index(metric: Metric, evidence: LocalizationStats) -> int:
+    """Return the index of the smallest tau at which a metric is best."""
     return int(_Source.of(evidence).best(metric))
 
 
-def grid_level(tau: float, taus: NDArray[np.float64]) -> int:
-    """Returns the index of a tau on the grid.
+def find_tau_index(tau: float, taus: NDArray[np.float64]) -> int:
+    """Return the index of a tau on the grid.
 
     Raises:
         InputError: It is not on the grid.
@@ -133,20 +141,20 @@ def grid_level(tau: float, taus: NDArray[np.float64]) -> int:
     return level
 
 
-def named_tau(taus: NDArray[np.float64], level: int) -> float:
-    """Returns a tau as people write it: 0.142, not the 0.14200000000000002 that the grid's product gives."""
+def round_tau(taus: NDArray[np.float64], level: int) -> float:
+    """Return a tau as people write it: 0.142, not the 0.14200000000000002 that the grid's product gives."""
     return round(float(taus[level]), 9)
 
 
-def _overall(metric: Metric, evidence: Evidence, values: NDArray[np.generic]) -> float:
-    """Returns a metric from each image's value."""
-    if metric.total:
-        return float(metric.total(values.mean(0, dtype=np.float64)))
+def _overall(metric: Metric, evidence: LocalizationStats, values: NDArray[np.generic]) -> float:
+    """Return a metric from each image's value."""
+    if metric.aggregate:
+        return float(metric.aggregate(values.mean(0, dtype=np.float64)))
     return float(_means(metric, evidence, values[:, None])[0])
 
 
-def _means(metric: Metric, evidence: Evidence, per_image: NDArray[np.generic]) -> NDArray[np.float64]:
-    """Returns the mean over images, or over classes of that, along the first axis."""
+def _means(metric: Metric, evidence: LocalizationStats, per_image: NDArray[np.generic]) -> NDArray[np.float64]:
+    """Return the mean over images, or over classes of that, along the first axis."""
     if metric.by_class:
         order = np.argsort(evidence.labels, kind="stable")
         _, starts, counts = np.unique(evidence.labels[order], return_index=True, return_counts=True)
@@ -160,12 +168,12 @@ def _means(metric: Metric, evidence: Evidence, per_image: NDArray[np.generic]) -
 class _Source:
     """Evidence, and the same with one level for each run of thresholds that give the same boxes everywhere."""
 
-    evidence: Evidence
-    distinct: Evidence
+    stats: LocalizationStats
+    distinct: LocalizationStats
     starts: NDArray[np.int64]
 
     @classmethod
-    def of(cls, evidence: Evidence) -> "_Source":
+    def of(cls, evidence: LocalizationStats) -> "_Source":
         parts = {"curves": evidence.curves, "contours": evidence.contours, "second": evidence.second}
         curves = {name: part for name, part in parts.items() if part is not None}
         changes = [(curve[:, 1:] != curve[:, :-1]).any(0) for curve in curves.values()]
@@ -174,24 +182,24 @@ class _Source:
         return cls(evidence, replace(evidence, pixels=None, **narrow), starts)
 
     def per_image(self, metric: Metric) -> tuple[NDArray[np.generic], NDArray[np.int64]]:
-        """Returns the values of a metric, and which levels they are at; pixels differ from every tau to the next."""
+        """Return the values of a metric, and which levels they are at; pixels differ from every tau to the next."""
         if "pixels" in metric.needs:
-            return metric.per_image(self.evidence), np.arange(self.evidence.curves.shape[1])
+            return metric.per_image(self.stats), np.arange(self.stats.curves.shape[1])
         return metric.per_image(self.distinct), self.starts
 
     def best(self, metric: Metric) -> NDArray[np.int64]:
-        """Returns the index of the smallest tau at which a metric, or each part of it, is best."""
+        """Return the index of the smallest tau at which a metric, or each part of it, is best."""
         per_image, starts = self.per_image(metric)
-        means = _means(metric, self.evidence, per_image)
+        means = _means(metric, self.stats, per_image)
         best: NDArray[np.int64] = starts[means.argmax(0) if metric.better == "higher" else means.argmin(0)]
         return best
 
 
 def _draws(metric: Metric, rule: TauRule | None, source: _Source, values: NDArray[np.generic]) -> NDArray[np.float64]:
-    """Returns the value of a metric in every resample."""
-    if metric.total:
-        return metric.total(resampled_means(values))
-    means = partial(resampled_class_means, labels=source.evidence.labels) if metric.by_class else resampled_means
+    """Return the value of a metric in every resample."""
+    if metric.aggregate:
+        return metric.aggregate(resampled_means(values))
+    means = partial(resampled_class_means, labels=source.stats.labels) if metric.by_class else resampled_means
     if rule != "oracle":
         return means(values[:, None])[:, 0]
     every, _ = source.per_image(metric)
@@ -208,9 +216,9 @@ def _draws(metric: Metric, rule: TauRule | None, source: _Source, values: NDArra
 def _values(
     source: _Source, taus: NDArray[np.float64], fixed: float | None, validation: _Source | None
 ) -> Iterator[tuple[Metric, TauRule | None, float, NDArray[np.generic]]]:
-    """Yields metric, rule, tau and the value of each image."""
+    """Yield metric, rule, tau and the value of each image."""
     for metric in map(METRICS.get, METRICS.names()):
-        if not metric.applies(source.evidence):
+        if not metric.applies(source.stats):
             continue
         per_image, starts = source.per_image(metric)
         if not metric.rules:
@@ -222,16 +230,16 @@ def _values(
             levels = source.best(metric)
             columns = np.searchsorted(starts, levels, side="right") - 1
             values = per_image[:, columns, np.arange(len(levels))].mean(1)
-            yield metric, "oracle", named_tau(taus, int(levels[0])) if len(levels) == 1 else np.nan, values
+            yield metric, "oracle", round_tau(taus, int(levels[0])) if len(levels) == 1 else np.nan, values
         else:
             for rule in metric.rules:
                 if rule == "fixed" and fixed is not None:
-                    level = grid_level(fixed, taus)
-                elif rule == "val" and validation and metric.applies(validation.evidence):
+                    level = find_tau_index(fixed, taus)
+                elif rule == "val" and validation and metric.applies(validation.stats):
                     level = int(validation.best(metric))
                 elif rule == "oracle":
                     level = int(source.best(metric))
                 else:
                     continue
                 column = int(np.searchsorted(starts, level, side="right")) - 1
-                yield metric, rule, named_tau(taus, level), per_image[:, column]
+                yield metric, rule, round_tau(taus, level), per_image[:, column]

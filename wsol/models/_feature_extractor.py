@@ -9,7 +9,7 @@ from torch import Tensor, fx, nn
 from torchvision.models.feature_extraction import NodePathTracer, create_feature_extractor, get_graph_node_names
 
 from wsol.errors import InputError
-from wsol.models.global_pooling import argument, over_the_map
+from wsol.models.global_pooling import get_argument, is_over_map
 
 _SIDE = 224  # map sizes are those of images of this side
 
@@ -45,13 +45,13 @@ class Features(nn.Module):
         self.body = create_feature_extractor(network.train(), {cut: "features"})
 
     def forward(self, images: Tensor) -> Tensor:
-        """Returns features ``(n, C, h, w)``."""
+        """Return features ``(n, C, h, w)``."""
         features: Tensor = self.body(images)["features"]
         return features
 
 
 def map_size(features: nn.Module) -> tuple[int, int]:
-    """Returns channels and side of the maps of a 224 x 224 image."""
+    """Return channels and side of the maps of a 224 x 224 image."""
     training = features.training
     with torch.no_grad():
         maps = features.eval()(torch.zeros(1, 3, _SIDE, _SIDE))
@@ -60,7 +60,7 @@ def map_size(features: nn.Module) -> tuple[int, int]:
 
 
 def enlarge_maps(features: nn.Module, size: int, name: str) -> None:
-    """Drops late strides and pools, the last reduction first, until the maps have a side of ``size``, in place.
+    """Drop late strides and pools, the last reduction first, until the maps have a side of ``size``, in place.
 
     A convolution with a stride loses it and is padded to keep the size, a pooling layer goes.
     Zhou et al., CVPR 2016, section 3, do the latter to VGG; the WSOL literature does the former to ResNet and others.
@@ -103,7 +103,7 @@ _POOL_LAYERS = (nn.MaxPool2d, nn.AvgPool2d)
 
 
 def _last_reduction(features: nn.Module) -> list[str]:
-    """Returns the paths of the layers that shrink the smallest map that is shrunk."""
+    """Return the paths of the layers that shrink the smallest map that is shrunk."""
     found: list[tuple[int, str]] = []
 
     def note(path: str) -> Any:
@@ -125,15 +125,15 @@ def _last_reduction(features: nn.Module) -> list[str]:
 
 
 def _side(node: fx.Node, network: nn.Module) -> int | None:
-    """Returns to what side a node pools, None if it is no pooling over the whole map."""
+    """Return to what side a node pools, None if it is no pooling over the whole map."""
     size: Any = None
     if node.op == "call_module":
         module = network.get_submodule(str(node.target))
         size = module.output_size if isinstance(module, nn.AdaptiveAvgPool2d) else None
     elif node.target is nn.functional.adaptive_avg_pool2d:
-        size = argument(node, "output_size")
+        size = get_argument(node, "output_size")
     elif node.target in ("mean", torch.mean):
-        size = 1 if over_the_map(argument(node, "dim")) else None
+        size = 1 if is_over_map(get_argument(node, "dim")) else None
     if isinstance(size, (list, tuple)):
         size = size[0]
     return size if isinstance(size, int) else None

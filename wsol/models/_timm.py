@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from wsol.errors import InputError, first_line
-from wsol.models.base import Architecture, Preprocessing, Published
+from wsol.models.base import Architecture, Preprocessing, PublishedWeights
 
 
 class Timm(Architecture):
@@ -35,14 +35,16 @@ class Timm(Architecture):
             raise InputError(f"timm knows no {name!r}" + (f"; near are {near}" if near else ""))
         self.name = name
 
-    def build(self, state: Mapping[str, Tensor], published: Published | None, side: int | None = None) -> nn.Module:
+    def build(
+        self, state: Mapping[str, Tensor], published: PublishedWeights | None, side: int | None = None
+    ) -> nn.Module:
         self._refuse(side)
         network = self._network()
         head = network.state_dict()
         classes = {len(state[key]) for key in head if key in state and _other_count(state[key], head[key], network)}
         return self._network(num_classes=classes.pop()) if len(classes) == 1 else network
 
-    def fresh(self, classes: int, side: int | None = None, from_scratch: bool = True) -> nn.Module:
+    def build_for_training(self, classes: int, side: int | None = None, from_scratch: bool = True) -> nn.Module:
         self._refuse(side)
         return self._network(num_classes=classes)
 
@@ -50,9 +52,9 @@ class Timm(Architecture):
         facts = self._timm.models.get_pretrained_cfg(self.name)
         return Preprocessing(tuple(facts.mean), tuple(facts.std)) if facts else Preprocessing()
 
-    def published(self) -> tuple[Published, ...]:
+    def published(self) -> tuple[PublishedWeights, ...]:
         facts = self._timm.models.get_pretrained_cfg(self.name)
-        return (Published("pretrained", "", self.preprocessing()),) if facts and facts.hf_hub_id else ()
+        return (PublishedWeights("pretrained", "", self.preprocessing()),) if facts and facts.hf_hub_id else ()
 
     def fetch(self, name: str) -> Path:
         facts = self._timm.models.get_pretrained_cfg(self.name)
@@ -76,6 +78,6 @@ class Timm(Architecture):
 
 
 def _other_count(theirs: Tensor, own: Tensor, network: nn.Module) -> bool:
-    """Says whether a tensor belongs to a classifier of another number of classes."""
+    """Return whether a tensor belongs to a classifier of another number of classes."""
     count = getattr(network, "num_classes", 0)
     return bool(count) and own.shape[:1] == (count,) and theirs.shape[1:] == own.shape[1:] and len(theirs) != count

@@ -9,10 +9,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from wsol.errors import InputError
-from wsol.models.base import Architecture, Preprocessing, Published
+from wsol.models.base import Architecture, Preprocessing, PublishedWeights
 
 
-class Written(Architecture):
+class UserArchitecture(Architecture):
     """What a function in a Python file returns; the file is run.
 
     The function takes no arguments and returns a ``torch.nn.Module`` that gives logits ``(n, classes)``. Where that has
@@ -25,7 +25,7 @@ class Written(Architecture):
         InputError: There is no such file or function, or it gives no network.
     """
 
-    own_weights = True
+    comes_with_weights = True
 
     def __init__(self, name: str) -> None:
         path, _, function = name.rpartition(":")
@@ -34,7 +34,9 @@ class Written(Architecture):
         self._name, self._make = name, self._loaded(Path(path), function)
         self._built: nn.Module | None = None
 
-    def build(self, state: Mapping[str, Tensor], published: Published | None, side: int | None = None) -> nn.Module:
+    def build(
+        self, state: Mapping[str, Tensor], published: PublishedWeights | None, side: int | None = None
+    ) -> nn.Module:
         if side is not None:
             raise InputError(f"{self._name} has the maps it has; leave out --map-size")
         try:
@@ -46,7 +48,7 @@ class Written(Architecture):
         self._built = network
         return network
 
-    def fresh(self, classes: int, side: int | None = None, from_scratch: bool = True) -> nn.Module:
+    def build_for_training(self, classes: int, side: int | None = None, from_scratch: bool = True) -> nn.Module:
         return self.build({}, None, side)
 
     def preprocessing(self) -> Preprocessing:

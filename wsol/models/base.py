@@ -27,15 +27,15 @@ class Preprocessing:
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
 
-    def normalised(self, pixels: NDArray[np.uint8], device: torch.device) -> Tensor:
-        """Returns images ``(n, side, side, 3)`` as float32 ``(n, 3, side, side)``, channels last in memory."""
+    def normalize(self, pixels: NDArray[np.uint8], device: torch.device) -> Tensor:
+        """Return images ``(n, side, side, 3)`` as float32 ``(n, 3, side, side)``, channels last in memory."""
         images = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float().div_(255)
         mean, std = (torch.tensor(values, device=device)[:, None, None] for values in (self.mean, self.std))
         return images.sub_(mean).div_(std)
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedWeights:
     """Weights that an architecture's authors offer for download.
 
     Attributes:
@@ -48,8 +48,8 @@ class Published:
     digest: str
     preprocessing: Preprocessing
 
-    def named(self, sha256: str, weights: object) -> bool:
-        """Says whether a file is this one: by its SHA-256 where that is known, else by what the user asked for."""
+    def matches(self, sha256: str, weights: object) -> bool:
+        """Return whether a file is this one: by its SHA-256 where that is known, else by what the user asked for."""
         return sha256.startswith(self.digest) if self.digest else weights == self.name
 
 
@@ -60,11 +60,13 @@ class Architecture(ABC):
         own_weights: Whether what it builds is trained already.
     """
 
-    own_weights: ClassVar[bool] = False
+    comes_with_weights: ClassVar[bool] = False
 
     @abstractmethod
-    def build(self, state: Mapping[str, Tensor], published: Published | None, side: int | None = None) -> nn.Module:
-        """Returns the network with the number of classes that ``state`` has, its weights not yet loaded.
+    def build(
+        self, state: Mapping[str, Tensor], published: PublishedWeights | None, side: int | None = None
+    ) -> nn.Module:
+        """Return the network with the number of classes that ``state`` has, its weights not yet loaded.
 
         Args:
             state: The weights.
@@ -73,8 +75,8 @@ class Architecture(ABC):
         """
 
     @abstractmethod
-    def fresh(self, classes: int, side: int | None = None, from_scratch: bool = True) -> nn.Module:
-        """Returns the network to be trained.
+    def build_for_training(self, classes: int, side: int | None = None, from_scratch: bool = True) -> nn.Module:
+        """Return the network to be trained.
 
         Args:
             classes: Number of classes.
@@ -82,24 +84,24 @@ class Architecture(ABC):
             from_scratch: Whether it starts from random weights; it may then differ from ``build``'s, see ``trained``.
         """
 
-    def trained(self, network: nn.Module) -> dict[str, Tensor]:
-        """Returns the weights for ``build``'s network out of what ``fresh`` gave and training made of it."""
+    def export_state(self, network: nn.Module) -> dict[str, Tensor]:
+        """Return the weights for ``build``'s network out of what ``fresh`` gave and training made of it."""
         return network.state_dict()
 
-    def bundled(self) -> Path | None:
-        """Returns the weights file that comes with this package, if there is one."""
+    def bundled_weights(self) -> Path | None:
+        """Return the weights file that comes with this package, if there is one."""
         return None
 
     def preprocessing(self) -> Preprocessing:
-        """Returns what weights of unknown origin are taken to expect."""
+        """Return what weights of unknown origin are taken to expect."""
         return Preprocessing()
 
-    def published(self) -> tuple[Published, ...]:
-        """Returns the weights that ``fetch`` knows."""
+    def published(self) -> tuple[PublishedWeights, ...]:
+        """Return the weights that ``fetch`` knows."""
         return ()
 
     def fetch(self, name: str) -> Path:
-        """Downloads published weights, or finds them in the cache, and returns the file."""
+        """Download published weights, or finds them in the cache, and returns the file."""
         raise LookupError(name)
 
 

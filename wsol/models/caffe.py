@@ -45,7 +45,7 @@ class CaffeNet(nn.Module):
         self.output = output
 
     def forward(self, images: Tensor) -> Tensor:
-        """Returns the class scores ``(n, classes)``, before softmax, of RGB images ``(n, 3, H, W)``."""
+        """Return the class scores ``(n, classes)``, before softmax, of RGB images ``(n, 3, H, W)``."""
         blobs = {self.source: images}
         for (bottoms, tops), module in zip(self.wiring, self.layers.values(), strict=True):
             made = module(*(blobs[bottom] for bottom in bottoms))
@@ -67,7 +67,7 @@ class CaffeModel:
 
 
 def read_caffemodel(path: Path) -> CaffeModel:
-    """Reads a ``.caffemodel`` file, such as those of Zhou et al., CVPR 2016 (https://github.com/metalbubble/CAM).
+    """Read a ``.caffemodel`` file, such as those of Zhou et al., CVPR 2016 (https://github.com/metalbubble/CAM).
 
     Both generations of the format are read (``layers`` and ``layer`` of ``caffe.proto``). Only the layers that the last
     classifier needs are kept: auxiliary classifiers, losses and data layers are left out. A pooling that nothing but
@@ -126,7 +126,7 @@ Silence ContrastiveLoss Exp Deconvolution"""
 
 
 def _net_class() -> Any:
-    """Builds the protobuf class that parses a file."""
+    """Build the protobuf class that parses a file."""
     field_types = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(name="caffe.proto", package="caffe", syntax="proto2")
     for message, fields in _MESSAGES.items():
@@ -189,7 +189,7 @@ def _layer(path: Path, message: Any) -> _Layer:
 
 
 def _needed(layers: Sequence[_Layer], path: Path) -> tuple[list[_Layer], str, str]:
-    """Returns the layers that the last classifier needs, the blob that is the image, and the one with the scores."""
+    """Return the layers that the last classifier needs, the blob that is the image, and the one with the scores."""
     heads = [i for i, layer in enumerate(layers) if layer.kind in ("Softmax", "SoftmaxWithLoss") and layer.bottoms]
     if heads:
         end, output = heads[-1], layers[heads[-1]].bottoms[0]
@@ -213,7 +213,7 @@ def _needed(layers: Sequence[_Layer], path: Path) -> tuple[list[_Layer], str, st
 
 
 def _check_outputs(network: CaffeNet, path: Path) -> None:
-    """Looks for layers that make more of a 224 x 224 image than fits into memory; shapes are computed, not numbers."""
+    """Look for layers that make more of a 224 x 224 image than fits into memory; shapes are computed, not numbers."""
     sizes = []
 
     def note(_: nn.Module, __: Any, output: Tensor) -> None:
@@ -233,7 +233,7 @@ def _check_outputs(network: CaffeNet, path: Path) -> None:
 
 
 def _make_last_pooling_global(layers: Sequence[_Layer]) -> None:
-    """Marks the pooling that only the classifier follows: at the size of its training crops it covers the whole map."""
+    """Mark the pooling that only the classifier follows: at the size of its training crops it covers the whole map."""
     backwards = (layer for layer in reversed(layers) if layer.kind not in ("Dropout", "Flatten", "Split"))
     last = next(backwards, None)
     if last and last.kind == "InnerProduct":
@@ -373,7 +373,7 @@ _BUILDERS: dict[str, Callable[[_Layer, list[int]], tuple[nn.Module, int]]] = {
 
 
 def _sides(layer: _Layer, settings: Any, name: str, least: int) -> tuple[int, int]:
-    """Returns a setting down and across: ``kernel_size`` may be ``kernel_h`` and ``kernel_w``, and so with the rest."""
+    """Return a setting down and across: ``kernel_size`` may be ``kernel_h`` and ``kernel_w``, and so with the rest."""
     h, w = (list(getattr(settings, f"{name.removesuffix('_size')}_{side}", ())) for side in "hw")
     default = [0 if name == "kernel_size" else least]
     sides = [(h or default)[-1], (w or default)[-1]] if h or w else list(getattr(settings, name)) or default
@@ -391,7 +391,7 @@ def _filled(module: nn.Module, tensors: list[Tensor]) -> nn.Module:
 
 
 def _weights(layer: _Layer, *shapes: tuple[int, ...]) -> list[Tensor]:
-    """Returns the tensors of a layer, which must have these shapes."""
+    """Return the tensors of a layer, which must have these shapes."""
     blobs = layer.message.blobs
     if not blobs:
         raise layer.error("has no weights; use the file that training wrote")

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from wsol.errors import InputError, first_line
-from wsol.io.paths import check_file, shown
+from wsol.io.display import printable
+from wsol.io.paths import check_file
 from wsol.models.base import Preprocessing
 
 _WRAPPINGS = ("state_dict", "model_state_dict", "model", "network", "net")
@@ -26,7 +27,7 @@ _DEEPEST = 8  # dictionaries within each other; one may hold itself
 
 
 @dataclass(frozen=True)
-class Facts:
+class WeightsMetadata:
     """What a weights file says about itself.
 
     Attributes:
@@ -45,8 +46,8 @@ class Facts:
     recipe: Mapping[str, Any] = field(default_factory=dict)
     scores: Mapping[str, Any] = field(default_factory=dict)
 
-    def dumped(self) -> dict[str, str]:
-        """Returns them as the metadata of a ``.safetensors`` file."""
+    def to_metadata(self) -> dict[str, str]:
+        """Return them as the metadata of a ``.safetensors`` file."""
         return {_KEY: json.dumps(asdict(self), ensure_ascii=False)}
 
 
@@ -67,11 +68,11 @@ class Checkpoint:
     path: Path
     sha256: str
     state: dict[str, Tensor]
-    facts: Facts | None = None
+    facts: WeightsMetadata | None = None
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Reads a ``.safetensors`` file or a file of ``torch.save``.
+    """Read a ``.safetensors`` file or a file of ``torch.save``.
 
     A dictionary inside a dictionary (``state_dict``, ``model`` ...) is unwrapped, and so is a prefix that all names
     share (``module.`` of DataParallel, ``_orig_mod.`` of torch.compile).
@@ -98,12 +99,12 @@ def read_checkpoint(path: Path) -> Checkpoint:
     state = _unwrapped(content, path)
     for name, value in state.items():
         if not _is_stored(value):
-            raise InputError(f"{path}: {shown(name)[:80]} is not stored number by number; save dense float tensors")
+            raise InputError(f"{path}: {printable(name)[:80]} is not stored number by number; save dense float tensors")
     return Checkpoint(path, file_sha256(path), state, facts)
 
 
 def file_sha256(path: Path) -> str:
-    """Returns the SHA-256 of a file, hex."""
+    """Return the SHA-256 of a file, hex."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -112,7 +113,7 @@ def file_sha256(path: Path) -> str:
 
 
 def network_sha256(network: nn.Module) -> str:
-    """Returns a SHA-256 of all tensors of a network and their names, hex, for one that comes without a file."""
+    """Return a SHA-256 of all tensors of a network and their names, hex, for one that comes without a file."""
     digest = hashlib.sha256()
     for key, value in network.state_dict().items():
         digest.update(key.encode())
@@ -121,7 +122,7 @@ def network_sha256(network: nn.Module) -> str:
 
 
 def check_finite(state: Mapping[str, Tensor], path: Path) -> None:
-    """Looks for weights that no image could be classified with.
+    """Look for weights that no image could be classified with.
 
     Args:
         state: Tensors by name.
@@ -134,12 +135,12 @@ def check_finite(state: Mapping[str, Tensor], path: Path) -> None:
         if value.is_floating_point() and not (finite := torch.isfinite(value)).all():
             count = int((~finite).sum())
             raise InputError(
-                f"{path}: {shown(name)[:80]} holds {count} numbers that are not finite, so nothing can be computed "
+                f"{path}: {printable(name)[:80]} holds {count} numbers that are not finite, so nothing can be computed "
                 "with it; give weights from before the training went wrong"
             )
 
 
-def _facts(path: Path) -> Facts | None:
+def _facts(path: Path) -> WeightsMetadata | None:
     with safetensors.safe_open(path, "pt") as file:
         text = (file.metadata() or {}).get(_KEY)
     if text is None:
@@ -160,11 +161,11 @@ def _facts(path: Path) -> Facts | None:
         or min(sr, sg, sb) <= 0
     ):
         raise ValueError(f"its metadata {_KEY!r} are not those of wsol.train")
-    return Facts(name, tuple(classes), Preprocessing((r, g, b), (sr, sg, sb)), side, recipe, scores)
+    return WeightsMetadata(name, tuple(classes), Preprocessing((r, g, b), (sr, sg, sb)), side, recipe, scores)
 
 
 def _unpickled(path: Path) -> Any:
-    """Reads a file of ``torch.save``; what is promised is held against what there is, which torch does not do."""
+    """Read a file of ``torch.save``; what is promised is held against what there is, which torch does not do."""
     with path.open("rb") as file:
         if (start := file.read(4)) and mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ).find(b"bytearray") >= 0:
             raise ValueError("it asks for memory that no tensor needs")  # which torch grants, however much it is
@@ -181,7 +182,7 @@ def _unpickled(path: Path) -> Any:
 
 
 def _is_stored(value: Tensor) -> bool:
-    """Says whether every number of a tensor is in the file: others promise a size that costs them nothing."""
+    """Return whether every number of a tensor is in the file: others promise a size that costs them nothing."""
     if type(value) not in (Tensor, nn.Parameter) or value.layout is not torch.strided or value.is_quantized:
         return False
     return value.device.type == "cpu" and value.numel() * value.element_size() <= value.untyped_storage().nbytes()

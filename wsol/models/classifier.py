@@ -17,11 +17,11 @@ class Layout(ABC):
 
     @abstractmethod
     def maps(self, output: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns maps ``(n, C, h, w)``, and what is not part of any map, possibly empty."""
+        """Return maps ``(n, C, h, w)``, and what is not part of any map, possibly empty."""
 
     @abstractmethod
     def output(self, maps: Tensor, apart: Tensor) -> Tensor:
-        """Returns the layer's own output again."""
+        """Return the layer's own output again."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class ChannelsFirst(Layout):
     """``(n, C, h, w)``, as convolutions have it."""
 
     def maps(self, output: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the output itself."""
+        """Return the output itself."""
         return output, output[:0]
 
     def output(self, maps: Tensor, apart: Tensor) -> Tensor:
-        """Returns the maps themselves."""
+        """Return the maps themselves."""
         return maps
 
 
@@ -42,11 +42,11 @@ class ChannelsLast(Layout):
     """``(n, h, w, C)``, as Swin transformers have it."""
 
     def maps(self, output: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns a view with the channels in front."""
+        """Return a view with the channels in front."""
         return output.permute(0, 3, 1, 2), output[:0]
 
     def output(self, maps: Tensor, apart: Tensor) -> Tensor:
-        """Returns a view with the channels behind."""
+        """Return a view with the channels behind."""
         return maps.permute(0, 2, 3, 1)
 
 
@@ -58,22 +58,22 @@ class Tokens(Layout):
         apart: Number of tokens before the first patch.
     """
 
-    apart: int
+    prefix_tokens: int
 
     def maps(self, output: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the patches as maps, and the tokens before them."""
-        patches = output[:, self.apart :]
+        """Return the patches as maps, and the tokens before them."""
+        patches = output[:, self.prefix_tokens :]
         side = math.isqrt(patches.shape[1])
-        return patches.transpose(1, 2).reshape(len(patches), -1, side, side), output[:, : self.apart]
+        return patches.transpose(1, 2).reshape(len(patches), -1, side, side), output[:, : self.prefix_tokens]
 
     def output(self, maps: Tensor, apart: Tensor) -> Tensor:
-        """Returns the tokens in their order."""
+        """Return the tokens in their order."""
         patches = maps.flatten(2).transpose(1, 2)
-        return torch.cat([apart, patches], 1) if self.apart else patches
+        return torch.cat([apart, patches], 1) if self.prefix_tokens else patches
 
 
 def find_layout(shape: tuple[int, ...]) -> Layout | None:
-    """Finds the layout of a layer from the shape that a square image gives it; None if it is no map.
+    """Find the layout of a layer from the shape that a square image gives it; None if it is no map.
 
     Args:
         shape: Of the output of one image.
@@ -107,11 +107,11 @@ class Classifier(nn.Module):
         self, below: nn.Module, above: nn.Module, layer: str, layout: Layout, obstacle: str | None = None
     ) -> None:
         super().__init__()
-        self.below = below
-        self.above = above
+        self.trunk = below
+        self.head = above
         self.layer = layer
         self.layout = layout
-        self.obstacle = obstacle
+        self.unsupported_reason = obstacle
         self._passes: defaultdict[int, int] = defaultdict(int)  # by thread, as each adds without asking the others
 
     @property
@@ -119,29 +119,29 @@ class Classifier(nn.Module):
         """Images that went through it so far, at least up to the target layer."""
         return sum(self._passes.values())
 
-    def counted(self, images: int) -> None:
-        """Adds to ``passes``."""
+    def count_pass(self, images: int) -> None:
+        """Add to ``passes``."""
         self._passes[get_ident()] += images
 
-    def lower(self, images: Tensor) -> tuple[Tensor, tuple[Any, ...]]:
-        """Returns the maps of images, ``(n, C, h, w)``, and what goes past them."""
-        self.counted(len(images))
-        output, *past = self.below(images)
+    def forward_features(self, images: Tensor) -> tuple[Tensor, tuple[Any, ...]]:
+        """Return the maps of images, ``(n, C, h, w)``, and what goes past them."""
+        self.count_pass(len(images))
+        output, *past = self.trunk(images)
         maps, apart = self.layout.maps(output)
         return maps, (apart, *past)
 
-    def upper(self, maps: Tensor, past: tuple[Any, ...]) -> Tensor:
-        """Returns the class scores ``(n, classes)`` of maps and what goes past them."""
+    def forward_head(self, maps: Tensor, past: tuple[Any, ...]) -> Tensor:
+        """Return the class scores ``(n, classes)`` of maps and what goes past them."""
         apart, *others = past
-        logits: Tensor = self.above(self.layout.output(maps, apart), *others)
+        logits: Tensor = self.head(self.layout.output(maps, apart), *others)
         return logits
 
-    def interpreted(self, interpreter: Callable[[nn.Module], fx.Interpreter], images: Tensor) -> Tensor:
-        """Returns the class scores of images, every graph run by an interpreter of it."""
-        self.counted(len(images))
-        logits: Tensor = interpreter(self.above).run(*interpreter(self.below).run(images))
+    def run_interpreted(self, interpreter: Callable[[nn.Module], fx.Interpreter], images: Tensor) -> Tensor:
+        """Return the class scores of images, every graph run by an interpreter of it."""
+        self.count_pass(len(images))
+        logits: Tensor = interpreter(self.head).run(*interpreter(self.trunk).run(images))
         return logits
 
     def forward(self, images: Tensor) -> Tensor:
-        """Returns the class scores of images, ``(n, classes)``."""
-        return self.upper(*self.lower(images))
+        """Return the class scores of images, ``(n, classes)``."""
+        return self.forward_head(*self.forward_features(images))

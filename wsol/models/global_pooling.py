@@ -9,7 +9,7 @@ from torch import Tensor, fx, nn
 
 from wsol.errors import InputError
 from wsol.models.classifier import ChannelsFirst, ChannelsLast, Classifier, Layout, Tokens
-from wsol.models.graph import Traced, cut, trace
+from wsol.models.graph import TracedNetwork, split_graph, trace
 
 Pooling = Literal["average", "max"]
 POOLINGS: dict[Pooling, type[nn.Module]] = {"average": nn.AdaptiveAvgPool2d, "max": nn.AdaptiveMaxPool2d}
@@ -43,26 +43,26 @@ class GapClassifier(Classifier):
         self.pooling = pooling
 
     def features(self, images: Tensor) -> Tensor:
-        """Returns what is pooled, ``(n, C, h, w)``."""
-        return self.lower(images)[0]
+        """Return what is pooled, ``(n, C, h, w)``."""
+        return self.forward_features(images)[0]
 
     def pooled(self, features: Tensor) -> Tensor:
-        """Returns what the linear layer takes, ``(n, C)``."""
+        """Return what the linear layer takes, ``(n, C)``."""
         return features.mean((2, 3)) if self.pooling == "average" else features.amax((2, 3))
 
-    def upper(self, maps: Tensor, past: tuple[Any, ...] = ()) -> Tensor:
-        """Returns the class scores of features, ``(n, classes)``."""
-        logits: Tensor = self.above(self.pooled(maps))
+    def forward_head(self, maps: Tensor, past: tuple[Any, ...] = ()) -> Tensor:
+        """Return the class scores of features, ``(n, classes)``."""
+        logits: Tensor = self.head(self.pooled(maps))
         return logits
 
-    def interpreted(self, interpreter: Callable[[nn.Module], fx.Interpreter], images: Tensor) -> Tensor:
-        """Returns the class scores of images, what is below the pooling run by an interpreter."""
-        self.counted(len(images))
-        return self.upper(self.layout.maps(*interpreter(self.below).run(images))[0])
+    def run_interpreted(self, interpreter: Callable[[nn.Module], fx.Interpreter], images: Tensor) -> Tensor:
+        """Return the class scores of images, what is below the pooling run by an interpreter."""
+        self.count_pass(len(images))
+        return self.forward_head(self.layout.maps(*interpreter(self.trunk).run(images))[0])
 
 
 @dataclass(frozen=True)
-class Pooled:
+class GlobalPooling:
     """Where a network pools globally, and how it ends.
 
     Attributes:
@@ -77,13 +77,15 @@ class Pooled:
     linear: nn.Linear | None
     layout: Layout
 
-    def classifier(self, traced: Traced) -> GapClassifier:
-        """Returns the network, cut there."""
-        return GapClassifier(cut(traced, self.node)[0], self.linear, self.pooling, traced.names[self.node], self.layout)
+    def classifier(self, traced: TracedNetwork) -> GapClassifier:
+        """Return the network, cut there."""
+        return GapClassifier(
+            split_graph(traced, self.node)[0], self.linear, self.pooling, traced.names[self.node], self.layout
+        )
 
 
 def find_gap(network: nn.Module, name: str) -> GapClassifier:
-    """Finds the global pooling of a network and splits the network there.
+    """Find the global pooling of a network and splits the network there.
 
     Args:
         network: In evaluation mode; the parts share their tensors with it.
@@ -93,11 +95,11 @@ def find_gap(network: nn.Module, name: str) -> GapClassifier:
         InputError: It does not end in global pooling and at most one linear layer, or cannot be traced.
     """
     traced = trace(network, name)
-    return find_pooled(traced).classifier(traced)
+    return find_global_pooling(traced).classifier(traced)
 
 
-def find_pooled(traced: Traced) -> Pooled:
-    """Follows a network back from its output to its global pooling.
+def find_global_pooling(traced: TracedNetwork) -> GlobalPooling:
+    """Follow a network back from its output to its global pooling.
 
     That is, through dropout and flattening, at most one linear layer or 1 x 1 convolution, to a pooling to 1 x 1
     (average or max) or a mean over height and width, or over all tokens.
@@ -117,7 +119,7 @@ def find_pooled(traced: Traced) -> Pooled:
             f"end; there stands {_describe(node, traced)}"
         )
     pooled: Any = node.args[0]
-    return Pooled(pooled, pooling, linear, layout)
+    return GlobalPooling(pooled, pooling, linear, layout)
 
 
 _PASSING = (nn.Dropout, nn.Dropout2d, nn.Identity, nn.Flatten)
@@ -125,7 +127,7 @@ _PASSING_CALLS = (torch.flatten, nn.functional.dropout, "flatten", "view", "resh
 
 
 def _linear(module: nn.Module | None) -> nn.Linear | None:
-    """Returns a layer that is linear on a pooled vector as a linear layer; a 1 x 1 convolution lends it its tensors."""
+    """Return a layer that is linear on a pooled vector as a linear layer; a 1 x 1 convolution lends it its tensors."""
     if isinstance(module, nn.Linear):
         return module
     if (
@@ -142,32 +144,32 @@ def _linear(module: nn.Module | None) -> nn.Linear | None:
     return linear
 
 
-def _behind(node: Any, traced: Traced) -> Any:
-    """Returns what feeds a node, past everything that changes shape at most (dropout rests in evaluation mode)."""
+def _behind(node: Any, traced: TracedNetwork) -> Any:
+    """Return what feeds a node, past everything that changes shape at most (dropout rests in evaluation mode)."""
     while isinstance(node, fx.Node) and (isinstance(traced.module(node), _PASSING) or node.target in _PASSING_CALLS):
         node = node.args[0]
     return node
 
 
-def _is_global_max(node: Any, traced: Traced) -> bool:
+def _is_global_max(node: Any, traced: TracedNetwork) -> bool:
     module = traced.module(node)
     return isinstance(module, nn.AdaptiveMaxPool2d) and module.output_size in (1, (1, 1))
 
 
-def _averaged(node: Any, traced: Traced) -> Layout | None:
-    """Returns the layout of what a node averages over every place; None if it does not."""
+def _averaged(node: Any, traced: TracedNetwork) -> Layout | None:
+    """Return the layout of what a node averages over every place; None if it does not."""
     module = traced.module(node)
     if isinstance(module, nn.AdaptiveAvgPool2d):
         return ChannelsFirst() if module.output_size in (1, (1, 1)) else None
     target = getattr(node, "target", None)
     if target is nn.functional.adaptive_avg_pool2d:
-        return ChannelsFirst() if argument(node, "output_size") in (1, (1, 1), [1, 1]) else None
+        return ChannelsFirst() if get_argument(node, "output_size") in (1, (1, 1), [1, 1]) else None
     return _averaged_over(node, traced) if target in ("mean", torch.mean) else None
 
 
-def _averaged_over(node: fx.Node, traced: Traced) -> Layout | None:
-    dims = argument(node, "dim")
-    if over_the_map(dims):
+def _averaged_over(node: fx.Node, traced: TracedNetwork) -> Layout | None:
+    dims = get_argument(node, "dim")
+    if is_over_map(dims):
         return ChannelsFirst()
     if dims in ((1, 2), [1, 2]):
         return ChannelsLast()
@@ -175,17 +177,17 @@ def _averaged_over(node: fx.Node, traced: Traced) -> Layout | None:
     return Tokens(0) if tokens else None
 
 
-def over_the_map(dims: Any) -> bool:
-    """Says whether dimensions are height and width of ``(n, C, h, w)``."""
+def is_over_map(dims: Any) -> bool:
+    """Return whether dimensions are height and width of ``(n, C, h, w)``."""
     return isinstance(dims, (list, tuple)) and {d % 4 for d in dims if isinstance(d, int)} == {2, 3}
 
 
-def argument(node: fx.Node, name: str) -> Any:
-    """Returns what a call gets beside its input, by position or by name."""
+def get_argument(node: fx.Node, name: str) -> Any:
+    """Return what a call gets beside its input, by position or by name."""
     return node.args[1] if len(node.args) > 1 else node.kwargs.get(name)
 
 
-def _describe(node: Any, traced: Traced) -> str:
+def _describe(node: Any, traced: TracedNetwork) -> str:
     module = traced.module(node)
     if module is not None and isinstance(node, fx.Node):
         return f"{type(module).__name__} ({node.target})"

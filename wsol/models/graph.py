@@ -17,7 +17,7 @@ _SIDE = 224  # sizes are those of an image of this side
 
 
 @dataclass(frozen=True)
-class Traced:
+class TracedNetwork:
     """The graph of a network in evaluation mode.
 
     Attributes:
@@ -33,13 +33,13 @@ class Traced:
     names: dict[fx.Node, str]
 
     def module(self, node: Any) -> nn.Module | None:
-        """Returns the module that a node calls; None if it calls none."""
+        """Return the module that a node calls; None if it calls none."""
         if isinstance(node, fx.Node) and node.op == "call_module":
             return self.network.get_submodule(str(node.target))
         return None
 
     def at(self, layer: str) -> fx.Node:
-        """Returns the node that gives the output of a layer.
+        """Return the node that gives the output of a layer.
 
         Raises:
             InputError: There is none of that name.
@@ -51,7 +51,7 @@ class Traced:
         return within[-1]
 
     def shapes(self) -> dict[fx.Node, tuple[int, ...]]:
-        """Returns the shape of every tensor on the way of one 224 x 224 image.
+        """Return the shape of every tensor on the way of one 224 x 224 image.
 
         Raises:
             InputError: The network does not take such an image.
@@ -68,8 +68,8 @@ class Traced:
         return measuring.shapes
 
 
-def trace(network: nn.Module, name: str) -> Traced:
-    """Traces a network symbolically.
+def trace(network: nn.Module, name: str) -> TracedNetwork:
+    """Trace a network symbolically.
 
     Args:
         network: In evaluation mode, as parts that only training uses are left out.
@@ -95,11 +95,11 @@ def trace(network: nn.Module, name: str) -> Traced:
         _erase(graph, extra)
     # torchvision takes a number off the end of a name and counts anew; a module has the name that it has.
     names = {node: str(node.target) if node.op == "call_module" else n for node, n in tracer.node_to_qualname.items()}
-    return Traced(network, name, graph, {node: names[node] for node in graph.nodes if node in names})
+    return TracedNetwork(network, name, graph, {node: names[node] for node in graph.nodes if node in names})
 
 
-def cut(traced: Traced, node: fx.Node) -> tuple[fx.GraphModule, fx.GraphModule]:
-    """Cuts a network in two behind a node.
+def split_graph(traced: TracedNetwork, node: fx.Node) -> tuple[fx.GraphModule, fx.GraphModule]:
+    """Cut a network in two behind a node.
 
     Args:
         traced: The network.
@@ -131,7 +131,7 @@ def cut(traced: Traced, node: fx.Node) -> tuple[fx.GraphModule, fx.GraphModule]:
 
 
 def attention_kind(node: fx.Node, graph: nn.Module) -> str | None:
-    """Says how a node makes attention: in one call, as a module, or by a softmax of its own; None if it does not."""
+    """Return how a node makes attention: in one call, as a module, or by a softmax of its own; None if it does not."""
     if node.target is nn.functional.scaled_dot_product_attention:
         return "call"
     if node.op == "call_module":
@@ -145,7 +145,7 @@ def attention_kind(node: fx.Node, graph: nn.Module) -> str | None:
 _SOFTMAX = (nn.functional.softmax, torch.softmax, "softmax")
 
 
-def _part(traced: Traced, graph: fx.Graph) -> fx.GraphModule:
+def _part(traced: TracedNetwork, graph: fx.Graph) -> fx.GraphModule:
     part = fx.GraphModule(traced.network, graph)
     part.graph.eliminate_dead_code()
     part.recompile()
@@ -158,13 +158,13 @@ def _own(value: Any) -> Any:
 
 
 def _defaults(network: nn.Module) -> dict[str, Any]:
-    """Returns the arguments of a network beside the images, as they are if nobody gives them."""
+    """Return the arguments of a network beside the images, as they are if nobody gives them."""
     arguments = list(inspect.signature(network.forward).parameters.values())[1:]
     return {each.name: each.default for each in arguments if each.default is not each.empty}
 
 
 def _erase(graph: fx.Graph, node: fx.Node) -> None:
-    """Takes a node out, and the assertions about it."""
+    """Take a node out, and the assertions about it."""
     for user in list(node.users):
         _erase(graph, user)
     graph.erase_node(node)
@@ -177,7 +177,7 @@ def _copied(nodes: Iterable[fx.Node], graph: fx.Graph, known: dict[fx.Node, fx.N
     return copies
 
 
-def _in_place(node: fx.Node, traced: Traced) -> bool:
+def _in_place(node: fx.Node, traced: TracedNetwork) -> bool:
     if node.op == "call_module":
         return bool(getattr(traced.module(node), "inplace", False))
     named = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
@@ -197,7 +197,7 @@ class _Measuring(fx.Interpreter):
 
 
 def _kept_whole(network: nn.Module) -> dict[str, Any]:
-    """Returns the parts of timm's networks that timm itself marks as not to be looked into."""
+    """Return the parts of timm's networks that timm itself marks as not to be looked into."""
     if not any(type(module).__module__.startswith("timm.") for module in network.modules()):
         return {}
     marks: Any = importlib.import_module("timm.models._features_fx")  # an optional package

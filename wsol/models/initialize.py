@@ -12,7 +12,7 @@ from wsol.models.loading import find_architecture
 
 
 @dataclass(frozen=True)
-class Start:
+class InitReport:
     """What weights a training starts from.
 
     Attributes:
@@ -23,11 +23,11 @@ class Start:
 
     preprocessing: Preprocessing
     sha256: str
-    left: tuple[str, ...]
+    missing: tuple[str, ...]
 
 
-def adopt(network: nn.Module, name: str, weights: str | Path) -> Start:
-    """Takes over every tensor whose name and shape are the network's, in place; the rest keeps its random start.
+def load_matching(network: nn.Module, name: str, weights: str | Path) -> InitReport:
+    """Take over every tensor whose name and shape are the network's, in place; the rest keeps its random start.
 
     Args:
         network: To be trained.
@@ -60,12 +60,12 @@ def adopt(network: nn.Module, name: str, weights: str | Path) -> Start:
     check_finite(taken, path)
     network.load_state_dict(taken, strict=False)
     left = tuple(key for key in own if key not in taken and not key.endswith("num_batches_tracked"))
-    published = next((p for p in offered.values() if p.named(checkpoint.sha256, weights)), None)
+    published = next((p for p in offered.values() if p.matches(checkpoint.sha256, weights)), None)
     known = checkpoint.facts or published
     preprocessing = known.preprocessing if known else base.preprocessing()
     if published and backbone in _TRANSFORMING:
         preprocessing = Preprocessing((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-    return Start(preprocessing, checkpoint.sha256, left)
+    return InitReport(preprocessing, checkpoint.sha256, left)
 
 
 # torchvision's own weights of these want (x - 0.5) / 0.5, which its networks make of the usual input by themselves.

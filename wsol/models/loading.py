@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from wsol.errors import InputError, first_line
-from wsol.io.paths import shown
+from wsol.io.display import printable
 from wsol.models._timm import Timm
-from wsol.models._user_file import Written
+from wsol.models._user_file import UserArchitecture
 from wsol.models.base import MODELS, Architecture, Model, Preprocessing
 from wsol.models.caffe import read_caffemodel
 from wsol.models.checkpoint import Checkpoint, check_finite, file_sha256, network_sha256, read_checkpoint
@@ -27,7 +27,7 @@ def load_model(
     layer: str | None = None,
     map_size: int | None = None,
 ) -> Model:
-    """Builds a model and loads its weights.
+    """Build a model and loads its weights.
 
     Args:
         name: Registered name, see ``python -m wsol.list models``; ``timm/NAME``; ``FILE.py:FUNCTION``; None where the
@@ -73,12 +73,12 @@ class _Found:
 
 
 def _from_caffe(name: str, architecture: Architecture, path: Path, side: int | None) -> _Found:
-    """Takes structure and weights from the file; the named architecture only says what it should be."""
+    """Take structure and weights from the file; the named architecture only says what it should be."""
     if side is not None:
         raise InputError(f"{path} brings its own network; leave out --map-size")
     model = read_caffemodel(path)
     with torch.device("meta"):
-        wanted = _convolutions(architecture.fresh(1000))
+        wanted = _convolutions(architecture.build_for_training(1000))
     check_finite(model.network.state_dict(), path)
     if (given := _convolutions(model.network)) != wanted:
         raise InputError(f"{path} holds {given} convolutions, {name} has {wanted}; mend --model or --weights")
@@ -101,7 +101,7 @@ def _from_checkpoint(
     if facts and facts.architecture != name:
         raise InputError(f"{path} was trained as {facts.architecture}, not {name}; mend or leave out --model")
     offered = architecture.published()
-    published = next((p for p in offered if p.named(checkpoint.sha256, weights)), None)
+    published = next((p for p in offered if p.matches(checkpoint.sha256, weights)), None)
     if published is None and weights in [p.name for p in offered]:
         raise InputError(f"{path} is not the file published as {weights}; delete it and try again")
     network = architecture.build(checkpoint.state, published, side or (facts.map_size if facts else None)).eval()
@@ -143,9 +143,9 @@ def _file(name: str, weights: str | Path | None, architecture: Architecture) -> 
         return architecture.fetch(str(weights))
     if weights is not None and Path(weights).is_file():
         return Path(weights)
-    if weights is None and (bundled := architecture.bundled()) is not None:
+    if weights is None and (bundled := architecture.bundled_weights()) is not None:
         return bundled
-    if weights is None and architecture.own_weights:
+    if weights is None and architecture.comes_with_weights:
         return None
     fault = "no weights" if weights is None else f"there is no weights file {weights}"
     raise InputError(
@@ -186,7 +186,7 @@ def _fill(network: nn.Module, checkpoint: Checkpoint, name: str) -> None:
 
 
 def _used(network: nn.Module, name: str) -> set[str]:
-    """Returns the tensors that evaluation needs: those of training alone, such as GoogLeNet's heads, may be missing."""
+    """Return the tensors that evaluation needs: those of training alone, such as GoogLeNet's heads, may be missing."""
     traced = fx.GraphModule(network, trace(network, name).graph)  # with the parts that it calls
     alive = {tensor.data_ptr() for tensor in (*traced.parameters(), *traced.buffers())}
     return {key for key, value in network.state_dict().items() if value.data_ptr() in alive}
@@ -196,7 +196,7 @@ _LONGEST = 80
 
 
 def _some(items: Iterable[str]) -> str:
-    items = [shown(item)[:_LONGEST] for item in items]  # a file may call them anything
+    items = [printable(item)[:_LONGEST] for item in items]  # a file may call them anything
     return ", ".join(items[:4]) + (f" and {len(items) - 4} more" if len(items) > 4 else "")
 
 
@@ -205,7 +205,7 @@ def _shape(tensor: Tensor) -> str:
 
 
 def find_architecture(name: str) -> Architecture:
-    """Finds an architecture.
+    """Find an architecture.
 
     Args:
         name: Registered name; ``timm/NAME`` for one of timm's; ``FILE.py:FUNCTION`` for a user's own.
@@ -216,12 +216,12 @@ def find_architecture(name: str) -> Architecture:
     if name.startswith("timm/"):
         return Timm(name.removeprefix("timm/"))
     if ".py:" in name:
-        return Written(name)
+        return UserArchitecture(name)
     return MODELS.get(name)
 
 
-def optimise(network: Classifier, channels_last: bool, compiled: bool) -> None:
-    """Changes how a network runs, in place; results change by rounding at most.
+def optimize(network: Classifier, channels_last: bool, compiled: bool) -> None:
+    """Change how a network runs, in place; results change by rounding at most.
 
     Args:
         network: To be run in evaluation mode.
@@ -231,4 +231,4 @@ def optimise(network: Classifier, channels_last: bool, compiled: bool) -> None:
     if channels_last:
         network.to(memory_format=torch.channels_last)
     if compiled:
-        network.below.compile()
+        network.trunk.compile()

@@ -8,14 +8,14 @@ from torch import fx, nn
 
 from wsol.errors import InputError
 from wsol.models.classifier import Classifier, Tokens, find_layout
-from wsol.models.global_pooling import find_pooled
-from wsol.models.graph import Traced, attention_kind, cut, trace
+from wsol.models.global_pooling import find_global_pooling
+from wsol.models.graph import TracedNetwork, attention_kind, split_graph, trace
 
 Shapes = dict[fx.Node, tuple[int, ...]]
 
 
 def find_classifier(network: nn.Module, name: str, layer: str | None = None) -> Classifier:
-    """Cuts a network at its target layer.
+    """Cut a network at its target layer.
 
     That is what the network pools globally before one linear layer. Where it does not end so, the last layer that has
     maps: what goes into the pooling behind the last convolution; or, where a class token is read, what goes into the
@@ -38,7 +38,7 @@ def find_classifier(network: nn.Module, name: str, layer: str | None = None) -> 
         raise InputError(f"{name} gives {shape} for an image, not a row of class scores")
     pooled, obstacle = None, None
     try:
-        pooled = find_pooled(traced)
+        pooled = find_global_pooling(traced)
         if find_layout(shapes[pooled.node]) is None:
             pooled, obstacle = None, f"{name}: at 224 x 224 nothing is left to pool where it pools"
     except InputError as error:
@@ -54,10 +54,10 @@ def find_classifier(network: nn.Module, name: str, layer: str | None = None) -> 
         )
     if pooled is not None:
         obstacle = f"{name}: {traced.names[node]} is not the layer that is pooled ({traced.names[pooled.node]})"
-    return Classifier(*cut(traced, node), layer or traced.names[node], layout, obstacle).eval()
+    return Classifier(*split_graph(traced, node), layer or traced.names[node], layout, obstacle).eval()
 
 
-def _last_map(traced: Traced, shapes: Shapes) -> fx.Node:
+def _last_map(traced: TracedNetwork, shapes: Shapes) -> fx.Node:
     after: set[fx.Node] = set()  # what depends on the image; parameters may have the shape of maps
     for node in traced.graph.nodes:
         if node.op == "placeholder" or after & set(node.all_input_nodes):
@@ -79,8 +79,8 @@ def _last_map(traced: Traced, shapes: Shapes) -> fx.Node:
     return node
 
 
-def _before_attention(traced: Traced, shapes: Shapes, node: fx.Node) -> fx.Node:
-    """Returns the tokens that the last attention's first projection takes; the node itself if there are none."""
+def _before_attention(traced: TracedNetwork, shapes: Shapes, node: fx.Node) -> fx.Node:
+    """Return the tokens that the last attention's first projection takes; the node itself if there are none."""
     attending = [n for n in traced.graph.nodes if attention_kind(n, traced.network) is not None]
     if not attending:
         return node
@@ -99,5 +99,5 @@ _POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d
 _POOL_CALLS = (nn.functional.max_pool2d, nn.functional.avg_pool2d, nn.functional.adaptive_avg_pool2d, torch.max_pool2d)
 
 
-def _pools(node: Any, traced: Traced) -> bool:
+def _pools(node: Any, traced: TracedNetwork) -> bool:
     return isinstance(traced.module(node), (*_POOLS, nn.Dropout, nn.Identity)) or node.target in _POOL_CALLS

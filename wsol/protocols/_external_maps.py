@@ -6,8 +6,8 @@ from numpy.typing import NDArray
 from wsol.boxes.thresholds import Reals
 
 
-def checked(score_map: NDArray[np.generic]) -> Reals:
-    """Returns a map as float32 or float64 ``(h, w)``.
+def validate(score_map: NDArray[np.generic]) -> Reals:
+    """Return a map as float32 or float64 ``(h, w)``.
 
     Raises:
         ValueError: It is no such thing, or holds what is not finite.
@@ -23,8 +23,8 @@ def checked(score_map: NDArray[np.generic]) -> Reals:
     return values
 
 
-def stretched(values: Reals) -> NDArray[np.float32]:
-    """Returns a map in single precision, for conventions that a min-max normalisation does not touch.
+def to_float32(values: Reals) -> NDArray[np.float32]:
+    """Return a map in single precision, for conventions that a min-max normalisation does not touch.
 
     What is large beside its range would lose it in single precision, so double precision is normalised first.
     """
@@ -35,8 +35,8 @@ def stretched(values: Reals) -> NDArray[np.float32]:
     return own
 
 
-def scaled(values: Reals) -> NDArray[np.float32]:
-    """Returns a map in single precision, for conventions that a positive factor does not touch."""
+def rescale_to_float32(values: Reals) -> NDArray[np.float32]:
+    """Return a map in single precision, for conventions that a positive factor does not touch."""
     if values.dtype == np.float32:
         return values.astype(np.float32)
     return (values / (np.abs(values).max() or 1)).astype(np.float32)

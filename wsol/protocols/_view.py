@@ -43,12 +43,12 @@ class View:
         return tuple((*corner, mirrored) for mirrored in (False, True) for corner in corners)
 
     def crops(self, pixels: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
-        """Cuts squares ``(n, side, side, 3)`` to one array ``(n, crop, crop, 3)`` a place."""
+        """Cut squares ``(n, side, side, 3)`` to one array ``(n, crop, crop, 3)`` a place."""
         cut = [(pixels[:, y : y + self.crop, x : x + self.crop], turned) for y, x, turned in self.places]
         return [np.ascontiguousarray(crop[:, :, ::-1] if turned else crop) for crop, turned in cut]
 
-    def assembled(self, maps: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Puts the maps of the crops back where they were cut, added up; nothing is added where no crop was.
+    def assemble(self, maps: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Put the maps of the crops back where they were cut, added up; nothing is added where no crop was.
 
         Args:
             maps: float32 ``(k, h, w)``, or ``(k, count, h, w)`` for several crops.

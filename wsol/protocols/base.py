@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from wsol.boxes.resize import nearest
 from wsol.boxes.thresholds import Reals, levels_reached
 from wsol.datasets import Mask, Sample
-from wsol.metrics.image_stats import Trace, count_pixels
+from wsol.metrics.image_stats import ImageStats, count_pixels
 from wsol.protocols._view import View
 from wsol.registry import Registry
 
@@ -49,16 +49,16 @@ class Protocol(typing.Protocol):
         """Whether every contour's box is looked at beside the one that is drawn."""
 
     def frame(self, size: Size) -> Size:
-        """Returns the size of the frame for an image whose annotation's frame is ``size``."""
+        """Return the size of the frame for an image whose annotation's frame is ``size``."""
 
     def ground_truth(self, sample: Sample, size: Size) -> NDArray[np.float64]:
-        """Returns the boxes ``(g, 4)`` of a sample whose annotation's frame is ``size``."""
+        """Return the boxes ``(g, 4)`` of a sample whose annotation's frame is ``size``."""
 
     def prepare(self, maps: NDArray[np.float32], size: Size) -> NDArray[np.float32]:
-        """Returns raw maps ``(k, h, w)`` prepared, ``(k, height, width)`` of the frame."""
+        """Return raw maps ``(k, h, w)`` prepared, ``(k, height, width)`` of the frame."""
 
-    def accept(self, score_map: NDArray[np.generic], size: Size, raw: bool) -> Reals:
-        """Returns a map that was made elsewhere prepared.
+    def prepare_external(self, score_map: NDArray[np.generic], size: Size, raw: bool) -> Reals:
+        """Return a map that was made elsewhere prepared.
 
         Args:
             score_map: As the protocol wants it to be handed in; or a network's own, of any size and range.
@@ -70,13 +70,13 @@ class Protocol(typing.Protocol):
         """
 
     def boxes(self, prepared: Reals, taus: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Returns the boxes ``(k, levels, 4)`` that prepared maps ``(k, h, w)`` give at each tau."""
+        """Return the boxes ``(k, levels, 4)`` that prepared maps ``(k, h, w)`` give at each tau."""
 
-    def trace(self, prepared: Reals, truth: NDArray[np.float64]) -> Trace:
-        """Holds a prepared map ``(h, w)`` against boxes ``(g, 4)`` at every tau."""
+    def score_map_stats(self, prepared: Reals, truth: NDArray[np.float64]) -> ImageStats:
+        """Hold a prepared map ``(h, w)`` against boxes ``(g, 4)`` at every tau."""
 
     def pixels(self, prepared: Reals, mask: Callable[[], Mask]) -> NDArray[np.uint32] | None:
-        """Counts the pixels of a prepared map by score, see ``Trace.pixels``; None if the protocol knows no masks.
+        """Count the pixels of a prepared map by score, see ``Trace.pixels``; None if the protocol knows no masks.
 
         Args:
             prepared: ``(h, w)``, of the frame's size.
@@ -88,7 +88,7 @@ PROTOCOLS: Registry[Protocol] = Registry("protocol", "wsol.protocols")
 
 
 def find_protocol(text: str) -> Protocol:
-    """Finds a protocol by its name, with conventions that differ from its defaults: ``wsolevaluation:step=0.01``.
+    """Find a protocol by its name, with conventions that differ from its defaults: ``wsolevaluation:step=0.01``.
 
     Args:
         text: ``NAME`` or ``NAME:KEY=VALUE,KEY=VALUE``, as its signature has it.
@@ -100,7 +100,7 @@ def find_protocol(text: str) -> Protocol:
 
 
 @dataclass(frozen=True, eq=False)
-class Truth:
+class GroundTruth:
     """The ground truth of one image.
 
     Attributes:
@@ -114,21 +114,21 @@ class Truth:
     boxes: NDArray[np.float64]
 
     def pixels(self, protocol: Protocol, prepared: Reals) -> NDArray[np.uint32] | None:
-        """Counts the pixels of a prepared map by score; None without a mask, or if the protocol does not look at it."""
+        """Count the pixels of a prepared map by score; None without a mask, or if the protocol does not look at it."""
         return None if self.sample.mask is None else protocol.pixels(prepared, self.sample.mask)
 
-    def trace(self, protocol: Protocol, prepared: Reals) -> Trace:
-        """Holds a prepared map ``(h, w)`` against boxes and mask."""
-        return replace(protocol.trace(prepared, self.boxes), pixels=self.pixels(protocol, prepared))
+    def score_map_stats(self, protocol: Protocol, prepared: Reals) -> ImageStats:
+        """Hold a prepared map ``(h, w)`` against boxes and mask."""
+        return replace(protocol.score_map_stats(prepared, self.boxes), pixels=self.pixels(protocol, prepared))
 
 
-def truth_of(protocol: Protocol, sample: Sample, size: tuple[int, int]) -> Truth:
-    """Returns the ground truth of a sample whose annotation's frame is ``size``."""
-    return Truth(sample, size, protocol.ground_truth(sample, size))
+def ground_truth_of(protocol: Protocol, sample: Sample, size: tuple[int, int]) -> GroundTruth:
+    """Return the ground truth of a sample whose annotation's frame is ``size``."""
+    return GroundTruth(sample, size, protocol.ground_truth(sample, size))
 
 
 def pixel_counts(prepared: Reals, taus: NDArray[np.float64], mask: Mask) -> NDArray[np.uint32]:
-    """Counts the pixels of a prepared map by score, see ``Trace.pixels``.
+    """Count the pixels of a prepared map by score, see ``Trace.pixels``.
 
     Args:
         prepared: ``(h, w)``, in [0, 1].

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from wsol.boxes.components import largest_component_boxes
 from wsol.boxes.resize import bilinear
-from wsol.boxes.thresholds import Reals, levels_above, normalise
+from wsol.boxes.thresholds import Reals, levels_above, normalize
 from wsol.datasets import Mask, Sample
-from wsol.metrics.image_stats import Trace, peak_inside
+from wsol.metrics.image_stats import ImageStats, peak_inside
 from wsol.metrics.iou import best_iou
-from wsol.protocols._external_maps import checked, stretched
+from wsol.protocols._external_maps import to_float32, validate
 from wsol.protocols._view import View
 from wsol.protocols.base import PROTOCOLS, pixel_counts
 
@@ -62,38 +62,38 @@ class Exact:
         return np.arange(self.levels) / (self.levels - 1)
 
     def frame(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Returns the annotation's frame."""
+        """Return the annotation's frame."""
         return size
 
     def ground_truth(self, sample: Sample, size: tuple[int, int]) -> NDArray[np.float64]:
-        """Returns the boxes ``(g, 4)`` as half-open edges, cut off at the frame."""
+        """Return the boxes ``(g, 4)`` as half-open edges, cut off at the frame."""
         return np.clip(sample.edges, 0, [*size, *size])
 
     def prepare(self, maps: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-        """Returns raw maps ``(k, h, w)`` upsampled and normalised, ``(k, height, width)``."""
-        return normalise(bilinear(maps, size[::-1]))
+        """Return raw maps ``(k, h, w)`` upsampled and normalised, ``(k, height, width)``."""
+        return normalize(bilinear(maps, size[::-1]))
 
-    def accept(self, score_map: NDArray[np.generic], size: tuple[int, int], raw: bool) -> NDArray[np.float32]:
-        """Returns a map ``(h, w)`` prepared; it is always taken as a raw one.
+    def prepare_external(self, score_map: NDArray[np.generic], size: tuple[int, int], raw: bool) -> NDArray[np.float32]:
+        """Return a map ``(h, w)`` prepared; it is always taken as a raw one.
 
         Raises:
             ValueError: It is no map, or holds what is not finite.
         """
-        prepared: NDArray[np.float32] = self.prepare(stretched(checked(score_map))[None], size)[0]
+        prepared: NDArray[np.float32] = self.prepare(to_float32(validate(score_map))[None], size)[0]
         return prepared
 
     def boxes(self, prepared: Reals, taus: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Returns the boxes ``(k, levels, 4)`` of prepared maps ``(k, h, w)`` at ascending taus."""
+        """Return the boxes ``(k, levels, 4)`` of prepared maps ``(k, h, w)`` at ascending taus."""
         found = [largest_component_boxes(levels_above(score_map, taus), len(taus)) for score_map in prepared]
         return np.stack(found).astype(np.float64)
 
-    def trace(self, prepared: Reals, truth: NDArray[np.float64]) -> Trace:
-        """Holds the largest component's box against ground truth at every tau."""
+    def score_map_stats(self, prepared: Reals, truth: NDArray[np.float64]) -> ImageStats:
+        """Hold the largest component's box against ground truth at every tau."""
         boxes = largest_component_boxes(levels_above(prepared, self.taus), self.levels).astype(np.float64)
-        return Trace(boxes, best_iou(boxes, truth).astype(np.float32), peak_inside(prepared, truth))
+        return ImageStats(boxes, best_iou(boxes, truth).astype(np.float32), peak_inside(prepared, truth))
 
     def pixels(self, prepared: Reals, mask: Callable[[], Mask]) -> NDArray[np.uint32]:
-        """Counts pixels by score; a mask of another size than its frame is resized by nearest neighbour."""
+        """Count pixels by score; a mask of another size than its frame is resized by nearest neighbour."""
         return pixel_counts(prepared, self.taus, mask())
 
 

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from wsol.boxes.components import best_contour_ious
 from wsol.boxes.contours import largest_contour_boxes
 from wsol.boxes.resize import bicubic
-from wsol.boxes.thresholds import Reals, entry_levels, normalise, tau_grid, thresholds, to_uint8
+from wsol.boxes.thresholds import Reals, entry_levels, normalize, tau_grid, thresholds, to_uint8
 from wsol.datasets import Mask, Sample
-from wsol.metrics.image_stats import Trace, peak_inside
+from wsol.metrics.image_stats import ImageStats, peak_inside
 from wsol.metrics.iou import best_iou
-from wsol.protocols._external_maps import checked, stretched
+from wsol.protocols._external_maps import to_float32, validate
 from wsol.protocols._view import View
 from wsol.protocols.base import PROTOCOLS, pixel_counts
 
@@ -68,29 +68,29 @@ class WsolEvaluation:
         return tau_grid(self.step)
 
     def frame(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Returns the square, whatever the image's size."""
+        """Return the square, whatever the image's size."""
         return self.size, self.size
 
     def ground_truth(self, sample: Sample, size: tuple[int, int]) -> NDArray[np.float64]:
-        """Returns the published boxes ``(g, 4)``, clipped, scaled and truncated, as half-open edges."""
+        """Return the published boxes ``(g, 4)``, clipped, scaled and truncated, as half-open edges."""
         width, height = size
         clipped = np.clip(sample.boxes, 0, [width - 1, height - 1] * 2)
         corners = np.trunc(clipped * self.size / [width, height, width, height])
         return np.add(corners, [0, 0, 1, 1])
 
     def prepare(self, maps: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-        """Returns raw maps ``(k, h, w)`` upsampled and normalised, ``(k, size, size)``."""
-        return normalise(bicubic(maps, (self.size, self.size)))
+        """Return raw maps ``(k, h, w)`` upsampled and normalised, ``(k, size, size)``."""
+        return normalize(bicubic(maps, (self.size, self.size)))
 
-    def accept(self, score_map: NDArray[np.generic], size: tuple[int, int], raw: bool) -> Reals:
-        """Returns a map ``(size, size)`` in [0, 1] as it is, and a raw one prepared.
+    def prepare_external(self, score_map: NDArray[np.generic], size: tuple[int, int], raw: bool) -> Reals:
+        """Return a map ``(size, size)`` in [0, 1] as it is, and a raw one prepared.
 
         Raises:
             ValueError: Its shape or range is another, or it holds what is not finite.
         """
-        values = checked(score_map)
+        values = validate(score_map)
         if raw:
-            prepared: Reals = self.prepare(stretched(values)[None], size)[0]
+            prepared: Reals = self.prepare(to_float32(values)[None], size)[0]
             return prepared
         if values.shape != (self.size, self.size):
             raise ValueError(f"has the shape {values.shape}, not {(self.size, self.size)}")
@@ -99,18 +99,18 @@ class WsolEvaluation:
         return values
 
     def boxes(self, prepared: Reals, taus: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Returns the boxes ``(k, levels, 4)`` of prepared maps ``(k, h, w)`` at ascending taus, as half-open edges."""
+        """Return the boxes ``(k, levels, 4)`` of prepared maps ``(k, h, w)`` at ascending taus, as half-open edges."""
         gray = to_uint8(prepared)
         return self._boxes(gray, thresholds(taus, gray.max(axis=(1, 2))))
 
-    def trace(self, prepared: Reals, truth: NDArray[np.float64]) -> Trace:
-        """Holds the largest contour's box, and every contour's, against ground truth at every tau."""
+    def score_map_stats(self, prepared: Reals, truth: NDArray[np.float64]) -> ImageStats:
+        """Hold the largest contour's box, and every contour's, against ground truth at every tau."""
         gray = to_uint8(prepared[None])
         limits = thresholds(self.taus, gray.max(axis=(1, 2)))
         entries = entry_levels(gray, limits)[0]
         best = best_contour_ious(entries, len(self.taus), truth, reach=1)
         boxes = self._boxes(gray, limits)[0]
-        return Trace(
+        return ImageStats(
             boxes,
             best_iou(boxes, truth).astype(np.float32),
             peak_inside(prepared, truth),
@@ -118,7 +118,7 @@ class WsolEvaluation:
         )
 
     def pixels(self, prepared: Reals, mask: Callable[[], Mask]) -> NDArray[np.uint32]:
-        """Counts pixels by score; the mask is resized by nearest neighbour."""
+        """Count pixels by score; the mask is resized by nearest neighbour."""
         return pixel_counts(prepared, self.taus, mask())
 
     def _boxes(self, gray: NDArray[np.uint8], limits: NDArray[np.int64]) -> NDArray[np.float64]:

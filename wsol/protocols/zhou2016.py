@@ -7,14 +7,14 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from wsol.boxes.cam_script import heat_boxes
+from wsol.boxes.cam_script import cam_script_boxes
 from wsol.boxes.components import largest_component_boxes
 from wsol.boxes.resize import bilinear
-from wsol.boxes.thresholds import Reals, levels_above, normalise, tau_grid, to_uint8
+from wsol.boxes.thresholds import Reals, levels_above, normalize, tau_grid, to_uint8
 from wsol.datasets import Mask, Sample
-from wsol.metrics.image_stats import Trace, peak_inside
+from wsol.metrics.image_stats import ImageStats, peak_inside
 from wsol.metrics.iou import best_iou
-from wsol.protocols._external_maps import checked, scaled, stretched
+from wsol.protocols._external_maps import rescale_to_float32, to_float32, validate
 from wsol.protocols._view import View
 from wsol.protocols.base import PROTOCOLS
 
@@ -75,58 +75,58 @@ class Zhou2016:
         return tau_grid(self.step) if self.box == "paper" else np.empty(0)
 
     def frame(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Returns the annotation's frame."""
+        """Return the annotation's frame."""
         return size
 
     def ground_truth(self, sample: Sample, size: tuple[int, int]) -> NDArray[np.float64]:
-        """Returns the published boxes ``(g, 4)``, taken as inclusive corners, as half-open edges."""
+        """Return the published boxes ``(g, 4)``, taken as inclusive corners, as half-open edges."""
         return np.add(sample.boxes, [0, 0, 1, 1])
 
     def prepare(self, maps: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-        """Returns maps ``(k, h, w)`` resized, and divided by their maximum (paper) or min-max normalised (script)."""
+        """Return maps ``(k, h, w)`` resized, and divided by their maximum (paper) or min-max normalised (script)."""
         large = bilinear(maps, size[::-1])
         if self.box == "script":
-            return normalise(large)
+            return normalize(large)
         peaks = large.max(axis=(1, 2), keepdims=True)
         positive = (peaks > 0) & np.isfinite(peaks)
         scaled: NDArray[np.float32] = np.divide(large, peaks, out=np.zeros_like(large), where=positive)
         return scaled
 
-    def accept(self, score_map: NDArray[np.generic], size: tuple[int, int], raw: bool) -> NDArray[np.float32]:
-        """Returns a map ``(h, w)`` prepared; it is always taken as a raw one.
+    def prepare_external(self, score_map: NDArray[np.generic], size: tuple[int, int], raw: bool) -> NDArray[np.float32]:
+        """Return a map ``(h, w)`` prepared; it is always taken as a raw one.
 
         Raises:
             ValueError: It is no map, or holds what is not finite.
         """
-        own = stretched(checked(score_map)) if self.box == "script" else scaled(checked(score_map))
+        own = to_float32(validate(score_map)) if self.box == "script" else rescale_to_float32(validate(score_map))
         prepared: NDArray[np.float32] = self.prepare(own[None], size)[0]
         return prepared
 
     def boxes(self, prepared: Reals, taus: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Returns the boxes ``(k, levels, 4)`` of prepared maps ``(k, h, w)`` at ascending taus, or by the script."""
+        """Return the boxes ``(k, levels, 4)`` of prepared maps ``(k, h, w)`` at ascending taus, or by the script."""
         if self.box == "script":
             return np.stack([_first_two(score_map)[:1] for score_map in prepared])
         found = [largest_component_boxes(levels_above(score_map, taus), len(taus)) for score_map in prepared]
         return np.stack(found).astype(np.float64)
 
-    def trace(self, prepared: Reals, truth: NDArray[np.float64]) -> Trace:
-        """Holds the box at every tau, or the script's two boxes, against ground truth."""
+    def score_map_stats(self, prepared: Reals, truth: NDArray[np.float64]) -> ImageStats:
+        """Hold the box at every tau, or the script's two boxes, against ground truth."""
         inside = peak_inside(prepared, truth)
         if self.box == "script":
             pair = _first_two(prepared)[:, None]
             first, second = best_iou(pair, truth).astype(np.float32)
-            return Trace(pair[0], first, inside, second=second)
+            return ImageStats(pair[0], first, inside, second=second)
         boxes = largest_component_boxes(levels_above(prepared, self.taus), len(self.taus)).astype(np.float64)
-        return Trace(boxes, best_iou(boxes, truth).astype(np.float32), inside)
+        return ImageStats(boxes, best_iou(boxes, truth).astype(np.float32), inside)
 
     def pixels(self, prepared: Reals, mask: Callable[[], Mask]) -> None:
-        """Knows no masks."""
+        """Know no masks."""
 
 
 def _first_two(score_map: Reals) -> NDArray[np.float64]:
-    """Returns the script's first two boxes, ``(2, 4)``; an empty one where there is none."""
+    """Return the script's first two boxes, ``(2, 4)``; an empty one where there is none."""
     out = np.zeros((2, 4))
-    found = heat_boxes(to_uint8(score_map))[:2]
+    found = cam_script_boxes(to_uint8(score_map))[:2]
     out[: len(found)] = found
     return out
 

@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
-from wsol.reports.fonts import Lettering, fitted
+from wsol.reports.fonts import FontFallback, truncate_to_width
 
 _DPI = 150
 _CASING = "#101010"  # lies around lines, so that they are seen on any image
@@ -32,7 +32,7 @@ class Picture(Figure):
         return self.png({})
 
     def png(self, texts: dict[str, str]) -> bytes:
-        """Returns a PNG file with texts in it, by keyword."""
+        """Return a PNG file with texts in it, by keyword."""
         file = io.BytesIO()
         options = {"compress_level": 1}  # a tenth larger, several times faster
         self.savefig(file, format="png", metadata={"Software": None, **texts}, pil_kwargs=options)
@@ -50,7 +50,7 @@ class Canvas:
 
     def __init__(self, width: float, height: float, texts: Iterable[str]) -> None:
         self.figure = Picture(figsize=(width, height), dpi=_DPI, facecolor="white")
-        self._letters = Lettering(texts)
+        self._letters = FontFallback(texts)
         agg: Any = FigureCanvasAgg(self.figure)
         self._renderer = agg.get_renderer()
         self._axes: Axes = self.figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
@@ -60,7 +60,7 @@ class Canvas:
     def text(
         self, text: str, x: float, y: float, room: float, points: float, colour: str, tail: int = 0, **settings: Any
     ) -> float:
-        """Writes a line, shortened to the room (inches) that it has, and returns its width.
+        """Write a line, shortened to the room (inches) that it has, and returns its width.
 
         The text is taken as it is: no formula begins with a dollar sign.
         """
@@ -71,30 +71,30 @@ class Canvas:
         def width(part: str) -> float:
             return float(self._renderer.get_text_width_height_descent(part, font, False)[0]) / _DPI
 
-        line = fitted(self._letters(text), room, width, tail)
+        line = truncate_to_width(self._letters(text), room, width, tail)
         plain: dict[str, Any] = {"parse_math": False, "usetex": False}
         self._axes.text(x, y, line, fontproperties=font, color=colour, **plain, **settings)
         return width(line)
 
     def image(self, pixels: NDArray[np.uint8], place: Place) -> None:
-        """Lays an image ``(h, w, 3)`` into a place, whatever its shape."""
+        """Lay an image ``(h, w, 3)`` into a place, whatever its shape."""
         x, y, width, height = place
         extent = (x, x + width, y + height, y)
         self._axes.imshow(pixels, extent=extent, aspect="auto", origin="upper", interpolation="antialiased")
 
     def box(self, box: NDArray[np.float64], size: tuple[int, int], place: Place, colour: str, dashed: bool) -> None:
-        """Draws a box of a frame of some size (width, height) that fills a place; its lines stay inside the place."""
+        """Draw a box of a frame of some size (width, height) that fills a place; its lines stay inside the place."""
         x, y, width, height = place
         scaled = box / [*size, *size] * [width, height, width, height]
         x0, y0, x1, y1 = np.clip(scaled, _HALF, [width - _HALF, height - _HALF] * 2).tolist()
         self._axes.add_patch(Rectangle((x + x0, y + y0), x1 - x0, y1 - y0, fill=False, **_line(colour, dashed)))
 
     def line(self, x: float, y: float, length: float, colour: str, dashed: bool) -> None:
-        """Draws a horizontal line that looks like the sides of a box."""
+        """Draw a horizontal line that looks like the sides of a box."""
         self._axes.add_line(Line2D([x, x + length], [y, y], **_line(colour, dashed)))
 
     def tick(self, x: float, y: float) -> None:
-        """Draws a short horizontal line, to the right."""
+        """Draw a short horizontal line, to the right."""
         self._axes.add_line(Line2D([x, x + 0.03], [y, y], color="#909090", linewidth=0.8))
 
 

@@ -12,12 +12,12 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from wsol.errors import InputError
-from wsol.methods import METHODS, refusal
+from wsol.methods import METHODS, unsupported_reason
 from wsol.models import MODELS, GapClassifier, find_architecture, find_classifier
 
 
 def model_lines(patterns: Sequence[str]) -> Iterator[str]:
-    """Yields a line a model: name, head, size of the maps of a 224 x 224 image, and the methods that apply.
+    """Yield a line a model: name, head, size of the maps of a 224 x 224 image, and the methods that apply.
 
     Args:
         patterns: Names, or patterns of names such as ``resnet*``; if empty, all registered names but those that another
@@ -34,7 +34,7 @@ def model_lines(patterns: Sequence[str]) -> Iterator[str]:
 
 
 def method_lines() -> Iterator[str]:
-    """Yields a line a method: name with its settings, what it needs beyond the forward pass, what it does."""
+    """Yield a line a method: name with its settings, what it needs beyond the forward pass, what it does."""
     for name in METHODS.names():
         method = METHODS.get(name)
         summary = (type(method).__doc__ or "").strip().splitlines()[0]
@@ -44,13 +44,13 @@ def method_lines() -> Iterator[str]:
 
 
 def describe(name: str) -> str:
-    """Returns head, map size and methods of a model in a line; nothing is computed but shapes."""
+    """Return head, map size and methods of a model in a line; nothing is computed but shapes."""
     try:
         with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()), _Weightless():
             warnings.simplefilter("ignore")
             network = find_architecture(name).build({}, None).eval()
             classifier = find_classifier(network, name)
-            maps, _ = classifier.lower(torch.empty(1, 3, 224, 224))
+            maps, _ = classifier.forward_features(torch.empty(1, 3, 224, 224))
     except InputError as error:
         return str(error).removeprefix(f"{name}: ").removeprefix(f"{name} ")
     head = "other"
@@ -59,7 +59,9 @@ def describe(name: str) -> str:
         head += " + linear" if classifier.linear is not None else ", map a class"
     classes = 0 if vars(network).get("num_classes") == 0 else 1000
     head = head if classes else "none"
-    refusing = [method for method in METHODS.names() if refusal(METHODS.get(method), classifier, classes) is not None]
+    refusing = [
+        method for method in METHODS.names() if unsupported_reason(METHODS.get(method), classifier, classes) is not None
+    ]
     methods = "all but " + ", ".join(refusing) if refusing else "all"
     return f"{head:<16} {' x '.join(map(str, maps.shape[1:])):<18} {methods}"
 

@@ -1,24 +1,18 @@
 """Names as text in a picture or on a terminal: file names and class names are data and may hold anything."""
 
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 
 from matplotlib import font_manager, get_data_path
 from matplotlib.font_manager import get_font
 
+from wsol.io.display import printable
+
 _FONT = "DejaVu Sans"
-_LONGEST = 400  # characters that are looked at
+_LONGEST = 400  # characters of a name in a picture
 
 
-def shown(text: str) -> str:
-    r"""Returns a text in one line: white space becomes a space, what cannot be printed its escape, ``\x1b``."""
-    text = unicodedata.normalize("NFC", text[:_LONGEST])
-    escaped = (c if c.isprintable() else " " if c.isspace() else _escape(c) for c in text)
-    return " ".join("".join(escaped).split())
-
-
-def fitted(text: str, room: float, width: Callable[[str], float], tail: int = 0) -> str:
-    """Shortens a text until it fits.
+def truncate_to_width(text: str, room: float, width: Callable[[str], float], tail: int = 0) -> str:
+    """Shorten a text until it fits.
 
     Args:
         text: One line.
@@ -40,11 +34,11 @@ def fitted(text: str, room: float, width: Callable[[str], float], tail: int = 0)
         else:
             long = middle - 1
     if not short and tail:
-        return fitted(text, room, width)
+        return truncate_to_width(text, room, width)
     return f"{text[:short].rstrip()}…{end}"
 
 
-class Lettering:
+class FontFallback:
     """Fonts that have the characters of some texts: DejaVu Sans, which Matplotlib brings, then what is installed.
 
     Args:
@@ -55,7 +49,7 @@ class Lettering:
     """
 
     def __init__(self, texts: Iterable[str]) -> None:
-        lacking = {c for text in texts for c in shown(text)}
+        lacking = {c for text in texts for c in printable(text, _LONGEST)}
         self.families: list[str] = []
         for family, path in _fonts():
             has = {c for c in lacking if get_font(path).get_char_index(ord(c))}
@@ -67,8 +61,8 @@ class Lettering:
         self._lacking = lacking
 
     def __call__(self, text: str) -> str:
-        r"""Returns a text in one line; characters that no font has become their escape, ``\u732b``."""
-        return "".join(_escape(c) if c in self._lacking else c for c in shown(text))
+        r"""Return a text in one line; characters that no font has become their escape, ``\u732b``."""
+        return "".join(_escape(c) if c in self._lacking else c for c in printable(text, _LONGEST))
 
 
 def _escape(character: str) -> str:
@@ -76,7 +70,7 @@ def _escape(character: str) -> str:
 
 
 def _fonts() -> Iterator[tuple[str, str]]:
-    """Yields family and file of each upright font: the one that is always there, then what the machine has."""
+    """Yield family and file of each upright font: the one that is always there, then what the machine has."""
     yield _FONT, font_manager.findfont(_FONT)
     own = get_data_path()  # the others there are for formulas
     for entry in sorted(font_manager.fontManager.ttflist, key=lambda entry: (entry.name, entry.fname)):

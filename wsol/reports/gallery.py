@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
-from wsol.boxes.thresholds import normalise
+from wsol.boxes.thresholds import normalize
 from wsol.datasets import read_image
 from wsol.protocols import Protocol
-from wsol.protocols.base import Truth
-from wsol.runs.results import Collected
-from wsol.runs.store import MapRows
+from wsol.protocols.base import GroundTruth
+from wsol.runs.results import LocalizationResults
+from wsol.runs.store import ScoreMapReader
 
 _IMAGES, _COLUMNS = 12, 3
 _SIDE = 224  # of a picture
@@ -26,14 +26,14 @@ _TRUE, _HIT, _MISS = "#40e040", "white", "#ff4040"
 
 
 def draw_gallery(
-    found: Collected,
+    found: LocalizationResults,
     protocol: Protocol,
-    maps: MapRows,
+    maps: ScoreMapReader,
     predictions: pd.DataFrame,
     signature: str,
     pool: Executor,
 ) -> bytes:
-    """Draws twelve images, evenly spaced, each beside the map of its ground-truth class.
+    """Draw twelve images, evenly spaced, each beside the map of its ground-truth class.
 
     True boxes are green; the box at the run's threshold is white where it hits and red where it does not.
 
@@ -56,7 +56,7 @@ def draw_gallery(
 
     def cell(i: int) -> Image.Image:
         truth = found.truths[i]
-        score_map = protocol.prepare(protocol.view.assembled(maps[i][:1]), truth.size)[0]
+        score_map = protocol.prepare(protocol.view.assemble(maps[i][:1]), truth.size)[0]
         return _cell(truth, found.images.classes[truth.sample.label], score_map, own[i])
 
     cells = pool.map(cell, chosen)
@@ -69,7 +69,7 @@ def draw_gallery(
     return file.getvalue()
 
 
-def _cell(truth: Truth, name: str, score_map: NDArray[np.float32], guess: Mapping[Any, Any]) -> Image.Image:
+def _cell(truth: GroundTruth, name: str, score_map: NDArray[np.float32], guess: Mapping[Any, Any]) -> Image.Image:
     image = read_image(truth.sample)[0].resize((_SIDE, _SIDE), Image.Resampling.BILINEAR)
     cell = Image.new("RGB", (2 * _SIDE, _SIDE + _LINE), "black")
     cell.paste(image, (0, _LINE))
@@ -89,5 +89,5 @@ def _cell(truth: Truth, name: str, score_map: NDArray[np.float32], guess: Mappin
 
 
 def _overlay(image: Image.Image, score_map: NDArray[np.float32]) -> Image.Image:
-    colours = (255 * colormaps["viridis"](normalise(score_map[None])[0])[..., :3]).astype(np.uint8)
+    colours = (255 * colormaps["viridis"](normalize(score_map[None])[0])[..., :3]).astype(np.uint8)
     return Image.blend(image, Image.fromarray(colours).resize(image.size), 0.55)

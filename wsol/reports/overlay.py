@@ -98,7 +98,7 @@ class Sheet:
 
 
 def draw_overlays(sheets: Sequence[Sheet], caption: str, tau: float | None, cmap: Colormap, alpha: float) -> Picture:
-    """Draws photos, one below the other, with their maps and boxes.
+    """Draw photos, one below the other, with their maps and boxes.
 
     Args:
         sheets: The photos.
@@ -159,7 +159,7 @@ def _draw_sheet(
 
 
 def _draw_bar(canvas: Canvas, place: Place, tau: float | None, cmap: Colormap) -> None:
-    """Draws the colour bar; where tau is known it has a mark."""
+    """Draw the colour bar; where tau is known it has a mark."""
     x, y, width, height = place
     steps = (255 * cmap(np.linspace(1, 0, 256))[:, None, :3]).astype(np.uint8)
     canvas.image(steps, place)
@@ -173,7 +173,7 @@ def _draw_bar(canvas: Canvas, place: Place, tau: float | None, cmap: Colormap) -
 
 
 def _draw_legend(canvas: Canvas, y: float, tau: float | None, truth: bool) -> float:
-    """Draws what the lines mean, and returns where that ends."""
+    """Draw what the lines mean, and returns where that ends."""
     x = _MARGIN
     for text, colour, dashed in [(_legend(tau), _BOX, False), *([(_TRUTH, _TRUE, True)] if truth else [])]:
         canvas.line(x, y, 0.26, colour, dashed)

@@ -8,12 +8,12 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from wsol.io.atomic import whole
+from wsol.io.atomic import atomic_write
 from wsol.metrics.base import METRICS
-from wsol.reports.page_data import packed
-from wsol.reports.terminal import RULES, TITLES, ruled
+from wsol.reports.page_data import encode_page_data
+from wsol.reports.terminal import RULES, TITLES, fill_tau_rule
 from wsol.runs.read import StoredRun
-from wsol.runtime.threads import processors
+from wsol.runtime.threads import processor_count
 
 _HEADLINES = ("top1_loc_err", "top5_loc_err", "gt_known_loc_acc", "max_box_acc_v2", "pxap", "top1_cls_err")
 _TEMPLATES = jinja2.Environment(
@@ -26,19 +26,19 @@ _TEMPLATES = jinja2.Environment(
 
 
 def write_page(run: StoredRun) -> None:
-    """Writes ``report.html`` into the folder of a run.
+    """Write ``report.html`` into the folder of a run.
 
     It holds all numbers, and pictures up to 3 MB; those of further images are read from ``thumbs`` beside it.
 
     Args:
         run: As it was read from its folder.
     """
-    with whole(run.folder / "report.html") as path:
-        path.write_text(run_page(run), encoding="utf-8", errors="replace")
+    with atomic_write(run.folder / "report.html") as path:
+        path.write_text(render_run_page(run), encoding="utf-8", errors="replace")
 
 
-def run_page(run: StoredRun) -> str:
-    """Returns the page of a run as HTML."""
+def render_run_page(run: StoredRun) -> str:
+    """Return the page of a run as HTML."""
     return render(
         [run],
         [run.name],
@@ -46,14 +46,14 @@ def run_page(run: StoredRun) -> str:
         title=run.name,
         headlines=[*_headlines(run)],
         metrics=[*_rows(run.tables.metrics)],
-        rules=[rule for rule in RULES if rule in set(ruled(run.tables.metrics)["tau_rule"])],
+        rules=[rule for rule in RULES if rule in set(fill_tau_rule(run.tables.metrics)["tau_rule"])],
         errors=run.tables.errors.to_dict("records"),
         facts=_facts(run),
     )
 
 
 def render(runs: Sequence[StoredRun], names: Sequence[str], pictures: str, **given: Any) -> str:
-    """Fills the template.
+    """Fill the template.
 
     Args:
         runs: What the gallery shows, on the same images.
@@ -61,8 +61,8 @@ def render(runs: Sequence[StoredRun], names: Sequence[str], pictures: str, **giv
         pictures: Path from the page to the folder that has ``thumbs``, with a slash behind it unless it is empty.
         given: Further names that the template knows.
     """
-    with ThreadPoolExecutor(processors()) as pool:
-        data = packed(runs, names, pictures, pool)
+    with ThreadPoolExecutor(processor_count()) as pool:
+        data = encode_page_data(runs, names, pictures, pool)
     folder = Path(__file__).with_name("page")
     script, style = ((folder / name).read_text(encoding="utf-8") for name in ("page.js", "page.css"))
     missing = dict.fromkeys(("headlines", "metrics", "rules", "errors", "facts", "comparison"))
@@ -72,7 +72,7 @@ def render(runs: Sequence[StoredRun], names: Sequence[str], pictures: str, **giv
 
 
 def _headlines(run: StoredRun) -> Iterator[dict[str, Any]]:
-    """Yields the numbers that people ask for first, at the run's own rule where there is a choice."""
+    """Yield the numbers that people ask for first, at the run's own rule where there is a choice."""
     table = run.tables.metrics
     own = run.facts["tau"]["rule"]
     for name in _HEADLINES:
@@ -84,8 +84,8 @@ def _headlines(run: StoredRun) -> Iterator[dict[str, Any]]:
 
 
 def _rows(table: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    """Yields a row a metric with a cell a rule."""
-    table = ruled(table)
+    """Yield a row a metric with a cell a rule."""
+    table = fill_tau_rule(table)
     order = [name for name in TITLES if name in set(table["metric"])]
     order += [name for name in table["metric"].unique() if name not in TITLES]
     for name in order:
@@ -94,7 +94,7 @@ def _rows(table: pd.DataFrame) -> Iterator[dict[str, Any]]:
 
 
 def _facts(run: StoredRun) -> list[tuple[str, str]]:
-    """Returns what else there is to know of a run, by name."""
+    """Return what else there is to know of a run, by name."""
     facts = run.facts
     cost = facts.get("cost") or {}
     entries = [

@@ -12,13 +12,13 @@ from matplotlib import colormaps
 from numpy.typing import NDArray
 
 from wsol.metrics.error_types import ERROR_TYPES
-from wsol.metrics.image_stats import shown_levels
-from wsol.metrics.summary import grid_level, named_tau
+from wsol.metrics.image_stats import kept_tau_indices
+from wsol.metrics.summary import find_tau_index, round_tau
 from wsol.protocols import View
-from wsol.runs.predictions import guesses_of
+from wsol.runs.predictions import prediction_arrays
 from wsol.runs.read import StoredRun
-from wsol.runs.thumbnails import thumb_name
-from wsol.runtime.threads import ordered
+from wsol.runs.thumbnails import thumbnail_path
+from wsol.runtime.threads import map_ordered
 
 _DELTAS = (0.3, 0.5, 0.7)
 _MAP_SIDE = 28  # of a map in the page
@@ -29,8 +29,8 @@ _TINY = np.finfo(np.float32).tiny  # a constant map is zero
 _LEVELS = 250  # points of a curve
 
 
-def packed(runs: Sequence[StoredRun], names: Sequence[str], pictures: str, pool: Executor) -> str:
-    """Packs everything that the page's script needs: base64 of gzip of a JSON header and the arrays behind it.
+def encode_page_data(runs: Sequence[StoredRun], names: Sequence[str], pictures: str, pool: Executor) -> str:
+    """Pack everything that the page's script needs: base64 of gzip of a JSON header and the arrays behind it.
 
     Args:
         runs: On the same images.
@@ -47,7 +47,7 @@ def packed(runs: Sequence[StoredRun], names: Sequence[str], pictures: str, pool:
         "errors": ERROR_TYPES,
         "delta": first.protocol.delta,
         "pictures": pictures,
-        "taus": [named_tau(first.taus, level) for level in shown_levels(len(first.taus)).tolist()],
+        "taus": [round_tau(first.taus, level) for level in kept_tau_indices(len(first.taus)).tolist()],
         "runs": [],
     }
     for place, (run, name) in enumerate(zip(runs, names, strict=True)):
@@ -57,12 +57,12 @@ def packed(runs: Sequence[StoredRun], names: Sequence[str], pictures: str, pool:
 
 
 def _of_images(run: StoredRun) -> dict[str, NDArray[Any]]:
-    """Returns labels, shapes, true boxes and pictures."""
+    """Return labels, shapes, true boxes and pictures."""
     truths = run.found.truths
     frames = np.array([run.protocol.frame(truth.size) for truth in truths], np.float64)
     counts = [len(truth.boxes) for truth in truths]
     boxes = np.concatenate([truth.boxes for truth in truths]) / np.repeat(np.tile(frames, 2), counts, axis=0)
-    beside = np.array([(run.folder / thumb_name(i)).is_file() for i in range(len(truths))])
+    beside = np.array([(run.folder / thumbnail_path(i)).is_file() for i in range(len(truths))])
     inside, chosen = _pictures(run, np.flatnonzero(beside))
     return {
         "labels": run.found.classes[:, 0].astype(np.int32),
@@ -77,21 +77,23 @@ def _of_images(run: StoredRun) -> dict[str, NDArray[Any]]:
 
 
 def _pictures(run: StoredRun, places: NDArray[np.int64]) -> tuple[list[bytes], NDArray[np.int64]]:
-    """Returns pictures, evenly spaced over the images that have one, up to the budget, and which images they are of."""
+    """Return pictures, evenly spaced over the images that have one, up to the budget, and which images they are of."""
     if not len(places):
         return [], places
-    typical = np.mean([(run.folder / thumb_name(int(i))).stat().st_size for i in places[:: max(1, len(places) // 50)]])
+    typical = np.mean(
+        [(run.folder / thumbnail_path(int(i))).stat().st_size for i in places[:: max(1, len(places) // 50)]]
+    )
     count = min(len(places), int(_THUMB_BYTES / typical))
     chosen = places[np.arange(count) * len(places) // max(1, count)]
-    return [(run.folder / thumb_name(int(i))).read_bytes() for i in chosen], chosen
+    return [(run.folder / thumbnail_path(int(i))).read_bytes() for i in chosen], chosen
 
 
 def _of_run(run: StoredRun, pool: Executor) -> dict[str, NDArray[Any]]:
-    """Returns guesses, maps, and the boxes and IoUs over taus."""
+    """Return guesses, maps, and the boxes and IoUs over taus."""
     found, guesses = run.found, run.tables.predictions
     n, k = found.classes.shape
     frames = np.tile([run.protocol.frame(truth.size) for truth in found.truths], 2).astype(np.float64)
-    boxes = guesses_of(guesses, n)[2] / frames[:, None]
+    boxes = prediction_arrays(guesses, n)[2] / frames[:, None]
     ious = guesses["iou"].to_numpy().reshape(n, k)
     codes = guesses["error"].map({name: code for code, name in enumerate(ERROR_TYPES)}).fillna(255)
     guess = min(1, k - 1)
@@ -106,33 +108,33 @@ def _of_run(run: StoredRun, pool: Executor) -> dict[str, NDArray[Any]]:
         "error": codes.to_numpy(np.uint8).reshape(n, k)[:, guess],
     }
     if found.boxes is not None and len(run.taus):
-        levels = shown_levels(len(run.taus))
+        levels = kept_tau_indices(len(run.taus))
         arrays["boxes"] = np.rint(255 * np.clip(found.boxes / frames[:, None], 0, 1)).astype(np.uint8)
-        arrays["ious"] = _ten_thousandths(found.evidence.curves[:, levels])
+        arrays["ious"] = _ten_thousandths(found.stats.curves[:, levels])
     if run.maps is not None:
         arrays["maps"] = _maps(run, run.maps, pool)
     return arrays
 
 
 def _maps(run: StoredRun, maps: NDArray[np.float32], pool: Executor) -> NDArray[np.uint8]:
-    """Returns the maps of the ground-truth class, small, each over its own range: uint8 ``(n, side, side)``."""
+    """Return the maps of the ground-truth class, small, each over its own range: uint8 ``(n, side, side)``."""
     view = View(**run.facts["view"])
     side = min(_MAP_SIDE, view.side if maps.ndim > 4 else max(maps.shape[-2:]), int((_MAP_BYTES / len(maps)) ** 0.5))
 
     def small(start: int) -> NDArray[np.uint8]:
         some = _again(maps, start, min(_TOGETHER, len(maps) - start))[:, :1]
-        own = np.stack([view.assembled(each)[0] for each in some]) if maps.ndim > 4 else some[:, 0]
+        own = np.stack([view.assemble(each)[0] for each in some]) if maps.ndim > 4 else some[:, 0]
         own = _shrunk(own - own.min((1, 2), keepdims=True), max(1, side))
         shades: NDArray[np.uint8] = np.rint(255 * own / np.maximum(own.max((1, 2), keepdims=True), _TINY)).astype(
             np.uint8
         )
         return shades
 
-    return np.concatenate([*ordered(pool, small, range(0, len(maps), _TOGETHER))])
+    return np.concatenate([*map_ordered(pool, small, range(0, len(maps), _TOGETHER))])
 
 
 def _again(maps: NDArray[np.float32], start: int, count: int) -> NDArray[np.float32]:
-    """Returns some rows of a file that is mapped, mapped by themselves: their pages leave the memory with them."""
+    """Return some rows of a file that is mapped, mapped by themselves: their pages leave the memory with them."""
     if not isinstance(maps, np.memmap) or maps.filename is None:
         return maps[start : start + count]
     offset = maps.offset + start * (maps.nbytes // len(maps))
@@ -140,7 +142,7 @@ def _again(maps: NDArray[np.float32], start: int, count: int) -> NDArray[np.floa
 
 
 def _shrunk(maps: NDArray[np.float32], side: int) -> NDArray[np.float64]:
-    """Returns the means of maps ``(n, h, w)`` over ``side`` by ``side`` tiles; where pixels are fewer, they repeat."""
+    """Return the means of maps ``(n, h, w)`` over ``side`` by ``side`` tiles; where pixels are fewer, they repeat."""
     means = maps.astype(np.float64)
     for axis in (1, 2):
         length = means.shape[axis]
@@ -154,13 +156,13 @@ def _shrunk(maps: NDArray[np.float32], side: int) -> NDArray[np.float64]:
 
 
 def _curves(run: StoredRun) -> dict[str, list[Any]]:
-    """Returns accuracies in percent over taus."""
+    """Return accuracies in percent over taus."""
     if not len(run.taus):
         return {}
-    evidence = run.found.evidence
-    own = [] if run.facts["tau"]["value"] is None else [grid_level(run.facts["tau"]["value"], run.taus)]
+    evidence = run.found.stats
+    own = [] if run.facts["tau"]["value"] is None else [find_tau_index(run.facts["tau"]["value"], run.taus)]
     even = np.linspace(0, len(run.taus) - 1, _LEVELS).round().astype(int)
-    levels = np.unique(np.concatenate([even, shown_levels(len(run.taus)), np.array(own, int)]))
+    levels = np.unique(np.concatenate([even, kept_tau_indices(len(run.taus)), np.array(own, int)]))
     curves = evidence.curves[:, levels]
     lines = {}
     if evidence.complete:
@@ -174,18 +176,18 @@ def _curves(run: StoredRun) -> dict[str, list[Any]]:
 
 
 def _fractions(boxes: NDArray[np.float64]) -> NDArray[np.uint16]:
-    """Returns boxes in units of the frame over 65534; 65535 where there is none."""
+    """Return boxes in units of the frame over 65534; 65535 where there is none."""
     scaled = np.rint(65534 * np.clip(boxes, 0, 1))
     return np.where(np.isnan(scaled), 65535, scaled).astype(np.uint16)
 
 
 def _ten_thousandths(ious: NDArray[np.floating]) -> NDArray[np.uint16]:
-    """Returns IoUs cut off behind the fourth digit, so that what misses a delta does not show as reaching it."""
+    """Return IoUs cut off behind the fourth digit, so that what misses a delta does not show as reaching it."""
     return np.floor(1e4 * ious.astype(np.float64) + 1e-3).astype(np.uint16)
 
 
 def _blob(facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> str:
-    """Returns base64 of gzip of: length of the header (uint32), the header, the arrays, each from a multiple of 8."""
+    """Return base64 of gzip of: length of the header (uint32), the header, the arrays, each from a multiple of 8."""
     places, parts, offset = {}, [], 0
     for name, array in arrays.items():
         content = np.ascontiguousarray(array).tobytes()

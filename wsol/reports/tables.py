@@ -5,6 +5,8 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from wsol.io.display import escape_unprintable
+
 PREAMBLE = r"\providecommand{\wsolchar}[2]{\ifdefined\Umathchar#1\else\texttt{U+#2}\fi}"
 """What LaTeX needs before ``latex_text``: a sign that pdfLaTeX has no glyph for is named by its number there."""
 
@@ -72,27 +74,20 @@ class Table:
     remarks: int = 0
 
     def is_number(self, column: int) -> bool:
-        """Says whether a column is aligned right."""
+        """Return whether a column is aligned right."""
         return self.words <= column < len(self.header) - self.remarks
 
 
-def visible(text: str) -> str:
-    r"""Returns text in one line, with what does not print (line breaks, marks of direction) as ``\n``."""
-    return "".join(
-        sign if sign.isprintable() else sign.encode("unicode_escape", "surrogatepass").decode() for sign in text
-    )
-
-
 def markdown_text(text: str) -> str:
-    """Returns text so that Markdown (CommonMark, GitHub's tables) shows it as it is."""
-    shown = visible(text)
+    """Return text so that Markdown (CommonMark, GitHub's tables) shows it as it is."""
+    shown = escape_unprintable(text)
     free = {match.start() for match in _PLAIN.finditer(shown)}
     return "".join(sign if i in free else _MARKDOWN.get(sign, sign) for i, sign in enumerate(shown))
 
 
 def latex_text(text: str) -> str:
-    """Returns text so that LaTeX (of 2020 or later, any engine) shows it as it is; long text may be broken anywhere."""
-    shown = visible(text)
+    """Return text so that LaTeX (of 2020 or later, any engine) shows it as it is; long text may be broken anywhere."""
+    shown = escape_unprintable(text)
     signs = [_LATEX.get(sign) or _glyph(sign) for sign in shown]
     if len(shown) <= _LONG:
         return "".join(signs)
@@ -106,7 +101,7 @@ def latex_text(text: str) -> str:
 
 
 def markdown_table(table: Table) -> str:
-    """Lays a table out in GitHub's Markdown."""
+    """Lay a table out in GitHub's Markdown."""
 
     def show(cell: Cell) -> str:
         text = markdown_text(cell.text)
@@ -118,7 +113,7 @@ def markdown_table(table: Table) -> str:
 
 
 def latex_table(table: Table) -> str:
-    r"""Lays a table out as a ``tabular`` with the lines of the package booktabs."""
+    r"""Lay a table out as a ``tabular`` with the lines of the package booktabs."""
 
     def show(cell: Cell) -> str:
         text = latex_text(cell.text)
@@ -141,8 +136,8 @@ def latex_table(table: Table) -> str:
 
 
 def plain_table(table: Table) -> str:
-    """Lays a table out for the terminal; what is bold has an asterisk."""
-    titles = [visible(name).split(", ") for name in table.header]
+    """Lay a table out for the terminal; what is bold has an asterisk."""
+    titles = [escape_unprintable(name).split(", ") for name in table.header]
     height = max(map(len, titles))
     lines = [*zip(*([""] * (height - len(title)) + title for title in titles), strict=True)]
     lines += [tuple(_plain(cell) for cell in row) for row in table.rows]
@@ -154,11 +149,11 @@ def plain_table(table: Table) -> str:
 
 
 def _plain(cell: Cell) -> str:
-    return visible(" ".join(filter(None, (cell.text + "*" * cell.bold, cell.detail))))
+    return escape_unprintable(" ".join(filter(None, (cell.text + "*" * cell.bold, cell.detail))))
 
 
 def _glyph(sign: str) -> str:
-    """Returns what stands for a sign that LaTeX gives no meaning of its own: itself, its accent, or what names it."""
+    """Return what stands for a sign that LaTeX gives no meaning of its own: itself, its accent, or what names it."""
     if sign.isascii():
         return sign
     base, *marks = list(unicodedata.normalize("NFD", sign))
@@ -168,7 +163,7 @@ def _glyph(sign: str) -> str:
 
 
 def _width(text: str) -> int:
-    """Returns how many columns of a terminal a text takes."""
+    """Return how many columns of a terminal a text takes."""
     return sum(0 if unicodedata.combining(sign) else 1 + (unicodedata.east_asian_width(sign) in "WF") for sign in text)
 
 

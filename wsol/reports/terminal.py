@@ -28,8 +28,8 @@ TITLES = {
 RULES = ("", "fixed", "val", "oracle")
 
 
-def run_report(run: dict[str, Any], metrics: pd.DataFrame, baselines: pd.DataFrame, folder: Path) -> str:
-    """Returns what a command prints of a run: its signature, what was skipped or clipped, the table, the folder."""
+def format_run(run: dict[str, Any], metrics: pd.DataFrame, baselines: pd.DataFrame, folder: Path) -> str:
+    """Return what a command prints of a run: its signature, what was skipped or clipped, the table, the folder."""
     lines = [str(run["signature"]), *run["notes"]]
     if run["skipped"]:
         lines.append(f"{len(run['skipped'])} unreadable images are NOT in these numbers; run.json lists them")
@@ -37,27 +37,27 @@ def run_report(run: dict[str, Any], metrics: pd.DataFrame, baselines: pd.DataFra
         lines.append(f"{len(run['val']['skipped'])} unreadable images of val had no part in the choice of tau")
     if run["clipped_boxes"]:
         lines.append(f"{run['clipped_boxes']} ground-truth boxes leave their image by up to a pixel")
-    tables = [metrics_table(metrics, baselines), "", f"{run['dataset']['n']} images, written to {folder}"]
+    tables = [format_metrics(metrics, baselines), "", f"{run['dataset']['n']} images, written to {folder}"]
     return "\n".join([*lines, "", *tables])
 
 
-def metrics_table(metrics: pd.DataFrame, baselines: pd.DataFrame) -> str:
-    """Lays the metrics out with one row a metric and one column a threshold rule.
+def format_metrics(metrics: pd.DataFrame, baselines: pd.DataFrame) -> str:
+    """Lay the metrics out with one row a metric and one column a threshold rule.
 
     Args:
-        metrics: As ``wsol.metrics.summary.summarise`` returns them.
+        metrics: As ``wsol.metrics.summary.summarize`` returns them.
         baselines: Likewise, with the column baseline; their GT-known accuracy stands below.
 
     Returns:
         Lines of text, values in percent with their 95 % interval and the tau they were taken at.
     """
     cells: dict[str, dict[str, str]] = {}
-    for row in ruled(metrics).itertuples():
+    for row in fill_tau_rule(metrics).itertuples():
         rule = str(row.tau_rule)
         cells.setdefault(TITLES.get(str(row.metric), str(row.metric)), {})[rule] = _cell(row)
     order = [title for title in TITLES.values() if title in cells]
     order += [title for title in cells if title not in order]
-    for row in ruled(baselines[baselines["metric"] == "gt_known_loc_acc"]).itertuples():
+    for row in fill_tau_rule(baselines[baselines["metric"] == "gt_known_loc_acc"]).itertuples():
         title = f"GT-known of {row.baseline}"
         cells.setdefault(title, {})[str(row.tau_rule)] = _cell(row)
         order += [] if title in order else [title]
@@ -66,8 +66,8 @@ def metrics_table(metrics: pd.DataFrame, baselines: pd.DataFrame) -> str:
     return table.rename(columns={"": "no tau"}).rename_axis("percent [95 %] @tau", axis=1).fillna("").to_string()
 
 
-def ruled(table: pd.DataFrame) -> pd.DataFrame:
-    """Returns a table whose ``tau_rule`` is an empty text where no threshold enters."""
+def fill_tau_rule(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose ``tau_rule`` is an empty text where no threshold enters."""
     return table.assign(tau_rule=["" if pd.isna(rule) else rule for rule in table["tau_rule"]])
 
 

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 from wsol.errors import InputError
 from wsol.io.arrays import read_json
-from wsol.io.atomic import PART, whole
-from wsol.runs.signature import differences
+from wsol.io.atomic import TMP_SUFFIX, atomic_write
+from wsol.runs.signature import signature_differences
 
-PARTS = "parts"
+BATCHES = "parts"
 
 
 @dataclass(frozen=True)
-class Part:
+class StoredBatch:
     """What a batch left.
 
     Attributes:
@@ -33,7 +33,7 @@ class Part:
     facts: dict[str, Any]
 
 
-class Parts:
+class BatchStore:
     """The finished batches of a split, in ``parts/<split>`` of the run folder.
 
     Args:
@@ -43,21 +43,21 @@ class Parts:
     """
 
     def __init__(self, folder: Path, split: str, count: int) -> None:
-        self._folder = folder / PARTS / split
+        self._folder = folder / BATCHES / split
         self.count = count
 
     def missing(self) -> list[int]:
-        """Returns the numbers of the batches that are not done."""
+        """Return the numbers of the batches that are not done."""
         done = {path.name for path in self._folder.glob("*.safetensors")}
         return [number for number in range(self.count) if self._path(number).name not in done]
 
-    def write(self, number: int, part: Part) -> None:
-        """Keeps a finished batch; its file appears whole or not at all."""
-        with whole(self._path(number)) as path:
+    def write(self, number: int, part: StoredBatch) -> None:
+        """Keep a finished batch; its file appears whole or not at all."""
+        with atomic_write(self._path(number)) as path:
             path.write_bytes(safetensors.numpy.save(part.arrays, {"facts": json.dumps(part.facts)}))
 
-    def read(self, number: int) -> Part:
-        """Returns a finished batch.
+    def read(self, number: int) -> StoredBatch:
+        """Return a finished batch.
 
         Raises:
             InputError: Its file is damaged.
@@ -66,12 +66,12 @@ class Parts:
         try:
             with safetensors.safe_open(path, "np") as file:
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
-                return Part(arrays, json.loads(file.metadata()["facts"]))
+                return StoredBatch(arrays, json.loads(file.metadata()["facts"]))
         except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"{path} is damaged ({error}); delete it and give --resume to make it again") from error
 
     def stop(self) -> None:
-        """Lets the other processes know that one of them cannot go on."""
+        """Let the other processes know that one of them cannot go on."""
         with contextlib.suppress(OSError):  # a full disk may be the reason
             self._folder.joinpath("stopped").touch()
 
@@ -84,8 +84,8 @@ class Parts:
         return self._folder / f"{number:06d}.safetensors"
 
 
-def begin(folder: Path, splits: Mapping[str, int], asked: Mapping[str, Any], resume: bool) -> None:
-    """Begins a run in a claimed folder, or goes on with the one that was begun there.
+def open_or_resume(folder: Path, splits: Mapping[str, int], asked: Mapping[str, Any], resume: bool) -> None:
+    """Begin a run in a claimed folder, or goes on with the one that was begun there.
 
     Args:
         folder: Of the run.
@@ -96,7 +96,7 @@ def begin(folder: Path, splits: Mapping[str, int], asked: Mapping[str, Any], res
     Raises:
         InputError: What was begun was asked for something else, or is not to be resumed although a batch is finished.
     """
-    base = folder / PARTS
+    base = folder / BATCHES
     shutil.rmtree(_discarded(folder), ignore_errors=True)
     known = base / "asked.json"
     if known.is_file():
@@ -106,7 +106,7 @@ def begin(folder: Path, splits: Mapping[str, int], asked: Mapping[str, Any], res
                 f"{folder} holds an unfinished run that was asked for something else ({'; '.join(other)}); ask for the "
                 "same, give another --out, or remove it"
             )
-        left = sum(len(Parts(folder, split, count).missing()) for split, count in splits.items())
+        left = sum(len(BatchStore(folder, split, count).missing()) for split, count in splits.items())
         done = sum(splits.values()) - left
         if done and not resume:
             raise InputError(
@@ -116,38 +116,38 @@ def begin(folder: Path, splits: Mapping[str, int], asked: Mapping[str, Any], res
     for split in splits:
         place = base / split
         place.mkdir(parents=True, exist_ok=True)
-        for stale in (*place.glob(f"*{PART}"), place / "stopped"):
+        for stale in (*place.glob(f"*{TMP_SUFFIX}"), place / "stopped"):
             stale.unlink(missing_ok=True)
-    with whole(known) as path:
+    with atomic_write(known) as path:
         path.write_text(json.dumps(asked, indent=2) + "\n", encoding="utf-8")
 
 
 def is_complete(folder: Path) -> bool:
-    """Says whether a folder holds a run that was finished."""
-    return (folder / "run.json").is_file() and not (folder / PARTS).exists()
+    """Return whether a folder holds a run that was finished."""
+    return (folder / "run.json").is_file() and not (folder / BATCHES).exists()
 
 
 def discard(folder: Path) -> None:
-    """Removes the batches of a run that is complete, all at once."""
-    (folder / PARTS).replace(_discarded(folder))
+    """Remove the batches of a run that is complete, all at once."""
+    (folder / BATCHES).replace(_discarded(folder))
     shutil.rmtree(_discarded(folder), ignore_errors=True)
 
 
 def abandon(folder: Path, splits: Mapping[str, int]) -> None:
-    """Removes what a run left in which no batch was finished."""
-    if all(len(Parts(folder, split, count).missing()) == count for split, count in splits.items()):
-        shutil.rmtree(folder / PARTS, ignore_errors=True)
+    """Remove what a run left in which no batch was finished."""
+    if all(len(BatchStore(folder, split, count).missing()) == count for split, count in splits.items()):
+        shutil.rmtree(folder / BATCHES, ignore_errors=True)
 
 
 def _discarded(folder: Path) -> Path:
-    return folder / f"{PARTS}{PART}"
+    return folder / f"{BATCHES}{TMP_SUFFIX}"
 
 
 def _differences(known: Path, asked: Mapping[str, Any]) -> list[str]:
     try:
         began = read_json(known)
         if began["request"] != asked["request"]:
-            return differences(began["request"], asked["request"])
+            return signature_differences(began["request"], asked["request"])
         return [f"{key}: {began.get(key)}, not {value}" for key, value in asked.items() if began.get(key) != value]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{known} cannot be read ({error!r}); give another --out or remove the folder") from error

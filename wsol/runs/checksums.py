@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-SEALS = ("files", "seal")  # entries of run.json
+CHECKSUM_KEYS = ("files", "seal")  # entries of run.json
 
 
-def seals(run: dict[str, Any], folder: Path, names: Iterable[str]) -> dict[str, Any]:
-    """Returns the entries that seal a run: the SHA-256 (hex) of its files, and one over all of ``run.json``.
+def compute_checksums(run: dict[str, Any], folder: Path, names: Iterable[str]) -> dict[str, Any]:
+    """Return the entries that seal a run: the SHA-256 (hex) of its files, and one over all of ``run.json``.
 
     Args:
         run: The other entries of ``run.json``.
@@ -21,14 +21,14 @@ def seals(run: dict[str, Any], folder: Path, names: Iterable[str]) -> dict[str, 
     return {"files": files, "seal": _seal({**run, "files": files})}
 
 
-def broken_seals(run: dict[str, Any], folder: Path) -> list[str]:
-    """Says which files of a run are not what it wrote: a phrase each.
+def changed_files(run: dict[str, Any], folder: Path) -> list[str]:
+    """Return which files of a run are not what it wrote: a phrase each.
 
     Args:
         run: What ``run.json`` holds.
         folder: Holds the files.
     """
-    if not set(run).issuperset(SEALS):
+    if not set(run).issuperset(CHECKSUM_KEYS):
         return ["run.json has no seal"]
     facts = {key: value for key, value in run.items() if key != "seal"}
     broken = [] if run["seal"] == _seal(facts) else ["run.json was changed"]
@@ -44,7 +44,7 @@ def broken_seals(run: dict[str, Any], folder: Path) -> list[str]:
 
 
 def _is_inside(name: str) -> bool:
-    """Says whether a name leads to a file of the run alone; a backslash or a drive leads elsewhere too."""
+    """Return whether a name leads to a file of the run alone; a backslash or a drive leads elsewhere too."""
     return name == "val/run.json" or (PureWindowsPath(name).parts == (name,) and name != "..")
 
 

@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from wsol.datasets import SPLITS, Dataset, Sample, check
-from wsol.datasets.base import MOST_PIXELS, TO_EDGES
+from wsol.datasets import SPLITS, Dataset, Sample, check_dataset
+from wsol.datasets.base import MAX_PIXELS, TO_EDGES
 from wsol.io.arrays import read_parquet
 
 _COLUMNS = ["image_id", "label", "corners", "x0", "y0", "x1", "y1", "width", "height", "published"]
 
 
-def truth_table(samples: Sequence[Sample], sizes: Sequence[tuple[int, int]]) -> pd.DataFrame:
-    """Lays published boxes out, one row a box.
+def ground_truth_table(samples: Sequence[Sample], sizes: Sequence[tuple[int, int]]) -> pd.DataFrame:
+    """Lay published boxes out, one row a box.
 
     Args:
         samples: The images.
@@ -32,8 +32,8 @@ def truth_table(samples: Sequence[Sample], sizes: Sequence[tuple[int, int]]) -> 
     return pd.DataFrame(rows, columns=_COLUMNS)
 
 
-def read_truth(path: Path) -> tuple[tuple[Sample, ...], list[tuple[int, int]]]:
-    """Reads the samples back, in their order, without images and masks, and the sizes.
+def read_ground_truth(path: Path) -> tuple[tuple[Sample, ...], list[tuple[int, int]]]:
+    """Read the samples back, in their order, without images and masks, and the sizes.
 
     Raises:
         ValueError: It is not what ``truth_table`` makes. Damaged files raise what pyarrow makes of them.
@@ -54,8 +54,8 @@ def read_truth(path: Path) -> tuple[tuple[Sample, ...], list[tuple[int, int]]]:
     return tuple(samples), sizes
 
 
-def read_images(folder: Path, facts: Mapping[str, Any]) -> tuple[Dataset, list[tuple[int, int]]]:
-    """Reads the images of a run back, without their files and masks, and the sizes of their frames.
+def read_dataset(folder: Path, facts: Mapping[str, Any]) -> tuple[Dataset, list[tuple[int, int]]]:
+    """Read the images of a run back, without their files and masks, and the sizes of their frames.
 
     Args:
         folder: Of the run.
@@ -65,16 +65,16 @@ def read_images(folder: Path, facts: Mapping[str, Any]) -> tuple[Dataset, list[t
         ValueError: They do not fit each other.
         InputError: No data set is like that.
     """
-    samples, sizes = read_truth(folder / "truth.parquet")
+    samples, sizes = read_ground_truth(folder / "truth.parquet")
     if facts["n"] != len(samples) or facts["split"] not in SPLITS:
         raise ValueError(f"truth.parquet holds {len(samples)} images, and run.json says otherwise")
     images = Dataset(facts["name"], facts["split"], samples, tuple(facts["classes"]), facts["origin"])
-    check(images)
+    check_dataset(images)
     return images, sizes
 
 
 def _wrong(table: pd.DataFrame) -> str:
-    """Says what no run writes, if anything; what ``check`` looks at is left to it."""
+    """Return what no run writes, if anything; what ``check`` looks at is left to it."""
     if not len(table):
         return "there is no image"
     sides = table[["width", "height"]].to_numpy()
@@ -84,7 +84,7 @@ def _wrong(table: pd.DataFrame) -> str:
         "its corners are of no kind": set(table["corners"]) <= {*TO_EDGES},
         "a size is no size of an image": np.issubdtype(sides.dtype, np.integer)
         and sides.min() > 0
-        and sides.astype(np.float64).prod(1).max() <= MOST_PIXELS,
+        and sides.astype(np.float64).prod(1).max() <= MAX_PIXELS,
         "it does not say which sizes were published": table["published"].to_numpy().dtype == np.bool_,
     }
     return next((phrase for phrase, good in checks.items() if not good), "")

@@ -36,7 +36,7 @@ _SOMETIMES = {
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
-    """Reads what ``run.json`` holds.
+    """Read what ``run.json`` holds.
 
     Args:
         folder: Of the run; its pictures are looked at too, as pages and other runs take them over unread.
@@ -59,8 +59,8 @@ def read_facts(folder: Path) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def opened(folder: Path, kind: str) -> Iterator[None]:
-    """Turns whatever the files of a run raise while the context lasts into an error that says what to do.
+def as_input_errors(folder: Path, kind: str) -> Iterator[None]:
+    """Turn whatever the files of a run raise while the context lasts into an error that says what to do.
 
     Args:
         folder: Of the run.
@@ -84,7 +84,7 @@ def _present(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _unlike(value: Any, kind: Any, where: str) -> str:  # noqa: PLR0911  # a case each
-    """Says what is not of its kind, if anything: a type, one of several kinds, or a list or dictionary of them."""
+    """Return what is not of its kind, if anything: a type, one of several kinds, or a list or dictionary of them."""
     if isinstance(kind, tuple):
         return "" if any(not _unlike(value, each, where) for each in kind) else f"{where} has a wrong type"
     if isinstance(kind, list) and isinstance(value, list):
@@ -102,7 +102,7 @@ def _unlike(value: Any, kind: Any, where: str) -> str:  # noqa: PLR0911  # a cas
 
 
 def _check_pictures(folder: Path) -> None:
-    """Looks for what is no picture of the run: a link would be followed to wherever it points."""
+    """Look for what is no picture of the run: a link would be followed to wherever it points."""
     if folder.is_symlink():
         raise ValueError(f"{folder.name} is a link")
     if folder.exists():

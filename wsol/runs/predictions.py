@@ -22,7 +22,7 @@ def predictions_table(
     ious: NDArray[np.float64],
     errors: NDArray[np.str_],
 ) -> pd.DataFrame:
-    """Lays guesses out by image and rank.
+    """Lay guesses out by image and rank.
 
     Args:
         samples: The ``n`` images.
@@ -52,7 +52,7 @@ def predictions_table(
 
 
 def read_predictions(path: Path, samples: Sequence[Sample]) -> pd.DataFrame:
-    """Reads the table back.
+    """Read the table back.
 
     Args:
         path: The file.
@@ -79,8 +79,10 @@ def read_predictions(path: Path, samples: Sequence[Sample]) -> pd.DataFrame:
     return table
 
 
-def guesses_of(table: pd.DataFrame, n: int) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float64]]:
-    """Returns classes ``(n, k)``, scores ``(n, k)`` and boxes ``(n, k, 4)`` of the table of ``n`` images.
+def prediction_arrays(
+    table: pd.DataFrame, n: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float64]]:
+    """Return classes ``(n, k)``, scores ``(n, k)`` and boxes ``(n, k, 4)`` of the table of ``n`` images.
 
     Raises:
         ValueError: It is of another number of images.

@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 
 from wsol.datasets import Dataset
 from wsol.evaluation.tables import Tables, Tau
-from wsol.io.arrays import map_array, regular
-from wsol.metrics.base import METRICS, TAU_RULES, Evidence
+from wsol.io.arrays import memory_map, require_file
+from wsol.metrics.base import METRICS, TAU_RULES, LocalizationStats
 from wsol.metrics.classification import ranks_of
-from wsol.metrics.image_stats import shown_levels
+from wsol.metrics.image_stats import kept_tau_indices
 from wsol.metrics.summary import COLUMNS
 from wsol.protocols import Protocol, find_protocol
-from wsol.protocols.base import truth_of
-from wsol.runs.ground_truth import read_images
-from wsol.runs.metadata import opened, read_facts
-from wsol.runs.predictions import guesses_of, read_predictions
-from wsol.runs.results import Collected
+from wsol.protocols.base import ground_truth_of
+from wsol.runs.ground_truth import read_dataset
+from wsol.runs.metadata import as_input_errors, read_facts
+from wsol.runs.predictions import prediction_arrays, read_predictions
+from wsol.runs.results import LocalizationResults
 from wsol.runs.score_maps import read_maps
 
 _TABLES = {
@@ -52,7 +52,7 @@ class StoredRun:
     facts: dict[str, Any]
     protocol: Protocol
     tables: Tables
-    found: Collected
+    found: LocalizationResults
     validation: "StoredRun | None"
 
     @property
@@ -74,7 +74,7 @@ class StoredRun:
     @property
     def taus(self) -> NDArray[np.float64]:
         """The grid of its curves; empty where no threshold enters."""
-        return self.protocol.taus if self.found.evidence.curves.shape[1] > 1 else np.empty(0)
+        return self.protocol.taus if self.found.stats.curves.shape[1] > 1 else np.empty(0)
 
     @property
     def fixed(self) -> float | None:
@@ -90,7 +90,7 @@ class StoredRun:
 
 
 def read_run(folder: str | Path) -> StoredRun:
-    """Reads a run.
+    """Read a run.
 
     Args:
         folder: Where ``wsol.eval`` or ``wsol.score`` wrote it.
@@ -104,11 +104,11 @@ def read_run(folder: str | Path) -> StoredRun:
 
 
 def _read(folder: Path) -> StoredRun:
-    with opened(folder, "complete run; evaluate again"):
+    with as_input_errors(folder, "complete run; evaluate again"):
         facts = read_facts(folder)
         protocol = find_protocol(facts["protocol"]["signature"])
         tables = {name: _table(folder / f"{name}.csv", columns) for name, columns in _TABLES.items()}
-        images, sizes = read_images(folder, facts["dataset"])
+        images, sizes = read_dataset(folder, facts["dataset"])
         predictions = read_predictions(folder / "predictions.parquet", images.samples)
         found = _found(folder, facts, protocol, predictions, images, sizes)
     return StoredRun(folder, facts, protocol, Tables(**tables, predictions=predictions), found, None)
@@ -121,17 +121,17 @@ def _found(
     predictions: pd.DataFrame,
     images: Dataset,
     sizes: list[tuple[int, int]],
-) -> Collected:
-    """Returns what was collected."""
+) -> LocalizationResults:
+    """Return what was collected."""
     samples, n = images.samples, len(images)
-    classes, scores, boxes = guesses_of(predictions, n)
-    curves, shown = map_array(folder / "curves.npy"), _array(folder, "boxes")
+    classes, scores, boxes = prediction_arrays(predictions, n)
+    curves, shown = memory_map(folder / "curves.npy"), _array(folder, "boxes")
     extra = {part: _array(folder, name) for part, name in _ARRAYS.items()}
     if images.fingerprint != facts["dataset"]["fingerprint"] or not _fit(protocol, n, curves, boxes=shown, **extra):
         raise ValueError("its files do not belong together")
     if (folder / "maps.npy").exists():
         read_maps(folder, facts, classes.shape)
-    evidence = Evidence(
+    evidence = LocalizationStats(
         curves=curves,
         delta=protocol.delta,
         labels=np.array([sample.label for sample in samples]),
@@ -139,13 +139,15 @@ def _found(
         complete=not bool(np.isnan(boxes[:, 0]).any()),
         **extra,
     )
-    truths = [truth_of(protocol, *pair) for pair in zip(samples, sizes, strict=True)]
+    truths = [ground_truth_of(protocol, *pair) for pair in zip(samples, sizes, strict=True)]
     skipped, clipped = dict(facts["skipped"]), facts["clipped_boxes"]
-    return Collected(images, truths, classes, scores, evidence, lambda i, _: boxes[i], skipped, clipped, shown)
+    return LocalizationResults(
+        images, truths, classes, scores, evidence, lambda i, _: boxes[i], skipped, clipped, shown
+    )
 
 
 def _fit(protocol: Protocol, n: int, curves: NDArray[Any], **arrays: NDArray[Any] | None) -> bool:
-    """Says whether arrays have the shapes and types that the traces of ``n`` images have, and IoUs their range."""
+    """Return whether arrays have the shapes and types that the traces of ``n`` images have, and IoUs their range."""
     levels = len(protocol.taus)
     wanted: dict[str, tuple[Any, Any]] = {
         "curves": (np.float32, (n, levels if curves.shape[1:] == (levels,) else 1)),
@@ -153,7 +155,7 @@ def _fit(protocol: Protocol, n: int, curves: NDArray[Any], **arrays: NDArray[Any
         "second": (np.float32, curves.shape),
         "peaks": (np.bool_, (n,)),
         "pixels": (np.uint32, (n, int((protocol.taus < 1).sum()) + 1, 2)),
-        "boxes": (np.uint16, (n, len(shown_levels(levels)), 4)),
+        "boxes": (np.uint16, (n, len(kept_tau_indices(levels)), 4)),
     }
     there = {"curves": curves} | {name: array for name, array in arrays.items() if array is not None}
     shares = [there[name] for name in ("curves", "contours", "second") if name in there]
@@ -163,7 +165,7 @@ def _fit(protocol: Protocol, n: int, curves: NDArray[Any], **arrays: NDArray[Any
 
 
 def _table(path: Path, columns: list[str]) -> pd.DataFrame:
-    table = pd.read_csv(regular(path))
+    table = pd.read_csv(require_file(path))
     if [*table] != [*columns, "signature"]:
         raise ValueError(f"{path.name} has other columns than {', '.join(columns)}")
     odd = [name for name in columns if name not in _WORDS and table[name].dtype.kind not in "if" and len(table)]
@@ -178,4 +180,4 @@ def _table(path: Path, columns: list[str]) -> pd.DataFrame:
 
 def _array(folder: Path, name: str) -> NDArray[Any] | None:
     path = folder / f"{name}.npy"
-    return map_array(path) if path.exists() else None
+    return memory_map(path) if path.exists() else None

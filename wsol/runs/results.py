@@ -7,15 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsol.datasets import Dataset
-from wsol.metrics.base import Evidence
-from wsol.metrics.image_stats import Trace
+from wsol.metrics.base import LocalizationStats
+from wsol.metrics.image_stats import ImageStats
 from wsol.protocols import Protocol, View
-from wsol.protocols.base import Truth
-from wsol.runs.store import MapRows
+from wsol.protocols.base import GroundTruth
+from wsol.runs.store import ScoreMapReader
 
 
 @dataclass(frozen=True)
-class Collected:
+class LocalizationResults:
     """Images, guesses and evidence; ``k`` classes an image: the ground truth's, then the predictions.
 
     Attributes:
@@ -27,22 +27,22 @@ class Collected:
         draw: The boxes ``(k, 4)`` of image ``i`` at the tau of a level; NaN where there is none.
         skipped: Reason by image id of those that are left out.
         clipped: Number of ground-truth boxes that leave their image by up to a pixel.
-        boxes: uint16 ``(n, shown, 4)``, the ground-truth class's boxes at ``wsol.metrics.image_stats.shown_levels``, to
-            look at; None where no threshold enters.
+        boxes: uint16 ``(n, kept, 4)``, the ground-truth class's boxes at ``kept_tau_indices``, for display; None where
+            no threshold enters.
     """
 
     images: Dataset
-    truths: list[Truth]
+    truths: list[GroundTruth]
     classes: NDArray[np.int64]
     scores: NDArray[np.float32]
-    evidence: Evidence
-    draw: Callable[[int, int], NDArray[np.float64]]
+    stats: LocalizationStats
+    boxes_at: Callable[[int, int], NDArray[np.float64]]
     skipped: dict[str, str]
     clipped: int
     boxes: NDArray[np.uint16] | None = None
 
 
-class Kept:
+class BoxesAtTau:
     """Boxes at one level, kept as traces come by.
 
     Args:
@@ -54,22 +54,22 @@ class Kept:
         self.level = level
         self.boxes = np.full((n if level is not None else 0, 4), np.nan)
 
-    def __call__(self, i: int, trace: Trace) -> Trace:
-        """Keeps the box of image ``i``."""
+    def __call__(self, i: int, trace: ImageStats) -> ImageStats:
+        """Keep the box of image ``i``."""
         if self.level is not None:
             self.boxes[i] = trace.boxes[self.level if len(trace.boxes) > 1 else 0]
         return trace
 
 
-def drawer(
+def boxes_from_maps(
     protocol: Protocol,
     view: View,
-    maps: MapRows | NDArray[np.float32],
+    maps: ScoreMapReader | NDArray[np.float32],
     classes: NDArray[np.int64],
-    truths: list[Truth],
-    own: Kept | None = None,
+    truths: list[GroundTruth],
+    own: BoxesAtTau | None = None,
 ) -> Callable[[int, int], NDArray[np.float64]]:
-    """Returns ``Collected.draw`` for raw maps.
+    """Return ``Collected.draw`` for raw maps.
 
     Args:
         protocol: The conventions.
@@ -85,7 +85,7 @@ def drawer(
             return own.boxes[i, None]
         _, first, places = np.unique(classes[i], return_index=True, return_inverse=True)  # a class has one map
         # One by one: a prepared map stays in the cache, all classes' together do not.
-        prepared = (protocol.prepare(view.assembled(each[None]), truths[i].size) for each in maps[i][first])
+        prepared = (protocol.prepare(view.assemble(each[None]), truths[i].size) for each in maps[i][first])
         boxes = [protocol.boxes(each, protocol.taus[level : level + 1])[0, 0] for each in prepared]
         return np.stack(boxes)[places]
 

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wsol.io.arrays import map_array
+from wsol.io.arrays import memory_map
 from wsol.protocols import View, find_protocol
 
 
 def read_maps(folder: Path, facts: Mapping[str, Any], guesses: tuple[int, ...]) -> tuple[View, NDArray[np.float32]]:
-    """Maps ``maps.npy`` into memory.
+    """Map ``maps.npy`` into memory.
 
     Args:
         folder: Of the run.
@@ -27,7 +27,7 @@ def read_maps(folder: Path, facts: Mapping[str, Any], guesses: tuple[int, ...]) 
         FileNotFoundError: It has none.
         ValueError: They are not those of its guesses and its protocol.
     """
-    maps = map_array(folder / "maps.npy")
+    maps = memory_map(folder / "maps.npy")
     view = find_protocol(facts["protocol"]["signature"]).view
     if facts["view"] != asdict(view):
         raise ValueError("run.json: the view is not that of the protocol")

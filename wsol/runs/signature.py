@@ -30,7 +30,7 @@ class Signature:
 
     @classmethod
     def parse(cls, text: str) -> "Signature":
-        """Reads a signature.
+        """Read a signature.
 
         Raises:
             InputError: It is none.
@@ -41,8 +41,8 @@ class Signature:
         return cls(*parts)
 
 
-def differences(one: str, other: str) -> list[str]:
-    """Says in what two signatures differ, a phrase for each station: ``protocol: A, not B``."""
+def signature_differences(one: str, other: str) -> list[str]:
+    """Return in what two signatures differ, a phrase for each station: ``protocol: A, not B``."""
     pair = Signature.parse(one), Signature.parse(other)
     return [
         f"{field.name}: {a}, not {b}"

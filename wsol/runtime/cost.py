@@ -25,13 +25,13 @@ class Clock:
         self.seconds[station] += time.perf_counter() - start
 
     def lap(self) -> dict[str, float]:
-        """Returns the seconds by station since the last lap, and begins another."""
+        """Return the seconds by station since the last lap, and begins another."""
         taken = dict(self.seconds)
         self.seconds.clear()
         return taken
 
     def add(self, seconds: Mapping[str, float]) -> None:
-        """Adds seconds by station that were measured elsewhere."""
+        """Add seconds by station that were measured elsewhere."""
         for station, more in seconds.items():
             self.seconds[station] += more
 
@@ -52,7 +52,7 @@ class Meter:
             torch.cuda.reset_peak_memory_stats(self._device)
 
     def cost(self, clock: Clock, passes: int, n: int) -> dict[str, float | None]:
-        """Returns the cost so far.
+        """Return the cost so far.
 
         Args:
             clock: Has the seconds of the stations, those of several processes added up.

@@ -8,7 +8,7 @@ from wsol.errors import InputError
 
 
 def find_device(name: str | torch.device) -> torch.device:
-    """Returns a device by name; ``auto`` is the GPU where there is one.
+    """Return a device by name; ``auto`` is the GPU where there is one.
 
     Of several processes on a machine, which torchrun numbers, each gets a GPU of its own.
 

@@ -15,7 +15,7 @@ from torch import Tensor, distributed
 from torch.distributed import PrefixStore  # type: ignore[attr-defined]  # it is documented
 from torch.distributed.rendezvous import rendezvous
 
-from wsol.runtime.threads import processors
+from wsol.runtime.threads import processor_count
 
 T = TypeVar("T")
 
@@ -23,7 +23,7 @@ _PATIENCE = timedelta(days=7)  # torchrun sees to processes that died; those tha
 
 
 @dataclass(frozen=True)
-class Processes:
+class ProcessGroup:
     """What one process knows of all.
 
     Attributes:
@@ -36,27 +36,27 @@ class Processes:
 
     rank: int = 0
     size: int = 1
-    beside: int = 1
+    local_size: int = 1
     restarted: bool = False
-    patient: Any = None
+    gloo_group: Any = None
 
     @property
-    def first(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this is the one that writes what they found together."""
         return self.rank == 0
 
     @property
     def threads(self) -> int:
         """How many threads each should take so that all on this machine have a processor."""
-        return max(1, processors() // self.beside)
+        return max(1, processor_count() // self.local_size)
 
     def share(self, items: Sequence[T]) -> Sequence[T]:
-        """Returns this process's share: every item is in exactly one, and shares differ by at most one item."""
+        """Return this process's share: every item is in exactly one, and shares differ by at most one item."""
         return items[self.rank :: self.size]
 
     @contextlib.contextmanager
-    def together(self) -> Iterator[None]:
-        """Lets no process leave the context before all have; what one raises, all raise.
+    def sync_errors(self) -> Iterator[None]:
+        """Let no process leave the context before all have; what one raises, all raise.
 
         All of them have to come through the same contexts in the same order.
         """
@@ -67,40 +67,40 @@ class Processes:
             error = raised
         if self.size > 1:
             told: list[Exception | None] = [None] * self.size
-            distributed.all_gather_object(told, _sendable(error), group=self.patient)
+            distributed.all_gather_object(told, _sendable(error), group=self.gloo_group)
             error = error or next((other for other in told if other is not None), None)
         if error is not None:
             raise error
 
-    def told(self, value: T) -> T:
-        """Returns what the first process says, in all of them."""
+    def broadcast(self, value: T) -> T:
+        """Return what the first process says, in all of them."""
         said = [value]
         if self.size > 1:
-            distributed.broadcast_object_list(said, group=self.patient)
+            distributed.broadcast_object_list(said, group=self.gloo_group)
         return said[0]
 
-    def added(self, numbers: Tensor) -> Tensor:
-        """Returns the sum of the numbers of all processes, on the device that they came from."""
+    def all_reduce_sum(self, numbers: Tensor) -> Tensor:
+        """Return the sum of the numbers of all processes, on the device that they came from."""
         if self.size > 1:
             numbers = numbers.clone()
-            distributed.all_reduce(numbers, group=None if numbers.is_cuda else self.patient)
+            distributed.all_reduce(numbers, group=None if numbers.is_cuda else self.gloo_group)
         return numbers
 
 
 @cache
-def processes() -> Processes:
-    """Joins the processes that torchrun started, if it did: NCCL between GPUs, gloo between CPUs.
+def process_group() -> ProcessGroup:
+    """Join the processes that torchrun started, if it did: NCCL between GPUs, gloo between CPUs.
 
     A script that has made its own default process group keeps it.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size < 2:
-        return Processes()
+        return ProcessGroup()
     if not distributed.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         distributed.init_process_group(backend, **_meeting_place(size))
         atexit.register(distributed.destroy_process_group)
-    return Processes(
+    return ProcessGroup(
         distributed.get_rank(),
         distributed.get_world_size(),
         int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
@@ -110,7 +110,7 @@ def processes() -> Processes:
 
 
 def _meeting_place(size: int) -> dict[str, Any]:
-    """Returns where processes find each other.
+    """Return where processes find each other.
 
     Where torchrun starts them again, PyTorch lets them find the addresses of those that died (its issue 135712), unless
     each start has a room of its own. Machines count their starts apart, so this helps on a single one alone; of several

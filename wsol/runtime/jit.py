@@ -10,7 +10,7 @@ R = TypeVar("R")
 
 
 def jit(function: Callable[P, R]) -> Callable[P, R]:
-    """Compiles ``function`` in nopython mode, keeping its signature for the type checker."""
+    """Compile ``function`` in nopython mode, keeping its signature for the type checker."""
     try:
         compiled = numba.njit(cache=True, nogil=True)(function)
     except RuntimeError:  # no folder can be written, neither beside the code nor in the user's cache
@@ -18,6 +18,6 @@ def jit(function: Callable[P, R]) -> Callable[P, R]:
     return cast(Callable[P, R], compiled)
 
 
-def inlined(function: Callable[P, R]) -> Callable[P, R]:
-    """Compiles ``function`` into each of its callers: where it is called for every pixel, passing arrays is dear."""
+def jit_inline(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile ``function`` into each of its callers: where it is called for every pixel, passing arrays is dear."""
     return cast(Callable[P, R], numba.njit(nogil=True, inline="always")(function))

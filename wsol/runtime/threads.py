@@ -7,8 +7,8 @@ from concurrent.futures import Executor, Future
 from typing import TypeVar
 
 
-def processors() -> int:
-    """Returns how many processors this process may use."""
+def processor_count() -> int:
+    """Return how many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -16,8 +16,8 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 
-def ordered(pool: Executor, function: Callable[[S], T], items: Iterable[S], ahead: int = 64) -> Iterator[T]:
-    """Maps in threads, in order, at most ``ahead`` results waiting, so that memory does not grow with the items."""
+def map_ordered(pool: Executor, function: Callable[[S], T], items: Iterable[S], ahead: int = 64) -> Iterator[T]:
+    """Map in threads, in order, at most ``ahead`` results waiting, so that memory does not grow with the items."""
     waiting: deque[Future[T]] = deque()
     for item in items:
         waiting.append(pool.submit(function, item))

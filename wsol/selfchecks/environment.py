@@ -11,12 +11,12 @@ from typing import Any
 
 from wsol import __version__
 from wsol.errors import first_line
-from wsol.runtime.threads import processors
+from wsol.runtime.threads import processor_count
 from wsol.selfchecks.checks.packages import MODULES
 
 
 def facts() -> Iterator[tuple[str, str]]:
-    """Yields name and value of everything that a number may depend on; what cannot be told says why."""
+    """Yield name and value of everything that a number may depend on; what cannot be told says why."""
     yield "wsol", __version__
     yield "python", platform.python_version()
     for package in MODULES:
@@ -25,7 +25,7 @@ def facts() -> Iterator[tuple[str, str]]:
     yield "processor", _told(_processor)
     yield "threads", _told(_threads)
     yield "arithmetic", _told(_arithmetic)
-    yield "device cpu", f"{processors()} processors for this process"
+    yield "device cpu", f"{processor_count()} processors for this process"
     try:
         devices = list(_graphics())
     except Exception as error:
@@ -61,7 +61,7 @@ def _threads() -> str:
 
 
 def _arithmetic() -> str:
-    """Returns what torch's long description says of the libraries that multiply."""
+    """Return what torch's long description says of the libraries that multiply."""
     text = _torch().__config__.show()
     patterns = (
         r"Math Kernel Library Version ([\d.]+)",

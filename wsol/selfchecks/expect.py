@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from wsol.reports.terminal import ruled
+from wsol.reports.terminal import fill_tau_rule
 
 _SHOWN = 8  # numbers of a row that are shown together
 
 
-def same(found: object, expected: object, what: str = "") -> None:
-    """Compares texts, numbers or lists of them.
+def assert_equal(found: object, expected: object, what: str = "") -> None:
+    """Compare texts, numbers or lists of them.
 
     Args:
         found: By this installation.
@@ -25,11 +25,11 @@ def same(found: object, expected: object, what: str = "") -> None:
         Wrong: They differ.
     """
     if found != expected:
-        raise Wrong(f"expected {_named(what)}{expected}, found {found}")
+        raise CheckFailed(f"expected {_named(what)}{expected}, found {found}")
 
 
-def close(found: ArrayLike, expected: ArrayLike, within: float = 0.0, what: str = "") -> None:
-    """Compares arrays of numbers.
+def assert_close(found: ArrayLike, expected: ArrayLike, within: float = 0.0, what: str = "") -> None:
+    """Compare arrays of numbers.
 
     Args:
         found: By this installation.
@@ -44,19 +44,19 @@ def close(found: ArrayLike, expected: ArrayLike, within: float = 0.0, what: str 
     try:
         right = np.broadcast_to(np.asarray(expected, np.float64), ours.shape)
     except ValueError as error:
-        raise Wrong(f"expected {_named(what)}of shape {np.shape(expected)}, found {ours.shape}") from error
+        raise CheckFailed(f"expected {_named(what)}of shape {np.shape(expected)}, found {ours.shape}") from error
     off = np.nan_to_num(np.abs(ours - right), nan=np.inf)
     if not (off > within).any():
         return
     place = np.unravel_index(int(off.argmax()), off.shape)
     shown = place[:-1] if ours.ndim and ours.shape[-1] <= _SHOWN else place
     at = f" at {tuple(map(int, shown))}" if shown else ""
-    raise Wrong(f"expected {_named(what)}{_text(right[shown])}, found {_text(ours[shown])}{at}")
+    raise CheckFailed(f"expected {_named(what)}{_text(right[shown])}, found {_text(ours[shown])}{at}")
 
 
 def by_name(metrics: pd.DataFrame) -> dict[tuple[str, str], tuple[float, float]]:
-    """Returns value and tau of a table of metrics by metric and rule; the rule is empty where no threshold enters."""
-    rows = ruled(metrics)
+    """Return value and tau of a table of metrics by metric and rule; the rule is empty where no threshold enters."""
+    rows = fill_tau_rule(metrics)
     names = zip(rows["metric"], rows["tau_rule"], strict=True)
     return dict(zip(names, zip(rows["value"], rows["tau"], strict=True), strict=True))
 
@@ -76,7 +76,7 @@ Checks = Mapping[str, Check]
 """The checks of a module by title."""
 
 
-class Wrong(Exception):  # noqa: N818  # not an error of the program: what a check is there to say
+class CheckFailed(Exception):  # noqa: N818  # not an error of the program: what a check is there to say
     """A number is not as expected; the message says ``expected ..., found ...``."""
 
 

@@ -15,7 +15,7 @@ _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def plain_maps(pixels: NDArray[np.uint8], precision: torch.dtype) -> torch.Tensor:
-    """Runs the bundled network.
+    """Run the bundled network.
 
     Args:
         pixels: RGB ``(n, 224, 224, 3)``.
@@ -43,13 +43,13 @@ def plain_maps(pixels: NDArray[np.uint8], precision: torch.dtype) -> torch.Tenso
 
 
 def plain_scores(score_map: torch.Tensor) -> NDArray[np.float64]:
-    """Returns a map ``(h, w)`` upsampled to 224 x 224 and min-max normalised, as ``exact`` wants it."""
+    """Return a map ``(h, w)`` upsampled to 224 x 224 and min-max normalised, as ``exact`` wants it."""
     large = functional.interpolate(score_map[None, None], size=(224, 224), mode="bilinear", align_corners=False)[0, 0]
     return ((large - large.min()) / (large.max() - large.min())).numpy().astype(np.float64)
 
 
 def plain_iou(scores: NDArray[np.float64], tau: float, truth: tuple[float, float, float, float]) -> float:
-    """Returns the IoU of the largest component above tau with a box, half-open edges; 0 where nothing is above it."""
+    """Return the IoU of the largest component above tau with a box, half-open edges; 0 where nothing is above it."""
     parts = label(scores > tau, connectivity=2)  # type: ignore[no-untyped-call]  # scikit-image has no types
     regions = regionprops(parts)  # type: ignore[no-untyped-call]
     if not regions:
@@ -61,7 +61,7 @@ def plain_iou(scores: NDArray[np.float64], tau: float, truth: tuple[float, float
 
 
 def plain_precision(scores: NDArray[np.float64], foreground: NDArray[np.bool_], taus: NDArray[np.float64]) -> float:
-    """Returns the sum of precision times gain in recall over the masks ``score >= tau``, from the highest tau down."""
+    """Return the sum of precision times gain in recall over the masks ``score >= tau``, from the highest tau down."""
     area = recall = 0.0
     for tau in taus[::-1]:
         mask = scores >= tau

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from wsol.errors import first_line
-from wsol.selfchecks.expect import Check, Checks, Outcome, Wrong
+from wsol.selfchecks.expect import Check, CheckFailed, Checks, Outcome
 
 # Modules beside this one. The first loads the packages; of the others two run at a time, as Numba compiles on one core
 # what the protocols need while networks run on another.
@@ -28,7 +28,7 @@ PARTS = (
 
 
 def run_checks() -> Iterator[Outcome]:
-    """Yields what each check comes to, part by part; no exception of a check gets out."""
+    """Yield what each check comes to, part by part; no exception of a check gets out."""
     with contextlib.redirect_stderr(io.StringIO()):  # bars and warnings would stand between the lines
         yield from _part(FIRST)
         with ThreadPoolExecutor(2) as pool:
@@ -50,7 +50,7 @@ def _outcome(title: str, check: Check) -> Outcome:
     wrong = remark = None
     try:
         remark = check()
-    except Wrong as error:
+    except CheckFailed as error:
         wrong = str(error)
     except Exception as error:
         wrong = _unexpected(error)
@@ -62,18 +62,18 @@ def _unexpected(error: Exception) -> str:
 
 
 def outcome_line(outcome: Outcome) -> str:
-    """Returns the line of one check: seconds, title, and ``ok`` or what is wrong."""
+    """Return the line of one check: seconds, title, and ``ok`` or what is wrong."""
     verdict = f"WRONG: {outcome.wrong}" if outcome.wrong else "ok" + (f" ({outcome.remark})" if outcome.remark else "")
     return f"{outcome.seconds:6.2f} s  {outcome.title:<58}  {verdict}"
 
 
 def fact_line(name: str, value: str) -> str:
-    """Returns the line of one fact."""
+    """Return the line of one fact."""
     return f"{name:<14} {value}"
 
 
 def last_line(outcomes: Sequence[Outcome], seconds: float) -> str:
-    """Returns how many checks came out right, in how many seconds."""
+    """Return how many checks came out right, in how many seconds."""
     wrong = sum(outcome.wrong is not None for outcome in outcomes)
     if wrong:
         return f"{wrong} of {len(outcomes)} checks are WRONG ({seconds:.0f} s)"

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 
 def augment(pixels: NDArray[np.uint8], keys: Sequence[Sequence[int]]) -> NDArray[np.uint8]:
-    """Mirrors, shifts and lights images at random.
+    """Mirror, shifts and lights images at random.
 
     Each image is mirrored half the time, shifted by up to an eighth of its side (the border is mirrored into the gap),
     and its brightness and the gain of each colour vary by up to a fifth and a twentieth.

@@ -13,14 +13,14 @@ import torch
 from torch import Tensor, distributed, nn
 
 from wsol.errors import InputError
-from wsol.io.atomic import whole
-from wsol.runtime.distributed import Processes
+from wsol.io.atomic import atomic_write
+from wsol.runtime.distributed import ProcessGroup
 from wsol.training.config import Job
 from wsol.training.log import Log
 
 
 @dataclass(frozen=True)
-class State:
+class TrainState:
     """What the next epoch depends on.
 
     Attributes:
@@ -37,7 +37,7 @@ class State:
 def save_state(
     path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, epoch: int, request: Mapping[str, Any]
 ) -> None:
-    """Writes everything that the next epoch depends on; the file appears whole or not at all.
+    """Write everything that the next epoch depends on; the file appears whole or not at all.
 
     Args:
         path: The file.
@@ -55,8 +55,8 @@ def save_state(
     write_tensors(path, tensors, facts)
 
 
-def read_state(path: Path, request: Mapping[str, Any]) -> State | None:
-    """Reads a state; None if there is none.
+def read_state(path: Path, request: Mapping[str, Any]) -> TrainState | None:
+    """Read a state; None if there is none.
 
     Raises:
         InputError: The file is damaged, or belongs to a training that was asked to do something else.
@@ -77,26 +77,26 @@ def read_state(path: Path, request: Mapping[str, Any]) -> State | None:
                 f"{path} belongs to a training with {key} = {began.get(key)}, not {asked.get(key)}; ask for the same, "
                 "or give another --out"
             )
-    return State(epoch, int(facts.get("threads", torch.get_num_threads())), tensors)
+    return TrainState(epoch, int(facts.get("threads", torch.get_num_threads())), tensors)
 
 
-def shared_state(state: State | None, group: Processes) -> State | None:
-    """Returns what the first process has read, in all."""
+def broadcast_state(state: TrainState | None, group: ProcessGroup) -> TrainState | None:
+    """Return what the first process has read, in all."""
     if group.size == 1:
         return state
     shapes = [(key, tensor.shape, tensor.dtype) for key, tensor in state.tensors.items()] if state else []
-    outline = group.told((state.epochs, state.threads, shapes) if state else None)
+    outline = group.broadcast((state.epochs, state.threads, shapes) if state else None)
     if outline is None:
         return None
     epochs, threads, shapes = outline
     tensors = state.tensors if state else {key: torch.empty(shape, dtype=dtype) for key, shape, dtype in shapes}
     for tensor in tensors.values():
-        distributed.broadcast(tensor, 0, group=group.patient)
-    return State(epochs, threads, tensors)
+        distributed.broadcast(tensor, 0, group=group.gloo_group)
+    return TrainState(epochs, threads, tensors)
 
 
-def restore(state: State, path: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Puts a state back into network and optimizer.
+def restore_state(state: TrainState, path: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Put a state back into network and optimizer.
 
     Args:
         state: The state.
@@ -119,13 +119,13 @@ def restore(state: State, path: Path, network: nn.Module, optimizer: torch.optim
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> None:
-    """Writes a ``.safetensors`` file whole or not at all.
+    """Write a ``.safetensors`` file whole or not at all.
 
     Raises:
         OSError: It cannot be written.
     """
     plain = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-    with whole(path) as part:  # save_file would leave a file of its own where it is killed
+    with atomic_write(path) as part:  # save_file would leave a file of its own where it is killed
         part.write_bytes(safetensors.torch.save(plain, dict(facts)))
 
 
@@ -147,7 +147,7 @@ _THREADS = (
 )
 
 
-class Record:
+class Checkpointer:
     """Keeps what the next epoch depends on, and the log; takes up what an earlier call left.
 
     The log is written before the state: an interruption between the two leaves a row too many, which is dropped. The
@@ -166,31 +166,31 @@ class Record:
         InputError: The folder holds another training, or a damaged one.
     """
 
-    def __init__(self, folder: Path, job: Job, optimizer: torch.optim.Optimizer, group: Processes) -> None:
+    def __init__(self, folder: Path, job: Job, optimizer: torch.optim.Optimizer, group: ProcessGroup) -> None:
         self._folder, self._job, self._optimizer, self._group = folder, job, optimizer, group
         self._state = folder / "state.safetensors"
         state = None
-        with group.together():
-            if group.first:
+        with group.sync_errors():
+            if group.is_main:
                 state = read_state(self._state, job.request)
                 if state and job.device.type == "cpu" and state.threads != torch.get_num_threads():
                     warnings.warn(_THREADS.format(state.threads, torch.get_num_threads()), stacklevel=4)
                 self._log = Log(folder, state.epochs if state else 0)
-        state = shared_state(state, group)
+        state = broadcast_state(state, group)
         if state:
-            restore(state, self._state, job.network, optimizer)
+            restore_state(state, self._state, job.network, optimizer)
         self.epochs = state.epochs if state else 0
 
     def add(self, row: dict[str, float]) -> None:
-        """Adds an epoch."""
-        with self._group.together():
-            if self._group.first:
+        """Add an epoch."""
+        with self._group.sync_errors():
+            if self._group.is_main:
                 self._log.write(row)
                 save_state(self._state, self._job.network, self._optimizer, int(row["epoch"]), self._job.request)
 
     def end(self, path: Path, half: bool) -> None:
-        """Writes the weights and draws the log."""
-        with self._group.together():
-            if self._group.first:
+        """Write the weights and draws the log."""
+        with self._group.sync_errors():
+            if self._group.is_main:
                 self._log.plot()
-                write_tensors(path, *self._job.trained(half, self._log.last()))
+                write_tensors(path, *self._job.export_state(half, self._log.last()))

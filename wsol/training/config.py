@@ -12,14 +12,14 @@ from torch import nn
 
 from wsol.datasets import Dataset, Split, load_dataset
 from wsol.errors import InputError
-from wsol.models import Facts, GapClassifier, Start, adopt, find_architecture, find_gap
+from wsol.models import GapClassifier, InitReport, WeightsMetadata, find_architecture, find_gap, load_matching
 from wsol.runtime.device import find_device
-from wsol.runtime.distributed import Processes
+from wsol.runtime.distributed import ProcessGroup
 from wsol.training.recipe import Recipe, Stage
 
 
 @dataclass(frozen=True)
-class Wish:
+class TrainConfig:
     """What ``wsol.training.train`` takes, under the same names."""
 
     model: str
@@ -52,7 +52,7 @@ class Job:
         InputError: Something handed in cannot be used.
     """
 
-    def __init__(self, wish: Wish, group: Processes) -> None:
+    def __init__(self, wish: TrainConfig, group: ProcessGroup) -> None:
         self._wish, self._splits = wish, dict[tuple[int, str], Dataset]()
         recipe = wish.recipe
         self.device = find_device(wish.device)
@@ -61,8 +61,10 @@ class Job:
         train = self.load(recipe.stages[0], "train")
         self._architecture = find_architecture(wish.model)
         torch.manual_seed(recipe.seed)
-        self.network = self._architecture.fresh(len(train.classes), wish.map_size, from_scratch=wish.weights is None)
-        start = None if wish.weights is None else adopt(self.network, wish.model, wish.weights)
+        self.network = self._architecture.build_for_training(
+            len(train.classes), wish.map_size, from_scratch=wish.weights is None
+        )
+        start = None if wish.weights is None else load_matching(self.network, wish.model, wish.weights)
         self.preprocessing = start.preprocessing if start else self._architecture.preprocessing()
         for stage in recipe.stages:
             _check_size(self.network, wish.model, stage.image_size, len(train.classes))
@@ -77,12 +79,12 @@ class Job:
             "freeze": wish.freeze,
             "dataset": f"{wish.dataset}#{train.fingerprint[:8]}",
             "dataset_args": dict(wish.dataset_args),
-            **recipe.described(),
+            **recipe.describe(),
             **({"processes": group.size} if group.size > 1 else {}),
         }
 
     def load(self, stage: Stage, split: Split) -> Dataset:
-        """Returns a split as a stage has it."""
+        """Return a split as a stage has it."""
         wish = self._wish
         key = (wish.recipe.stages.index(stage), split)
         if key not in self._splits:
@@ -90,23 +92,25 @@ class Job:
             self._splits[key] = load_dataset(wish.dataset, wish.data_root, split, arguments)
         return self._splits[key]
 
-    def trained(self, half: bool, scores: Mapping[str, float]) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-        """Returns the weights to be stored and what is said beside them.
+    def export_state(self, half: bool, scores: Mapping[str, float]) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+        """Return the weights to be stored and what is said beside them.
 
         Args:
             half: Whether they are in half precision.
             scores: Of the last epoch.
         """
         wish = self._wish
-        tensors = self._architecture.trained(self.network.eval())
+        tensors = self._architecture.export_state(self.network.eval())
         if half:
             tensors = {key: value.half() if value.is_floating_point() else value for key, value in tensors.items()}
         classes = self.load(wish.recipe.stages[0], "train").classes
-        return tensors, Facts(wish.model, classes, self.preprocessing, wish.map_size, self.request, scores).dumped()
+        return tensors, WeightsMetadata(
+            wish.model, classes, self.preprocessing, wish.map_size, self.request, scores
+        ).to_metadata()
 
 
 def _check_size(network: nn.Module, model: str, side: int, classes: int) -> None:
-    """Runs the network once, so that what does not fit is known before the training begins."""
+    """Run the network once, so that what does not fit is known before the training begins."""
     training = network.training
     try:
         with torch.no_grad(), contextlib.redirect_stderr(io.StringIO()):  # where fx explains itself
@@ -119,14 +123,14 @@ def _check_size(network: nn.Module, model: str, side: int, classes: int) -> None
         raise InputError(f"{model} gives {' x '.join(map(str, shape))} for an image, not scores of {classes} classes")
 
 
-def _frozen(network: nn.Module, model: str, start: Start) -> tuple[GapClassifier, nn.Linear]:
-    """Returns the features and the linear layer, which alone learns."""
+def _frozen(network: nn.Module, model: str, start: InitReport) -> tuple[GapClassifier, nn.Linear]:
+    """Return the features and the linear layer, which alone learns."""
     classifier = find_gap(network.eval(), model)
     if classifier.linear is None:
         raise InputError(f"{model} has no linear layer that could be trained alone; leave out --freeze")
     trained = {parameter.data_ptr() for parameter in classifier.linear.parameters()}
     state = network.state_dict()
-    random = [key for key in start.left if state[key].data_ptr() not in trained]
+    random = [key for key in start.missing if state[key].data_ptr() not in trained]
     if random:
         raise InputError(
             f"{model}: the weights lack {len(random)} tensors of the features, the first {random[0]}, which would stay "

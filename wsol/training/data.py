@@ -13,19 +13,19 @@ from tqdm import tqdm
 
 from wsol.datasets import Dataset, Split, read_batches
 from wsol.models import GapClassifier, Preprocessing
-from wsol.runtime.distributed import Processes
+from wsol.runtime.distributed import ProcessGroup
 from wsol.training.augment import augment
 from wsol.training.recipe import Stage
 
 
-class Feed(Protocol):
+class BatchSource(Protocol):
     """Gives batches of a split, to each process its part."""
 
     def train(self, stage: Stage, epoch: int) -> Iterator[tuple[Tensor, Tensor, int]]:
-        """Yields inputs and int64 labels ``(n,)`` in the epoch's random order, and the length of the whole batch."""
+        """Yield inputs and int64 labels ``(n,)`` in the epoch's random order, and the length of the whole batch."""
 
     def in_order(self, stage: Stage, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
-        """Returns inputs and int64 labels ``(n,)`` of this process's share of a split, unchanged."""
+        """Return inputs and int64 labels ``(n,)`` of this process's share of a split, unchanged."""
 
 
 class Images:
@@ -47,32 +47,32 @@ class Images:
         seed: int,
         device: torch.device,
         pool: Executor,
-        group: Processes,
+        group: ProcessGroup,
     ) -> None:
         self.load, self.device = load, device
         self._preprocessing, self._seed, self._pool, self._group = preprocessing, seed, pool, group
 
     def train(self, stage: Stage, epoch: int) -> Iterator[tuple[Tensor, Tensor, int]]:
-        """Yields images ``(n, 3, side, side)``, augmented, labels, and the length of the whole batch."""
+        """Yield images ``(n, 3, side, side)``, augmented, labels, and the length of the whole batch."""
         images = self.load(stage, "train")
         order = np.random.default_rng([self._seed, epoch]).permutation(len(images)).tolist()
-        mine = list(parts(order, stage.batch_size, self._group))
+        mine = list(split_batches(order, stage.batch_size, self._group))
         read = self._read(images, stage, [places for places, _ in mine])
         for places, total in mine:
-            with self._group.together():  # an image that one cannot read stops all
+            with self._group.sync_errors():  # an image that one cannot read stops all
                 pixels = next(read)
             if total == 1 < len(images):
                 continue  # batch normalisation has no spread to divide by; another epoch has the image elsewhere
             changed = augment(pixels, [[self._seed, epoch, place] for place in places])
-            yield self._preprocessing.normalised(changed, self.device), self._labels(images, places), total
+            yield self._preprocessing.normalize(changed, self.device), self._labels(images, places), total
 
     def in_order(self, stage: Stage, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yields images ``(n, 3, side, side)`` of this process's share of a split and labels, unchanged."""
+        """Yield images ``(n, 3, side, side)`` of this process's share of a split and labels, unchanged."""
         images = self.load(stage, split)
         share = self._group.share(range(len(images)))
         batches = [share[start : start + stage.batch_size] for start in range(0, len(share), stage.batch_size)]
         for places, pixels in zip(batches, self._read(images, stage, batches), strict=True):
-            yield self._preprocessing.normalised(pixels, self.device), self._labels(images, places)
+            yield self._preprocessing.normalize(pixels, self.device), self._labels(images, places)
 
     def _read(self, images: Dataset, stage: Stage, batches: list[Sequence[int]]) -> Iterator[NDArray[np.uint8]]:
         usual = len(batches[0]) if batches else 0
@@ -90,7 +90,7 @@ class Images:
             if some
         )
         title = f"{images.name} {images.split}"
-        shown = None if self._group.first else True  # None: where somebody looks on
+        shown = None if self._group.is_main else True  # None: where somebody looks on
         total = sum(map(len, batches))
         with tqdm(total=total, unit="image", desc=title, leave=False, disable=shown) as progress:
             for batch in read:
@@ -112,21 +112,23 @@ class Pooled:
         group: The processes; each computes its share of the features, and all get them all.
     """
 
-    def __init__(self, images: Images, network: GapClassifier, linear: nn.Linear, seed: int, group: Processes) -> None:
+    def __init__(
+        self, images: Images, network: GapClassifier, linear: nn.Linear, seed: int, group: ProcessGroup
+    ) -> None:
         self._images, self._network, self._seed, self._group = images, network, seed, group
         self._width = linear.in_features
         self._known: dict[str, tuple[Tensor, Tensor]] = {}
 
     def train(self, stage: Stage, epoch: int) -> Iterator[tuple[Tensor, Tensor, int]]:
-        """Yields features ``(n, C)``, labels, and the length of the whole batch."""
+        """Yield features ``(n, C)``, labels, and the length of the whole batch."""
         features, labels = self._split(stage, "train")
         order = np.random.default_rng([self._seed, epoch]).permutation(len(labels)).tolist()
-        for places, total in parts(order, stage.batch_size, self._group):
+        for places, total in split_batches(order, stage.batch_size, self._group):
             chosen = torch.tensor(places, device=labels.device)
             yield features[chosen], labels[chosen], total
 
     def in_order(self, stage: Stage, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
-        """Returns the features ``(n, C)`` of this process's share of a split and labels, at once."""
+        """Return the features ``(n, C)`` of this process's share of a split and labels, at once."""
         features, labels = self._split(stage, split)
         share = slice(self._group.rank, None, self._group.size)
         return iter([(features[share], labels[share])])
@@ -135,7 +137,7 @@ class Pooled:
         if split not in self._known:
             samples = self._images.load(stage, split).samples
             features = torch.zeros(len(samples), self._width, device=self._images.device)
-            with self._group.together(), torch.no_grad():
+            with self._group.sync_errors(), torch.no_grad():
                 mine = [
                     self._network.pooled(self._network.features(batch))
                     for batch, _ in self._images.in_order(stage, split)
@@ -143,15 +145,15 @@ class Pooled:
                 if mine:
                     features[self._group.rank :: self._group.size] = torch.cat(mine)
             labels = torch.tensor([sample.label for sample in samples], device=self._images.device)
-            self._known[split] = self._group.added(features), labels
+            self._known[split] = self._group.all_reduce_sum(features), labels
         return self._known[split]
 
 
 _LEAST = 2  # images a process; batch normalisation needs a spread to divide by
 
 
-def parts(places: Sequence[int], batch_size: int, group: Processes) -> Iterator[tuple[Sequence[int], int]]:
-    """Cuts places into batches, and batches into what each process gets.
+def split_batches(places: Sequence[int], batch_size: int, group: ProcessGroup) -> Iterator[tuple[Sequence[int], int]]:
+    """Cut places into batches, and batches into what each process gets.
 
     Every place of a batch is in one process's part. A batch with fewer than two images a process, as an epoch's last
     may be, all compute in full: the mean of their gradients is its gradient, and none has to leave out the step.

@@ -7,7 +7,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from wsol.errors import InputError
-from wsol.io.atomic import whole
+from wsol.io.atomic import atomic_write
 
 _MEND = "restore it, or delete it and state.safetensors to begin again"
 
@@ -38,20 +38,20 @@ class Log:
             self._rows = rows[:done]
 
     def write(self, row: dict[str, float]) -> None:
-        """Adds an epoch."""
+        """Add an epoch."""
         self._rows.append(row)
-        with whole(self._folder / "log.csv") as part, part.open("w", encoding="utf-8", newline="") as file:
+        with atomic_write(self._folder / "log.csv") as part, part.open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, self._rows[0], lineterminator="\n")
             writer.writeheader()
             writer.writerows(self._rows)
         tqdm.write("  ".join(f"{key} {value:.4g}" for key, value in row.items()))
 
     def last(self) -> dict[str, float]:
-        """Returns the row of the last epoch."""
+        """Return the row of the last epoch."""
         return self._rows[-1]
 
     def plot(self) -> None:
-        """Draws loss and errors over the epochs."""
+        """Draw loss and errors over the epochs."""
         from matplotlib.figure import Figure  # noqa: PLC0415  # slow to import
 
         rows = pd.DataFrame(self._rows)
@@ -67,7 +67,7 @@ class Log:
         for size, first in rows.groupby("image_size")["epoch"].min().items():
             right.axvline(first, color="0.8", zorder=0)
             right.annotate(f"{size} px", (first, right.get_ylim()[1]), va="top", color="0.4")
-        with whole(self._folder / "log.png") as part:
+        with atomic_write(self._folder / "log.png") as part:
             figure.savefig(part, dpi=150, format="png")
 
 

@@ -33,7 +33,7 @@ class Stage:
                 raise InputError(f"{name} is {value!r}; give a whole number from 1")
 
     def steps(self, images: int) -> int:
-        """Returns the steps of one epoch."""
+        """Return the steps of one epoch."""
         return -(-images // self.batch_size)
 
     @property
@@ -77,20 +77,20 @@ class Recipe:
             if not 0 <= getattr(self, name) < limit:
                 raise InputError(f"{name} is {getattr(self, name)!r}; give a number from 0, below {limit:g}")
 
-    def rate(self, progress: float, stage: Stage) -> float:
-        """Returns the learning rate after a share ``progress`` in [0, 1) of all work."""
+    def learning_rate_at(self, progress: float, stage: Stage) -> float:
+        """Return the learning rate after a share ``progress`` in [0, 1) of all work."""
         peak = self.learning_rate * stage.batch_size / 32
         if progress < self.warm_up:
             return peak * progress / self.warm_up
         return peak * (1 + math.cos(math.pi * (progress - self.warm_up) / (1 - self.warm_up))) / 2
 
-    def described(self) -> dict[str, Any]:
-        """Returns it as plain values."""
+    def describe(self) -> dict[str, Any]:
+        """Return it as plain values."""
         return asdict(self)
 
 
 def read_stages(path: Path) -> tuple[Stage, ...]:
-    """Reads a curriculum: a TOML file with one ``[[stage]]`` table a stage, whose keys are those of ``Stage``.
+    """Read a curriculum: a TOML file with one ``[[stage]]`` table a stage, whose keys are those of ``Stage``.
 
     Raises:
         InputError: It is no such file.

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Literal
 
 from wsol.errors import InputError
-from wsol.io.atomic import made
-from wsol.io.lock import held
+from wsol.io.atomic import ensure_dir
+from wsol.io.lock import lock_folder
 from wsol.io.paths import file_name
-from wsol.runtime.distributed import processes
-from wsol.training.checkpoint import Record
-from wsol.training.config import Job, Wish
+from wsol.runtime.distributed import process_group
+from wsol.training.checkpoint import Checkpointer
+from wsol.training.config import Job, TrainConfig
 from wsol.training.data import Images, Pooled
 from wsol.training.recipe import Recipe
 from wsol.training.trainer import Trainer
@@ -35,7 +35,7 @@ def train(
     out: str | Path,
     stop_after: int | None = None,
 ) -> Path | None:
-    """Trains a classifier on image labels alone.
+    """Train a classifier on image labels alone.
 
     After each epoch everything that the next one depends on is in ``out``. Called again with the same arguments, the
     training goes on from there, wherever it was killed, and ends with the files of one that was never stopped, bit for
@@ -73,15 +73,15 @@ def train(
     """
     if workers is not None and workers < 1:
         raise InputError(f"workers is {workers}; give 1 or more")
-    recipe, folder, group = recipe or Recipe(), Path(out), processes()
+    recipe, folder, group = recipe or Recipe(), Path(out), process_group()
     arguments = dict(dataset_args or {})
-    wish = Wish(model, dataset, recipe, weights, freeze, map_size, data_root, arguments, validation, device)
+    wish = TrainConfig(model, dataset, recipe, weights, freeze, map_size, data_root, arguments, validation, device)
     with contextlib.ExitStack() as stack:
-        with group.together():
+        with group.sync_errors():
             job = Job(wish, group)
-            if group.first:
-                made(folder)
-                stack.enter_context(held(folder))
+            if group.is_main:
+                ensure_dir(folder)
+                stack.enter_context(lock_folder(folder))
         epochs = [stage for stage in recipe.stages for _ in range(stage.epochs)]
         costs = [stage.steps(len(job.load(stage, "train"))) * stage.work for stage in epochs]
         pool = stack.enter_context(ThreadPoolExecutor(workers or group.threads))
@@ -91,7 +91,7 @@ def train(
             trainer = Trainer(module, feed, recipe, job.device, sum(costs), group)
         else:
             trainer = Trainer(job.network, images, recipe, job.device, sum(costs), group)
-        record = Record(folder, job, trainer.optimizer, group)
+        record = Checkpointer(folder, job, trainer.optimizer, group)
         for epoch in range(record.epochs, len(epochs)):
             if epoch - record.epochs == stop_after:
                 return None

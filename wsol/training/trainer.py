@@ -9,8 +9,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from wsol.datasets import Split
 from wsol.errors import InputError
-from wsol.runtime.distributed import Processes
-from wsol.training.data import Feed
+from wsol.runtime.distributed import ProcessGroup
+from wsol.training.data import BatchSource
 from wsol.training.recipe import Recipe, Stage
 
 
@@ -30,7 +30,7 @@ class Trainer:
     """
 
     def __init__(
-        self, module: nn.Module, feed: Feed, recipe: Recipe, device: torch.device, work: int, group: Processes
+        self, module: nn.Module, feed: BatchSource, recipe: Recipe, device: torch.device, work: int, group: ProcessGroup
     ) -> None:
         self._module, self._feed, self._recipe, self._work, self._group = module, feed, recipe, work, group
         self._trained = module if group.size == 1 else parallel(module, device)
@@ -63,7 +63,7 @@ class Trainer:
         torch.manual_seed(1_000_003 * self._recipe.seed + epoch + 10_007 * self._group.rank)
         losses = wrong = seen = rate = 0.0
         for inputs, labels, total in self._feed.train(stage, epoch):
-            rate = self._recipe.rate(done / self._work, stage)
+            rate = self._recipe.learning_rate_at(done / self._work, stage)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
             with self._autocast:
@@ -74,7 +74,7 @@ class Trainer:
             # The mean of the processes' gradients is that of the whole batch.
             (loss * (len(labels) * self._group.size / total if shared else 1)).backward()
             self.optimizer.step()
-            if shared or self._group.first:  # each image counts once
+            if shared or self._group.is_main:  # each image counts once
                 losses += loss.item() * len(labels)
                 wrong += float((logits.argmax(1) != labels).sum())
                 seen += len(labels)
@@ -88,11 +88,11 @@ class Trainer:
         return {"learning_rate": rate, "train_loss": losses / seen, "train_err": 100 * wrong / seen}
 
     def error(self, stage: Stage, split: Split) -> float:
-        """Returns the top-1 classification error on a split, in percent."""
+        """Return the top-1 classification error on a split, in percent."""
         self._module.eval()
         wrong = seen = 0.0
         batches = self._feed.in_order(stage, split)
-        with self._group.together():
+        with self._group.sync_errors():
             for inputs, labels in batches:
                 with torch.inference_mode(), self._autocast:
                     wrong += float((self._module(inputs).argmax(1) != labels).sum())
@@ -101,11 +101,11 @@ class Trainer:
         return 100 * wrong / seen
 
     def _added(self, *numbers: float) -> list[float]:
-        return self._group.added(torch.tensor(numbers, dtype=torch.float64)).tolist()
+        return self._group.all_reduce_sum(torch.tensor(numbers, dtype=torch.float64)).tolist()
 
 
 def parallel(module: nn.Module, device: torch.device) -> nn.Module:
-    """Returns a module that shares its tensors with one, whose gradients are the means over all processes.
+    """Return a module that shares its tensors with one, whose gradients are the means over all processes.
 
     On a GPU batch normalisation takes the statistics of all processes' images; on a CPU, where torch cannot, each
     process takes those of its own, and the first's running statistics are kept.
@@ -136,7 +136,7 @@ class _WithUnused(nn.Module):
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Says whether a device computes in bfloat16 by its own instructions; emulated, it is far slower than float32."""
+    """Return whether a device computes in bfloat16 by its own instructions; emulated, it is far slower than float32."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":

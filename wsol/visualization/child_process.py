@@ -15,7 +15,7 @@ from typing import Any
 from PIL import Image
 
 
-class Apart:
+class ChildProcess:
     """Calls the methods of an object that lives in a child process, one after the other.
 
     A context: the process begins when it is entered and ends when it is left, with the calls that still wait.
@@ -29,11 +29,11 @@ class Apart:
         self._made = kind, args
         self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _enter)
 
-    def ask(self, method: str, *args: Any) -> "Future[Any]":
-        """Calls a method; its result, or its error and that of making the object, comes with the future."""
+    def submit(self, method: str, *args: Any) -> "Future[Any]":
+        """Call a method; its result, or its error and that of making the object, comes with the future."""
         return self._pool.submit(_call, *self._made, method, args)
 
-    def __enter__(self) -> "Apart":
+    def __enter__(self) -> "ChildProcess":
         usual = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: Ctrl-C is the parent's business
         self._pool.submit(int)
         signal.signal(signal.SIGINT, usual)
@@ -44,7 +44,7 @@ class Apart:
 
 
 def _enter() -> None:
-    """Prepares the child; a parent that is killed leaves no orphan."""
+    """Prepare the child; a parent that is killed leaves no orphan."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # where it is not inherited
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # as in every command
     Finalize(None, os._exit, (0,), exitpriority=0)  # without the tidying up, which takes a quarter of a second

@@ -8,8 +8,8 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from wsol.errors import ImageError, InputError
-from wsol.io.atomic import made
-from wsol.visualization.child_process import Apart
+from wsol.io.atomic import ensure_dir
+from wsol.visualization.child_process import ChildProcess
 
 _WAITING = 3  # pictures that may wait to be drawn
 
@@ -36,7 +36,7 @@ def explain(
     skip_bad_images: bool,
     save_maps: bool,
 ) -> Iterator[str]:
-    """Writes a picture of every photo.
+    """Write a picture of every photo.
 
     The other process imports Matplotlib and Numba while this one imports Torch and loads the networks, and draws a
     photo while this one runs the next. So a single photo takes hardly longer than loading and a forward pass.
@@ -68,24 +68,24 @@ def explain(
     Raises:
         InputError: Something handed in cannot be used.
     """
-    made(out)
+    ensure_dir(out)
     try:
-        with Apart("wsol.visualization.renderer:Studio", protocol, tau, cmap, alpha) as studio:
-            found = studio.ask("find", images, dataset, data_root, split, dataset_args)
-            ahead = studio.ask("see", 0)
-            studio.ask("warm")
+        with ChildProcess("wsol.visualization.renderer:Studio", protocol, tau, cmap, alpha) as studio:
+            found = studio.submit("find", images, dataset, data_root, split, dataset_args)
+            ahead = studio.submit("see", 0)
+            studio.submit("warm")
             gc.disable()  # importing throws little away, and looking for it takes half a second
             try:
-                from wsol.visualization.predictor import Guesser  # noqa: PLC0415  # torch takes seconds; the child uses them
+                from wsol.visualization.predictor import PhotoPredictor  # noqa: PLC0415  # torch takes seconds; the child uses them
             finally:
                 gc.enable()
 
             names, classes = found.result()
-            guesser = Guesser(networks, methods, top, layer, map_size, device, memory)
+            guesser = PhotoPredictor(networks, methods, top, layer, map_size, device, memory)
             waiting: deque[Future[str]] = deque()
             skipped = 0
             for i, name in enumerate(names):
-                seen, ahead = ahead, studio.ask("see", i + 1) if i + 1 < len(names) else ahead
+                seen, ahead = ahead, studio.submit("see", i + 1) if i + 1 < len(names) else ahead
                 try:
                     crops = seen.result()
                 except ImageError as error:
@@ -94,7 +94,7 @@ def explain(
                     yield f"skipped: {error}"
                     skipped += 1
                     continue
-                waiting.append(studio.ask("write", i, guesser.look(crops, classes, name), out, save_maps))
+                waiting.append(studio.submit("write", i, guesser.predict(crops, classes, name), out, save_maps))
                 while len(waiting) >= _WAITING:
                     yield waiting.popleft().result()
             for picture in waiting:

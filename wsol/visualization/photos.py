@@ -39,7 +39,7 @@ class Photo:
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class LoadedPhoto:
     """A photo that was read.
 
     Attributes:
@@ -56,7 +56,7 @@ class Seen:
 
 
 def find_photos(sources: Sequence[Source], dataset: Dataset | None = None) -> list[Photo]:
-    """Finds photos, each once.
+    """Find photos, each once.
 
     Args:
         sources: Files; folders, whose images at any depth are taken in the order of their paths; ids of the data set;
@@ -77,8 +77,8 @@ def find_photos(sources: Sequence[Source], dataset: Dataset | None = None) -> li
     return [*found.values()]
 
 
-def see(photo: Photo, view: View) -> Seen:
-    """Reads a photo.
+def load(photo: Photo, view: View) -> LoadedPhoto:
+    """Read a photo.
 
     A photo of a data set is read as the data set means it; a file of none is turned as its EXIF orientation says, as
     every viewer does.
@@ -99,7 +99,7 @@ def see(photo: Photo, view: View) -> Seen:
     crops = view.crops(square)
     digest = hashlib.sha256(b"".join(crop.tobytes() for crop in crops)).hexdigest()
     image.thumbnail((_THUMBNAIL, _THUMBNAIL))
-    return Seen(crops, digest, np.array(image), size)
+    return LoadedPhoto(crops, digest, np.array(image), size)
 
 
 def _photos(source: Source, n: int, dataset: Dataset | None, samples: dict[Path, list[Sample]]) -> Iterator[Photo]:
@@ -146,4 +146,4 @@ def _in_memory(image: Image.Image | NDArray[np.uint8], name: str) -> Photo:
             )
         image = Image.fromarray(image)
     pixels = np.asarray(image.convert("RGB"))
-    return Photo(name, name, Sample(name, 0, np.empty((0, 4)), "edges", draw=lambda: pixels))
+    return Photo(name, name, Sample(name, 0, np.empty((0, 4)), "edges", render=lambda: pixels))

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, eq=False)
-class Guesses:
+class PhotoPrediction:
     """The first ``k`` classes of one network, and one method's maps; a row of the picture.
 
     Attributes:

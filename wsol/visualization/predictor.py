@@ -8,16 +8,16 @@ import torch
 from numpy.typing import NDArray
 
 from wsol.errors import InputError
-from wsol.evaluation.inference import passes, ranked, raw_maps
-from wsol.methods import find_method, refusal
+from wsol.evaluation.inference import forward_crops, rank_classes, score_maps
+from wsol.methods import find_method, unsupported_reason
 from wsol.models import Model, load_model
 from wsol.runtime.device import find_device
-from wsol.visualization.predictions import Guesses
+from wsol.visualization.predictions import PhotoPrediction
 
 Weights = str | Path | None
 
 
-class Guesser:
+class PhotoPredictor:
     """Guesses the classes of photos with every network, and makes their maps with every method.
 
     Args:
@@ -57,13 +57,15 @@ class Guesser:
             else:
                 model = load_model(*network, find_device(device), layer, map_size)
             for _, method in self._methods:
-                if (reason := refusal(method, model.network, model.classes)) is not None:
+                if (reason := unsupported_reason(method, model.network, model.classes)) is not None:
                     raise InputError(f"{method.name} cannot be applied to {model.name}: {reason}")
             self._models.append(model)
         self._labels = _labels(self._models)
 
-    def look(self, crops: Sequence[NDArray[np.uint8]], dataset_classes: tuple[str, ...], where: str) -> list[Guesses]:
-        """Looks at one photo.
+    def predict(
+        self, crops: Sequence[NDArray[np.uint8]], dataset_classes: tuple[str, ...], where: str
+    ) -> list[PhotoPrediction]:
+        """Look at one photo.
 
         Args:
             crops: uint8 ``(1, side, side, 3)`` each, as ``View.crops`` cuts them.
@@ -75,21 +77,21 @@ class Guesser:
         """
         rows = []
         for label, model in zip(self._labels, self._models, strict=True):
-            passed = passes(model, crops, self._memory)
+            passed = forward_crops(model, crops, self._memory)
             nothing = torch.zeros((1, 0 if model.classes else 1), dtype=torch.int64)
-            classes, probabilities = ranked(model, passed, nothing, self._top, where)
+            classes, probabilities = rank_classes(model, passed, nothing, self._top, where)
             known = classes[0].tolist() if model.classes else []
             guessed = np.array(known, np.int64), _names(model, dataset_classes, known)
             scores = probabilities[0, : len(known)].cpu().numpy()
             for text, method in self._methods:
-                maps = raw_maps(method, passed, classes if method.of_class else classes[:, :1], where)[0]
+                maps = score_maps(method, passed, classes if method.of_class else classes[:, :1], where)[0]
                 stations = model.signature, method.signature
-                rows.append(Guesses(label, text, stations, *guessed, scores, maps, method.of_class))
+                rows.append(PhotoPrediction(label, text, stations, *guessed, scores, maps, method.of_class))
         return rows
 
 
 def _labels(models: Sequence[Model]) -> list[str]:
-    """Returns a short name of each model, with the weights where two have the same."""
+    """Return a short name of each model, with the weights where two have the same."""
     names = [PurePath(model.name).name if ".py:" in model.name else model.name for model in models]
     return [
         f"{name} {model.weights}" if names.count(name) > 1 else name for name, model in zip(names, models, strict=True)
@@ -97,6 +99,6 @@ def _labels(models: Sequence[Model]) -> list[str]:
 
 
 def _names(model: Model, dataset_classes: tuple[str, ...], classes: Sequence[int]) -> tuple[str, ...]:
-    """Returns names: the model's own, or those of a data set that has as many classes, or the class's number."""
+    """Return names: the model's own, or those of a data set that has as many classes, or the class's number."""
     known = model.class_names or (dataset_classes if len(dataset_classes) == model.classes else ())
     return tuple(known[i] if known else f"class {i}" for i in classes)

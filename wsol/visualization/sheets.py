@@ -10,8 +10,8 @@ from PIL import Image
 from wsol.metrics.iou import best_iou
 from wsol.protocols import Protocol
 from wsol.reports.overlay import Panel, Sheet
-from wsol.visualization.photos import Photo, Seen
-from wsol.visualization.predictions import Guesses
+from wsol.visualization.photos import LoadedPhoto, Photo
+from wsol.visualization.predictions import PhotoPrediction
 
 _HEAT = 512  # pixels of a map's longer side that are kept to be drawn
 
@@ -27,14 +27,16 @@ class Located:
         ious: float64 ``(m,)``, with the best true box, as the protocol counts it; NaN where no truth is known.
     """
 
-    guesses: Guesses
+    guesses: PhotoPrediction
     heats: list[NDArray[np.float32]]
     boxes: NDArray[np.float64]
     ious: NDArray[np.float64]
 
 
-def locate(guesses: Guesses, photo: Photo, seen: Seen, protocol: Protocol, taus: NDArray[np.float64]) -> Located:
-    """Draws the box of every map.
+def locate(
+    guesses: PhotoPrediction, photo: Photo, seen: LoadedPhoto, protocol: Protocol, taus: NDArray[np.float64]
+) -> Located:
+    """Draw the box of every map.
 
     Args:
         guesses: Of the photo.
@@ -48,7 +50,7 @@ def locate(guesses: Guesses, photo: Photo, seen: Seen, protocol: Protocol, taus:
     truth = [protocol.ground_truth(sample, seen.size) for sample in photo.truth]
     heats, boxes, ious = [], [], []
     for raw in guesses.maps:  # one by one: in a large photo's own resolution maps are large
-        prepared = protocol.prepare(protocol.view.assembled(raw[None]), seen.size)
+        prepared = protocol.prepare(protocol.view.assemble(raw[None]), seen.size)
         box = protocol.boxes(prepared, taus)[0, 0]
         there = prepared.max() > 0 and (box[2:] > box[:2]).all()  # a map without foreground has a box of no meaning
         boxes.append(box * scale if there else np.full(4, np.nan))
@@ -59,8 +61,10 @@ def locate(guesses: Guesses, photo: Photo, seen: Seen, protocol: Protocol, taus:
     return Located(guesses, heats, np.array(boxes), np.array(ious, np.float64))
 
 
-def sheet_of(photo: Photo, seen: Seen, rows: Sequence[tuple[str, Located]], classes: Sequence[str]) -> Sheet:
-    """Lays a photo out.
+def lay_out_sheet(
+    photo: Photo, seen: LoadedPhoto, rows: Sequence[tuple[str, Located]], classes: Sequence[str]
+) -> Sheet:
+    """Lay a photo out.
 
     Args:
         photo: The photo.
@@ -77,7 +81,7 @@ def sheet_of(photo: Photo, seen: Seen, rows: Sequence[tuple[str, Located]], clas
 
 
 def percent(probability: float) -> str:
-    """Returns a probability in percent, with one digit behind the point."""
+    """Return a probability in percent, with one digit behind the point."""
     return f"{100 * probability:.1f} %" if probability >= 0.0005 else "< 0.1 %"
 
 

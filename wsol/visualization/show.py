@@ -11,8 +11,8 @@ from wsol.datasets import Dataset, Split
 from wsol.errors import InputError
 from wsol.models import Model
 from wsol.visualization.photos import Source
-from wsol.visualization.predictor import Guesser
-from wsol.visualization.renderer import Studio
+from wsol.visualization.predictor import PhotoPredictor
+from wsol.visualization.renderer import PhotoRenderer
 
 
 def show(
@@ -35,7 +35,7 @@ def show(
     cmap: str = "inferno",
     alpha: float = 0.6,
 ) -> Figure:
-    """Draws photos, and beside each the map and the box of the first classes laid over it.
+    """Draw photos, and beside each the map and the box of the first classes laid over it.
 
     The overlay is the map as the protocol thresholds it, over the photo in gray, so that every colour is the map's.
     The box is the protocol's at ``tau``. True boxes are dashed and green where the photo is an image of ``dataset``;
@@ -69,20 +69,20 @@ def show(
     Raises:
         InputError: Something handed in cannot be used.
     """
-    studio = Studio(protocol, tau, cmap, alpha)
+    studio = PhotoRenderer(protocol, tau, cmap, alpha)
     sources = [images] if isinstance(images, str | Path | Image.Image | np.ndarray) else [*images]
     if not sources:
         raise InputError("there is no image in the list; give one or more")
     names, classes = studio.find(sources, dataset, data_root, split, dataset_args)
     methods = [method] if isinstance(method, str) else [*method]
-    guesser = Guesser(_networks(model, weights), methods, top, layer, map_size, device, memory)
-    return studio.draw({i: guesser.look(studio.see(i), classes, name) for i, name in enumerate(names)})
+    guesser = PhotoPredictor(_networks(model, weights), methods, top, layer, map_size, device, memory)
+    return studio.draw({i: guesser.predict(studio.load(i), classes, name) for i, name in enumerate(names)})
 
 
 def _networks(
     model: str | Model | Sequence[str | Model] | None, weights: str | Path | Sequence[str | Path | None] | None
 ) -> list[Model | tuple[str | None, str | Path | None]]:
-    """Brings models and weights together."""
+    """Bring models and weights together."""
     models = [model] if model is None or isinstance(model, str | Model) else [*model]
     files = [weights] if weights is None or isinstance(weights, str | Path) else [*weights]
     if weights is None:

@@ -22,7 +22,7 @@ def paint(
     grain: Ints,
     gain: int,
 ) -> None:
-    """Paints a textured shape and marks its pixels.
+    """Paint a textured shape and marks its pixels.
 
     Args:
         canvas: uint8 ``(h, w, 3)``, painted on.
@@ -58,7 +58,7 @@ def paint(
 
 @jit
 def _inside(shape: int, u: int, v: int) -> bool:
-    """Says whether a place lies in a shape; ``u`` and ``v`` in 1024ths."""
+    """Return whether a place lies in a shape; ``u`` and ``v`` in 1024ths."""
     one = 1024
     inside = -one <= u <= one and -one <= v <= one
     if shape == ELLIPSE:
@@ -83,7 +83,7 @@ def _mirrored(i: int, n: int) -> int:
 
 @jit
 def light(canvas: NDArray[np.uint8], gains: Ints, slope: Ints, noise: int, key: int) -> None:
-    """Lights a scene and adds sensor noise, in place.
+    """Light a scene and adds sensor noise, in place.
 
     Args:
         canvas: uint8 ``(h, w, 3)``.

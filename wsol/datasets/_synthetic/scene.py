@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from wsol.datasets._synthetic.random_stream import Draws
+from wsol.datasets._synthetic.random_stream import HashRandom
 from wsol.datasets._synthetic.raster import (
     BLOCK,
     CROSS,
@@ -18,7 +18,7 @@ from wsol.datasets._synthetic.raster import (
     light,
     paint,
 )
-from wsol.datasets._synthetic.textures import BACKGROUNDS, BODIES, DISTRACTORS, PARTS, PLAIN, TINTS, surface
+from wsol.datasets._synthetic.textures import BACKGROUNDS, BODIES, DISTRACTORS, PARTS, PLAIN, TINTS, cut_texture
 
 FAMILIES, MEMBERS = tuple(BODIES), tuple(TINTS)
 CLASSES = tuple(
@@ -33,7 +33,7 @@ BACKGROUND, CLUTTER, FIRST = 0, 1, 2  # layers; instance i has its body in 2 + 2
 
 
 @dataclass(frozen=True)
-class Knobs:
+class SyntheticConfig:
     """What can be set; see ``wsol.datasets.synthetic``."""
 
     seed: int = 0
@@ -83,13 +83,13 @@ class Scene:
 
 
 def label_of(split: str, index: int, seed: int) -> int:
-    """Returns the class of an image: each block of as many images as there are classes has every class once."""
+    """Return the class of an image: each block of as many images as there are classes has every class once."""
     block, place = divmod(index, len(CLASSES))
-    return Draws(f"{_VERSION}/{seed}/{split}/block {block}").shuffled(range(len(CLASSES)))[place]
+    return HashRandom(f"{_VERSION}/{seed}/{split}/block {block}").shuffled(range(len(CLASSES)))[place]
 
 
-def render(split: str, index: int, knobs: Knobs) -> Scene:
-    """Makes an image, a pure function of its arguments.
+def render(split: str, index: int, knobs: SyntheticConfig) -> Scene:
+    """Make an image, a pure function of its arguments.
 
     Args:
         split: ``train``, ``val`` or ``test``.
@@ -99,19 +99,19 @@ def render(split: str, index: int, knobs: Knobs) -> Scene:
     key = f"{_VERSION}/{knobs.seed}/{split}/{index}"
     family, member = divmod(label_of(split, index, knobs.seed), len(MEMBERS))
     canvas = _Canvas(knobs.size, training=split == "train")
-    draws = Draws(f"{key}/background")
+    draws = HashRandom(f"{key}/background")
     told = draws.uniform(0, 1) < knobs.context_bias
     other = draws.below(len(BACKGROUNDS))
     favourite = (family * len(MEMBERS) + member) % len(BACKGROUNDS)
     scene = BACKGROUNDS[favourite if told else other]
-    canvas.paint(BACKGROUND, _Shape(EVERYWHERE, 0, 0, 1, 1, 1, 0), surface(scene, canvas.training), draws)
+    canvas.paint(BACKGROUND, _Shape(EVERYWHERE, 0, 0, 1, 1, 1, 0), cut_texture(scene, canvas.training), draws)
     for i in range(knobs.distractors):
-        _distract(canvas, Draws(f"{key}/distractor {i}"), knobs)
-    count = 1 + Draws(f"{key}/instances").below(knobs.instances)
+        _distract(canvas, HashRandom(f"{key}/distractor {i}"), knobs)
+    count = 1 + HashRandom(f"{key}/instances").below(knobs.instances)
     taken: list[tuple[float, float, float, float]] = []
     for i in range(count):
-        _place(canvas, Draws(f"{key}/object {i}"), knobs, (family, member), taken)
-    _light(canvas, Draws(f"{key}/light"))
+        _place(canvas, HashRandom(f"{key}/object {i}"), knobs, (family, member), taken)
+    _light(canvas, HashRandom(f"{key}/light"))
     return Scene(canvas.pixels, canvas.layers)
 
 
@@ -145,8 +145,8 @@ class _Canvas:
         self.pixels = np.zeros((size, size, 3), np.uint8)
         self.layers = np.zeros((size, size), np.uint8)
 
-    def paint(self, layer: int, shape: _Shape, texture: NDArray[np.uint8], draws: Draws) -> None:
-        """Paints a shape with a random cut of a texture that turns with it."""
+    def paint(self, layer: int, shape: _Shape, texture: NDArray[np.uint8], draws: HashRandom) -> None:
+        """Paint a shape with a random cut of a texture that turns with it."""
         x0, y0, x1, y1 = (0.0, 0.0, float(self.size), float(self.size))
         if shape.kind != EVERYWHERE:
             left, top, right, bottom = shape.extent
@@ -175,25 +175,25 @@ class _Canvas:
 
 
 def _affine(direction: tuple[float, float], shape: _Shape, start: float, digits: int) -> NDArray[np.int64]:
-    """Returns a coordinate along ``direction`` from the shape's centre as whole numbers, for pixel centres."""
+    """Return a coordinate along ``direction`` from the shape's centre as whole numbers, for pixel centres."""
     dx, dy = direction
     zero = start + dx * (0.5 - shape.x) + dy * (0.5 - shape.y)
     return np.array([round(value * (1 << digits)) for value in (dx, dy, zero)], np.int64)
 
 
 def _turn(t: float) -> tuple[float, float]:
-    """Returns cosine and sine of the angle with the half-angle tangent ``t``, without a library's rounding."""
+    """Return cosine and sine of the angle with the half-angle tangent ``t``, without a library's rounding."""
     return (1 - t * t) / (1 + t * t), 2 * t / (1 + t * t)
 
 
 def _place(
     canvas: _Canvas,
-    draws: Draws,
-    knobs: Knobs,
+    draws: HashRandom,
+    knobs: SyntheticConfig,
     kind: tuple[int, int],
     taken: list[tuple[float, float, float, float]],
 ) -> None:
-    """Places and paints one object where it fits, off the objects that stand there already."""
+    """Place and paints one object where it fits, off the objects that stand there already."""
     family, member = kind
     for _ in range(30):
         body, part = _object(draws, knobs, kind)
@@ -210,15 +210,15 @@ def _place(
     taken.append(box)
     body, part = (replace(shape, x=shape.x + dx, y=shape.y + dy) for shape in (body, part))
     photo, tint = BODIES[FAMILIES[family]]
-    canvas.paint(layer, body, surface(photo, canvas.training, tint), draws)
+    canvas.paint(layer, body, cut_texture(photo, canvas.training, tint), draws)
     photo = PARTS[[*PARTS][(family + member) % len(PARTS)]]
-    canvas.paint(layer + 1, part, surface(photo, canvas.training, TINTS[MEMBERS[member]]), draws)
+    canvas.paint(layer + 1, part, cut_texture(photo, canvas.training, TINTS[MEMBERS[member]]), draws)
     if knobs.occlusion:
         _occlude(canvas, draws, body, knobs.occlusion)
 
 
-def _object(draws: Draws, knobs: Knobs, kind: tuple[int, int]) -> tuple[_Shape, _Shape]:
-    """Returns body and part around the origin; together they cover ``(object_scale size)^2`` pixels on average."""
+def _object(draws: HashRandom, knobs: SyntheticConfig, kind: tuple[int, int]) -> tuple[_Shape, _Shape]:
+    """Return body and part around the origin; together they cover ``(object_scale size)^2`` pixels on average."""
     family, member = kind
     shape, slenderness = BODY_SHAPES[family]
     area = (knobs.object_scale * knobs.size) ** 2 * draws.uniform(0.6, 1.5)
@@ -234,8 +234,8 @@ def _object(draws: Draws, knobs: Knobs, kind: tuple[int, int]) -> tuple[_Shape, 
     return body, _Shape(PART_SHAPES[member], x, y, radius, radius, *_turn(draws.uniform(-0.2, 0.2)))
 
 
-def _distract(canvas: _Canvas, draws: Draws, knobs: Knobs) -> None:
-    texture = surface(DISTRACTORS[draws.below(len(DISTRACTORS))], canvas.training)
+def _distract(canvas: _Canvas, draws: HashRandom, knobs: SyntheticConfig) -> None:
+    texture = cut_texture(DISTRACTORS[draws.below(len(DISTRACTORS))], canvas.training)
     kind = (ELLIPSE, BLOCK, SQUARE, DIAMOND, WEDGE)[draws.below(5)]
     length = knobs.object_scale * knobs.size * draws.uniform(0.3, 0.6)
     width = length * draws.uniform(0.6, 1)
@@ -243,16 +243,16 @@ def _distract(canvas: _Canvas, draws: Draws, knobs: Knobs) -> None:
     canvas.paint(CLUTTER, _Shape(kind, x, y, length, width, *_turn(draws.uniform(-1, 1))), texture, draws)
 
 
-def _occlude(canvas: _Canvas, draws: Draws, body: _Shape, share: float) -> None:
-    """Lays a strip across the body, ``share`` of its length wide, off the end that bears the part."""
-    texture = surface(DISTRACTORS[draws.below(len(DISTRACTORS))], canvas.training, PLAIN)
+def _occlude(canvas: _Canvas, draws: HashRandom, body: _Shape, share: float) -> None:
+    """Lay a strip across the body, ``share`` of its length wide, off the end that bears the part."""
+    texture = cut_texture(DISTRACTORS[draws.below(len(DISTRACTORS))], canvas.training, PLAIN)
     at = draws.uniform(share - 1, 0.6 - share) * body.length
     x, y = body.x + body.cosine * at, body.y + body.sine * at
     strip = _Shape(SQUARE, x, y, share * body.length, 1.3 * body.width, body.cosine, body.sine)
     canvas.paint(CLUTTER, strip, texture, draws)
 
 
-def _light(canvas: _Canvas, draws: Draws) -> None:
+def _light(canvas: _Canvas, draws: HashRandom) -> None:
     whole = draws.uniform(0.75, 1.2)
     gains = [whole * draws.uniform(0.94, 1.06) for _ in range(3)]
     slope = [draws.uniform(-0.25, 0.25) / canvas.size for _ in range(2)]

@@ -58,8 +58,8 @@ DISTRACTORS = (
 
 
 @cache
-def surface(photo: Photo, training: bool, tint: Tint = PLAIN) -> NDArray[np.uint8]:
-    """Returns one half of a photograph, uint8 ``(h, w, 3)``: the left one for training, the right one for evaluation.
+def cut_texture(photo: Photo, training: bool, tint: Tint = PLAIN) -> NDArray[np.uint8]:
+    """Return one half of a photograph, uint8 ``(h, w, 3)``: the left one for training, the right one for evaluation.
 
     Values are stretched so that the darkest and the brightest fiftieth of the photograph begin at 16 and 224, then
     multiplied by the tint, in 256ths; all in integers.

@@ -3,7 +3,7 @@
 from collections import defaultdict
 
 from wsol.errors import InputError
-from wsol.reports.tables import visible
+from wsol.io.display import escape_unprintable
 
 _NAMED = 5
 _LONGEST = 200  # characters of a name or a reason; files may be called anything, and so may be what is in them
@@ -22,7 +22,7 @@ class Faults:
         self.reasons: dict[str, str] = {}
 
     def add(self, kind: str, name: str, reason: str = "", image_id: str | None = None) -> None:
-        """Notes an entry.
+        """Note an entry.
 
         Args:
             kind: Such as ``missing``; entries are counted by it.
@@ -30,13 +30,13 @@ class Faults:
             reason: What is wrong with it, if the kind does not say so.
             image_id: The image that has to be left out for it, if there is one.
         """
-        name, reason = (visible(text)[:_LONGEST] for text in (name, reason))
+        name, reason = (escape_unprintable(text)[:_LONGEST] for text in (name, reason))
         self._kinds[kind].append(f"{name} ({reason})" if reason else name)
         if image_id is not None:
             self.reasons[image_id] = f"{kind}: {reason or name}"
 
-    def settle(self, skip: bool) -> list[str]:
-        """Returns a phrase for each kind, with the count and the first names.
+    def raise_or_report(self, skip: bool) -> list[str]:
+        """Return a phrase for each kind, with the count and the first names.
 
         Raises:
             InputError: There is a fault, and none may be skipped.

@@ -9,34 +9,34 @@ from tqdm import tqdm
 
 from wsol.datasets import Dataset, count_clipped, frame_size
 from wsol.errors import InputError
-from wsol.metrics.image_stats import Stack, Trace, stacked
+from wsol.metrics.image_stats import ImageStats, StatsAccumulator, stack_stats
 from wsol.protocols import Protocol
-from wsol.protocols.base import Truth, truth_of
-from wsol.runs.results import Collected
+from wsol.protocols.base import GroundTruth, ground_truth_of
+from wsol.runs.results import LocalizationResults
 from wsol.runtime.cost import Clock
-from wsol.runtime.threads import ordered
+from wsol.runtime.threads import map_ordered
 
 
-def truths_of(protocol: Protocol, images: Dataset) -> tuple[list[Truth], int]:
-    """Returns the ground truth of every image, and how many boxes leave theirs by up to a pixel.
+def ground_truths_of(protocol: Protocol, images: Dataset) -> tuple[list[GroundTruth], int]:
+    """Return the ground truth of every image, and how many boxes leave theirs by up to a pixel.
 
     Raises:
         InputError: A box leaves its image by more, or the frame of one is not known.
     """
     sizes = [frame_size(sample) for sample in images]
     clipped = sum(map(count_clipped, images.samples, sizes))
-    return [truth_of(protocol, *pair) for pair in zip(images.samples, sizes, strict=True)], clipped
+    return [ground_truth_of(protocol, *pair) for pair in zip(images.samples, sizes, strict=True)], clipped
 
 
-def gather(
+def score_all(
     protocol: Protocol,
     images: Dataset,
-    truths: Sequence[Truth],
-    trace: Callable[[int], Trace | None],
+    truths: Sequence[GroundTruth],
+    trace: Callable[[int], ImageStats | None],
     pool: Executor,
     clock: Clock,
-) -> tuple[Stack, list[int]]:
-    """Traces every image in threads.
+) -> tuple[StatsAccumulator, list[int]]:
+    """Trace every image in threads.
 
     Args:
         protocol: The conventions.
@@ -50,14 +50,14 @@ def gather(
         The traces, and the places of the images that have one.
     """
     n = len(truths)
-    stack, kept = Stack(n, max(1, len(protocol.taus))), []
+    stack, kept = StatsAccumulator(n, max(1, len(protocol.taus))), []
     with clock("boxes"):
         title = f"{images.name} {images.split}"
         for i, found in enumerate(
-            tqdm(ordered(pool, trace, range(n)), total=n, unit="image", desc=title, disable=None)
+            tqdm(map_ordered(pool, trace, range(n)), total=n, unit="image", desc=title, disable=None)
         ):
             if found is not None:
-                stack.add(stacked([found]))
+                stack.add(stack_stats([found]))
                 kept.append(i)
     return stack, kept
 
@@ -65,14 +65,14 @@ def gather(
 def collected(
     protocol: Protocol,
     images: Dataset,
-    truths: Sequence[Truth],
-    stack: Stack,
+    truths: Sequence[GroundTruth],
+    stack: StatsAccumulator,
     kept: list[int],
     draw: Callable[[int, int], NDArray[np.float64]],
     skipped: dict[str, str],
     clipped: int,
-) -> Collected:
-    """Puts together what one box an image came to, without predictions.
+) -> LocalizationResults:
+    """Put together what one box an image came to, without predictions.
 
     Args:
         protocol: The conventions.
@@ -91,12 +91,12 @@ def collected(
         raise InputError(f"none of the {len(images)} images can be scored: {next(iter(skipped.values()), 'no image')}")
     left = images.subset(kept)
     labels = np.array([sample.label for sample in left])
-    return Collected(
+    return LocalizationResults(
         left,
         [truths[i] for i in kept],
         labels[:, None],
         np.full((len(left), 1), np.nan, np.float32),
-        stack.evidence(protocol.delta, labels, None),
+        stack.stats(protocol.delta, labels, None),
         lambda i, level: draw(kept[i], level),
         skipped,
         clipped,

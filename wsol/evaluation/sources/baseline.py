@@ -5,20 +5,20 @@ from concurrent.futures import Executor
 import numpy as np
 from numpy.typing import NDArray
 
-from wsol.baselines import BASELINES, baseline_evidence
+from wsol.baselines import BASELINES, baseline_stats
 from wsol.datasets import Dataset
-from wsol.evaluation.finish import Origin
-from wsol.evaluation.sources._gather import truths_of
-from wsol.metrics.image_stats import shown_levels
+from wsol.evaluation.finish import Provenance
+from wsol.evaluation.sources._gather import ground_truths_of
+from wsol.metrics.image_stats import kept_tau_indices
 from wsol.protocols import Protocol
-from wsol.runs.results import Collected
+from wsol.runs.results import LocalizationResults
 from wsol.runtime.cost import Clock
 
 
 def from_baseline(
     name: str, images: Dataset, protocol: Protocol, pool: Executor, clock: Clock
-) -> tuple[Origin, Collected]:
-    """Scores boxes that look at no image.
+) -> tuple[Provenance, LocalizationResults]:
+    """Score boxes that look at no image.
 
     Args:
         name: Registered name.
@@ -28,7 +28,7 @@ def from_baseline(
         clock: Gets the seconds.
     """
     draw = BASELINES.get(name)
-    truths, clipped = truths_of(protocol, images)
+    truths, clipped = ground_truths_of(protocol, images)
     labels = np.array([sample.label for sample in images])
 
     def box(i: int, level: int) -> NDArray[np.float64]:
@@ -37,12 +37,12 @@ def from_baseline(
 
     def looked_at(i: int) -> NDArray[np.uint16]:
         boxes = draw(protocol, truths[i].sample.image_id, truths[i].size).boxes
-        levels = shown_levels(len(protocol.taus))
+        levels = kept_tau_indices(len(protocol.taus))
         return np.rint(np.broadcast_to(boxes, (len(protocol.taus), 4))[levels]).astype(np.uint16)
 
     with clock("boxes"):
-        evidence = baseline_evidence(name, protocol, truths, pool)
+        evidence = baseline_stats(name, protocol, truths, pool)
         shown = np.stack([looked_at(i) for i in range(len(images))]) if len(protocol.taus) else None
-    origin = Origin(name, "baseline", None, {"baseline": name})
+    origin = Provenance(name, "baseline", None, {"baseline": name})
     scores = np.full((len(images), 1), np.nan, np.float32)
-    return origin, Collected(images, truths, labels[:, None], scores, evidence, box, {}, clipped, shown)
+    return origin, LocalizationResults(images, truths, labels[:, None], scores, evidence, box, {}, clipped, shown)

@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 from wsol.datasets import Dataset, Sample
 from wsol.datasets.base import TO_EDGES, Corners
 from wsol.errors import InputError
-from wsol.evaluation.finish import Origin, named
+from wsol.evaluation.finish import Provenance, file_signature
 from wsol.evaluation.sources._faults import Faults
-from wsol.evaluation.sources._gather import collected, gather, truths_of
-from wsol.io.text import number, read_csv, read_text
+from wsol.evaluation.sources._gather import collected, ground_truths_of, score_all
+from wsol.io.text import parse_number, read_csv, read_text
 from wsol.metrics.classification import ranks_of
-from wsol.metrics.image_stats import Trace
+from wsol.metrics.image_stats import ImageStats
 from wsol.metrics.iou import best_iou
 from wsol.protocols import Protocol
-from wsol.runs.results import Collected
+from wsol.runs.results import LocalizationResults
 from wsol.runtime.cost import Clock
 
 _TOP = 5
@@ -31,7 +31,9 @@ _DIGITS = 9  # of a class; more make no number of 32 bits
 
 
 @dataclass(frozen=True)
-class _Guess:
+class BoxRow:
+    """One entry of a file of boxes."""
+
     where: str
     key: str  # of the image
     label: int | None
@@ -48,8 +50,8 @@ def from_boxes(
     skip_bad: bool,
     pool: Executor,
     clock: Clock,
-) -> tuple[Origin, Collected]:
-    """Scores boxes in the annotation's frame: one an image, or one for each guessed class.
+) -> tuple[Provenance, LocalizationResults]:
+    """Score boxes in the annotation's frame: one an image, or one for each guessed class.
 
     A CSV file has the columns ``image_id,x0,y0,x1,y1``; with ``class_id`` (a number or a class name) an image may have
     several rows, and they are ranked by ``score``, where there is that column, else by their order. A JSON file has
@@ -73,7 +75,7 @@ def from_boxes(
         InputError: The file is malformed; or entries are missing, too many, or not as they should be, and ``skip_bad``
             is not given.
     """
-    truths, clipped = truths_of(protocol, images)
+    truths, clipped = ground_truths_of(protocol, images)
     faults = Faults(str(path))
     coco = path.suffix.lower() == ".json"
     if coco and corners not in (None, "edges"):
@@ -95,24 +97,24 @@ def from_boxes(
         scaled = protocol.ground_truth(replace(truth.sample, boxes=published), truth.size)
         labels = np.array([truth.sample.label if guess.label is None else guess.label for guess in mine])
         boxes[i] = labels, np.array([guess.score for guess in mine], np.float32), scaled
-    notes = faults.settle(skip_bad)
+    notes = faults.raise_or_report(skip_bad)
     width = _TOP if classified else 0
     table = {i: _laid_out(truths[i].sample.label, *rows, width) for i, rows in boxes.items()}
 
-    def trace(i: int) -> Trace | None:
+    def trace(i: int) -> ImageStats | None:
         if i not in table:
             return None
         own = table[i][2][:1]
         iou = np.zeros(1) if np.isnan(own).any() else best_iou(own, truths[i].boxes)
-        return Trace(own, iou.astype(np.float32), peak_inside=False)
+        return ImageStats(own, iou.astype(np.float32), peak_inside=False)
 
-    stack, kept = gather(protocol, images, truths, trace, pool, clock)
+    stack, kept = score_all(protocol, images, truths, trace, pool, clock)
     result = collected(protocol, images, truths, stack, kept, lambda i, level: table[i][2], faults.reasons, clipped)
     classes = np.stack([table[i][0] for i in kept])
     complete = not any(np.isnan(table[i][2][0]).any() for i in kept)
     evidence = replace(
-        result.evidence,
-        curves=result.evidence.curves[:, :1],
+        result.stats,
+        curves=result.stats.curves[:, :1],
         peaks=None,
         ranks=ranks_of(classes) if classified else None,
         complete=complete,
@@ -120,11 +122,11 @@ def from_boxes(
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     meant = given or images.samples[0].corners
     facts = {"boxes": {"path": path.name, "sha256": digest, "corners": meant}, "notes": notes}
-    origin = Origin(named(path, digest), f"boxes({meant})", None, facts)
-    return origin, replace(result, classes=classes, scores=np.stack([table[i][1] for i in kept]), evidence=evidence)
+    origin = Provenance(file_signature(path, digest), f"boxes({meant})", None, facts)
+    return origin, replace(result, classes=classes, scores=np.stack([table[i][1] for i in kept]), stats=evidence)
 
 
-def _from_csv(path: Path, images: Dataset) -> Iterator[_Guess]:
+def _from_csv(path: Path, images: Dataset) -> Iterator[BoxRow]:
     columns, rows = read_csv(path, "image_id,x0,y0,x1,y1")
     absent = [column for column in ("image_id", "x0", "y0", "x1", "y1") if column not in columns]
     if absent:
@@ -138,12 +140,12 @@ def _from_csv(path: Path, images: Dataset) -> Iterator[_Guess]:
             label = names.get(named, int(named) if named.isdecimal() and len(named) <= _DIGITS else -1)
             if label < 0:  # a number that no image has is wrong, but it is a class
                 raise InputError(f"{path}, {where}: {named!r:.80} is no class of {images.name}; mend the field")
-        score = number(row["score"], path, where) if row.get("score") else np.nan
+        score = parse_number(row["score"], path, where) if row.get("score") else np.nan
         x0, y0, x1, y1 = (_real(row[column]) for column in ("x0", "y0", "x1", "y1"))
-        yield _Guess(where, row["image_id"], label, score, (x0, y0, x1, y1))
+        yield BoxRow(where, row["image_id"], label, score, (x0, y0, x1, y1))
 
 
-def _from_json(path: Path) -> Iterator[_Guess]:
+def _from_json(path: Path) -> Iterator[BoxRow]:
     try:
         entries = json.loads(read_text(path, "COCO's results"), object_pairs_hook=_once)
         if not isinstance(entries, list):
@@ -155,7 +157,7 @@ def _from_json(path: Path) -> Iterator[_Guess]:
             if len(str(abs(label))) > _DIGITS:
                 raise ValueError(f"category_id {label} is too large")
             image_id = str(_of(entry["image_id"], int, str))
-            yield _Guess(f"entry {place}", image_id, label, score, (x, y, x + width, y + height))
+            yield BoxRow(f"entry {place}", image_id, label, score, (x, y, x + width, y + height))
     except InputError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
@@ -165,7 +167,7 @@ def _from_json(path: Path) -> Iterator[_Guess]:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Makes a dictionary of JSON's pairs, of which the last would count where a name is there twice."""
+    """Make a dictionary of JSON's pairs, of which the last would count where a name is there twice."""
     entry = dict(pairs)
     if len(entry) < len(pairs):
         raise ValueError(f"an entry has a name twice, among {', '.join(entry)}")
@@ -183,9 +185,9 @@ def _as_float(value: Any) -> float:
 
 
 def _grouped(
-    guesses: list[_Guess], images: Dataset, among: Dataset, coco: bool, faults: Faults
-) -> tuple[dict[str, list[_Guess]], bool]:
-    """Returns the guesses of every image by rank, and whether they name classes; notes strays and repetitions."""
+    guesses: list[BoxRow], images: Dataset, among: Dataset, coco: bool, faults: Faults
+) -> tuple[dict[str, list[BoxRow]], bool]:
+    """Return the guesses of every image by rank, and whether they name classes; notes strays and repetitions."""
     owners: defaultdict[str, list[Sample]] = defaultdict(list)
     numbers = {}
     for sample in images:
@@ -194,7 +196,7 @@ def _grouped(
         if sample.coco:
             numbers[sample.coco[1]] = sample.label
     known = {_key(sample, coco) for sample in among}
-    found: defaultdict[str, list[_Guess]] = defaultdict(list)
+    found: defaultdict[str, list[BoxRow]] = defaultdict(list)
     classified = any(guess.label is not None for guess in guesses)
     for guess in guesses:
         if guess.key not in known:
@@ -219,8 +221,8 @@ def _key(sample: Sample, coco: bool) -> str:
     return str(sample.coco[0]) if coco and sample.coco else sample.image_id
 
 
-def _fault(mine: list[_Guess], edges: NDArray[np.float64], size: tuple[int, int]) -> str:
-    """Says what is wrong with the boxes of an image, if anything."""
+def _fault(mine: list[BoxRow], edges: NDArray[np.float64], size: tuple[int, int]) -> str:
+    """Return what is wrong with the boxes of an image, if anything."""
     checks = {
         "not four finite numbers": ~np.isfinite(edges).all(1),
         "a score beyond single precision": np.abs([guess.score for guess in mine]) > np.finfo(np.float32).max,
@@ -236,7 +238,7 @@ def _fault(mine: list[_Guess], edges: NDArray[np.float64], size: tuple[int, int]
 def _laid_out(
     own: int, labels: NDArray[np.int64], scores: NDArray[np.float32], boxes: NDArray[np.float64], width: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float64]]:
-    """Returns classes, scores and boxes: the ground-truth class's, then the first ``width`` guesses; gaps are NaN."""
+    """Return classes, scores and boxes: the ground-truth class's, then the first ``width`` guesses; gaps are NaN."""
     order = [*np.flatnonzero(labels == own)[:1], *range(min(width, len(labels)))]
     first = 0 if (labels == own).any() else 1
     classes = np.full(1 + width, -1)

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from wsol.boxes.thresholds import Reals
 from wsol.datasets import Dataset
 from wsol.errors import InputError, first_line
-from wsol.evaluation.finish import Origin, named
+from wsol.evaluation.finish import Provenance, file_signature
 from wsol.evaluation.sources._faults import Faults
-from wsol.evaluation.sources._gather import collected, gather, truths_of
-from wsol.io.arrays import read_array, regular
-from wsol.metrics.image_stats import Trace
+from wsol.evaluation.sources._gather import collected, ground_truths_of, score_all
+from wsol.io.arrays import read_array, require_file
+from wsol.metrics.image_stats import ImageStats
 from wsol.protocols import Protocol
-from wsol.runs.results import Collected, Kept
+from wsol.runs.results import BoxesAtTau, LocalizationResults
 from wsol.runtime.cost import Clock
 
 _SUFFIXES = (".npy", ".npz")
@@ -36,8 +36,8 @@ def from_maps(
     pool: Executor,
     clock: Clock,
     level: int | None = None,
-) -> tuple[Origin, Collected]:
-    """Scores one map an image, that of its ground-truth class.
+) -> tuple[Provenance, LocalizationResults]:
+    """Score one map an image, that of its ground-truth class.
 
     Args:
         path: A folder with ``<image_id>.npy``, the image's own suffix kept or replaced (or ``.npz`` with one array); or
@@ -55,21 +55,21 @@ def from_maps(
     Raises:
         InputError: Maps are missing, too many, or not as they should be, and ``skip_bad`` is not given.
     """
-    truths, clipped = truths_of(protocol, images)
+    truths, clipped = ground_truths_of(protocol, images)
     faults = Faults(str(path))
     readers = _matched(path, images, among, faults)
-    faults.settle(skip_bad)
-    own = Kept(len(images), level)
+    faults.raise_or_report(skip_bad)
+    own = BoxesAtTau(len(images), level)
     digests: list[bytes] = [b""] * len(images)
 
     def prepared(i: int) -> Reals:
         values = _read(readers[images.samples[i].image_id])
-        score_map = protocol.accept(values, truths[i].size, raw)
+        score_map = protocol.prepare_external(values, truths[i].size, raw)
         content = np.ascontiguousarray(values).tobytes() + f"{values.dtype.str}{values.shape}".encode()
         digests[i] = hashlib.blake2b(content, digest_size=16).digest()
         return score_map
 
-    def trace(i: int) -> Trace | None:
+    def trace(i: int) -> ImageStats | None:
         name = images.samples[i].image_id
         if name not in readers:
             return None
@@ -78,7 +78,7 @@ def from_maps(
         except ValueError as error:
             faults.add("unusable", name, str(error), name)
             return None
-        return own(i, truths[i].trace(protocol, score_map))
+        return own(i, truths[i].score_map_stats(protocol, score_map))
 
     def draw(i: int, at: int) -> NDArray[np.float64]:
         if at == own.level:
@@ -86,18 +86,18 @@ def from_maps(
         boxes: NDArray[np.float64] = protocol.boxes(prepared(i)[None], protocol.taus[at : at + 1])[:, 0]
         return boxes
 
-    stack, kept = gather(protocol, images, truths, trace, pool, clock)
-    notes = faults.settle(skip_bad)
+    stack, kept = score_all(protocol, images, truths, trace, pool, clock)
+    notes = faults.raise_or_report(skip_bad)
     digest = hashlib.sha256(b"".join(digests)).hexdigest()
     facts = {"maps": {"path": path.name, "digest": digest}, "notes": notes}
-    origin = Origin(named(path, digest), "raw-maps" if raw else "maps", None, facts)
+    origin = Provenance(file_signature(path, digest), "raw-maps" if raw else "maps", None, facts)
     return origin, collected(protocol, images, truths, stack, kept, draw, faults.reasons, clipped)
 
 
 def _matched(
     path: Path, images: Dataset, among: Dataset, faults: Faults
 ) -> dict[str, Callable[[], NDArray[np.generic]]]:
-    """Finds the array of every image, and notes what is missing, too many, or claimed twice."""
+    """Find the array of every image, and notes what is missing, too many, or claimed twice."""
     arrays = _arrays(path)
     claims: defaultdict[str, list[str]] = defaultdict(list)
     readers, used = {}, set()
@@ -134,7 +134,7 @@ def _read(reader: Callable[[], NDArray[np.generic]]) -> NDArray[np.generic]:
 
 
 def _arrays(path: Path) -> dict[str, list[Callable[[], NDArray[np.generic]]]]:
-    """Returns what reads each array, by its name without the suffix."""
+    """Return what reads each array, by its name without the suffix."""
     readers: defaultdict[str, list[Callable[[], NDArray[np.generic]]]] = defaultdict(list)
     if path.is_dir():
         for file in sorted(file for file in path.rglob("*") if file.suffix in _SUFFIXES):
@@ -143,7 +143,7 @@ def _arrays(path: Path) -> dict[str, list[Callable[[], NDArray[np.generic]]]]:
             raise InputError(f"{path} holds no .npy or .npz files; give the folder of the score maps")
         return readers
     try:
-        archive = zipfile.ZipFile(regular(path))
+        archive = zipfile.ZipFile(require_file(path))
     except Exception as error:  # broken files raise anything
         raise InputError(f"{path} is neither a folder of .npy files nor an .npz file ({first_line(error)})") from error
     for member in archive.infolist():
@@ -158,7 +158,7 @@ class _Lone:
         self._path = path
 
     def __call__(self) -> NDArray[np.generic]:
-        with regular(self._path).open("rb") as file:
+        with require_file(self._path).open("rb") as file:
             if not zipfile.is_zipfile(file):
                 file.seek(0)
                 return read_array(file, self._path.stat().st_size)

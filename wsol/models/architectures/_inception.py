@@ -7,7 +7,7 @@ from torch.nn import functional
 
 
 def padded_inception_v3(side: int) -> nn.Module:
-    """Returns torchvision's Inception v3 with maps of 14 x 14 or 28 x 28 behind ``Mixed_6e``, for images of 224.
+    """Return torchvision's Inception v3 with maps of 14 x 14 or 28 x 28 behind ``Mixed_6e``, for images of 224.
 
     The unpadded 3 x 3 convolutions and poolings up to there get a padding of 1, so that sides halve exactly; for 28 the
     last of these reductions keeps the size. Zhang et al., "Self-produced Guidance for Weakly-supervised Object
@@ -38,7 +38,7 @@ class _Reduction(nn.Module):
             vars(last.get_submodule("conv")).update(stride=(stride, stride), padding=(1, 1))
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Returns maps ``(n, 768, h, w)`` of ``(n, 288, H, W)``."""
+        """Return maps ``(n, 768, h, w)`` of ``(n, 288, H, W)``."""
         double = self.branch3x3dbl_3(self.branch3x3dbl_2(self.branch3x3dbl_1(maps)))
         pooled = functional.max_pool2d(maps, 3, self.stride, padding=1)
         return torch.cat([self.branch3x3(maps), double, pooled], 1)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from wsol.errors import InputError
-from wsol.models.base import MODELS, Architecture, Published
+from wsol.models.base import MODELS, Architecture, PublishedWeights
 
 
 class AlexNetStarGAP(nn.Module):
@@ -36,17 +36,19 @@ class AlexNetStarGAP(nn.Module):
         self.fc = nn.Linear(512, classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Returns logits ``(n, classes)`` of images ``(n, 3, H, W)``."""
+        """Return logits ``(n, classes)`` of images ``(n, 3, H, W)``."""
         logits: Tensor = self.fc(self.dropout(self.pool(self.added(self.features(images))).flatten(1)))
         return logits
 
 
 class _AlexNetStar(Architecture):
-    def build(self, state: Mapping[str, Tensor], published: Published | None, side: int | None = None) -> nn.Module:
+    def build(
+        self, state: Mapping[str, Tensor], published: PublishedWeights | None, side: int | None = None
+    ) -> nn.Module:
         head = state.get("fc.weight", torch.empty(1000, 0))
-        return self.fresh(len(head) if head.dim() else 1000, side)
+        return self.build_for_training(len(head) if head.dim() else 1000, side)
 
-    def fresh(self, classes: int, side: int | None = None, from_scratch: bool = True) -> nn.Module:
+    def build_for_training(self, classes: int, side: int | None = None, from_scratch: bool = True) -> nn.Module:
         if side is not None:
             raise InputError("alexnet-star-gap has maps of 13 x 13; leave out --map-size")
         return AlexNetStarGAP(classes)

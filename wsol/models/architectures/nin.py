@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from wsol.errors import InputError
-from wsol.models.base import MODELS, Architecture, Published
+from wsol.models.base import MODELS, Architecture, PublishedWeights
 
 
 class NIN(nn.Module):
@@ -34,7 +34,7 @@ class NIN(nn.Module):
         self.pool = nn.AdaptiveAvgPool2d(1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Returns logits ``(n, classes)`` of images ``(n, 3, H, W)``."""
+        """Return logits ``(n, classes)`` of images ``(n, 3, H, W)``."""
         logits: Tensor = self.pool(self.features(images)).flatten(1)
         return logits
 
@@ -50,11 +50,13 @@ def _block(given: int, widths: tuple[int, int, int], size: int, stride: int = 1,
 
 
 class _NIN(Architecture):
-    def build(self, state: Mapping[str, Tensor], published: Published | None, side: int | None = None) -> nn.Module:
+    def build(
+        self, state: Mapping[str, Tensor], published: PublishedWeights | None, side: int | None = None
+    ) -> nn.Module:
         last = state.get(list(NIN(1).state_dict())[-1], torch.empty(1000))
-        return self.fresh(len(last) if last.dim() else 1000, side)
+        return self.build_for_training(len(last) if last.dim() else 1000, side)
 
-    def fresh(self, classes: int, side: int | None = None, from_scratch: bool = True) -> nn.Module:
+    def build_for_training(self, classes: int, side: int | None = None, from_scratch: bool = True) -> nn.Module:
         if side is not None:
             raise InputError("nin has the maps it has; leave out --map-size")
         return NIN(classes)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from wsol.models._feature_extractor import Features, enlarge_maps, map_size
 from wsol.models.architectures._inception import padded_inception_v3
-from wsol.models.base import MODELS, Architecture, Preprocessing, Published
+from wsol.models.base import MODELS, Architecture, Preprocessing, PublishedWeights
 from wsol.models.global_pooling import POOLINGS, Pooling
 
 
@@ -47,7 +47,7 @@ class Pooled(nn.Module):
         self.fc = nn.Linear(channels, classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Returns logits ``(n, classes)`` of images ``(n, 3, H, W)``."""
+        """Return logits ``(n, classes)`` of images ``(n, 3, H, W)``."""
         maps: Tensor = self.added(self.backbone(images))
         logits: Tensor = self.fc(self.dropout(self.pool(maps).flatten(1)))
         return logits
@@ -62,11 +62,13 @@ class _Pooled(Architecture):
     def __init__(self, name: str, pooling: Pooling) -> None:
         self.name, self.pooling = name, pooling
 
-    def build(self, state: Mapping[str, Tensor], published: Published | None, side: int | None = None) -> nn.Module:
+    def build(
+        self, state: Mapping[str, Tensor], published: PublishedWeights | None, side: int | None = None
+    ) -> nn.Module:
         head = state.get("fc.weight", torch.empty(1000, 0))
         return Pooled(self.name, len(head) if head.dim() else 1000, self.pooling, side)
 
-    def fresh(self, classes: int, side: int | None = None, from_scratch: bool = True) -> nn.Module:
+    def build_for_training(self, classes: int, side: int | None = None, from_scratch: bool = True) -> nn.Module:
         return Pooled(self.name, classes, self.pooling, side)
 
     def preprocessing(self) -> Preprocessing:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from wsol.errors import InputError
 from wsol.models._feature_extractor import Features, enlarge_maps, map_size
-from wsol.models.base import MODELS, Architecture, Preprocessing, Published
+from wsol.models.base import MODELS, Architecture, Preprocessing, PublishedWeights
 
 
 class _Torchvision(Architecture):
@@ -29,7 +29,9 @@ class _Torchvision(Architecture):
     def preprocessing(self) -> Preprocessing:
         return _preprocessing(torchvision.models.get_model_weights(self.name).DEFAULT)
 
-    def build(self, state: Mapping[str, Tensor], published: Published | None, side: int | None = None) -> nn.Module:
+    def build(
+        self, state: Mapping[str, Tensor], published: PublishedWeights | None, side: int | None = None
+    ) -> nn.Module:
         network = self._network()
         classes = {
             len(state[key])
@@ -47,16 +49,16 @@ class _Torchvision(Architecture):
             vars(network)["transform_input"] = True  # torchvision sets it for its own weights of the Inception family
         return network
 
-    def fresh(self, classes: int, side: int | None = None, from_scratch: bool = True) -> nn.Module:
+    def build_for_training(self, classes: int, side: int | None = None, from_scratch: bool = True) -> nn.Module:
         auxiliary = {"aux_logits": False, "init_weights": from_scratch} if self.name in _AUXILIARY else {}
         network = self._network(num_classes=classes, **auxiliary)
         if side is not None:
             self._enlarge(network, side)
         return network
 
-    def published(self) -> tuple[Published, ...]:
+    def published(self) -> tuple[PublishedWeights, ...]:
         return tuple(
-            Published(weights.name, _digest(weights.url), _preprocessing(weights))
+            PublishedWeights(weights.name, _digest(weights.url), _preprocessing(weights))
             for weights in torchvision.models.get_model_weights(self.name)
         )
 
@@ -92,7 +94,7 @@ _CLASSES = 1000  # what every torchvision classifier is built with
 
 
 def _digest(url: str) -> str:
-    """Returns how a published file's SHA-256 begins; its name says so, resnet50-0676ba61.pth."""
+    """Return how a published file's SHA-256 begins; its name says so, resnet50-0676ba61.pth."""
     return url.rsplit("-", 1)[-1].removesuffix(".pth")
 
 

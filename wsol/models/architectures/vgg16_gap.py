@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from wsol.models._feature_extractor import enlarge_maps
-from wsol.models.base import MODELS, Architecture, Published
+from wsol.models.base import MODELS, Architecture, PublishedWeights
 from wsol.models.global_pooling import POOLINGS, Pooling
 
 
@@ -47,7 +47,7 @@ class VGG16GAP(nn.Module):
         self.fc = nn.Linear(1024, classes, bias=bias)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Returns logits ``(n, classes)`` of images ``(n, 3, H, W)``."""
+        """Return logits ``(n, classes)`` of images ``(n, 3, H, W)``."""
         maps: Tensor = self.relu(self.norm6(self.conv6(self.features(images))))
         logits: Tensor = self.fc(self.dropout(self.pool(maps).flatten(1)))
         return logits
@@ -57,24 +57,26 @@ class _VGG16(Architecture):
     def __init__(self, pooling: Pooling) -> None:
         self.pooling = pooling
 
-    def build(self, state: Mapping[str, Tensor], published: Published | None, side: int | None = None) -> nn.Module:
+    def build(
+        self, state: Mapping[str, Tensor], published: PublishedWeights | None, side: int | None = None
+    ) -> nn.Module:
         head = state.get("fc.weight", torch.empty(1000, 1024))
         classes = head.shape[0] if head.dim() else 1000
         grouped = state.get("conv6.weight", torch.empty(0)).shape[1:2] != (512,)
         network = VGG16GAP(classes, groups=2 if grouped else 1, bias="fc.bias" in state, pooling=self.pooling)
         return self._with_maps(network, side)
 
-    def bundled(self) -> Path | None:
+    def bundled_weights(self) -> Path | None:
         return _BUNDLED if self.pooling == "average" and _BUNDLED.is_file() else None
 
-    def fresh(self, classes: int, side: int | None = None, from_scratch: bool = True) -> nn.Module:
+    def build_for_training(self, classes: int, side: int | None = None, from_scratch: bool = True) -> nn.Module:
         # Without batch normalisation so many layers do not learn from random weights.
         network = VGG16GAP(classes, normalised=from_scratch, pooling=self.pooling)
         self._with_maps(network, side)
         nn.init.kaiming_normal_(network.conv6.weight, mode="fan_out", nonlinearity="relu")
         return network
 
-    def trained(self, network: nn.Module) -> dict[str, Tensor]:
+    def export_state(self, network: nn.Module) -> dict[str, Tensor]:
         # Normalisation is folded into the convolutions: what is stored is the paper's network.
         if not isinstance(network, VGG16GAP) or isinstance(network.norm6, nn.Identity):
             return network.state_dict()

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from wsol.methods import Forward, find_method, forward
 from wsol.models import find_classifier
-from wsol.selfchecks.expect import Checks, close
+from wsol.selfchecks.expect import Checks, assert_close
 
 _RED = torch.arange(16.0).reshape(4, 4)  # by row: 0 to 15, their mean is 7.5
 _GREEN = _RED.T.contiguous()
@@ -24,7 +24,7 @@ class _Network(nn.Module):
         self.fc.weight.data, self.fc.bias.data = torch.tensor(_WEIGHTS), torch.tensor(_BIASES)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Returns class scores ``(n, 3)``."""
+        """Return class scores ``(n, 3)``."""
         scores: Tensor = self.fc(self.pick(images).mean((2, 3)))
         return scores
 
@@ -43,14 +43,14 @@ _MAPS = torch.stack([_RED, 2 * _GREEN, _RED / 2 - _GREEN])
 def _cam() -> None:
     passed = _passed()
     maps = find_method("cam").maps(passed, _CLASSES)[0]
-    close(passed.logits[0], (7.5 + 0.5, 15 - 0.25, 3.75 - 7.5 + 3), 0, "the class scores")
-    close(maps, _MAPS, 0, "the map")
-    close(maps.mean((1, 2)), passed.logits[0] - torch.tensor(_BIASES), 1e-6, "the mean of the map")
+    assert_close(passed.logits[0], (7.5 + 0.5, 15 - 0.25, 3.75 - 7.5 + 3), 0, "the class scores")
+    assert_close(maps, _MAPS, 0, "the map")
+    assert_close(maps.mean((1, 2)), passed.logits[0] - torch.tensor(_BIASES), 1e-6, "the mean of the map")
 
 
 def _gradcam() -> None:
     """On global average pooling Grad-CAM is the positive part of CAM, divided by the number of places."""
-    close(find_method("gradcam").maps(_passed(), _CLASSES)[0], _MAPS.clamp(min=0) / 16, 1e-6, "the map")
+    assert_close(find_method("gradcam").maps(_passed(), _CLASSES)[0], _MAPS.clamp(min=0) / 16, 1e-6, "the map")
 
 
 CHECKS: Checks = {"cam: a network set by hand": _cam, "gradcam: the same, by gradients": _gradcam}

@@ -16,7 +16,7 @@ import wsol.models
 from wsol.datasets import load_dataset
 from wsol.methods import find_method, forward
 from wsol.models import Model, load_model
-from wsol.selfchecks.expect import Checks, close, same
+from wsol.selfchecks.expect import Checks, assert_close, assert_equal
 
 SHA256 = "cfe102dd3e91f4021f69c7a84660e2a89a9da52cddce81d90d7cf48a99e8813e"
 SCORES = (
@@ -58,34 +58,34 @@ WITHIN_ON_GPU = 0.5  # a hundredth of the map's largest value: GPUs may multiply
 
 @cache  # loading takes longer than running
 def network(device: str) -> Model:
-    """Returns the bundled network on a device."""
+    """Return the bundled network on a device."""
     return load_model("vgg16-gap", device=device)
 
 
 def _weights() -> None:
     file = Path(wsol.models.__file__).parent / "weights" / "vgg16-gap-synthetic.safetensors"
-    same(hashlib.sha256(file.read_bytes()).hexdigest(), SHA256, "the SHA-256")
-    same(network("cpu").sha256, SHA256, "the SHA-256 in signatures")
+    assert_equal(hashlib.sha256(file.read_bytes()).hexdigest(), SHA256, "the SHA-256")
+    assert_equal(network("cpu").sha256, SHA256, "the SHA-256 in signatures")
 
 
 def _forward(device: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Returns the class scores ``(12,)`` and the map ``(14, 14)`` of the image's class."""
+    """Return the class scores ``(12,)`` and the map ``(14, 14)`` of the image's class."""
     (sample,) = load_dataset("synthetic", dataset_args={"images": "1"})
     model = network(device)
-    pixels = np.empty((0, 0, 3), np.uint8) if sample.draw is None else sample.draw()
-    passed = forward(model.network, model.preprocessing.normalised(pixels[None], torch.device(device)))
+    pixels = np.empty((0, 0, 3), np.uint8) if sample.render is None else sample.render()
+    passed = forward(model.network, model.preprocessing.normalize(pixels[None], torch.device(device)))
     maps = find_method("cam").maps(passed, torch.tensor([[sample.label]], device=device))
     return passed.logits[0].cpu().numpy(), maps[0, 0].cpu().numpy()
 
 
 def _processor() -> None:
     scores, score_map = _forward("cpu")
-    close(scores, SCORES, SCORES_WITHIN, "the class score")
-    close(score_map, np.array(MAP.split(), np.float64).reshape(14, 14), MAP_WITHIN, "the map")
+    assert_close(scores, SCORES, SCORES_WITHIN, "the class score")
+    assert_close(score_map, np.array(MAP.split(), np.float64).reshape(14, 14), MAP_WITHIN, "the map")
 
 
 def graphics() -> list[str]:
-    """Returns the names of all GPUs."""
+    """Return the names of all GPUs."""
     return [f"cuda:{index}" for index in range(torch.cuda.device_count())]
 
 
@@ -96,7 +96,7 @@ def _graphics() -> str:
     for name in names:
         pairs = list(zip(own, _forward(name), strict=True))
         for (right, found), what in zip(pairs, ("the class score", "the map"), strict=True):
-            close(found, right, WITHIN_ON_GPU, f"{what} on {name}")
+            assert_close(found, right, WITHIN_ON_GPU, f"{what} on {name}")
         off[name] = max(float(np.abs(found - right).max()) for right, found in pairs)
     return ", ".join(f"{name} is off by {most:.2g} at most" for name, most in off.items()) or "there is none"
 

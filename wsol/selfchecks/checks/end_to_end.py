@@ -6,7 +6,7 @@ import torch
 import wsol
 from wsol.datasets import load_dataset
 from wsol.selfchecks.checks.bundled import network
-from wsol.selfchecks.expect import Checks, by_name, close
+from wsol.selfchecks.expect import Checks, assert_close, by_name
 from wsol.selfchecks.reference import plain_iou, plain_maps, plain_precision, plain_scores
 
 # A box that is right at tau 0.2, a wrong class, and a box that is right at another tau alone. At none of the 26 taus is
@@ -21,7 +21,7 @@ def _evaluate() -> None:
     result = wsol.evaluate(network("cpu"), dataset=images, protocol=f"exact:levels={_LEVELS}")
     found = by_name(result.metrics)
 
-    pixels = np.stack([sample.draw() for sample in images if sample.draw is not None])
+    pixels = np.stack([sample.render() for sample in images if sample.render is not None])
     foreground = np.stack([sample.mask().foreground for sample in images if sample.mask is not None])
     labels = [sample.label for sample in images]
     maps = plain_maps(pixels, torch.float32)
@@ -40,7 +40,7 @@ def _evaluate() -> None:
         ("pxap", "", plain_precision(scores, foreground, taus), 0.01),
     ):
         got, _ = found.get((metric, rule), (np.nan, np.nan))
-        close(got, 100 * value, within + 1e-4, f"{metric} {rule}".strip())
+        assert_close(got, 100 * value, within + 1e-4, f"{metric} {rule}".strip())
 
 
 CHECKS: Checks = {"the whole way: a run of three images": _evaluate}

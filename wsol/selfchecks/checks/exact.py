@@ -7,34 +7,36 @@ from wsol.datasets import Sample
 from wsol.datasets.base import as_boxes
 from wsol.protocols import find_protocol
 from wsol.selfchecks import shapes
-from wsol.selfchecks.expect import Checks, close
+from wsol.selfchecks.expect import Checks, assert_close
 
 
 def _boxes(score_map: shapes.Map) -> NDArray[np.float64]:
-    """Returns the box at tau = 0, 1 / 255, ..., 254 / 255; above 1 lies nothing."""
+    """Return the box at tau = 0, 1 / 255, ..., 254 / 255; above 1 lies nothing."""
     protocol = find_protocol("exact")
     boxes: NDArray[np.float64] = protocol.boxes(protocol.prepare(score_map[None], (224, 224)), protocol.taus)[0]
-    close(boxes[255:], [[0, 0, 0, 0]], 0, "the box at tau 1")
+    assert_close(boxes[255:], [[0, 0, 0, 0]], 0, "the box at tau 1")
     return boxes[:255]
 
 
 def _single() -> None:
-    close(_boxes(shapes.rectangles(((40, 60, 140, 120), 1))), (40, 60, 140, 120), 0, "the rectangle's box")
-    close(_boxes(shapes.disc()), (70, 60, 131, 121), 0, "the disc's box")
+    assert_close(_boxes(shapes.rectangles(((40, 60, 140, 120), 1))), (40, 60, 140, 120), 0, "the rectangle's box")
+    assert_close(_boxes(shapes.disc()), (70, 60, 131, 121), 0, "the disc's box")
 
 
 def _components() -> None:
     boxes = _boxes(shapes.two_blobs())
-    close(boxes[:128], (100, 90, 160, 130), 0, "the box of the large blob")  # 127 / 255 < 0.5 < 128 / 255
-    close(boxes[128:], (20, 30, 40, 50), 0, "the box of the small blob")
-    close(_boxes(shapes.corners_touch()), (50, 60, 90, 100), 0, "one box of squares that meet at a corner,")
-    close(_boxes(shapes.ring_and_block()), (120, 100, 140, 120), 0, "the box of the block, which has more pixels,")
+    assert_close(boxes[:128], (100, 90, 160, 130), 0, "the box of the large blob")  # 127 / 255 < 0.5 < 128 / 255
+    assert_close(boxes[128:], (20, 30, 40, 50), 0, "the box of the small blob")
+    assert_close(_boxes(shapes.corners_touch()), (50, 60, 90, 100), 0, "one box of squares that meet at a corner,")
+    assert_close(
+        _boxes(shapes.ring_and_block()), (120, 100, 140, 120), 0, "the box of the block, which has more pixels,"
+    )
 
 
 def _nothing() -> None:
     ones = {"ones": np.ones((224, 224), np.float32)}
     for name, score_map in (shapes.without_signal() | ones).items():
-        close(_boxes(score_map), (0, 0, 0, 0), 0, f"the box of a map {name}")
+        assert_close(_boxes(score_map), (0, 0, 0, 0), 0, f"the box of a map {name}")
 
 
 def _mask() -> None:
@@ -42,17 +44,17 @@ def _mask() -> None:
     sample = Sample("a", 0, as_boxes([[40, 60, 139, 119]]), "inclusive", size=(224, 224))
     truth = protocol.ground_truth(sample, (224, 224))
     mask = shapes.rectangles(((40, 60, 140, 120), 1), ((60, 70, 80, 90), 0))
-    trace = protocol.trace(protocol.prepare(mask[None], (224, 224))[0], truth)
-    close(trace.curve[:255], 1, 0, "the IoU")
+    trace = protocol.score_map_stats(protocol.prepare(mask[None], (224, 224))[0], truth)
+    assert_close(trace.curve[:255], 1, 0, "the IoU")
 
 
 def _frame() -> None:
     protocol = find_protocol("exact")
     steps = np.array([[[0.0, 1.0]]], np.float32)  # two pixels: at 500 x 375 the ramp between them is 0.5 at x = 250
     prepared = protocol.prepare(steps, (500, 375))
-    close(protocol.boxes(prepared, np.array([0.5]))[0], (250, 0, 500, 375), 0, "the box")
+    assert_close(protocol.boxes(prepared, np.array([0.5]))[0], (250, 0, 500, 375), 0, "the box")
     sample = Sample("a", 0, as_boxes([[0.25, 3, 10.5, 7]]), "inclusive", size=(500, 375))
-    close(protocol.ground_truth(sample, (500, 375)), [[0.25, 3, 11.5, 8]], 0, "the edges")
+    assert_close(protocol.ground_truth(sample, (500, 375)), [[0.25, 3, 11.5, 8]], 0, "the edges")
 
 
 CHECKS: Checks = {

@@ -3,7 +3,7 @@
 import hashlib
 
 from wsol.datasets import Split, load_dataset
-from wsol.selfchecks.expect import Checks, same
+from wsol.selfchecks.expect import Checks, assert_equal
 
 FINGERPRINTS: dict[Split, str] = {"val": "3b44d5559091be78", "test": "87475939d826a654"}
 """How the published fingerprints of ids, labels, boxes and sizes begin."""
@@ -27,7 +27,7 @@ PIXELS: dict[tuple[Split, tuple[tuple[str, str], ...]], str] = {
 
 def _boxes() -> None:
     for split, known in FINGERPRINTS.items():
-        same(load_dataset("synthetic", split=split).fingerprint[:16], known, f"the fingerprint of {split}")
+        assert_equal(load_dataset("synthetic", split=split).fingerprint[:16], known, f"the fingerprint of {split}")
 
 
 def _pixels() -> None:
@@ -35,8 +35,8 @@ def _pixels() -> None:
         images = load_dataset("synthetic", split=split, dataset_args={"images": "24", **dict(knobs)})
         digest = hashlib.sha256()
         for sample in images:
-            digest.update(b"" if sample.draw is None else sample.draw().tobytes())
-        same(digest.hexdigest()[:16], known, f"the SHA-256 of the pixels of {split}")
+            digest.update(b"" if sample.render is None else sample.render().tobytes())
+        assert_equal(digest.hexdigest()[:16], known, f"the SHA-256 of the pixels of {split}")
 
 
 CHECKS: Checks = {

@@ -3,11 +3,11 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from wsol.metrics.base import Evidence
+from wsol.metrics.base import LocalizationStats
 from wsol.metrics.bootstrap import intervals, resampled_means
 from wsol.metrics.error_types import error_type
-from wsol.metrics.summary import summarise
-from wsol.selfchecks.expect import Checks, by_name, close, same
+from wsol.metrics.summary import summarize
+from wsol.selfchecks.expect import Checks, assert_close, assert_equal, by_name
 
 _TAUS = np.array([0, 0.25, 0.5])
 _CURVES = [[0.8, 0.6, 0.2], [0.55, 0.45, 0.5], [0.3, 0.5, 0.7], [0.1, 0.4, 0.9], [0.45, 0.75, 0.3]]
@@ -42,16 +42,16 @@ DRAWN = [[1, 3, 1, 0, 0, 2, 1, 0], [2, 0, 1, 0, 1, 1, 1, 2]]
 
 def _metrics() -> None:
     curves, contours = np.array(_CURVES, np.float32), np.array(_CONTOURS, np.float32)
-    evidence = Evidence(curves, 0.5, np.array(_LABELS), np.array(_RANKS), contours=contours)
-    validation = Evidence(
+    evidence = LocalizationStats(curves, 0.5, np.array(_LABELS), np.array(_RANKS), contours=contours)
+    validation = LocalizationStats(
         np.array([[0.9, 0.1, 0.1], [0.8, 0.2, 0.1]], np.float32), 0.5, np.array([0, 1]), np.array([1, 1])
     )
-    found = by_name(summarise(evidence, _TAUS, 0.5, validation))
+    found = by_name(summarize(evidence, _TAUS, 0.5, validation))
     for (metric, rule), (value, tau) in _BY_HAND.items():
         name = f"{metric} {rule}".strip()
         row = found.get((metric, rule), (np.nan, np.nan))
-        close(row[0], value, 1e-4, name)
-        same(str(row[1]), str(float(tau)), f"the tau of {name}")
+        assert_close(row[0], value, 1e-4, name)
+        assert_equal(str(row[1]), str(float(tau)), f"the tau of {name}")
 
 
 def _error_types() -> None:
@@ -65,7 +65,7 @@ def _error_types() -> None:
         ("other", (60, 60, 160, 160), whole, True),
     ]
     for name, box, truth, right in cases:
-        same(error_type(np.array(box, float), np.array(truth, float), right, 0.5), name, "the type")
+        assert_equal(error_type(np.array(box, float), np.array(truth, float), right, 0.5), name, "the type")
 
 
 def _ends(values: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -73,17 +73,19 @@ def _ends(values: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def _intervals() -> None:
-    close(intervals(np.arange(1001.0)[:, None])[:, 0], (25, 975), 1e-9, "the percentiles of 0 to 1000")
-    close(_ends(np.ones(7)), (1, 1), 1e-6, "the interval of seven ones")
-    close(_ends(np.array([0.0, 1])), (0, 1), 0, "the interval of 0 and 1")  # a quarter of the resamples have one alone
+    assert_close(intervals(np.arange(1001.0)[:, None])[:, 0], (25, 975), 1e-9, "the percentiles of 0 to 1000")
+    assert_close(_ends(np.ones(7)), (1, 1), 1e-6, "the interval of seven ones")
+    assert_close(
+        _ends(np.array([0.0, 1])), (0, 1), 0, "the interval of 0 and 1"
+    )  # a quarter of the resamples have one alone
     # 200 of 400: 0.5 -+ 1.96 sqrt(0.25 / 400), to within what 1,000 resamples leave open
-    close(_ends(np.arange(400) % 2.0), (0.451, 0.549), 0.0075, "the interval of 200 in 400")
+    assert_close(_ends(np.arange(400) % 2.0), (0.451, 0.549), 0.0075, "the interval of 200 in 400")
 
 
 def _resamples() -> None:
     """The resamples are a part of every interval: they follow from NumPy's frozen stream of random numbers."""
     counts = resampled_means(np.eye(8))[[0, 999]] * 8
-    close(counts, DRAWN, 1e-5, "how often each of eight images is drawn:")
+    assert_close(counts, DRAWN, 1e-5, "how often each of eight images is drawn:")
 
 
 CHECKS: Checks = {

@@ -3,7 +3,7 @@
 import numpy as np
 
 from wsol.metrics.iou import best_iou, iou
-from wsol.selfchecks.expect import Checks, close
+from wsol.selfchecks.expect import Checks, assert_close
 
 
 def _pairs() -> None:
@@ -17,13 +17,13 @@ def _pairs() -> None:
         ((0, 0, 0, 0), (0, 0, 4, 4), 0),  # an empty box
     ]
     boxes, truth, ratios = (np.array(column, np.float64) for column in zip(*cases, strict=True))
-    close(iou(boxes, truth), ratios, 1e-12, "the IoU")
+    assert_close(iou(boxes, truth), ratios, 1e-12, "the IoU")
 
 
 def _best() -> None:
     truth = np.array([[0, 0, 10, 10], [0, 0, 16, 10], [40, 40, 50, 50]], np.float64)
     # 20 x 10 pixels: 100 / 200 with the first box, 160 / 200 with the second
-    close(best_iou(np.array([[0.0, 0, 20, 10]]), truth), [0.8], 1e-12, "the best IoU")
+    assert_close(best_iou(np.array([[0.0, 0, 20, 10]]), truth), [0.8], 1e-12, "the best IoU")
 
 
 CHECKS: Checks = {"IoU: pairs of boxes": _pairs, "IoU: the best of three boxes": _best}

@@ -3,7 +3,7 @@
 import importlib
 
 from wsol.errors import first_line
-from wsol.selfchecks.expect import Checks, Wrong
+from wsol.selfchecks.expect import CheckFailed, Checks
 
 MODULES = {
     "torch": "torch",
@@ -33,7 +33,7 @@ def _importable() -> None:
         except Exception as error:  # a package that was built for another machine raises anything
             faults.append(f"{package} ({type(error).__name__}: {first_line(error)})")
     if faults:
-        raise Wrong(f"expected every package, found these broken: {'; '.join(faults)}")
+        raise CheckFailed(f"expected every package, found these broken: {'; '.join(faults)}")
 
 
 CHECKS: Checks = {"packages: all that are needed can be imported": _importable}

@@ -7,7 +7,7 @@ import numpy as np
 from wsol.boxes.resize import bicubic, bilinear, nearest
 from wsol.datasets import Sample, read_batches
 from wsol.datasets.base import as_boxes
-from wsol.selfchecks.expect import Checks, close
+from wsol.selfchecks.expect import Checks, assert_close
 
 # What a pixel of 1 becomes along a line of twice as many pixels, in 1024ths: Keys' kernel with a = -0.75 at the
 # distances 1.75, 1.25, 0.75, 0.25 and back.
@@ -20,7 +20,7 @@ def _ramp() -> None:
     # Half-pixel centres; past the outermost centres the border is repeated.
     down = np.clip((np.arange(224) + 0.5) * 14 / 224 - 0.5, 0, 13)
     across = np.clip((np.arange(300) + 0.5) * 9 / 300 - 0.5, 0, 8)
-    close(bilinear(small[None], (224, 300))[0], 3 * down[:, None] - 2 * across, 1e-4, "the value")
+    assert_close(bilinear(small[None], (224, 300))[0], 3 * down[:, None] - 2 * across, 1e-4, "the value")
 
 
 def _pulse() -> None:
@@ -28,31 +28,31 @@ def _pulse() -> None:
     small[0, 4, 6] = 1
     large = np.zeros((16, 24))
     large[5:13, 9:17] = np.outer(PULSE, PULSE)
-    close(bicubic(small, (16, 24))[0], large, 0, "the value")  # all sums are exact in binary
+    assert_close(bicubic(small, (16, 24))[0], large, 0, "the value")  # all sums are exact in binary
 
 
 def _sum() -> None:
     flat = np.full((1, 7, 7), 0.3, np.float32)
-    close(bicubic(flat, (224, 224)), 0.3, 1e-6, "the value")
-    close(bilinear(flat, (224, 224)), 0.3, 1e-6, "the value")
+    assert_close(bicubic(flat, (224, 224)), 0.3, 1e-6, "the value")
+    assert_close(bilinear(flat, (224, 224)), 0.3, 1e-6, "the value")
 
 
 def _mask() -> None:
     small = np.array([[True, False, False], [False, False, True]])
     # floor(place * 3 / 7): 0 0 0 1 1 2 2
     large = [[1, 1, 1, 0, 0, 0, 0]] * 2 + [[0, 0, 0, 0, 0, 1, 1]] * 2
-    close(nearest(small, (4, 7)), large, 0, "the pixel")
+    assert_close(nearest(small, (4, 7)), large, 0, "the pixel")
 
 
 def _photo() -> None:
     rows, columns = np.mgrid[:448, :448] // 2
     ramps = np.stack([columns, rows, np.full_like(rows, 7)], 2).astype(np.uint8)
-    sample = Sample("ramps", 0, as_boxes([[0, 0, 1, 1]]), "edges", draw=lambda: ramps)
+    sample = Sample("ramps", 0, as_boxes([[0, 0, 1, 1]]), "edges", render=lambda: ramps)
     with ThreadPoolExecutor(1) as pool:
         (batch,) = read_batches([sample], 224, 1, pool, False)
     # A triangle over four pixels, 1 3 3 1, which lie evenly around the middle one of a ramp.
     expected = np.stack(np.broadcast_arrays(np.arange(224), np.arange(224)[:, None], 7), 2)
-    close(batch.pixels[0], expected, 0, "the pixel")
+    assert_close(batch.pixels[0], expected, 0, "the pixel")
 
 
 CHECKS: Checks = {

@@ -5,16 +5,16 @@ from numpy.typing import NDArray
 
 from wsol.datasets import Mask, Sample
 from wsol.datasets.base import as_boxes
-from wsol.metrics.base import METRICS, Evidence
+from wsol.metrics.base import METRICS, LocalizationStats
 from wsol.protocols import find_protocol
 from wsol.selfchecks import shapes
-from wsol.selfchecks.expect import Checks, close, same
+from wsol.selfchecks.expect import Checks, assert_close, assert_equal
 
 _SQUARE = (224, 224)
 
 
 def _boxes(score_map: shapes.Map) -> NDArray[np.float64]:
-    """Returns the box at every tau, half-open edges ``(1000, 4)``."""
+    """Return the box at every tau, half-open edges ``(1000, 4)``."""
     protocol = find_protocol("wsolevaluation")
     boxes: NDArray[np.float64] = protocol.boxes(protocol.prepare(score_map[None], _SQUARE), protocol.taus)[0]
     return boxes
@@ -22,33 +22,33 @@ def _boxes(score_map: shapes.Map) -> NDArray[np.float64]:
 
 def _rectangle() -> None:
     boxes = _boxes(shapes.rectangles(((40, 60, 140, 120), 1)))
-    same(len(boxes), 1000, "this many taus:")
-    close(boxes, (40, 60, 141, 121), 0, "the box")  # a pixel more than it has, as theirs
-    close(_boxes(shapes.rectangles(((190, 200, 224, 224), 1))), (190, 200, 224, 224), 0, "the box at the border")
+    assert_equal(len(boxes), 1000, "this many taus:")
+    assert_close(boxes, (40, 60, 141, 121), 0, "the box")  # a pixel more than it has, as theirs
+    assert_close(_boxes(shapes.rectangles(((190, 200, 224, 224), 1))), (190, 200, 224, 224), 0, "the box at the border")
 
 
 def _disc() -> None:
-    close(_boxes(shapes.disc()), (70, 60, 132, 122), 0, "the box")
+    assert_close(_boxes(shapes.disc()), (70, 60, 132, 122), 0, "the box")
 
 
 def _blobs() -> None:
     boxes = _boxes(shapes.two_blobs())
     # trunc(255 / 2) = 127 is above trunc(255 tau) up to tau = 126.99 / 255
-    close(boxes[:499], (100, 90, 161, 131), 0, "the box of the large blob")
-    close(boxes[499:], (20, 30, 41, 51), 0, "the box of the small blob")
+    assert_close(boxes[:499], (100, 90, 161, 131), 0, "the box of the large blob")
+    assert_close(boxes[499:], (20, 30, 41, 51), 0, "the box of the small blob")
 
 
 def _contours() -> None:
-    close(_boxes(shapes.corners_touch()), (50, 60, 91, 101), 0, "one box of squares that meet at a corner,")
-    close(_boxes(shapes.ring_and_block()), (30, 30, 71, 71), 0, "the box of the ring, whose hole is area,")
+    assert_close(_boxes(shapes.corners_touch()), (50, 60, 91, 101), 0, "one box of squares that meet at a corner,")
+    assert_close(_boxes(shapes.ring_and_block()), (30, 30, 71, 71), 0, "the box of the ring, whose hole is area,")
     line = shapes.rectangles(((10, 10, 200, 11), 1), ((50, 80, 52, 82), 1))
-    close(_boxes(line), (50, 80, 53, 83), 0, "the box of the square, as a line has no area,")
+    assert_close(_boxes(line), (50, 80, 53, 83), 0, "the box of the square, as a line has no area,")
 
 
 def _nothing() -> None:
     ones = {"ones": np.ones(_SQUARE, np.float32)}
     for name, score_map in (shapes.without_signal() | ones).items():
-        close(_boxes(score_map), (0, 0, 1, 1), 0, f"the box of a map {name}")
+        assert_close(_boxes(score_map), (0, 0, 1, 1), 0, f"the box of a map {name}")
 
 
 def _order() -> None:
@@ -56,15 +56,15 @@ def _order() -> None:
     small = np.zeros((1, 112, 112), np.float32)
     small[0, 50, 60] = 1
     prepared = find_protocol("wsolevaluation").prepare(small, _SQUARE)[0]
-    close(prepared[0, 0], 900 * 108 / (900 * 900 + 900 * 108), 1e-6, "the background")
-    close([prepared.min(), prepared.max()], (0, 1), 0, "the range")
+    assert_close(prepared[0, 0], 900 * 108 / (900 * 900 + 900 * 108), 1e-6, "the background")
+    assert_close([prepared.min(), prepared.max()], (0, 1), 0, "the range")
 
 
 def _truth() -> None:
     sample = Sample("a", 0, as_boxes([[50, 30, 500, 100], [0, 0, 499, 375]]), "inclusive", size=(500, 375))
     # times 224 / 500 and 224 / 375: 22.4 17.92 223.55 (of 499) 59.73; 0 0 223.55 223.40 (of 374)
     expected = [[22, 17, 224, 60], [0, 0, 224, 224]]
-    close(find_protocol("wsolevaluation").ground_truth(sample, (500, 375)), expected, 0, "the edges")
+    assert_close(find_protocol("wsolevaluation").ground_truth(sample, (500, 375)), expected, 0, "the edges")
 
 
 def _curves() -> None:
@@ -72,11 +72,11 @@ def _curves() -> None:
     ring = shapes.rectangles(((50, 50, 110, 110), 1), ((60, 60, 100, 100), 0))
     # The hole's contour runs over the pixels 59 to 100 around it; as a box that is 59 to 101, inclusive.
     truth = np.array([[59.0, 59, 102, 102]])
-    trace = protocol.trace(protocol.prepare(ring[None], _SQUARE)[0], truth)
-    close(trace.curve, 43**2 / 61**2, 1e-6, "the IoU of the largest contour")
-    same(trace.contours is None, False, "contours are missing:")
-    close(np.asarray(trace.contours), 1, 0, "the IoU of the best contour")
-    same(trace.peak_inside, False, "the peak, pixel (50, 50), lies inside:")
+    trace = protocol.score_map_stats(protocol.prepare(ring[None], _SQUARE)[0], truth)
+    assert_close(trace.curve, 43**2 / 61**2, 1e-6, "the IoU of the largest contour")
+    assert_equal(trace.contours is None, False, "contours are missing:")
+    assert_close(np.asarray(trace.contours), 1, 0, "the IoU of the best contour")
+    assert_equal(trace.peak_inside, False, "the peak, pixel (50, 50), lies inside:")
 
 
 def _pixels() -> None:
@@ -91,11 +91,13 @@ def _pixels() -> None:
     for ignore, area in ((np.zeros((4, 4), bool), 1 / 4 + 3 / 8 + 1 / 16), (ignored, 1 / 4 + 3 / 8 + 4 / 11 / 4)):
         mask = Mask(object_, ignore)
         counts = protocol.pixels(large, lambda mask=mask: mask)  # type: ignore[misc]  # bound now
-        same(counts is None, False, "pixels are missing:")
-        evidence = Evidence(np.zeros((1, 2), np.float32), 0.5, np.zeros(1, np.int64), pixels=np.asarray(counts)[None])
-        same(metric.total is None, False, "the total is missing:")
-        if metric.total is not None:
-            close(metric.total(metric.per_image(evidence).mean(0)), area, 1e-9, "PxAP")
+        assert_equal(counts is None, False, "pixels are missing:")
+        evidence = LocalizationStats(
+            np.zeros((1, 2), np.float32), 0.5, np.zeros(1, np.int64), pixels=np.asarray(counts)[None]
+        )
+        assert_equal(metric.aggregate is None, False, "the total is missing:")
+        if metric.aggregate is not None:
+            assert_close(metric.aggregate(metric.per_image(evidence).mean(0)), area, 1e-9, "PxAP")
 
 
 CHECKS: Checks = {
