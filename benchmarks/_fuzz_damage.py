@@ -1,4 +1,4 @@
-"""Ways to damage a file of a data set, for ``fuzz_data.py``."""
+"""Mutations of the files of a data set, for ``fuzz_data.py``."""
 
 import json
 import os
@@ -108,7 +108,7 @@ _ODD: list[Any] = [
 
 
 def damage(root: Path, names: list[str], canary: Path, rng: random.Random) -> None:
-    """Damages one file of a data set, now and then two."""
+    """Damage one file of a data set, sometimes two."""
     for _ in range(1 + (rng.random() < 0.1)):
         path = root / rng.choice(names)
         if not path.is_file() or path.is_symlink():
@@ -130,7 +130,7 @@ def damage(root: Path, names: list[str], canary: Path, rng: random.Random) -> No
 
 
 def _replace(path: Path, canary: Path, rng: random.Random) -> None:
-    """Put something else in a file's place."""
+    """Replace a file by a pipe, a folder, a link, or nothing."""
     path.unlink()
     kind = rng.choice(("pipe", "folder", "gone", "loop", canary / "secret.png", canary, "/dev/zero", "/dev/null", "/"))
     if kind == "pipe":
@@ -144,7 +144,7 @@ def _replace(path: Path, canary: Path, rng: random.Random) -> None:
 
 
 def _any(content: bytes, rng: random.Random) -> bytes:
-    """Change bytes without knowing what they mean."""
+    """Change bytes of any format."""
     data, place = bytearray(content), rng.randrange(len(content) + 1) if rng.random() < 0.5 else rng.randrange(100)
     place = min(place, len(data))
     kind = rng.choice((0, 0, 0, 1, 2, 3, 4, 4, 4, 5, 6, 6))
@@ -170,7 +170,7 @@ def _any(content: bytes, rng: random.Random) -> bytes:
 
 
 def _field(content: bytes, rng: random.Random) -> bytes:
-    """Replace, repeats or takes out a field or a line."""
+    """Replace, repeat or remove a field or a line."""
     parts = re.split(rb"([\s,<>]+)" if rng.random() < 0.8 else rb"(\n)", content)
     place = rng.randrange(len(parts))
     kind = rng.randrange(4)
@@ -179,7 +179,7 @@ def _field(content: bytes, rng: random.Random) -> bytes:
 
 
 def _png(content: bytes, rng: random.Random) -> bytes:
-    """Change a chunk of a PNG file and mends its checksum, so that the decoder gets to see it."""
+    """Change a chunk of a PNG file and update its checksum, so that the decoder reads it."""
     chunks, place = [], 8
     while place + 12 <= len(content):
         length = int.from_bytes(content[place : place + 4], "big")
@@ -204,7 +204,7 @@ def _png(content: bytes, rng: random.Random) -> bytes:
 
 
 def _json(content: bytes, rng: random.Random) -> bytes:
-    """Replace, repeats or takes out a value, wherever it is nested."""
+    """Replace, repeat or remove a value at any depth."""
     try:
         data = json.loads(content)
     except (ValueError, RecursionError):
@@ -229,5 +229,5 @@ def _json(content: bytes, rng: random.Random) -> bytes:
         node[key] = rng.choice(_ODD) if kind == 2 else rng.choice([n[k] for n, k in places])
     try:
         return json.dumps(data).encode()
-    except (ValueError, RecursionError):  # it holds itself now
+    except (ValueError, RecursionError):  # the value contains itself now
         return content

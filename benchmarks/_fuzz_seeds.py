@@ -1,4 +1,4 @@
-"""Whole little data sets for ``fuzz_data.py``, one for every reader."""
+"""Small valid data sets for ``fuzz_data.py``, one per reader."""
 
 import io
 import json
@@ -85,7 +85,7 @@ def _coco() -> bytes:
 
 
 def _seeds() -> dict[str, tuple[str, dict[str, str], dict[str, bytes]]]:
-    """Return, by the name of a reader: data set, arguments, and files, the images that are shared small."""
+    """Return data set, arguments and files by the name of the reader."""
     images, png = _images(), _bytes(_NOISE, "PNG")
     mask = _bytes(np.pad(np.full((10, 10), 255, np.uint8), 10), "PNG")
     trimap = _bytes(np.pad(np.ones((10, 10), np.uint8), ((10, 20), (10, 40)), constant_values=2), "PNG")
@@ -99,16 +99,16 @@ def _seeds() -> dict[str, tuple[str, dict[str, str], dict[str, bytes]]]:
     kaggle = "ILSVRC/{}/CLS-LOC/"
     ids = ("ILSVRC2012_val_00000001", "ILSVRC2012_val_00000002")
     wnid = "n07768694"
-    found: dict[str, tuple[str, dict[str, str], dict[str, bytes]]] = {
+    seeds: dict[str, tuple[str, dict[str, str], dict[str, bytes]]] = {
         f"image {name.rpartition('.')[2]} {name[0]}": ("csv", {}, {name: content, "boxes.csv": _csv([name])})
         for name, content in images.items()
         if content
     }
-    found["csv"] = "csv", {}, {"boxes.csv": _csv(["a/1.png", "2.png"]), "a/1.png": png, "2.png": png}
-    found["metadata"] = "metadata", {"images": "{}/i"}, {**lists, "i/a/1.png": png, "i/b.png": png}
-    places = {"i/a/1.png": png, "i/b.png": png, "i/m/1.png": mask, "i/m/2.png": mask, "i/m/3.png": mask}
-    found["metadata masks"] = "metadata", {"images": "{}/i"}, {**masked, **places}
-    found["cub"] = (
+    seeds["csv"] = "csv", {}, {"boxes.csv": _csv(["a/1.png", "2.png"]), "a/1.png": png, "2.png": png}
+    seeds["metadata"] = "metadata", {"images": "{}/i"}, {**lists, "i/a/1.png": png, "i/b.png": png}
+    files = {"i/a/1.png": png, "i/b.png": png, "i/m/1.png": mask, "i/m/2.png": mask, "i/m/3.png": mask}
+    seeds["metadata masks"] = "metadata", {"images": "{}/i"}, {**masked, **files}
+    seeds["cub"] = (
         "cub",
         {},
         {
@@ -121,7 +121,7 @@ def _seeds() -> dict[str, tuple[str, dict[str, str], dict[str, bytes]]]:
             "images/002.Other_Bird/b.png": png,
         },
     )
-    found["tiny-imagenet"] = (
+    seeds["tiny-imagenet"] = (
         "tiny-imagenet",
         {},
         {
@@ -132,7 +132,7 @@ def _seeds() -> dict[str, tuple[str, dict[str, str], dict[str, bytes]]]:
             "val/images/val_1.png": png,
         },
     )
-    found["oxford-pets"] = (
+    seeds["oxford-pets"] = (
         "oxford-pets",
         {},
         {
@@ -144,7 +144,7 @@ def _seeds() -> dict[str, tuple[str, dict[str, str], dict[str, bytes]]]:
             "images/Bengal_1.jpg": images["b.jpg"],
         },
     )
-    found["ilsvrc"] = (
+    seeds["ilsvrc"] = (
         "ilsvrc",
         {},
         {
@@ -154,9 +154,9 @@ def _seeds() -> dict[str, tuple[str, dict[str, str], dict[str, bytes]]]:
             **{kaggle.format("Annotations") + f"val/{name}.xml": _xml(name) for name in ids},
         },
     )
-    found["coco"] = "coco", {"annotations": "notes.json"}, {"notes.json": _coco(), "1.png": png, "2.png": png}
-    return found
+    seeds["coco"] = "coco", {"annotations": "notes.json"}, {"notes.json": _coco(), "1.png": png, "2.png": png}
+    return seeds
 
 
 SEEDS = _seeds()
-"""Data set, arguments (``{}`` is its folder) and files of every reader."""
+"""Data set, arguments (``{}`` is its folder) and files by reader."""

@@ -21,7 +21,7 @@ import numpy as np
 from wsol.boxes.components import best_contour_ious, largest_component_boxes
 from wsol.boxes.contours import largest_contour_boxes
 from wsol.boxes.resize import bicubic
-from wsol.boxes.thresholds import entry_levels, normalize, tau_grid, thresholds, to_uint8
+from wsol.boxes.thresholds import highest_threshold_below, normalize, tau_grid, to_uint8, uint8_thresholds
 from wsol.metrics.iou import best_iou
 
 TRUTH = np.array([[30.0, 40, 150, 180]])
@@ -32,26 +32,26 @@ LIMITS = {"pixel count": (25, 500), "contourArea, V1": (8, 20), "every contour, 
 
 def pixel_count(gray: np.ndarray) -> np.ndarray:
     """Ours: the component of most pixels."""
-    entries = entry_levels(gray[None], thresholds(TAUS, gray.max(keepdims=True).ravel()))[0]
+    entries = highest_threshold_below(gray[None], uint8_thresholds(TAUS, gray.max(keepdims=True).ravel()))[0]
     return best_iou(largest_component_boxes(entries, len(TAUS)).astype(float), TRUTH)
 
 
 def contour_area(gray: np.ndarray) -> np.ndarray:
     """Ours: the contour of largest area."""
-    limits = thresholds(TAUS, gray.max(keepdims=True).ravel())
+    limits = uint8_thresholds(TAUS, gray.max(keepdims=True).ravel())
     return best_iou(largest_contour_boxes(gray[None], limits)[0].astype(float), TRUTH)
 
 
 def every_contour(gray: np.ndarray) -> np.ndarray:
     """Ours: every contour."""
-    entries = entry_levels(gray[None], thresholds(TAUS, gray.max(keepdims=True).ravel()))[0]
+    entries = highest_threshold_below(gray[None], uint8_thresholds(TAUS, gray.max(keepdims=True).ravel()))[0]
     return best_contour_ious(entries, len(TAUS), TRUTH)
 
 
 def field(gray: np.ndarray, every: bool) -> np.ndarray:
     """Theirs: threshold, findContours, boundingRect of the largest or of all, IoU; a thousand times."""
     out = []
-    for limit in thresholds(TAUS, gray.max(keepdims=True).ravel())[0]:
+    for limit in uint8_thresholds(TAUS, gray.max(keepdims=True).ravel())[0]:
         _, mask = cv2.threshold(gray, int(limit), 255, cv2.THRESH_BINARY)
         contours, _ = cv2.findContours(mask, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
         chosen = contours if every or not contours else [max(contours, key=cv2.contourArea)]

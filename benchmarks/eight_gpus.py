@@ -74,7 +74,7 @@ def sweeping() -> float:
 def keeping(folder: Path) -> float:
     """Return the seconds for an image's share of a batch of 32 that is kept, on the disk for good."""
     arrays = {"curves": np.zeros((32, 2000), np.float32), "maps": np.zeros((32, 6, 14, 14), np.float32)}
-    arrays["thumbs"] = np.zeros(32 * 9000, np.uint8)
+    arrays["thumbnails"] = np.zeros(32 * 9000, np.uint8)
     open_or_resume(folder, {"run": 20}, {"request": "a|b|c|d|e|f"}, False)
     parts = BatchStore(folder, "run", 20)
     return each(lambda: [parts.write(i, StoredBatch(arrays, {})) for i in range(20)], 20 * 32)

@@ -1,10 +1,10 @@
-"""Holds the command on one photo against a process that loads the same model and runs one forward pass.
+"""Compares ``wsol.explain`` on one photo with a process that loads the same model and runs one forward pass.
 
     python benchmarks/explain.py --model squeezenet1_0 --weights FILE PHOTO
 
-Both sides are whole processes, interpreter and imports included, run in turn, so that a machine whose speed drifts
-drifts for both. The command also reads the photo, makes maps and boxes, draws and writes. The limit is the median of
-the differences, in seconds.
+Both are complete processes, including interpreter and imports, and run alternately, so that a drift in the speed of the
+machine affects both. The command also reads the photo, computes maps and boxes, draws and writes. The limit applies to
+the median of the differences, in seconds.
 """
 
 import argparse
@@ -29,14 +29,14 @@ with torch.inference_mode():
 
 
 def seconds(command: Sequence[str]) -> float:
-    """Return what a process takes."""
+    """Return the wall time of a process."""
     start = time.perf_counter()
     subprocess.run([sys.executable, *command], check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - start
 
 
 def main() -> int:
-    """Times both sides in turn and prints the difference."""
+    """Time both processes alternately and print the differences."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photo")
     parser.add_argument("--model", default="vgg16-gap")
@@ -49,16 +49,17 @@ def main() -> int:
         command += ["--weights", options.weights] if options.weights else []
         sides = bare, command
         for side in sides:
-            seconds(side)  # compiles what Numba has not cached, and fills the file cache
+            seconds(side)  # fills the caches of Numba and of the file system
         differences, ratios = [], []
         processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         print(f"{options.model}, {processors} processors")
         for i in range(options.rounds):
-            one, other = (seconds(side) for side in sides)
-            differences.append(other - one)
-            ratios.append(other / one)
+            bare_seconds, command_seconds = (seconds(side) for side in sides)
+            differences.append(command_seconds - bare_seconds)
+            ratios.append(command_seconds / bare_seconds)
             print(
-                f"round {i + 1}: bare {one:.2f} s, explain {other:.2f} s, {differences[-1]:+.2f} s, {ratios[-1]:.2f} x"
+                f"round {i + 1}: bare {bare_seconds:.2f} s, explain {command_seconds:.2f} s, "
+                f"{differences[-1]:+.2f} s, {ratios[-1]:.2f} x"
             )
     median = statistics.median(differences)
     spread = f"{min(differences):.2f} to {max(differences):.2f}"

@@ -1,10 +1,10 @@
-"""Feeds every reader of images, lists and annotations with broken files, and says what it could not take.
+"""Fuzzing of every reader of images, lists and annotations.
 
-Run it as ``python benchmarks/fuzz_data.py --minutes 5``. Whole little data sets are made, one file of one is damaged
-(bytes, lengths, fields, or a link or pipe in its place), and the data set is read, images and masks included. A reader
-may succeed or raise ``wsol.errors.InputError`` of one line; all else is a finding: another exception, more than five
-seconds of work or twenty of waiting, 4 GiB of memory, a signal, a word on stderr, or a file outside the data set read
-or changed. A case is a function of seed and number, so that ``--case NUMBER`` plays it again.
+Run it as ``python benchmarks/fuzz_data.py --minutes 5``. Each case writes a small data set, damages one of its files
+(bytes, lengths, fields, or a link or pipe in its place), and reads the data set with images and masks. A reader may
+succeed or raise ``wsol.errors.InputError`` with one line; everything else is a finding: another exception, more than
+five seconds of CPU time or twenty of waiting, 4 GiB of memory, a signal, output on stderr, or a file outside the data
+set that is read or changed. A case is a function of seed and number; ``--case NUMBER`` repeats it.
 """
 
 import argparse
@@ -34,17 +34,17 @@ _SECONDS, _WAIT, _MEMORY = 5, 20, 4 * 2**30
 
 
 def main() -> int:
-    """Run cases until the time is over and prints what was found."""
-    parser = argparse.ArgumentParser(description="Feeds the readers of wsol.datasets with broken files.")
+    """Run cases until the time is over and print the findings."""
+    parser = argparse.ArgumentParser(description="Run the readers of wsol.datasets on broken files.")
     parser.add_argument("--minutes", type=float, default=1)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--case", type=int, help="play this one again, with its traceback")
+    parser.add_argument("--case", type=int, help="repeat this case, with its traceback")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder).resolve()
-        canary(home / "canary")
+        write_canary(home / "canary")
         if options.case is not None:
-            print(*play(home, options.seed, options.case, aloud=True))
+            print(*run_case(home, options.seed, options.case, verbose=True))
             return 0
         counts: Counter[str] = Counter()
         findings: list[str] = []
@@ -61,66 +61,66 @@ def main() -> int:
 
 
 def outcomes(home: Path, seed: int, seconds: float) -> Iterator[tuple[int, str, str, str]]:
-    """Yield number, reader, outcome and detail of one case after another; a child that dies is a finding."""
+    """Yield number, reader, outcome and detail of each case; a child process that dies is a finding."""
     end, number = time.monotonic() + seconds, 0
     while time.monotonic() < end:
-        ours, theirs = os.pipe()
+        reading, writing = os.pipe()
         child = os.fork()
         if not child:
-            os.close(ours)
+            os.close(reading)
             try:
-                work(home, seed, number, end, theirs)
+                run_cases(home, seed, number, end, writing)
             finally:
                 os._exit(1)
-        os.close(theirs)
-        with os.fdopen(ours) as lines:
+        os.close(writing)
+        with os.fdopen(reading) as lines:
             for line in lines:
-                told = json.loads(line)
-                if len(told) == 1:
-                    number = told[0]
+                report = json.loads(line)
+                if len(report) == 1:
+                    number = report[0]
                 else:
-                    yield number, *told
+                    yield number, *report
         status = os.waitpid(child, 0)[1]
         if os.WIFSIGNALED(status):
-            died = signal.Signals(os.WTERMSIG(status)).name
-            yield number, reader_of(seed, number), "hang" if died in ("SIGALRM", "SIGPROF") else "signal", died
+            name = signal.Signals(os.WTERMSIG(status)).name
+            yield number, reader_of(number), "hang" if name in ("SIGALRM", "SIGPROF") else "signal", name
         number += 1
 
 
-def work(home: Path, seed: int, first: int, end: float, pipe: int) -> None:
-    """Plays cases in a child process and tells of each before and after."""
+def run_cases(home: Path, seed: int, first: int, end: float, pipe: int) -> None:
+    """Run cases in a child process and report each before and after it."""
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
-    warnings.filterwarnings("ignore", module=r"PIL\.")  # as the commands do
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # as in the commands
     noise = os.open(home / "stderr", os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
     os.dup2(noise, 2)
     number = first
     while time.monotonic() < end:
         os.write(pipe, f"[{number}]\n".encode())
-        signal.setitimer(signal.ITIMER_PROF, _SECONDS)  # of work, whatever else the machine does
-        signal.setitimer(signal.ITIMER_REAL, _WAIT)  # for what never comes
-        outcome = play(home, seed, number)
+        signal.setitimer(signal.ITIMER_PROF, _SECONDS)  # of CPU time, independent of the machine's load
+        signal.setitimer(signal.ITIMER_REAL, _WAIT)  # of waiting
+        outcome = run_case(home, seed, number)
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
         if os.fstat(noise).st_size:
-            if outcome[1] in ("ok", "sentence") and " tif " not in outcome[0]:  # libtiff cannot be told to be quiet
+            if outcome[1] in ("ok", "sentence") and " tif " not in outcome[0]:  # libtiff cannot be silenced
                 outcome = outcome[0], "stderr", (home / "stderr").read_text(errors="replace").strip()[:300]
             os.ftruncate(noise, 0)
         os.write(pipe, (json.dumps(outcome) + "\n").encode())
         number += 1
 
 
-def reader_of(seed: int, number: int) -> str:
-    """Return the reader whose turn it is."""
+def reader_of(number: int) -> str:
+    """Return the reader of a case."""
     return [*SEEDS][number % len(SEEDS)]
 
 
-def play(home: Path, seed: int, number: int, aloud: bool = False) -> tuple[str, str, str]:
-    """Plays one case.
+def run_case(home: Path, seed: int, number: int, verbose: bool = False) -> tuple[str, str, str]:
+    """Run one case.
 
     Returns:
         Reader, outcome and detail.
     """
-    reader = reader_of(seed, number)
+    reader = reader_of(number)
     name, arguments, files = SEEDS[reader]
     root = home / "case"
     shutil.rmtree(root, ignore_errors=True)
@@ -135,11 +135,11 @@ def play(home: Path, seed: int, number: int, aloud: bool = False) -> tuple[str, 
         outcome, detail = "sentence", str(error)
         if len(detail.splitlines()) != 1 or len(detail) > 4000:
             outcome = "no sentence"
-        if aloud:
+        if verbose:
             traceback.print_exc()
     except BaseException as error:
         outcome, detail = type(error).__name__, "".join(traceback.format_exception(error)[-2:]).strip()[-600:]
-        if aloud:
+        if verbose:
             traceback.print_exc()
     if detail.startswith("outside"):
         outcome = "outside"
@@ -149,7 +149,7 @@ def play(home: Path, seed: int, number: int, aloud: bool = False) -> tuple[str, 
 
 
 def read(name: str, root: Path, arguments: dict[str, str]) -> str:
-    """Read everything that a data set holds; returns which image lies outside, if one does."""
+    """Read all images and masks of a data set; return the path of an image outside of it, if there is one."""
     data = load_dataset(name, root, dataset_args=arguments)
     _ = data.signature
     for sample in data:
@@ -164,23 +164,23 @@ def read(name: str, root: Path, arguments: dict[str, str]) -> str:
     return ""
 
 
-def canary(folder: Path) -> None:
-    """Make files that no reader may touch."""
+def write_canary(folder: Path) -> None:
+    """Write files that no reader may open or change."""
     (folder / "deep").mkdir(parents=True)
     Image.new("RGB", (60, 40), "magenta").save(folder / "secret.png")
     (folder / "deep" / "secret.xml").write_text("<annotation/>")
 
 
 def snapshot(home: Path) -> list[tuple[str, int, int, int]]:
-    """Return path, mode, size and time of everything but what is written here."""
-    found = []
+    """Return path, mode, size and time of everything but the captured stderr."""
+    states = []
     for folder, _, names in os.walk(home):
         for name in ("", *names):
-            path = os.path.join(folder, name)  # noqa: PTH118  # quick
+            path = os.path.join(folder, name)  # noqa: PTH118  # faster
             if name != "stderr" and folder + name != str(home):
                 state = os.lstat(path)
-                found.append((path, state.st_mode, state.st_size, state.st_mtime_ns))
-    return sorted(found)
+                states.append((path, state.st_mode, state.st_size, state.st_mtime_ns))
+    return sorted(states)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""Breaks the files that a user may hand in, in every way a seed gives, and looks how their readers take it.
+"""Fuzzing of the readers of maps, boxes, weights, runs, tables and settings.
 
     python benchmarks/fuzz_files.py --minutes 5 [--seed 0] [--readers npy run] [--keep DIR]
 
-Valid files are made and read first: maps, boxes, weights, a stored run, published numbers, settings. Each case breaks
-one of them (bytes flipped, cut out, or put in; lengths that lie; entries of JSON, cells of tables and opcodes of
-pickles exchanged) and gives it to its reader, in a child process with five seconds a case and 4 GB of address space
-more than it starts with. Reading it, or one InputError in one line, is right. Anything else is a finding: another
-exception, a crash, a hang, a file that appeared or changed anywhere else. The exit code is 1 if there is any.
+Valid files are written and read first: maps, boxes, weights, a stored run, published numbers, settings. Each case
+damages one of them (bytes changed, removed or inserted; wrong lengths; exchanged entries of JSON, cells of tables and
+opcodes of pickles) and passes it to its reader, in a child process with five seconds per case and 4 GB of address space
+more than at its start. The reader may succeed, or raise one InputError with one line. Everything else is a finding:
+another exception, a crash, a hang, a file that appeared or changed anywhere else. The exit code is 1 if there is any.
 """
 
 import argparse
@@ -42,18 +42,20 @@ from torch import Tensor, nn
 
 import wsol
 from wsol.comparison.files import claim_comparison
-from wsol.datasets import Dataset, Sample, as_boxes
+from wsol.datasets import Dataset, Sample
+from wsol.datasets.base import as_boxes
 from wsol.errors import InputError
-from wsol.evaluation.sources.boxes import from_boxes
-from wsol.evaluation.sources.maps import from_maps
-from wsol.evaluation.sources.run import from_run
-from wsol.leaderboards.literature import read_published
-from wsol.leaderboards.rows import run_row
+from wsol.evaluation.sources.boxes import score_boxes
+from wsol.evaluation.sources.maps import score_maps
+from wsol.evaluation.sources.run import score_run
+from wsol.leaderboards.published import read_published
+from wsol.leaderboards.rows import build_row
 from wsol.leaderboards.stale import find_stale
 from wsol.leaderboards.verify import verify_checksums
 from wsol.models import MODELS, Model, Preprocessing, WeightsMetadata, find_classifier, load_model
+from wsol.models._caffe_format import build_net_class
 from wsol.models.base import Architecture, PublishedWeights
-from wsol.models.caffe import _net_class, read_caffemodel
+from wsol.models.caffe import read_caffemodel
 from wsol.models.global_pooling import find_gap
 from wsol.protocols import find_protocol
 from wsol.reports.page import render_run_page
@@ -61,9 +63,9 @@ from wsol.runs.read import read_run
 from wsol.runs.signature import Signature
 from wsol.runtime.cost import Clock
 
-SECONDS = 5  # a case may take
-MEMORY = 4 << 30  # bytes of address space beyond what a child starts with
-BATCH = 40  # cases a child
+SECONDS = 5  # limit of a case
+MEMORY = 4 << 30  # bytes of address space in addition to those at the start of a child process
+BATCH = 40  # cases per child process
 PROTOCOL = find_protocol("wsolevaluation:step=0.05,size=32")
 
 HOSTILE: list[Any] = [
@@ -146,7 +148,7 @@ class Net(nn.Module):
 @MODELS.register("fuzzed")
 class _Fuzzed(Architecture):
     @staticmethod
-    def build(state: dict[str, Tensor], published: PublishedWeights | None, side: int | None = None) -> nn.Module:
+    def build(state: dict[str, Tensor], published: PublishedWeights | None, map_size: int | None = None) -> nn.Module:
         head = state.get("fc.weight", torch.empty(3, 6))
         return Net(len(head) if head.dim() else 3)
 
@@ -160,17 +162,17 @@ class _Fuzzed(Architecture):
 
 
 def main() -> int:
-    """Run cases until the time is up and prints how many there were of each reader, and what was found."""
+    """Run cases until the time is over; print the number of cases per reader and the findings."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=5)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--readers", nargs="+", choices=READERS, default=[*READERS])
-    parser.add_argument("--keep", type=Path, help="folder for the files that were found to break a reader")
+    parser.add_argument("--keep", type=Path, help="folder for the files of the findings")
     options = parser.parse_args()
     torch.set_num_threads(1)
     counts: Counter[str] = Counter()
     refused: Counter[str] = Counter()
-    found: Counter[str] = Counter()
+    findings: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as top:
         seeds, outside, here = (Path(top) / name for name in ("seeds", "outside", "here"))
         for folder in (seeds, outside, here):
@@ -178,7 +180,7 @@ def main() -> int:
         (outside / "canary").write_text("alive")
         os.chdir(here)
         make_seeds(seeds)
-        for files, read in READERS.values():  # unbroken
+        for files, read in READERS.values():  # undamaged
             shutil.copytree(seeds / files, Path(top) / "case")
             read(Path(top) / "case")
             shutil.rmtree(Path(top) / "case")
@@ -189,39 +191,39 @@ def main() -> int:
             reader = options.readers[batch % len(options.readers)]
             cases = [f"{options.seed}/{reader}/{batch * BATCH + i}" for i in range(BATCH)]
             while cases:
-                done = in_child(reader, cases, seeds, Path(top) / "case", options.keep)
+                done = run_in_child(reader, cases, seeds, Path(top) / "case", options.keep)
                 for case, verdict in done:
                     counts[reader] += 1
                     refused[reader] += verdict == "refused"
                     if verdict not in ("read", "refused"):
-                        found[f"{reader}: {verdict}"] += 1
+                        findings[f"{reader}: {verdict}"] += 1
                         print(f"{case}: {verdict}", flush=True)
                 cases = cases[len(done) :]
             if (after := snapshot(outside, here, seeds)) != before:
-                found[f"{reader}: another file was touched"] += 1
+                findings[f"{reader}: another file was touched"] += 1
                 print(f"{reader}, batch {batch}: {set(after.items()) ^ set(before.items())}", flush=True)
                 before = after
             batch += 1
     for reader in options.readers:
         print(f"{reader:12} {counts[reader]:7} cases, {refused[reader]:7} refused")
-    print(f"{counts.total()} cases, {found.total()} findings of {len(found)} kinds")
-    for what, count in found.most_common():
-        print(f"{count:6} {what}")
-    return 1 if found else 0
+    print(f"{counts.total()} cases, {findings.total()} findings of {len(findings)} kinds")
+    for finding, count in findings.most_common():
+        print(f"{count:6} {finding}")
+    return 1 if findings else 0
 
 
-def in_child(reader: str, cases: list[str], seeds: Path, folder: Path, keep: Path | None) -> list[tuple[str, str]]:
-    """Run cases in a child; returns those that it came to with their verdicts, the last one's a crash if it died."""
+def run_in_child(reader: str, cases: list[str], seeds: Path, folder: Path, keep: Path | None) -> list[tuple[str, str]]:
+    """Run cases in a child process; return those that ran with their verdicts; the last one crashed if it died."""
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
         os.close(reading)
-        with contextlib.suppress(BaseException), os.fdopen(writing, "w", buffering=1) as said:
-            work(reader, cases, seeds, folder, keep, said)
+        with contextlib.suppress(BaseException), os.fdopen(writing, "w", buffering=1) as output:
+            run_cases(reader, cases, seeds, folder, keep, output)
         os._exit(0)
     os.close(writing)
-    with os.fdopen(reading) as heard:
-        lines = heard.read().splitlines()
+    with os.fdopen(reading) as pipe:
+        lines = pipe.read().splitlines()
     status = os.waitpid(child, 0)[1]
     done = [(case, json.loads(line)) for case, line in zip(cases, lines, strict=False)]
     if len(done) < len(cases) and (status or not done):
@@ -229,14 +231,14 @@ def in_child(reader: str, cases: list[str], seeds: Path, folder: Path, keep: Pat
     return done
 
 
-def work(reader: str, cases: list[str], seeds: Path, folder: Path, keep: Path | None, said: Any) -> None:
-    """Run cases and writes a verdict a line."""
+def run_cases(reader: str, cases: list[str], seeds: Path, folder: Path, keep: Path | None, output: Any) -> None:
+    """Run cases and write one verdict per line."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     resource.setrlimit(resource.RLIMIT_AS, (pages * 4096 + MEMORY, resource.RLIM_INFINITY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     faulthandler.disable()
-    signal.signal(signal.SIGALRM, _hang)
+    signal.signal(signal.SIGALRM, _raise_hang)
     files, read = READERS[reader]
     for case in cases:
         rng = random.Random(case)
@@ -245,29 +247,29 @@ def work(reader: str, cases: list[str], seeds: Path, folder: Path, keep: Path | 
         broken = rng.choice(
             sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix not in (".png", ".jpg"))
         )
-        with contextlib.suppress(RecursionError, UnicodeError, OverflowError):  # of the mutation itself
-            broken.write_bytes(mutated(rng, broken))
+        with contextlib.suppress(RecursionError, UnicodeError, OverflowError):  # from the mutation itself
+            broken.write_bytes(mutate(rng, broken))
         signal.setitimer(signal.ITIMER_REAL, SECONDS)
         try:
             read(folder)
             verdict = "read"
         except InputError as error:
             verdict = "refused" if "\n" not in str(error) else f"several lines: {str(error)[:300]!r}"
-        except BaseException as error:  # whatever it is
+        except BaseException as error:  # any exception is a finding
             frames = [f for f in traceback.extract_tb(error.__traceback__) if "wsol" in f.filename]
             where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "?"
             verdict = f"{type(error).__name__} at {where}: {str(error)[:160]}"
         signal.setitimer(signal.ITIMER_REAL, 0)
         if verdict not in ("read", "refused") and keep:
             shutil.copytree(folder, keep / case.replace("/", "-"), dirs_exist_ok=True)
-        said.write(json.dumps(verdict) + "\n")
+        output.write(json.dumps(verdict) + "\n")
 
 
 class Hang(BaseException):
     """A case took too long."""
 
 
-def _hang(*_: object) -> None:
+def _raise_hang(*_: object) -> None:
     raise Hang
 
 
@@ -277,20 +279,26 @@ def snapshot(*folders: Path) -> dict[str, str]:
     return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def mutated(rng: random.Random, path: Path) -> bytes:
-    """Return the content of a file, broken; half of the time in a way that its format leaves whole."""
+def mutate(rng: random.Random, path: Path) -> bytes:
+    """Return the damaged content of a file; half of the time the file remains valid in its format."""
     content = path.read_bytes()
-    structured = {".npz": _zip, ".pth": _zip, ".json": _json, ".csv": _csv, ".safetensors": _safetensors}
-    structured |= {".npy": _npy, ".parquet": _parquet, ".caffemodel": _caffe, ".txt": _csv}
+    structured = {
+        ".npz": _mutate_zip,
+        ".pth": _mutate_zip,
+        ".json": _mutate_json,
+        ".csv": _mutate_csv,
+        ".safetensors": _mutate_safetensors,
+    }
+    structured |= {".npy": _mutate_npy, ".parquet": _mutate_parquet, ".caffemodel": _mutate_caffe, ".txt": _mutate_csv}
     if rng.random() < 0.5 and path.suffix in structured:
         with contextlib.suppress(ValueError, TypeError, KeyError, IndexError, zipfile.BadZipFile, pickle.PickleError):
             return structured[path.suffix](rng, content)
-    return _bytes(rng, content)
+    return _mutate_bytes(rng, content)
 
 
-def _bytes(rng: random.Random, content: bytes) -> bytes:
+def _mutate_bytes(rng: random.Random, content: bytes) -> bytes:
     out = bytearray(content)
-    near = len(out) if rng.random() < 0.4 else min(len(out), 600)  # headers stand in front, and often behind
+    near = len(out) if rng.random() < 0.4 else min(len(out), 600)  # headers are at the start, and often at the end
     for _ in range(rng.choice((1, 1, 1, 2, 4, 16))):
         at = rng.randrange(near + 1) if rng.random() < 0.8 else max(0, len(out) - rng.randrange(200))
         match rng.randrange(6):
@@ -314,11 +322,15 @@ def _bytes(rng: random.Random, content: bytes) -> bytes:
     return bytes(out)
 
 
-def _zip(rng: random.Random, content: bytes) -> bytes:
+def _mutate_zip(rng: random.Random, content: bytes) -> bytes:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     name = rng.choice([name for name in members if name.endswith((".npy", ".pkl"))] or [*members])
-    whole = {"npy": _npy, "pkl": _pickle}.get(name.rpartition(".")[2], _bytes) if rng.random() < 0.6 else _bytes
+    whole = (
+        {"npy": _mutate_npy, "pkl": _mutate_pickle}.get(name.rpartition(".")[2], _mutate_bytes)
+        if rng.random() < 0.6
+        else _mutate_bytes
+    )
     members[name] = whole(rng, members[name])
     out = io.BytesIO()
     with zipfile.ZipFile(
@@ -329,8 +341,8 @@ def _zip(rng: random.Random, content: bytes) -> bytes:
     return out.getvalue()
 
 
-def _pickle(rng: random.Random, content: bytes) -> bytes:
-    """Exchanges numbers: sizes, strides, offsets, lengths."""
+def _mutate_pickle(rng: random.Random, content: bytes) -> bytes:
+    """Replace numbers: sizes, strides, offsets, lengths."""
     ops = [(op.name, at) for op, _, at in pickletools.genops(content)]
     numbers = [(at, after) for (name, at), (_, after) in itertools.pairwise(ops) if "INT" in name and "PUT" not in name]
     for at, after in sorted(rng.sample(numbers, rng.choice((1, 1, 2, 4))), reverse=True):
@@ -339,7 +351,7 @@ def _pickle(rng: random.Random, content: bytes) -> bytes:
     return content
 
 
-def _json(rng: random.Random, content: bytes) -> bytes:
+def _mutate_json(rng: random.Random, content: bytes) -> bytes:
     top = [json.loads(content)]
     for _ in range(rng.choice((1, 1, 2, 5))):
         holder: Any = top
@@ -355,7 +367,7 @@ def _json(rng: random.Random, content: bytes) -> bytes:
     return json.dumps(top[0]).encode()
 
 
-def _csv(rng: random.Random, content: bytes) -> bytes:
+def _mutate_csv(rng: random.Random, content: bytes) -> bytes:
     lines = content.decode().split("\n")
     for _ in range(rng.choice((1, 1, 3))):
         i = rng.randrange(len(lines))
@@ -365,7 +377,7 @@ def _csv(rng: random.Random, content: bytes) -> bytes:
     return "\n".join(lines).encode("utf-8", "surrogatepass")
 
 
-def _npy(rng: random.Random, content: bytes) -> bytes:
+def _mutate_npy(rng: random.Random, content: bytes) -> bytes:
     array = np.load(io.BytesIO(content))
     kind = rng.choice(("?", "u1", "i8", ">f4", "f2", "f8", "c8", "U3", "S1", "M8[s]", "f4,i4", "O"))
     shapes = [array.shape[::-1], (), (0,), array.shape[:-1], (*array.shape, 1), (1, *array.shape[1:]), (2**40, 0)]
@@ -382,7 +394,7 @@ def _npy(rng: random.Random, content: bytes) -> bytes:
     return out.getvalue()
 
 
-def _parquet(rng: random.Random, content: bytes) -> bytes:
+def _mutate_parquet(rng: random.Random, content: bytes) -> bytes:
     table = pd.read_parquet(io.BytesIO(content))
     name = rng.choice([*table])
     value = rng.choice(HOSTILE)
@@ -397,24 +409,24 @@ def _parquet(rng: random.Random, content: bytes) -> bytes:
     out = io.BytesIO()
     try:
         rng.choice(change)().to_parquet(out)
-    except Exception as error:  # what no table can hold
+    except Exception as error:  # not representable in a table
         raise ValueError from error
     return out.getvalue()
 
 
-def _safetensors(rng: random.Random, content: bytes) -> bytes:
+def _mutate_safetensors(rng: random.Random, content: bytes) -> bytes:
     length = int.from_bytes(content[:8], "little")
-    header = _json(rng, content[8 : 8 + length])
+    header = _mutate_json(rng, content[8 : 8 + length])
     if rng.random() < 0.3:
         entry = json.loads(content[8 : 8 + length])
-        facts = _json(rng, entry["__metadata__"]["wsol"].encode())
+        facts = _mutate_json(rng, entry["__metadata__"]["wsol"].encode())
         entry["__metadata__"]["wsol"] = facts.decode()
         header = json.dumps(entry).encode()
     return len(header).to_bytes(8, "little") + header + content[8 + length :]
 
 
-def _caffe(rng: random.Random, content: bytes) -> bytes:
-    net = _net_class().FromString(content)
+def _mutate_caffe(rng: random.Random, content: bytes) -> bytes:
+    net = build_net_class().FromString(content)
     for _ in range(rng.choice((1, 1, 2, 4))):
         message = rng.choice(net.layer)
         while True:
@@ -435,7 +447,7 @@ def _caffe(rng: random.Random, content: bytes) -> bytes:
 
 
 def make_seeds(folder: Path) -> None:
-    """Write valid files, a folder for each reader."""
+    """Write valid files, one folder per reader."""
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     for name in ("npy", "npz", "csv", "json", "pth", "legacy", "safetensors", "caffe", "tables", "text"):
@@ -451,7 +463,9 @@ def make_seeds(folder: Path) -> None:
     state = Net().state_dict()
     torch.save({"state_dict": state, "epoch": 3}, folder / "pth" / "w.pth")
     torch.save(state, folder / "legacy" / "w.pth", _use_new_zipfile_serialization=False)
-    facts = WeightsMetadata("fuzzed", ("a", "b", "c"), Preprocessing(), None, {"epochs": 3}, {"top1": 0.5}).dumped()
+    facts = WeightsMetadata(
+        "fuzzed", ("a", "b", "c"), Preprocessing(), None, {"epochs": 3}, {"top1": 0.5}
+    ).to_metadata()
     safetensors.torch.save_file(state, folder / "safetensors" / "w.safetensors", facts)
     (folder / "caffe" / "w.caffemodel").write_bytes(_caffe_seed(rng))
     columns = "source,year,place,dataset,split,n,model,method,metric,tau_rule,tau,protocol,value,note"
@@ -466,7 +480,7 @@ def make_seeds(folder: Path) -> None:
 
 
 def _caffe_seed(rng: np.random.Generator) -> bytes:
-    net = _net_class()()
+    net = build_net_class()()
     net.layer.add(name=b"data", type=b"Data", top=[b"data"])
     for name, kind, bottom, shape, setting, values in (
         (
@@ -492,47 +506,47 @@ def _caffe_seed(rng: np.random.Generator) -> bytes:
     return bytes(net.SerializeToString())
 
 
-def _images() -> Dataset:
+def _make_images() -> Dataset:
     box = as_boxes([[2, 3, 20, 30]])
     return Dataset(
         "made", "test", tuple(Sample(f"{i}.jpg", i, box, "edges", size=(32, 32)) for i in range(3)), ("a", "b", "c")
     )
 
 
-def _sources(path: Path) -> None:
-    images = _images()
+def _read_sources(path: Path) -> None:
+    images = _make_images()
     with ThreadPoolExecutor(1) as pool:
         if path.suffix in (".csv", ".json"):
-            from_boxes(path, images, images, PROTOCOL, None, False, pool, Clock())
+            score_boxes(path, images, images, PROTOCOL, None, False, pool, Clock())
         else:
-            from_maps(path, images, images, PROTOCOL, False, False, pool, Clock())
+            score_maps(path, images, images, PROTOCOL, False, False, pool, Clock())
 
 
-def _weights(path: Path) -> None:
+def _read_weights(path: Path) -> None:
     load_model(None if path.suffix == ".safetensors" else "fuzzed", path)
 
 
-def _caffemodel(path: Path) -> None:
+def _read_caffemodel(path: Path) -> None:
     find_classifier(read_caffemodel(path).network, "fuzzed")
 
 
-def _run(folder: Path) -> None:
+def _read_run(folder: Path) -> None:
     problems = verify_checksums(folder)
     assert all(isinstance(problem, str) for problem in problems)
     faults = []
     with ThreadPoolExecutor(1) as pool:
         try:
-            from_run(folder, PROTOCOL, pool, Clock())
+            score_run(folder, PROTOCOL, pool, Clock())
         except InputError as error:
             faults.append(error)
         run = read_run(folder)
-        run_row(run, "run")
+        build_row(run, "run")
         render_run_page(run)
     if faults:
         raise faults[0]
 
 
-def _tables(folder: Path) -> None:
+def _read_tables(folder: Path) -> None:
     assert isinstance(find_stale(folder, [], [], {}), list)
     (folder / "leaderboard.csv").unlink()
     published = folder.with_name("case-published")
@@ -544,28 +558,28 @@ def _tables(folder: Path) -> None:
     claim_comparison(folder, ["b|c"])
 
 
-def _text(folder: Path) -> None:
+def _parse_text(folder: Path) -> None:
     for path in sorted(folder.iterdir()):
         text = path.read_bytes().decode("utf-8", "surrogateescape")
         Signature.parse(text) if path.stem == "signature" else find_protocol(text)
 
 
-def _one(read: Callable[[Path], None]) -> Callable[[Path], None]:
+def _first_file(read: Callable[[Path], None]) -> Callable[[Path], None]:
     return lambda folder: read(next(iter(sorted(folder.iterdir()))))
 
 
 READERS: dict[str, tuple[str, Callable[[Path], None]]] = {
-    "npy": ("npy", _sources),
-    "npz": ("npz", _one(_sources)),
-    "csv": ("csv", _one(_sources)),
-    "json": ("json", _one(_sources)),
-    "pth": ("pth", _one(_weights)),
-    "legacy": ("legacy", _one(_weights)),
-    "safetensors": ("safetensors", _one(_weights)),
-    "caffe": ("caffe", _one(_caffemodel)),
-    "run": ("run", _run),
-    "tables": ("tables", _tables),
-    "text": ("text", _text),
+    "npy": ("npy", _read_sources),
+    "npz": ("npz", _first_file(_read_sources)),
+    "csv": ("csv", _first_file(_read_sources)),
+    "json": ("json", _first_file(_read_sources)),
+    "pth": ("pth", _first_file(_read_weights)),
+    "legacy": ("legacy", _first_file(_read_weights)),
+    "safetensors": ("safetensors", _first_file(_read_weights)),
+    "caffe": ("caffe", _first_file(_read_caffemodel)),
+    "run": ("run", _read_run),
+    "tables": ("tables", _read_tables),
+    "text": ("text", _parse_text),
 }
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Runs a method over many images and holds the memory after all of them against that after the first tenth.
+"""Run a method over many images and compare the memory after all of them with that after the first tenth.
 
     python benchmarks/leak.py [--images 10000] [--methods cam gradcam++ backprop chefer]
 
-Random weights and images, forward pass and maps as an evaluation makes them, nothing kept. The resident set is read
-after every tenth of the images, once freed memory has gone back to the system; the limit is on the last against the
-first.
+Weights and images are random; forward pass and maps are computed as in an evaluation, and nothing is kept. The resident
+set is read after every tenth of the images, once freed memory has been returned to the system; the limit applies to the
+ratio of the last to the first.
 """
 
 import argparse
@@ -25,15 +25,15 @@ from wsol.models import find_classifier
 LIMIT = 1.01
 
 
-def resident() -> int:
-    """Return the bytes of this process that are in memory."""
+def measure_resident() -> int:
+    """Return the resident memory of this process in bytes."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * 4096
 
 
-def network(method: str) -> nn.Module:
+def build_network(method: str) -> nn.Module:
     """Return a small network that the method applies to."""
     if method in ("chefer", "attention-rollout", "self-attention", "ts-cam"):
         return timm.create_model("vit_tiny_patch16_224")
@@ -50,21 +50,24 @@ def main() -> int:
     worst = 0.0
     for name in options.methods:
         method = find_method(name)
-        classifier = find_classifier(network(name).eval().requires_grad_(False), name)
+        classifier = find_classifier(build_network(name).eval().requires_grad_(False), name)
         tenth = options.images // 10
-        after = []
+        memory = []
         for done in tqdm(range(0, options.images, options.batch_size), desc=name, disable=None):
             if done and done % tenth < options.batch_size:
-                after.append(resident())
+                memory.append(measure_resident())
             images = torch.rand(options.batch_size, 3, 224, 224)
             passed = forward(classifier, images)
             method.maps(passed, passed.logits.topk(6).indices).numpy()
             del passed
-        after.append(resident())
-        ratio = after[-1] / after[0]
+        memory.append(measure_resident())
+        ratio = memory[-1] / memory[0]
         worst = max(worst, ratio)
-        mib = " ".join(f"{each / 2**20:.0f}" for each in after)
-        print(f"{name:<12} {options.images} images: {mib} MiB, last over first {ratio:.4f} (limit {LIMIT})", flush=True)
+        mib = " ".join(f"{each / 2**20:.0f}" for each in memory)
+        print(
+            f"{name:<12} {options.images} images: {mib} MiB, ratio of last to first {ratio:.4f} (limit {LIMIT})",
+            flush=True,
+        )
     return int(worst > LIMIT)
 
 

@@ -38,7 +38,7 @@ def make_run(folder: Path, n: int) -> None:
         samples.append(Sample(f"{i}.jpg", i % 1000, box, "inclusive", size=size))
     images = Dataset("made-up", "test", tuple(samples), tuple(map(str, range(1000))))
     np.save(folder / "maps.npy", gaussian_filter(rng.normal(size=(n, 1, 14, 14)).astype(np.float32), (0, 0, 1.5, 1.5)))
-    ground_truth_table(samples, [sample.size or (0, 0) for sample in samples]).to_parquet(folder / "truth.parquet")
+    ground_truth_table(samples, [sample.size or (0, 0) for sample in samples]).to_parquet(folder / "ground_truth.parquet")
     labels, ones = np.array([[sample.label] for sample in samples]), np.ones((n, 1), np.float32)
     none = np.zeros((n, 1, 4)), np.zeros((n, 1)), np.full((n, 1), "other")
     predictions_table(samples, labels, ones, 0.2, *none).to_parquet(folder / "predictions.parquet")

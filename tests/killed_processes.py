@@ -117,11 +117,11 @@ def _hash(path: Path) -> str:
     raw = path.read_bytes()
     if path.name == "run.json":
         run = json.loads(raw)
-        for entry in ("seconds", "seal"):
+        for entry in ("seconds", "checksum"):
             del run[entry]
         for entry in ("ms_per_image", "peak_memory_mib"):
             del run["cost"][entry]
-        run["files"].pop("val/run.json", None)
+        run["checksums"].pop("val/run.json", None)
         raw = json.dumps(run).encode()
     if path.name == "report.html":
         raw = re.sub(rb"<dd>[\d.]+ ms and", b"", raw)

@@ -47,19 +47,19 @@ def test_skipped_images_are_said(
     [
         (["--model", "squeezenet1_7"], "unknown model 'squeezenet1_7'; did you mean"),
         (["--method", "chefer"], "chefer cannot be applied: classifier.2 has no tokens that attend to each other"),
-        (["--layer", "features.99"], "squeezenet1_1 has no layer features.99; its parts are features, classifier"),
+        (["--layer", "features.99"], "squeezenet1_1 has no layer features.99; its children are features, classifier"),
         (["--layer", "features.12"], "cam cannot be applied: squeezenet1_1: features.12.cat is not the layer"),
         (["--method", "rise:mask=9"], "method rise: unknown setting 'mask=9'; it takes masks, cells, keep, seed"),
         (["--method", "occlusion:stride=40"], "method occlusion: stride 40 should be from 1 to the window, 32"),
         (["--method", "gradcam:relu=maybe"], "method gradcam: relu cannot be 'maybe'"),
-        (["--map-size", "20"], "squeezenet1_1: maps of 20 x 20 cannot be had"),
-        (["--model", "timm/resnet1"], "timm knows no 'resnet1'; near are"),
+        (["--map-size", "20"], "squeezenet1_1: maps of 20 x 20 are not possible"),
+        (["--model", "timm/resnet1"], "timm has no model 'resnet1'; did you mean"),
         (["--model", "mine.py:net"], "there is no file mine.py; --model takes FILE.py:FUNCTION"),
         (["--model", "resnet18"], "does not fit resnet18: missing in the file"),
         (["--weights", "gone.pth"], "there is no weights file gone.pth"),
         (["--dataset", "cubs"], "unknown data set 'cubs'; did you mean cub"),
         (["--data-root", "nowhere"], "there is no folder nowhere; give --data-root"),
-        (["--dataset", "cub"], "classes.txt is missing: it should hold"),
+        (["--dataset", "cub"], "classes.txt is missing: it should contain"),
         (["--dataset-arg", "corners"], "--dataset-arg 'corners' should be KEY=VALUE"),
         (["--dataset-arg", "corner=x"], "unknown --dataset-arg 'corner'"),
         (["--method", "gradcamm"], "unknown method 'gradcamm'"),
@@ -94,7 +94,7 @@ def test_another_folder_is_left_alone(
     assert evaluate(arguments(weights, csv_data, tmp_path)) == 2
     assert "holds files that are no run's, such as" in capsys.readouterr().err
     assert evaluate(arguments(weights, csv_data, tmp_path / "thesis.tex")) == 2
-    assert "cannot be made" in capsys.readouterr().err
+    assert "cannot be created" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_list_of_models_says_head_map_size_and_methods(capsys: pytest.CaptureFix
     assert found["vgg16"] == "other 512 x 14 x 14 all but attention-rollout, cam, chefer, self-attention, ts-cam"
     assert found["regnet_x_400mf"] == f"GAP + linear 400 x 7 x 7 {without}"
     assert found["vit_b_32"] == "other 768 x 7 x 7 all but cam, guided-backprop"
-    assert found["timm/vit_base_patch16_384"].startswith("does not take images of 224 x 224")
+    assert found["timm/vit_base_patch16_384"].startswith("does not accept images of 224 x 224")
     assert found[dino].startswith("none 384 x 14 x 14 all but ablationcam, backprop, cam, chefer, fullgrad, gradcam")
     assert "self-attention" not in found[dino]
     assert list_(["models", "resnet18x"]) == 2
@@ -213,6 +213,6 @@ def test_a_training_that_cannot_be_is_one_sentence(
 
 def test_neither_model_nor_weights(capsys: pytest.CaptureFixture[str], weights: Path) -> None:
     assert evaluate([]) == 2
-    assert "give --model, or --weights with a file that wsol.train wrote" in capsys.readouterr().err
+    assert "give --model, or --weights with a file of wsol.train" in capsys.readouterr().err
     assert evaluate(["--weights", str(weights)]) == 2
-    assert "does not say what network it is for; give --model" in capsys.readouterr().err
+    assert "does not name its model; give --model" in capsys.readouterr().err

@@ -1,53 +1,80 @@
-"""What all commands share: an input error is one sentence on stderr and exit code 2."""
+"""Shared by all commands: exit codes, error messages, and the options that several of them take."""
 
 import argparse
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
 from wsol.errors import InputError
+from wsol.evaluation.config import options
 
 
 def run_command(run: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None) -> int:
-    """Run a command and returns its exit code."""
+    """Run a command and return its exit code: 2 after an input error, which is one sentence on stderr."""
     warnings.filterwarnings("ignore", module=r"PIL\.")  # a large photograph or odd EXIF is no fault
     try:
         run(argv)
         sys.stdout.flush()  # while a closed pipe can still be told from an error
     except InputError as error:
-        return _said(str(error), 2)
-    except BrokenPipeError:  # whoever read the output has seen enough
+        return _print_error(str(error), 2)
+    except BrokenPipeError:  # the reader of the output has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:  # a full disk, a folder that cannot be written
-        return _said(f"{error}; check that the path can be read and written and that the disk has room", 2)
+        return _print_error(f"{error}; check that the path can be read and written and that the disk has room", 2)
     except KeyboardInterrupt:
-        return _said("interrupted", 130)
+        return _print_error("interrupted", 130)
     return 0
 
 
-def _said(sentence: str, code: int) -> int:
-    if os.environ.get("RANK", "0") == "0":  # of several processes all fail alike, and one says so
+def add_options(
+    parser: argparse.ArgumentParser, names: Collection[str] | None = None, defaults: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Add options of ``wsol.evaluate`` to a parser, in their groups, and return the groups by title.
+
+    Args:
+        parser: The parser of a command.
+        names: Names of the arguments of ``wsol.evaluate``; None for all.
+        defaults: Defaults that differ from those of ``wsol.evaluate``, by name.
+    """
+    groups: dict[str, Any] = {}
+    for name, default, option in options():
+        if names is not None and name not in names:
+            continue
+        if option.group not in groups:
+            groups[option.group] = parser.add_argument_group(option.group)
+        value = (defaults or {}).get(name, default)
+        more: dict[str, Any] = {"action": "store_true"} if option.is_flag else {"metavar": option.metavar}
+        if option.kinds is dict:
+            more |= {"action": _AddPair, "default": {}}
+        elif not option.is_flag:
+            strings_only = option.kinds is str
+            more |= {
+                "type": option.parse,
+                "choices": option.choices or None if strings_only else None,
+                "default": value,
+            }
+        shown = "" if value in (None, False) or option.kinds is dict else f" (default: {value})"
+        flag = option.flag or f"--{name.replace('_', '-')}"
+        groups[option.group].add_argument(flag, dest=name, help=option.help + shown, **more)
+    return groups
+
+
+class _AddPair(argparse.Action):
+    """Adds ``KEY=VALUE`` to a dictionary."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: Any = None
+    ) -> None:
+        key, equals, value = values.partition("=")
+        if not equals:
+            raise InputError(f"{option_string} {values!r} should be KEY=VALUE")
+        setattr(namespace, self.dest, {**(getattr(namespace, self.dest) or {}), key: value})
+
+
+def _print_error(sentence: str, code: int) -> int:
+    if os.environ.get("RANK", "0") == "0":  # several processes all fail alike, and one says so
         print(f"wsol: {sentence}", file=sys.stderr)
     return code
-
-
-def pair(text: str) -> tuple[str, str]:
-    """Split KEY=VALUE.
-
-    Raises:
-        InputError: There is no equals sign.
-    """
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise InputError(f"--dataset-arg {text!r} should be KEY=VALUE")
-    return key, value
-
-
-def tau(text: str) -> float | str:
-    """Read a threshold: a number, ``val`` or ``oracle``."""
-    try:
-        return text if text in ("val", "oracle") else float(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is none of: a number, val, oracle") from error

@@ -1,4 +1,4 @@
-"""``python -m wsol.compare``: hold runs against each other."""
+"""``python -m wsol.compare``: compare runs on the same images."""
 
 import argparse
 import sys
@@ -8,31 +8,46 @@ from pathlib import Path
 from wsol._cli import run_command
 from wsol.io.paths import file_name
 
-_LONGEST = 200  # bytes of a folder's name
+_MAX_BYTES = 200  # of the name of the default folder
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and returns its exit code."""
+    """Run the command and return its exit code."""
     return run_command(_run, argv)
 
 
 def _run(argv: Sequence[str] | None) -> None:
-    """Parse arguments, compares, prints the table."""
+    """Parse arguments, compare the runs and print the table."""
     options = _parser().parse_args(argv)
     from wsol.comparison.compare import compare  # noqa: PLC0415  # pandas takes a second that --help need not wait for
     from wsol.comparison.terminal import format_comparison  # noqa: PLC0415
 
     name = file_name("compare", *(run.resolve().name for run in options.runs))
-    out = options.out or Path("results") / name.encode()[:_LONGEST].decode(errors="ignore")
-    found = compare(options.runs, out=out)
-    tables = found.runs, found.metrics, found.differences
-    print(format_comparison(found.signature, found.notes, *tables, found.found, out))
+    out = options.out or Path("results") / name.encode()[:_MAX_BYTES].decode(errors="ignore")
+    comparison = compare(options.runs, out=out)
+    print(
+        format_comparison(
+            comparison.signature,
+            comparison.notes,
+            comparison.runs,
+            comparison.metrics,
+            comparison.differences,
+            comparison.images_found_only_by,
+            out,
+        )
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("wsol.compare", description="Hold runs on the same images against each other.")
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder that wsol.eval or wsol.score wrote")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder to write (default: results/compare-RUN-RUN...)")
+    parser = argparse.ArgumentParser(
+        "wsol.compare", description="Compare runs on the same images: metrics, paired differences and ranks."
+    )
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="run folder of wsol.eval or wsol.score; give at least two"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder of the comparison (default: results/compare-RUN-RUN...)"
+    )
     return parser
 
 

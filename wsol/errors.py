@@ -1,18 +1,18 @@
-"""What goes wrong through no fault of the program."""
+"""Errors that are caused by the input."""
 
 
 class InputError(ValueError):
-    """Something that was handed in cannot be used.
+    """Invalid input: a file, an option or a value cannot be used.
 
-    The message is one sentence that says what, where, and how to mend it. Commands print it without a traceback and
-    exit with code 2.
+    The message is one sentence that says what is wrong, where, and how to fix it. Commands print it without a traceback
+    and exit with code 2.
     """
 
 
 class ImageError(InputError):
-    """An image file is missing, unreadable or truncated; the one error that ``skip_bad_images`` steps over."""
+    """An image file is missing, unreadable or truncated; the only error that ``skip_bad_images`` ignores."""
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line that another package's error says, for a sentence of ours; its kind if it says none."""
+    """Return the first line of another package's error message, or the error's class name if the message is empty."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

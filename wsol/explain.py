@@ -1,95 +1,74 @@
-"""``python -m wsol.explain``: the photo, and the map and box of each of the first classes laid over it."""
+"""``python -m wsol.explain``: draw photos with the class activation map and box of each top class."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from wsol._cli import pair, run_command
+from wsol._cli import add_options, run_command
 from wsol.errors import InputError
 from wsol.visualization.explain import explain
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and returns its exit code."""
+    """Run the command and return its exit code."""
     return run_command(_run, argv)
 
 
 def _run(argv: Sequence[str] | None) -> None:
-    """Parse arguments, writes pictures, prints a line for each."""
-    given = vars(_parser().parse_args(argv))
-    model, weights, compared = given.pop("model"), given.pop("weights"), given.pop("compare_models")
-    if compared and (model or weights):
-        raise InputError("give --model or --compare-models; the latter has weights as NAME=WEIGHTS")
-    given["networks"] = networks(compared) if compared else [(model, weights)]
-    method, several = given.pop("method"), given.pop("compare_methods")
-    given["methods"] = methods(several) if several else [method]
-    given["dataset_args"] = dict(map(pair, given.pop("dataset_arg")))
+    """Parse arguments, write the figures and print one line per photo."""
+    options = vars(_make_parser().parse_args(argv))
+    model, weights, several_models = options.pop("model"), options.pop("weights"), options.pop("compare_models")
+    if several_models and (model or weights):
+        raise InputError("--compare-models excludes --model and --weights; give weights as NAME=WEIGHTS")
+    options["networks"] = parse_networks(several_models) if several_models else [(model, weights)]
+    method, several_methods = options.pop("method"), options.pop("compare_methods")
+    options["methods"] = parse_methods(several_methods) if several_methods else [method]
+    options["dataset_args"] = dict(options["dataset_args"])
     encoding = sys.stdout.encoding or "utf-8"
-    for line in explain(**given):
+    for line in explain(**options):
         print(line.encode(encoding, "backslashreplace").decode(encoding), flush=True)
 
 
-def networks(text: str) -> list[tuple[str | None, str | None]]:
-    """Read names and weights: ``NAME``, ``NAME=WEIGHTS`` or ``=WEIGHTS``, with commas between."""
+def parse_networks(text: str) -> list[tuple[str | None, str | None]]:
+    """Parse names and weights separated by commas: ``NAME``, ``NAME=WEIGHTS`` or ``=WEIGHTS``."""
     pairs = (part.partition("=") for part in text.split(",") if part)
     return [(name or None, weights or None) for name, _, weights in pairs]
 
 
-def methods(text: str) -> list[str]:
-    """Read methods with commas between; ``KEY=VALUE`` behind a comma is a setting of the method before."""
-    found: list[str] = []
+def parse_methods(text: str) -> list[str]:
+    """Parse methods separated by commas; ``KEY=VALUE`` after a comma is a setting of the method before it."""
+    methods: list[str] = []
     for part in text.split(","):
-        if found and "=" in part and ":" not in part:
-            found[-1] += f",{part}"
+        if methods and "=" in part and ":" not in part:
+            methods[-1] += f",{part}"
         elif part:
-            found.append(part)
-    return found
+            methods.append(part)
+    return methods
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("wsol.explain", description="Show what a classifier looks at in a photo.")
+def _make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "wsol.explain", description="Draw the score maps of a classifier over photos, one map per predicted class."
+    )
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="a photo, a folder, or an image id of the data set")
-    model = parser.add_argument_group("what looks")
-    model.add_argument("--model", help="see python -m wsol.list models (default: what the weights file names)")
-    model.add_argument(
-        "--weights", help=".safetensors, .pth or .caffemodel file, or a published name (default: those that come along)"
+    add_options(parser, ("model", "weights", "layer", "map_size", "method", "device", "memory"))
+    rows = parser.add_argument_group("several networks or methods")
+    rows.add_argument("--compare-models", metavar="NAME[=WEIGHTS],...", help="one row per model, in place of --model")
+    rows.add_argument("--compare-methods", metavar="NAME,...", help="one row per method, in place of --method")
+    names = ("dataset", "data_root", "dataset_args", "split", "skip_bad_images")
+    add_options(parser, (*names, "protocol"), {"dataset": None})
+    figure = parser.add_argument_group("figure")
+    figure.add_argument("--tau", type=float, default=0.2, help="threshold of the boxes (default: %(default)s)")
+    figure.add_argument("--top", type=int, default=5, metavar="K", help="classes per row (default: %(default)s)")
+    figure.add_argument("--cmap", default="inferno", help="Matplotlib colormap of the maps (default: %(default)s)")
+    figure.add_argument(
+        "--alpha", type=float, default=0.6, help="opacity of the map over the photo, 0 to 1 (default: %(default)s)"
     )
-    model.add_argument("--layer", help="target layer by its dotted name (default: found)")
-    model.add_argument(
-        "--map-size", type=int, metavar="SIDE", help="side of the maps at 224 (default: the model's own)"
+    figure.add_argument(
+        "--save-maps", action="store_true", help="write raw maps, classes and boxes next to the figure (.npz)"
     )
-    model.add_argument(
-        "--method",
-        default="cam",
-        help="NAME or NAME:KEY=VALUE,..., see python -m wsol.list methods (default: %(default)s)",
-    )
-    model.add_argument("--compare-models", metavar="NAME[=WEIGHTS],...", help="one row a model, instead of --model")
-    model.add_argument("--compare-methods", metavar="NAME,...", help="one row a method, instead of --method")
-    model.add_argument("--device", default="auto", help="auto, cpu, cuda ... (default: %(default)s)")
-    model.add_argument(
-        "--memory", type=float, default=2.0, metavar="GIB", help="what the method may use (default: %(default)s)"
-    )
-    images = parser.add_argument_group("where class names and true boxes come from")
-    images.add_argument("--dataset", help="see python -m wsol.list datasets")
-    images.add_argument("--data-root", type=Path, help="folder of the data set (default: datasets/NAME)")
-    images.add_argument(
-        "--dataset-arg", action="append", default=[], metavar="KEY=VALUE", help="an argument of the data set"
-    )
-    images.add_argument("--split", default="test", choices=("test", "val"), help="(default: %(default)s)")
-    images.add_argument("--skip-bad-images", action="store_true", help="name unreadable images and go on")
-    picture = parser.add_argument_group("the picture")
-    picture.add_argument("--top", type=int, default=5, metavar="K", help="classes in a row (default: %(default)s)")
-    picture.add_argument(
-        "--protocol", default="wsolevaluation", help="NAME or NAME:KEY=VALUE,... (default: %(default)s)"
-    )
-    picture.add_argument("--tau", type=float, default=0.2, help="threshold of the boxes (default: %(default)s)")
-    picture.add_argument("--cmap", default="inferno", help="colour map of Matplotlib (default: %(default)s)")
-    picture.add_argument(
-        "--alpha", type=float, default=0.6, help="what the map has of an overlay, 0 to 1 (default: %(default)s)"
-    )
-    picture.add_argument("--save-maps", action="store_true", help="write raw maps, classes and boxes beside it (.npz)")
-    picture.add_argument(
+    figure.add_argument(
         "--out", type=Path, default=Path("results/explain"), metavar="DIR", help="folder (default: %(default)s)"
     )
     return parser

@@ -1,4 +1,4 @@
-"""``python -m wsol.list``: what can be named."""
+"""``python -m wsol.list``: the names of data sets, models, methods, protocols, metrics and baselines."""
 
 import argparse
 import importlib
@@ -17,28 +17,29 @@ _REGISTRIES = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and returns its exit code."""
+    """Run the command and return its exit code."""
     return run_command(_run, argv)
 
 
 def _run(argv: Sequence[str] | None) -> None:
-    """Parse arguments, prints names."""
-    parser = argparse.ArgumentParser("wsol.list", description="List what can be named.")
+    """Parse the arguments and print the names."""
+    parser = argparse.ArgumentParser("wsol.list", description="List the names that commands accept.")
     parser.add_argument("kind", choices=("models", "methods", *_REGISTRIES))
-    parser.add_argument("names", nargs="*", help="of models: these alone, such as 'resnet*' or timm/convnext_tiny")
+    parser.add_argument("names", nargs="*", help="only these models, such as 'resnet*' or timm/convnext_tiny")
     options = parser.parse_args(argv)
     if options.kind == "models":
-        for line in _lists().model_lines(options.names):
+        for line in _import_catalog().list_models(options.names):
             print(line, flush=True)  # each takes a moment
     elif options.kind == "methods":
-        print("\n".join(_lists().method_lines()))
+        print("\n".join(_import_catalog().list_methods()))
     else:
         module, registry = _REGISTRIES[options.kind].split(":")
         print("\n".join(getattr(importlib.import_module(module), registry).names()))
 
 
-def _lists() -> Any:
-    return importlib.import_module("wsol.reports.catalog")  # torch takes seconds that --help need not wait for
+def _import_catalog() -> Any:
+    # It imports torch, which takes seconds, only when it is needed.
+    return importlib.import_module("wsol.reports.catalog")
 
 
 if __name__ == "__main__":

@@ -1,76 +1,118 @@
-"""Names for data sets, models, methods, protocols and metrics: one file adds one, nothing else changes."""
+"""Registries of data sets, models, methods, protocols, metrics and baselines: one file adds an entry."""
 
 import difflib
 import importlib
 import pkgutil
+import re
+import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import fields, replace
-from typing import Any, Generic, TypeVar
+from functools import partial
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, ClassVar, Generic, TypeVar
 
 from wsol.errors import InputError
 
 T = TypeVar("T")
+E = TypeVar("E")
+
+
+def instantiate(name: str, entry: Any) -> Any:
+    """Return an instance of a class with its default settings, anything else unchanged; the class gets ``name``."""
+    if not isinstance(entry, type):
+        return entry
+    kind: Any = entry
+    kind.name = name
+    return kind()
 
 
 class Registry(Generic[T]):
-    """The named entries of one package, imported when they are first asked for.
+    """The named entries of one kind, imported on first use.
 
-    An entry ``tiny-imagenet`` is looked for in the module ``tiny_imagenet`` first, so that one entry costs one import;
-    a module may register other names too. ``base`` and modules with a leading underscore hold no entries.
+    An entry ``tiny-imagenet`` of this package is looked for in the module ``tiny_imagenet`` first, so that one entry
+    costs one import; a module may register several names. ``base`` and modules with a leading underscore hold none.
+    Other packages add entries by entry points: each names a module, or an object in one, whose import registers them.
+
+    The later registration of a name wins, with a warning; one by an entry point never replaces an existing entry.
 
     Args:
-        kind: What an entry is, for messages: ``"data set"``.
-        package: Dotted name of the package that holds the modules.
+        kind: Name of the kind in messages: ``"data set"``.
+        package: Dotted name of the package whose modules hold this package's own entries.
+        group: Group of the entry points; the name of the package by default.
+        create: Makes an entry from its name, the registered object and the options of ``register``.
     """
 
-    def __init__(self, kind: str, package: str) -> None:
+    _loading: ClassVar[bool] = False  # whether an entry point is being imported
+
+    def __init__(
+        self, kind: str, package: str, group: str | None = None, create: Callable[..., T] = instantiate
+    ) -> None:
         self.kind = kind
         self.package = package
+        self.group = group or package
+        self._create = create
         self._entries: dict[str, T] = {}
+        self._sources: dict[str, str] = {}  # the module that registered each entry
+        self._complete = False  # whether all modules of the package are imported
+        self._entry_points: list[EntryPoint] | None = None  # those not loaded yet; None before the first look
 
-    def register(self, name: str) -> Callable[[T], T]:
-        """Return a decorator that enters its argument under ``name``."""
+    def register(self, name: str, **options: Any) -> Callable[[E], E]:
+        """Return a decorator that registers a function, a class or an instance under ``name``.
 
-        def enter(entry: T) -> T:
-            if name in self._entries:
-                raise ValueError(f"two {self.kind} entries are called {name!r}")
-            self._entries[name] = entry
+        Args:
+            name: Letters, digits, ``.``, ``_``, ``+`` and ``-``.
+            options: Further attributes of the entry, for metrics those of ``Metric``.
+        """
+        if not re.fullmatch(r"[\w.+-]+", name):
+            raise ValueError(f"{self.kind} name {name!r} may have letters, digits, '.', '_', '+' and '-' only")
+        module = str(sys._getframe(1).f_globals.get("__name__"))
+
+        def add(entry: E) -> E:
+            self._add(name, self._create(name, entry, **options), module)
             return entry
 
-        return enter
+        return add
 
     def get(self, name: str) -> T:
         """Return the entry called ``name``.
 
         Raises:
-            InputError: There is none; the message names the close matches.
+            InputError: There is none; the message suggests similar names.
         """
-        if name not in self._entries and name.replace("-", "_") in self._modules():
-            self._import(name.replace("-", "_"))
-        if name not in self._entries and name not in self.names():
-            close = difflib.get_close_matches(name.lower(), self.names(), n=3, cutoff=0.5)
+        module = name.replace("-", "_")
+        for load in (
+            partial(self._import_modules, module),
+            self._import_modules,
+            partial(self._load_entry_points, name),
+            self._load_entry_points,
+        ):
+            if name not in self._entries:
+                load()
+        if name not in self._entries:
+            similar = difflib.get_close_matches(name.lower(), self.names(), n=3, cutoff=0.5)
             known = ", ".join(self.names()[:12]) + (" ..." if len(self.names()) > 12 else "")
-            hint = f"did you mean {' or '.join(close)}?" if close else f"known: {known}"
+            hint = f"did you mean {' or '.join(similar)}?" if similar else f"known: {known}"
             raise InputError(f"unknown {self.kind} {name!r:.80}; {hint}")
         return self._entries[name]
 
     def find(self, text: str) -> T:
-        """Return an entry that is a dataclass, with settings that differ from its defaults: ``NAME:KEY=VALUE,...``.
+        """Return an entry that is a dataclass, with the settings of ``NAME:KEY=VALUE,...`` in place of its defaults.
 
         Raises:
-            InputError: The name or a key is unknown, or a value is not of the key's kind.
+            InputError: The name or a key is unknown, or a value does not have the type of its key.
         """
-        name, _, rest = text.partition(":")
+        name, _, settings = text.partition(":")
         entry: Any = self.get(name)
-        known = {field.name: type(getattr(entry, field.name)) for field in fields(entry)}
+        types = {field.name: type(getattr(entry, field.name)) for field in fields(entry)}
         changes = {}
-        for pair in rest.split(",") if rest else []:
+        for pair in settings.split(",") if settings else []:
             key, _, value = pair.partition("=")
-            if key not in known:
-                takes = f"it takes {', '.join(known)}" if known else "it takes none"
+            if key not in types:
+                takes = f"it takes {', '.join(types)}" if types else "it takes none"
                 raise InputError(f"{self.kind} {name}: unknown setting {pair!r:.80}; {takes}")
             try:
-                changes[key] = _truth(value) if known[key] is bool else known[key](value)
+                changes[key] = _parse_bool(value) if types[key] is bool else types[key](value)
             except (ValueError, OverflowError) as error:
                 raise InputError(
                     f"{self.kind} {name}: {key} cannot be {value!r:.80}; its default is {getattr(entry, key)}"
@@ -82,21 +124,64 @@ class Registry(Generic[T]):
         return changed
 
     def names(self) -> list[str]:
-        """Return all names, sorted; imports every module of the package."""
-        for module in self._modules():
-            self._import(module)
+        """Return all names, sorted; imports every module of the package and loads every entry point."""
+        self._import_modules()
+        self._load_entry_points()
         return sorted(self._entries)
+
+    def is_own(self, name: str) -> bool:
+        """Return whether the entry called ``name`` belongs to this package, not to another one or a user."""
+        return self._is_own_module(self._sources[name])
+
+    def _is_own_module(self, module: str) -> bool:
+        return f"{module}.".startswith(f"{self.package}.")
+
+    def _add(self, name: str, entry: T, module: str) -> None:
+        own = self._is_own_module(module)
+        if not own:
+            self._import_modules()  # so that this registration is the later one whatever is imported when
+        previous = self._sources.get(name)
+        if previous is not None and not own:
+            winner = f"that of {previous}, which no entry point replaces," if self._loading else f"the later, {module},"
+            warnings.warn(
+                f"the {self.kind} {name!r} is registered by {previous} and by {module}; {winner} is used", stacklevel=3
+            )
+        if previous is None or own or not self._loading:
+            self._entries[name], self._sources[name] = entry, module
+
+    def _import_modules(self, only: str | None = None) -> None:
+        if not self._complete:
+            for module in self._modules():
+                if only in (None, module):
+                    importlib.import_module(f"{self.package}.{module}")
+            self._complete = only is None
 
     def _modules(self) -> list[str]:
         path = importlib.import_module(self.package).__path__
         names = (module.name for module in pkgutil.iter_modules(path))
         return sorted(name for name in names if name != "base" and not name.startswith("_"))
 
-    def _import(self, module: str) -> None:
-        importlib.import_module(f"{self.package}.{module}")
+    def _load_entry_points(self, only: str | None = None) -> None:
+        """Load all entry points, or those of one name; skip one that fails, with a warning."""
+        if self._entry_points is None:
+            self._entry_points = sorted(entry_points(group=self.group), key=lambda point: point.name)
+        for point in [point for point in self._entry_points if only in (None, point.name)]:
+            self._entry_points.remove(point)
+            outer, Registry._loading = Registry._loading, True
+            try:
+                point.load()
+            except (Exception, SystemExit) as error:  # whatever it is, the other entries do not depend on it
+                package = f"{point.dist.name} {point.dist.version}" if point.dist else "an unknown package"
+                warnings.warn(
+                    f"the entry point {point.name!r} ({self.group}) of {package} is skipped, since importing "
+                    f"{point.value} fails with {error!r:.200}; upgrade or uninstall the package",
+                    stacklevel=2,
+                )
+            finally:
+                Registry._loading = outer
 
 
-def _truth(text: str) -> bool:
+def _parse_bool(text: str) -> bool:
     if text.lower() not in ("true", "false"):
         raise ValueError(text)
     return text.lower() == "true"

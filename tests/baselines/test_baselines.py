@@ -1,4 +1,4 @@
-"""Boxes that look at no image."""
+"""Boxes that ignore the image."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,33 +16,31 @@ from wsol.protocols import PROTOCOLS
 from wsol.protocols.base import GroundTruth
 
 PROTOCOL = PROTOCOLS.get("wsolevaluation")
-
-
 EXACT = PROTOCOLS.get("exact")
 SIZE = (224, 224)
 
 
-def truths(*boxes: list[list[float]], mask: Callable[[], Mask] | None = None) -> list[GroundTruth]:
+def ground_truths(*boxes: list[list[float]], mask: Callable[[], Mask] | None = None) -> list[GroundTruth]:
     samples = [Sample(f"{i}", i, as_boxes(own), "edges", size=SIZE, mask=mask) for i, own in enumerate(boxes)]
     return [GroundTruth(sample, SIZE, sample.boxes) for sample in samples]
 
 
-def evidence(name: str, *boxes: list[list[float]], **more: Any) -> LocalizationStats:
+def stats_of(name: str, *boxes: list[list[float]], **more: Any) -> LocalizationStats:
     with ThreadPoolExecutor(2) as pool:
-        return baseline_stats(name, PROTOCOL, truths(*boxes, **more), pool, np.arange(len(boxes)))
+        return baseline_stats(name, PROTOCOL, ground_truths(*boxes, **more), pool, np.arange(len(boxes)))
 
 
-def test_these_four() -> None:
-    assert BASELINES.names() == ["center-box", "center-gaussian", "full-image", "random"]
+def test_boxes_and_scores_are_in_the_frame() -> None:
+    assert {"center-box", "center-gaussian", "full-image", "random"} <= set(BASELINES.names())
     for name in BASELINES.names():
-        for protocol, frame, levels in ((PROTOCOL, SIZE, 1000), (EXACT, (50, 90), 256)):
-            guess = BASELINES.get(name)(protocol, "any", frame)
-            assert guess.boxes.shape in {(1, 4), (levels, 4)}
-            assert guess.boxes.min() >= 0
-            assert (guess.boxes <= np.array(frame * 2)).all()
-            scores = guess.score_map()
+        for protocol, frame, taus in ((PROTOCOL, SIZE, 1000), (EXACT, (50, 90), 256)):
+            box = BASELINES.get(name)(protocol, "any", frame)
+            assert box.boxes.shape in {(1, 4), (taus, 4)}
+            assert box.boxes.min() >= 0
+            assert (box.boxes <= np.array(frame * 2)).all()
+            scores = box.score_map()
             assert scores.shape == frame[::-1]
-            x, y = guess.peak
+            x, y = box.peak
             assert scores[int(y), int(x)] == scores.max() == 1
 
 
@@ -79,19 +77,19 @@ def test_random_boxes_belong_to_their_image() -> None:
 
 def test_curves_are_ious_and_classification_is_the_runs() -> None:
     images = [[0, 0, 224, 112]], [[33, 33, 191, 191]], [[0, 0, 9, 9], [0, 0, 224, 168]]
-    found = evidence("full-image", *images)
+    found = stats_of("full-image", *images)
     assert found.curves[:, 5].tolist() == pytest.approx([0.5, 158**2 / 224**2, 0.75])
     assert found.curves.shape == (3, 1000)
     assert found.ranks.tolist() == [0, 1, 2]
     assert found.labels.tolist() == [0, 1, 2]
-    assert found.peaks.tolist() == [False, True, True]  # the centre, 112, is past the edge of the first box
-    assert evidence("center-box", *images).curves[1, 0] == 1
+    assert found.peaks.tolist() == [False, True, True]  # the center, 112, is past the edge of the first box
+    assert stats_of("center-box", *images).curves[1, 0] == 1
 
 
 @pytest.mark.parametrize("name", BASELINES.names())
 def test_curves_are_those_of_each_image_by_itself(name: str) -> None:
     images = [[[3, 40, 90, 200]], [[33, 33, 191, 191], [0, 0, 224, 224]], [[100, 100, 120, 130], [5, 5, 200, 160]]]
-    found = evidence(name, *images)
+    found = stats_of(name, *images)
     for i, own in enumerate(images):
         boxes = BASELINES.get(name)(PROTOCOL, f"{i}", SIZE).boxes
         expected = np.broadcast_to(best_iou(boxes, np.array(own, float)).astype(np.float32), 1000)
@@ -102,6 +100,6 @@ def test_curves_are_those_of_each_image_by_itself(name: str) -> None:
 def test_pixels_of_a_box_are_those_inside() -> None:
     half = np.zeros((224, 224), bool)
     half[:, :112] = True
-    found = evidence("full-image", [[0, 0, 112, 224]], mask=lambda: Mask(half, np.zeros_like(half)))
+    found = stats_of("full-image", [[0, 0, 112, 224]], mask=lambda: Mask(half, np.zeros_like(half)))
     assert found.pixels[0, -1].tolist() == [224 * 112, 224 * 112]  # all pixels score 1, half of them are the object's
     assert found.pixels.sum() == 224 * 224

@@ -33,53 +33,55 @@ def largest_by_skimage(mask: NDArray[np.bool_]) -> list[int]:
     return [x0, y0, x1, y1]
 
 
-def best_by_opencv(mask: NDArray[np.bool_], truth: NDArray[np.float64], reach: int) -> float:
+def best_by_opencv(mask: NDArray[np.bool_], truth: NDArray[np.float64], extension: int) -> float:
     h, w = mask.shape
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_TREE, cv2.CHAIN_APPROX_NONE)
     rectangles = [cv2.boundingRect(contour) for contour in contours] or [(0, 0, 0, 0)]
-    boxes = np.array([[x, y, min(x + a + reach, w), min(y + b + reach, h)] for x, y, a, b in rectangles], float)
+    boxes = np.array([[x, y, min(x + a + extension, w), min(y + b + extension, h)] for x, y, a, b in rectangles], float)
     return float(best_iou(boxes, truth).max())
 
 
-def check_largest(levels: NDArray[np.int16], count: int) -> None:
-    found = largest_component_boxes(levels, count)
-    assert found.tolist() == [largest_by_skimage(levels >= level) for level in range(count)]
+def check_largest(tau_indices: NDArray[np.int16], count: int) -> None:
+    found = largest_component_boxes(tau_indices, count)
+    assert found.tolist() == [largest_by_skimage(tau_indices >= t) for t in range(count)]
 
 
-def check_best(levels: NDArray[np.int16], count: int, truth: NDArray[np.float64], reach: int) -> None:
-    found = best_contour_ious(levels, count, truth, reach)
-    expected = [best_by_opencv(levels >= level, truth, reach) for level in range(count)]
+def check_best(tau_indices: NDArray[np.int16], count: int, truth: NDArray[np.float64], extension: int) -> None:
+    found = best_contour_ious(tau_indices, count, truth, extension)
+    expected = [best_by_opencv(tau_indices >= t, truth, extension) for t in range(count)]
     np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
 @settings(max_examples=400, deadline=None)
 @given(MAPS)
-def test_the_largest_component_is_skimages(levels: NDArray[np.int16]) -> None:
-    check_largest(levels, 6)
+def test_the_largest_component_is_skimages(tau_indices: NDArray[np.int16]) -> None:
+    check_largest(tau_indices, 6)
 
 
 @settings(max_examples=400, deadline=None)
 @given(MAPS, st.integers(0, 1), st.lists(st.tuples(*[st.integers(0, 5)] * 4), min_size=1, max_size=3))
-def test_the_best_contour_is_opencvs(levels: NDArray[np.int16], reach: int, boxes: list[tuple[int, ...]]) -> None:
+def test_the_best_contour_is_opencvs(
+    tau_indices: NDArray[np.int16], extension: int, boxes: list[tuple[int, ...]]
+) -> None:
     truth = np.array([[x, y, x + 1 + w, y + 1 + h] for x, y, w, h in boxes], float)
-    check_best(levels, 6, truth, reach)
+    check_best(tau_indices, 6, truth, extension)
 
 
-@pytest.mark.parametrize("levels", STRUCTURED, ids=["smooth", "rough", "noise", "chessboard"])
-def test_large_maps(levels: NDArray[np.int16]) -> None:
-    check_largest(levels, 255)
-    check_best(levels, 255, np.array([[3.0, 4, 20, 30], [10, 10, 31, 31]]), 1)
+@pytest.mark.parametrize("tau_indices", STRUCTURED, ids=["smooth", "rough", "noise", "chessboard"])
+def test_large_maps(tau_indices: NDArray[np.int16]) -> None:
+    check_largest(tau_indices, 255)
+    check_best(tau_indices, 255, np.array([[3.0, 4, 20, 30], [10, 10, 31, 31]]), 1)
 
 
 def test_a_hole_by_hand() -> None:
     """A ring of 5 x 5 with a hole of 1 x 2 in a 7 x 7 map: boxes 5 x 5 and, a pixel around the hole, 3 x 4."""
-    levels = np.full((7, 7), -1, np.int16)
-    levels[1:6, 1:6] = 0
-    levels[2:4, 3] = -1
-    assert largest_component_boxes(levels, 1).tolist() == [[1, 1, 6, 6]]
+    tau_indices = np.full((7, 7), -1, np.int16)
+    tau_indices[1:6, 1:6] = 0
+    tau_indices[2:4, 3] = -1
+    assert largest_component_boxes(tau_indices, 1).tolist() == [[1, 1, 6, 6]]
     hole = np.array([[2.0, 1, 5, 5]])
-    assert best_contour_ious(levels, 1, hole).tolist() == [1.0]
-    assert best_contour_ious(levels, 1, np.array([[1.0, 1, 6, 6]])).tolist() == [1.0]
+    assert best_contour_ious(tau_indices, 1, hole).tolist() == [1.0]
+    assert best_contour_ious(tau_indices, 1, np.array([[1.0, 1, 6, 6]])).tolist() == [1.0]
 
 
 def test_empty_masks() -> None:
@@ -87,4 +89,4 @@ def test_empty_masks() -> None:
     assert largest_component_boxes(nothing, 2).tolist() == [[0, 0, 0, 0]] * 2
     corner = np.array([[0.0, 0, 1, 2]])
     assert best_contour_ious(nothing, 2, corner).tolist() == [0, 0]
-    assert best_contour_ious(nothing, 2, corner, reach=1).tolist() == [0.5, 0.5]
+    assert best_contour_ious(nothing, 2, corner, extension=1).tolist() == [0.5, 0.5]

@@ -45,7 +45,7 @@ def picture(rows: str) -> np.ndarray:
         ("#.... ..... ...#.", (3, 2, 4, 3)),
         # A diamond's contour is 4 half units = 2 (its hole's contour runs through the same pixels), the block's 1.
         (".#...## #.#..## .#.....", (0, 0, 3, 3)),
-        # Diagonal neighbours are connected: one component of area 0.5 + 0.5.
+        # Diagonal neighbors are connected: one component of area 0.5 + 0.5.
         ("##... #.... .#... ..##. ...#.", (0, 0, 4, 5)),
         ("..... .....", (0, 0, 0, 0)),
     ],

@@ -24,7 +24,7 @@ def test_the_same_size_is_the_same_map() -> None:
 
 
 def test_doubling_by_hand() -> None:
-    # Half-pixel centres: target 1 lies at source 0.25. Keys' kernel with a = -0.75 at 1.25, 0.25, 0.75, 1.75:
+    # Half-pixel centers: target 1 lies at source 0.25. Keys' kernel with a = -0.75 at 1.25, 0.25, 0.75, 1.75:
     # w(1.25) = -0.10546875, w(0.25) = 0.87890625, w(0.75) = 0.26171875, w(1.75) = -0.03515625; border replicated.
     line = np.array([[[1, 2, 4, 8]]], np.float32)
     by_hand = -0.10546875 * 1 + 0.87890625 * 1 + 0.26171875 * 2 - 0.03515625 * 4

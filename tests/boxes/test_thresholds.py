@@ -1,11 +1,19 @@
 import numpy as np
 import pytest
 
-from wsol.boxes.thresholds import entry_levels, levels_above, levels_reached, normalize, tau_grid, thresholds, to_uint8
+from wsol.boxes.thresholds import (
+    highest_tau_below,
+    highest_tau_reached,
+    highest_threshold_below,
+    normalize,
+    tau_grid,
+    to_uint8,
+    uint8_thresholds,
+)
 
 
 def test_truncates_after_min_max() -> None:
-    maps = np.array([[[-1, 0, 1, 3]]], np.float32)  # normalised 0, 1/4, 1/2, 1; times 255: 0, 63.75, 127.5, 255
+    maps = np.array([[[-1, 0, 1, 3]]], np.float32)  # normalized 0, 1/4, 1/2, 1; times 255: 0, 63.75, 127.5, 255
     assert to_uint8(normalize(maps)).tolist() == [[[0, 63, 127, 255]]]
 
 
@@ -27,19 +35,19 @@ def test_grids() -> None:
 
 def test_thresholds_truncate() -> None:
     # 0.2 * 255 = 51, 0.999 * 255 = 254.7, 0.5 * 101 = 50.5
-    assert thresholds(np.array([0, 0.2, 0.999]), np.array([255], np.uint8)).tolist() == [[0, 51, 254]]
-    assert thresholds(np.array([0.5]), np.array([101, 0], np.uint8)).tolist() == [[50], [0]]
+    assert uint8_thresholds(np.array([0, 0.2, 0.999]), np.array([255], np.uint8)).tolist() == [[0, 51, 254]]
+    assert uint8_thresholds(np.array([0.5]), np.array([101, 0], np.uint8)).tolist() == [[50], [0]]
 
 
-def test_entry_levels_are_the_masks() -> None:
+def test_the_highest_threshold_below_gives_the_masks() -> None:
     rng = np.random.default_rng(0)
     maps = rng.integers(0, 256, (3, 9, 11)).astype(np.uint8)
     limits = np.sort(rng.integers(0, 256, (3, 20)), axis=1)
     limits[1, 5:12] = limits[1, 5]  # equal thresholds
-    levels = entry_levels(maps, limits)
+    indices = highest_threshold_below(maps, limits)
     for m in range(3):
         for k in range(20):
-            np.testing.assert_array_equal(levels[m] >= k, maps[m] > limits[m, k])
+            np.testing.assert_array_equal(indices[m] >= k, maps[m] > limits[m, k])
 
 
 def test_maps_in_double_precision_are_truncated_in_it() -> None:
@@ -55,7 +63,7 @@ def test_levels_are_the_masks_of_unrounded_values(taus: np.ndarray, dtype: type)
     on_the_grid = rng.choice(taus, 200)
     values = np.concatenate([on_the_grid, np.nextafter(on_the_grid, 2), np.nextafter(on_the_grid, -1), [0, 1, -3, 7]])
     score_map = rng.permutation(values).astype(dtype)[:, None]
-    above, reached = levels_above(score_map, taus), levels_reached(score_map, taus)
+    above, reached = highest_tau_below(score_map, taus), highest_tau_reached(score_map, taus)
     for level, tau in enumerate(taus):
         np.testing.assert_array_equal(above >= level, score_map.astype(np.float64) > tau)
         np.testing.assert_array_equal(reached >= level, score_map.astype(np.float64) >= tau)

@@ -1,4 +1,4 @@
-"""Runs held against each other: worked out by hand, by drawing again, and end to end."""
+"""Comparisons: worked out by hand, by resampling independently, and end to end."""
 
 import json
 import os
@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,17 @@ from PIL import Image
 import wsol
 from wsol.compare import main
 from wsol.comparison.terminal import format_comparison
-from wsol.datasets import Dataset, Sample, as_boxes, load_dataset
+from wsol.datasets import Dataset, Sample, load_dataset
+from wsol.datasets.base import as_boxes
 from wsol.errors import InputError
-from wsol.evaluation.tables import Tables
 from wsol.metrics.base import LocalizationStats
 from wsol.models import Model
 from wsol.protocols import find_protocol
+from wsol.runs.metadata import DatasetRecord, RunMetadata, TauRecord
 from wsol.runs.predictions import predictions_table
+from wsol.runs.provenance import Provenance
 from wsol.runs.read import StoredRun, read_run
-from wsol.runs.results import LocalizationResults
+from wsol.runs.results import LocalizationResults, Tables
 
 PROTOCOL = "wsolevaluation:step=0.25"
 IMAGES = "made-test#4:00000000"
@@ -40,7 +43,7 @@ Make = Callable[..., StoredRun]
 
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
-    """Makes runs of four images, or of as many as there are curves, as ``read_run`` would return them."""
+    """Create runs of four images, or of as many as there are curves, as ``read_run`` would return them."""
 
     def run(
         name: str,
@@ -48,14 +51,14 @@ def make(tmp_path: Path) -> Make:
         tau: float | str | None = 0.25,
         validation: str | None = None,
         ranks: Sequence[int] | None = None,
-        **stations: str,
+        **fields: str,
     ) -> StoredRun:
         n, protocol = len(curves), find_protocol(PROTOCOL)
         ids = [f"{i}.jpg" for i in range(n)]
         samples = tuple(Sample(ids[i], i % 2, as_boxes([[0, 0, 9, 9]]), "inclusive", size=(20, 20)) for i in range(n))
         images = Dataset("made", "test", samples, ("odd\tcat", "dog"))
         values = np.array(curves, np.float32)
-        evidence = LocalizationStats(
+        stats = LocalizationStats(
             values if tau is not None else values[:, :1],
             0.5,
             np.arange(n) % 2,
@@ -63,8 +66,10 @@ def make(tmp_path: Path) -> Make:
         )
         rule, chosen = (tau, 0.5) if isinstance(tau, str) else ("fixed", tau)
         level = 0 if chosen is None else int(4 * chosen)
-        own = (np.arange(n)[:, None] % 2, np.ones((n, 1), np.float32), chosen or np.nan, np.ones((n, 1, 4)))
-        predictions = predictions_table(samples, *own, values[:, level, None].astype(float), np.full((n, 1), "other"))
+        columns = (np.arange(n)[:, None] % 2, np.ones((n, 1), np.float32), chosen or np.nan, np.ones((n, 1, 4)))
+        predictions = predictions_table(
+            samples, *columns, values[:, level, None].astype(float), np.full((n, 1), "other")
+        )
         empty = pd.DataFrame()
         written = {None: "tau:none", "fixed": f"tau:{chosen}", "oracle": "tau:oracle=0.5"}
         parts = {
@@ -74,16 +79,25 @@ def make(tmp_path: Path) -> Make:
             "protocol": PROTOCOL,
             "tau": f"tau:val({validation})=0.5" if validation else written[rule if tau is not None else None],
             "version": "wsol:0",
-        } | stations
-        facts = {
-            "signature": "|".join(parts.values()),
-            "tau": {"rule": rule if tau is not None else None, "value": chosen, "fixed": 0.25},
-            "notes": [],
-        }
-        held = run(f"{name}/val", curves, "oracle", dataset=validation) if validation else None
-        found = LocalizationResults(images, [], np.empty(0), np.empty(0), evidence, lambda i, _: np.empty(0), {}, 0)
+        } | fields
+        metadata = RunMetadata(
+            "|".join(parts.values()),
+            "",
+            DatasetRecord("x", "test", "", n, "", ("a", "b")),
+            Provenance(name, "cam"),
+            PROTOCOL,
+            TauRecord(rule if tau is not None else None, chosen, 0.25),
+            skipped={},
+            clipped_boxes=0,
+            val=None,
+            notes=(),
+            versions={},
+            seconds={},
+        )
+        validation_run = run(f"{name}/val", curves, "oracle", dataset=validation) if validation else None
+        results = LocalizationResults(images, [], np.empty(0), np.empty(0), stats, lambda i, _: np.empty(0), {}, 0)
         tables = Tables(empty, empty, empty, empty, empty, predictions)
-        return StoredRun(tmp_path / name, facts, protocol, tables, found, held)
+        return StoredRun(tmp_path / name, metadata, protocol, tables, results, validation_run)
 
     return run
 
@@ -92,42 +106,42 @@ def row(table: pd.DataFrame, metric: str, rule: str | None, **more: str) -> Any:
     picked = table[(table.metric == metric) & (table.tau_rule.isna() if rule is None else table.tau_rule == rule)]
     for column, value in more.items():
         picked = picked[picked[column] == value]
-    (found,) = picked.itertuples()
-    return found
+    (match,) = picked.itertuples()
+    return match
 
 
 def test_by_hand(make: Make) -> None:
-    found = wsol.compare([make(name, curves, ranks=[1, 2, 0, 1]) for name, curves in CURVES.items()])
-    assert found.signature == f"{IMAGES}|*|cam|{PROTOCOL}|tau:0.25|wsol:0"
-    assert found.notes == []
-    assert found.runs["run"].tolist() == ["good", "fair"]
-    assert found.runs["model"].tolist() == ["good", "fair"]
-    assert found.delta == 0.5
+    comparison = wsol.compare([make(name, curves, ranks=[1, 2, 0, 1]) for name, curves in CURVES.items()])
+    assert comparison.signature == f"{IMAGES}|*|cam|{PROTOCOL}|tau:0.25|wsol:0"
+    assert comparison.notes == []
+    assert comparison.runs["run"].tolist() == ["good", "fair"]
+    assert comparison.runs["model"].tolist() == ["good", "fair"]
+    assert comparison.delta == 0.5
     # at 0.25 good finds 0, 1, 2 and fair finds 0, 3; at their best, 0.25 and 0, both find three
     for rule, values in (("fixed", (75, 50)), ("oracle", (75, 75))):
         for name, value in zip(CURVES, values, strict=True):
-            assert row(found.metrics, "gt_known_loc_acc", rule, run=name).value == value
-        assert row(found.differences, "gt_known_loc_acc", rule).difference == values[0] - values[1]
-    assert row(found.differences, "mean_iou", "fixed").difference == pytest.approx((2.5 - 1.4) / 4 * 100)
-    assert row(found.differences, "top1_cls_err", None).difference == 0
-    assert row(found.differences, "top1_cls_err", None).p == 1
-    assert row(found.metrics, "max_box_acc", "oracle", run="fair").tau == 0
-    assert set(found.differences["better"]) == {"tie"}  # of four images
-    assert found.curves["tau"].tolist() == [0, 0.25, 0.5, 0.75]
-    assert found.curves["good"].tolist() == [0, 75, 75, 0]
-    assert found.curves["fair"].tolist() == [75, 50, 0, 0]
+            assert row(comparison.metrics, "gt_known_loc_acc", rule, run=name).value == value
+        assert row(comparison.differences, "gt_known_loc_acc", rule).difference == values[0] - values[1]
+    assert row(comparison.differences, "mean_iou", "fixed").difference == pytest.approx((2.5 - 1.4) / 4 * 100)
+    assert row(comparison.differences, "top1_cls_err", None).difference == 0
+    assert row(comparison.differences, "top1_cls_err", None).p == 1
+    assert row(comparison.metrics, "max_box_acc", "oracle", run="fair").tau == 0
+    assert set(comparison.differences["better"]) == {"tie"}  # of four images
+    assert comparison.curves["tau"].tolist() == [0, 0.25, 0.5, 0.75]
+    assert comparison.curves["good"].tolist() == [0, 75, 75, 0]
+    assert comparison.curves["fair"].tolist() == [75, 50, 0, 0]
 
-    assert found.images["image_id"].tolist() == ["0.jpg", "1.jpg", "2.jpg", "3.jpg"]
-    assert found.images["class"].tolist() == ["odd\tcat", "dog"] * 2
-    np.testing.assert_allclose(found.images["iou good"], [0.9, 0.8, 0.6, 0.2], rtol=1e-6)
-    assert found.images["hit fair"].tolist() == [True, False, False, True]
-    only = found.found("good", "fair")
+    assert comparison.images["image_id"].tolist() == ["0.jpg", "1.jpg", "2.jpg", "3.jpg"]
+    assert comparison.images["class"].tolist() == ["odd\tcat", "dog"] * 2
+    np.testing.assert_allclose(comparison.images["iou good"], [0.9, 0.8, 0.6, 0.2], rtol=1e-6)
+    assert comparison.images["hit fair"].tolist() == [True, False, False, True]
+    only = comparison.images_found_only_by("good", "fair")
     assert only["image_id"].tolist() == ["1.jpg", "2.jpg"]  # by 0.7 and by 0.4
     assert [*only.index] == [1, 2]
     np.testing.assert_allclose(only[["iou", "other_iou", "gap"]], [[0.8, 0.1, 0.7], [0.6, 0.2, 0.4]], rtol=1e-6)
-    assert found.found("fair", "good")["image_id"].tolist() == ["3.jpg"]
-    with pytest.raises(InputError, match="no run is called 'bad' here; there are good, fair"):
-        found.found("good", "bad")
+    assert comparison.images_found_only_by("fair", "good")["image_id"].tolist() == ["3.jpg"]
+    with pytest.raises(InputError, match="the comparison has no run 'bad'; its runs are good, fair"):
+        comparison.images_found_only_by("good", "bad")
 
 
 def made_curves(n: int, share: float, seed: int) -> list[list[float]]:
@@ -136,10 +150,10 @@ def made_curves(n: int, share: float, seed: int) -> list[list[float]]:
 
 
 def test_differences_are_paired(make: Make) -> None:
-    """Draws a resample after the other, of both runs together."""
+    """Draw one resample after the other, for both runs together."""
     n = 60
     curves = {name: np.array(made_curves(n, share, i)) for i, (name, share) in enumerate((("a", 0.5), ("b", 0.8)))}
-    found = wsol.compare([make(name, part) for name, part in curves.items()])
+    comparison = wsol.compare([make(name, part) for name, part in curves.items()])
     hits = [part >= 0.5 for part in curves.values()]
     fixed, oracle = [], []
     for r in range(1000):
@@ -147,7 +161,7 @@ def test_differences_are_paired(make: Make) -> None:
         fixed.append(hits[0][drawn, 1].mean() - hits[1][drawn, 1].mean())
         oracle.append(hits[0][drawn].mean(0).max() - hits[1][drawn].mean(0).max())
     for rule, draws in (("fixed", fixed), ("oracle", oracle)):
-        pair = row(found.differences, "gt_known_loc_acc", rule)
+        pair = row(comparison.differences, "gt_known_loc_acc", rule)
         np.testing.assert_allclose([pair.ci_low, pair.ci_high], 100 * np.percentile(draws, [2.5, 97.5]), atol=1e-4)
         far = np.abs(100 * np.array(draws) - pair.difference) > abs(pair.difference) - 1e-4
         assert pair.p == pair.p_corrected == pytest.approx((1 + far.sum()) / 1001)
@@ -155,27 +169,27 @@ def test_differences_are_paired(make: Make) -> None:
 
 def test_ranks_and_ties(make: Make) -> None:
     shares = {"low": 0.2, "high": 0.8, "high too": 0.82}
-    ranks = {"low": 1, "high": 2, "high too": 3}  # the guess that is right: top-1 error is 0 only for the first
+    ranks = {"low": 1, "high": 2, "high too": 3}  # the rank of the true class: top-1 error is 0 only for the first
     runs = [make(name, made_curves(80, share, 5), ranks=[ranks[name]] * 80) for name, share in shares.items()]
-    found = wsol.compare(runs)
-    table = found.metrics.set_index(["metric", "tau_rule", "run"])
-    own = table.loc["gt_known_loc_acc", "fixed"]
-    assert own["rank"].to_dict() == {"low": 3, "high": 1, "high too": 1}
-    assert own["tied"].to_dict() == {"low": False, "high": True, "high too": True}
-    pair = row(found.differences, "gt_known_loc_acc", "fixed", run="low", other="high")
+    comparison = wsol.compare(runs)
+    table = comparison.metrics.set_index(["metric", "tau_rule", "run"])
+    accuracy = table.loc["gt_known_loc_acc", "fixed"]
+    assert accuracy["rank"].to_dict() == {"low": 3, "high": 1, "high too": 1}
+    assert accuracy["tied"].to_dict() == {"low": False, "high": True, "high too": True}
+    pair = row(comparison.differences, "gt_known_loc_acc", "fixed", run="low", other="high")
     assert pair.better == "high"
     assert pair.p <= pair.p_corrected < 0.05
-    assert row(found.differences, "gt_known_loc_acc", "fixed", run="high", other="high too").better == "tie"
-    errors = found.metrics[found.metrics.metric == "top1_cls_err"].set_index("run")["rank"]
+    assert row(comparison.differences, "gt_known_loc_acc", "fixed", run="high", other="high too").better == "tie"
+    errors = comparison.metrics[comparison.metrics.metric == "top1_cls_err"].set_index("run")["rank"]
     assert errors.to_dict() == {"low": 1, "high": 2, "high too": 2}  # lower is better
 
 
 def test_a_metric_that_one_run_lacks_is_not_ranked(make: Make) -> None:
-    found = wsol.compare([make("a", CURVES["good"], ranks=[1] * 4), make("b", CURVES["fair"])])
-    errors = found.metrics[found.metrics.metric == "top1_cls_err"]
+    comparison = wsol.compare([make("a", CURVES["good"], ranks=[1] * 4), make("b", CURVES["fair"])])
+    errors = comparison.metrics[comparison.metrics.metric == "top1_cls_err"]
     assert errors["run"].tolist() == ["a"]
     assert errors["rank"].isna().all()
-    assert "top1_cls_err" not in set(found.differences["metric"])
+    assert "top1_cls_err" not in set(comparison.differences["metric"])
 
 
 @pytest.mark.parametrize(
@@ -184,26 +198,30 @@ def test_a_metric_that_one_run_lacks_is_not_ranked(make: Make) -> None:
         (
             {},
             {"dataset": "made-val#4:1"},
-            "dataset: made-val#4:1, not made-test#4:00000000); evaluate both on the same",
+            "dataset: made-val#4:1, not made-test#4:00000000); evaluate both on the same images",
         ),
         (
             {},
             {"protocol": "exact"},
-            "b and a do not compare (protocol: exact, not wsolevaluation:step=0.25); score",
+            "b and a are not comparable (protocol: exact, not wsolevaluation:step=0.25); score",
         ),
         (
             {},
             {"version": "wsol:1"},
-            "version: wsol:1, not wsol:0); score the one as the other is: python -m wsol.score --run ",
+            "version: wsol:1, not wsol:0); score one like the other: python -m wsol.score --run ",
         ),
         ({"tau": 0.25}, {"tau": 0.5}, "/b --protocol wsolevaluation:step=0.25 --tau 0.25"),
-        ({"tau": "oracle"}, {"tau": 0.5}, "tau: tau:0.5, not tau:oracle=*); score the one"),
+        ({"tau": "oracle"}, {"tau": 0.5}, "tau: tau:0.5, not tau:oracle=*); score one like the other"),
         ({"tau": "val", "validation": "x-val#1:0"}, {"tau": "oracle"}, "tau:oracle=*, not tau:val(x-val#1:0)=*"),
         ({"tau": "val", "validation": "x-val#1:0"}, {"tau": "val", "validation": "x-val#2:0"}, "tau:val(x-val#2:0)=*"),
-        ({"tau": None}, {"tau": 0.25}, "tau:0.25, not tau:none); boxes compare with boxes"),
+        (
+            {"tau": None},
+            {"tau": 0.25},
+            "tau:0.25, not tau:none); a run on given boxes is comparable only with another such run",
+        ),
     ],
 )
-def test_what_does_not_compare_is_refused(make: Make, one: Any, other: Any, sentence: str) -> None:
+def test_runs_that_are_not_comparable_are_refused(make: Make, one: Any, other: Any, sentence: str) -> None:
     with pytest.raises(InputError) as raised:
         wsol.compare([make("a", CURVES["good"], **one), make("b", CURVES["fair"], **other)])
     assert sentence in str(raised.value)
@@ -211,9 +229,9 @@ def test_what_does_not_compare_is_refused(make: Make, one: Any, other: Any, sent
 
 
 def test_one_run_or_the_same_twice_is_refused(make: Make, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="takes two runs or more"):
+    with pytest.raises(InputError, match="needs at least two runs"):
         wsol.compare([make("a", CURVES["good"])])
-    with pytest.raises(InputError, match="/a is named twice"):
+    with pytest.raises(InputError, match="/a is given twice"):
         wsol.compare([make(name, CURVES["good"]) for name in ("a", "b", "../" + tmp_path.name + "/a")])
 
 
@@ -227,44 +245,45 @@ def test_one_run_or_the_same_twice_is_refused(make: Make, tmp_path: Path) -> Non
 )
 def test_a_rule_in_common_is_enough(make: Make, given: Any, common: str) -> None:
     runs = [make(name, curves, **given) for name, curves in CURVES.items()]
-    runs[1].facts["signature"] = runs[1].signature.replace("=0.5|", "=0.75|")  # another value of it
-    found = wsol.compare(runs)
-    assert found.signature.split("|")[4] == common
+    other_tau = runs[1].signature.replace("=0.5|", "=0.75|")  # another value of it
+    runs[1] = replace(runs[1], metadata=replace(runs[1].metadata, signature=other_tau))
+    comparison = wsol.compare(runs)
+    assert comparison.signature.split("|")[4] == common
     rules = {"oracle": {"fixed", "oracle"}, "val": {"fixed", "oracle", "val"}, None: {"none"}}
-    assert set(found.metrics["tau_rule"].fillna("none")) == rules[given["tau"]]
-    assert len(found.curves) == (0 if given["tau"] is None else 4)
-    assert ("accuracy.png" in found.pictures()) == (given["tau"] is not None)
+    assert set(comparison.metrics["tau_rule"].fillna("none")) == rules[given["tau"]]
+    assert len(comparison.curves) == (0 if given["tau"] is None else 4)
+    assert ("accuracy.png" in comparison.draw_figures()) == (given["tau"] is not None)
 
 
-def test_the_same_signature_twice_is_said(make: Make) -> None:
-    found = wsol.compare([make(name, CURVES["good"], model="same") for name in ("a", "b")])
-    assert found.notes == ["a and b have the same signature: what they differ in is chance or the machine's"]
-    assert found.signature.count("*") == 0
-    assert (found.differences[["p", "p_corrected"]] == 1).all(axis=None)
-    assert (found.differences[["difference", "ci_low", "ci_high"]] == 0).all(axis=None)
-    assert (found.metrics["rank"] == 1).all()
-    assert found.metrics["tied"].all()
+def test_the_same_signature_twice_gives_a_note(make: Make) -> None:
+    comparison = wsol.compare([make(name, CURVES["good"], model="same") for name in ("a", "b")])
+    assert comparison.notes == ["a and b have the same signature: any difference is due to hardware or to chance"]
+    assert comparison.signature.count("*") == 0
+    assert (comparison.differences[["p", "p_corrected"]] == 1).all(axis=None)
+    assert (comparison.differences[["difference", "ci_low", "ci_high"]] == 0).all(axis=None)
+    assert (comparison.metrics["rank"] == 1).all()
+    assert comparison.metrics["tied"].all()
 
 
 def test_names_are_as_long_as_they_need_to_be(make: Make, tmp_path: Path) -> None:
     folders = ["x/run", "y/run", "y/other", "z/x/run", "o\ndd", "o dd", "\x1b[31m$a$"]
-    found = wsol.compare([make(folder, CURVES["good"]) for folder in folders])
-    assert found.runs["run"].tolist() == [
+    comparison = wsol.compare([make(folder, CURVES["good"]) for folder in folders])
+    assert comparison.runs["run"].tolist() == [
         f"{tmp_path.name}/x/run", "y/run", "other", "z/x/run", "o dd (5)", "o dd (6)", "\\x1b[31m$a$",
     ]  # fmt: skip
 
 
-def test_an_image_without_a_box_is_lost(make: Make) -> None:
+def test_an_image_without_a_box_is_missed(make: Make) -> None:
     runs = [make(name, curves) for name, curves in CURVES.items()]
     runs[1].tables.predictions.loc[2, ["x0", "y0", "x1", "y1"]] = np.nan
-    found = wsol.compare(runs)
-    assert np.isnan(found.images["iou fair"][2])
-    assert found.found("good", "fair")["image_id"].tolist() == ["1.jpg", "2.jpg"]
+    comparison = wsol.compare(runs)
+    assert np.isnan(comparison.images["iou fair"][2])
+    assert comparison.images_found_only_by("good", "fair")["image_id"].tolist() == ["1.jpg", "2.jpg"]
 
 
 def test_without_boxes_for_all_images_there_is_no_curve(make: Make) -> None:
     runs = [make(name, curves, ranks=[1] * 4) for name, curves in CURVES.items()]
-    runs = [replace(r, found=replace(r.found, stats=replace(r.found.stats, complete=False))) for r in runs]
+    runs = [replace(r, results=replace(r.results, stats=replace(r.results.stats, complete=False))) for r in runs]
     assert len(wsol.compare(runs).curves) == 0
     assert wsol.compare([runs[0], make("whole", CURVES["good"])]).curves.columns.tolist() == ["tau", "whole"]
 
@@ -274,15 +293,15 @@ def evaluated(tmp_path: Path, tiny_model: Model, csv_data: Path) -> list[Path]:
     folders = []
     for method in ("cam", "eigencam"):
         folders.append(tmp_path / "runs" / method)
-        made = {"dataset": "csv", "data_root": csv_data, "protocol": "wsolevaluation:step=0.01,delta=0.3"}
-        wsol.evaluate(tiny_model, method=method, tau="val", device="cpu", out=folders[-1], **made)
+        options = {"dataset": "csv", "data_root": csv_data, "protocol": "wsolevaluation:step=0.01,delta=0.3"}
+        wsol.evaluate(tiny_model, method=method, tau="val", device="cpu", out=folders[-1], **options)
     return folders
 
 
 def test_the_folder(evaluated: list[Path], tmp_path: Path) -> None:
     runs = [read_run(folder) for folder in evaluated]
     out = tmp_path / "deep" / "out"
-    found = wsol.compare(runs, out=out)
+    comparison = wsol.compare(runs, out=out)
     assert {path.name for path in out.iterdir()} == {
         "runs.csv", "metrics.csv", "differences.csv", "images.csv", "curves.csv", "accuracy.png", "iou.png",
         "report.html",
@@ -294,30 +313,30 @@ def test_the_folder(evaluated: list[Path], tmp_path: Path) -> None:
     assert (read["differences"]["signature"] == signed["cam"]).all()
     assert (read["differences"]["other_signature"] == signed["eigencam"]).all()
     for name in ("images", "curves"):
-        assert (read[name]["signature"] == found.signature).all()
-        pd.testing.assert_frame_equal(read[name].drop(columns="signature"), getattr(found, name))
+        assert (read[name]["signature"] == comparison.signature).all()
+        pd.testing.assert_frame_equal(read[name].drop(columns="signature"), getattr(comparison, name))
     for picture in out.glob("*.png"):
         with Image.open(picture) as image:
-            assert image.info["signature"] == found.signature
+            assert image.info["signature"] == comparison.signature
     wsol.compare(runs, out=out)  # the same again
-    with pytest.raises(InputError, match="holds a comparison of other runs; give another --out"):
+    with pytest.raises(InputError, match="contains a comparison of other runs; give another --out"):
         wsol.compare(runs[::-1], out=out)
     (out / "thesis.tex").touch()
-    with pytest.raises(InputError, match=r"holds what is no comparison's, such as thesis\.tex"):
+    with pytest.raises(InputError, match=r"has files of something other than a comparison \(thesis\.tex\)"):
         wsol.compare(runs, out=out)
-    with pytest.raises(InputError, match="cannot be made"):
+    with pytest.raises(InputError, match="cannot be created"):
         wsol.compare(runs, out=out / "thesis.tex" / "x")
 
 
-def test_what_an_earlier_version_left_is_taken_away(csv_data: Path, tmp_path: Path) -> None:
-    made = {"dataset": "csv", "data_root": csv_data, "protocol": "exact"}
+def test_files_of_an_earlier_version_are_removed(csv_data: Path, tmp_path: Path) -> None:
+    options = {"dataset": "csv", "data_root": csv_data, "protocol": "exact"}
     names = ("center-box", "full-image")
     boxes = tmp_path / "boxes.csv"
     boxes.write_text(
         "image_id,x0,y0,x1,y1\n" + "".join(f"{s.image_id},1,1,9,9\n" for s in load_dataset("csv", csv_data))
     )
     for name in names:
-        wsol.score(boxes=boxes, corners="edges", out=tmp_path / name, **made)
+        wsol.score(boxes=boxes, corners="edges", out=tmp_path / name, **options)
     out = tmp_path / "out"
     out.mkdir()
     (out / "curves.csv").touch()
@@ -328,37 +347,40 @@ def test_what_an_earlier_version_left_is_taken_away(csv_data: Path, tmp_path: Pa
 
 
 def test_the_page(evaluated: list[Path], tmp_path: Path) -> None:
-    found = wsol.compare(evaluated, out=tmp_path / "out")
+    comparison = wsol.compare(evaluated, out=tmp_path / "out")
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     text = re.sub(r"<[^>]+>", " ", page.split("<noscript>")[0])
-    for number in found.metrics["value"]:
+    for number in comparison.metrics["value"]:
         assert f"{number:.3f}" in text
-    for row in found.differences.itertuples():
+    for row in comparison.differences.itertuples():
         assert f"{row.difference:+.3f}" in text
         assert f"[{row.ci_low:+.2f}, {row.ci_high:+.2f}]" in text
-    for run, other in (("cam", "eigencam"), ("eigencam", "cam")):
-        assert f"loses: {len(found.found(run, other))} images" in page
-    for run in found.stored:
+    letters = {"cam": "A", "eigencam": "B"}
+    for run, other in permutations(letters):
+        count = len(comparison.images_found_only_by(run, other))
+        assert f"found by {letters[run]}, missed by {letters[other]}: {count} images" in page
+    for run in comparison.stored:
         errors = run.tables.errors.set_index("error")["share"]
         assert f"{errors['class']:.1f}" in text
-    assert found.signature in text
+    assert comparison.signature in text
 
 
 def test_runs_on_disk_and_the_command(
     evaluated: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = wsol.compare(evaluated)
+    comparison = wsol.compare(evaluated)
     for folder in evaluated:
-        mine = found.metrics[found.metrics["run"] == folder.name].reset_index(drop=True)
+        mine = comparison.metrics[comparison.metrics["run"] == folder.name].reset_index(drop=True)
         theirs = read_run(folder).tables.metrics
         columns = ["metric", "tau_rule", "tau", "value", "ci_low", "ci_high"]
         pd.testing.assert_frame_equal(
             mine[columns].fillna({"tau_rule": ""}), theirs[columns].fillna({"tau_rule": ""}), check_dtype=False
         )
     # the boxes at each run's own tau, which was chosen on val by GT-known accuracy
-    balance = len(found.found("cam", "eigencam")) - len(found.found("eigencam", "cam"))
-    assert not found.images["hit cam"].equals(found.images["hit eigencam"])
-    assert row(found.differences, "gt_known_loc_acc", "val").difference == pytest.approx(100 * balance / 8)
+    only_cam = comparison.images_found_only_by("cam", "eigencam")
+    balance = len(only_cam) - len(comparison.images_found_only_by("eigencam", "cam"))
+    assert not comparison.images["hit cam"].equals(comparison.images["hit eigencam"])
+    assert row(comparison.differences, "gt_known_loc_acc", "val").difference == pytest.approx(100 * balance / 8)
 
     monkeypatch.chdir(tmp_path)
     odd = tmp_path / "runs" / "\x1b[31mred\nrun"
@@ -382,24 +404,25 @@ def test_runs_on_disk_and_the_command(
 
 
 def test_more_than_three_runs_are_counted_in_a_table(make: Make, tmp_path: Path) -> None:
-    found = wsol.compare([make(f"run{i}", CURVES["good" if i % 2 else "fair"]) for i in range(4)])
-    tables = found.runs, found.metrics, found.differences
-    lines = format_comparison(found.signature, found.notes, *tables, found.found, tmp_path).splitlines()
+    comparison = wsol.compare([make(f"run{i}", CURVES["good" if i % 2 else "fair"]) for i in range(4)])
+    tables = comparison.runs, comparison.metrics, comparison.differences
+    text = format_comparison(comparison.signature, comparison.notes, *tables, comparison.images_found_only_by, tmp_path)
+    lines = text.splitlines()
     assert lines[-1] == f"written to {tmp_path}"
-    start = lines.index("images found by the row's run, lost by the column's  A  B  C  D")
+    start = lines.index("images found by the row's run, missed by the column's  A  B  C  D")
     counts = [line.split() for line in lines[start + 1 : start + 5]]
     assert counts == [[*"A-101"], [*"B2-20"], [*"C01-1"], [*"D202-"]]
     assert not [line for line in lines if " finds " in line or "A - B" in line]
-    assert any("corrected for all pairs of runs; differences.csv has each pair" in line for line in lines)
+    assert any("corrected for all pairs of runs; differences.csv lists each pair" in line for line in lines)
 
 
 def test_there_are_letters_for_any_number_of_runs(make: Make, tmp_path: Path) -> None:
-    found = wsol.compare([make("a", CURVES["good"]), make("b", CURVES["good"])])
+    comparison = wsol.compare([make("a", CURVES["good"]), make("b", CURVES["good"])])
     names = [f"run{i}" for i in range(28)]
-    runs = pd.concat([found.runs[:1]] * 28).assign(run=names)
-    metrics = pd.concat([found.metrics[:1].assign(run=name) for name in names])
-    nothing = found.found("a", "b")
-    lines = format_comparison("", [], runs, metrics, found.differences, lambda *_: nothing, tmp_path).splitlines()
+    runs = pd.concat([comparison.runs[:1]] * 28).assign(run=names)
+    metrics = pd.concat([comparison.metrics[:1].assign(run=name) for name in names])
+    nothing = comparison.images_found_only_by("a", "b")
+    lines = format_comparison("", [], runs, metrics, comparison.differences, lambda *_: nothing, tmp_path).splitlines()
     assert [line.split()[0] for line in lines if " run" in line and " cam " in line][24:] == ["Y", "Z", "AA", "AB"]
 
 

@@ -74,11 +74,11 @@ def test_the_usual_layout_of_2017(tmp_path: Path) -> None:
     (tmp_path / "annotations" / "instances_val2017.json").write_text(json.dumps(content()))
     data = load_dataset("coco", tmp_path)
     assert data.samples[0].path == tmp_path / "val2017" / "a.jpg"
-    with pytest.raises(InputError, match="no val split of its own"):
+    with pytest.raises(InputError, match="there is no official val split"):
         load_dataset("coco", tmp_path, "val")
 
 
-def test_what_is_not_coco_is_named(tmp_path: Path) -> None:
+def test_other_json_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"notes\.json is missing"):
         load(tmp_path)
     (tmp_path / "notes.json").write_text("{")

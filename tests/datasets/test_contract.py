@@ -1,11 +1,14 @@
-"""What holds for every data set."""
+"""Properties of every data set."""
 
+import pydoc
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from wsol.datasets import DATASETS, Dataset, Sample, count_clipped
+from wsol.datasets import DATASETS, Dataset, Sample, count_clipped, load_dataset
+from wsol.datasets._download import ARCHIVES
 from wsol.datasets.base import as_boxes, hold_out_tenth
 from wsol.errors import InputError
 
@@ -24,7 +27,7 @@ def test_a_pixel_outside_is_counted_and_more_is_refused() -> None:
     assert count_clipped(sample("edges", [0, 0, 10, 8], [-1, 0, 5, 5], [0, 0, 10.5, 9]), (10, 8)) == 2
     assert count_clipped(sample("inclusive", [0, 0, 9, 7], [0, 0, 10, 7]), (10, 8)) == 1  # x1 reaches the width itself
     assert count_clipped(sample("one-based", [1, 1, 10, 8], [0, 1, 10, 8]), (10, 8)) == 1
-    with pytest.raises(InputError, match=r"a: the box \(0.0, 0.0, 10.0, 9.5\) lies 1.5 pixels outside its 10 x 8"):
+    with pytest.raises(InputError, match=r"a: the box \(0.0, 0.0, 10.0, 9.5\) is 1.5 pixels outside its 10 x 8"):
         count_clipped(sample("edges", [0, 0, 10, 9.5]), (10, 8))
 
 
@@ -71,3 +74,17 @@ def test_every_data_set_has_a_card() -> None:
 def test_boxes_are_float64_also_when_there_is_none() -> None:
     assert as_boxes([]).shape == (0, 4)
     assert as_boxes([[1, 2, 3, 4]]).dtype == np.float64
+
+
+@pytest.mark.parametrize("name", [name for name in DATASETS.names() if name != "synthetic"])
+def test_a_missing_folder_names_the_documentation_of_the_layout(tmp_path: Path, name: str) -> None:
+    with pytest.raises(
+        InputError, match="there is no folder .*gone; give --data-root the folder of the data set"
+    ) as raised:
+        load_dataset(name, tmp_path / "gone")
+    sentence = str(raised.value)
+    module = re.search(r"layout is described by `python -m pydoc ([\w.]+)`", sentence)[1]
+    text = pydoc.plain(pydoc.render_doc(module))
+    assert DATASETS.get(name).__doc__.splitlines()[0] in text
+    assert re.search(r"  root: The folder|  root: Folder", text)
+    assert ("--download" in sentence) == (name in ARCHIVES)

@@ -75,5 +75,5 @@ def test_a_line_that_is_missing_is_named(cub: Path) -> None:
     with pytest.raises(InputError, match=r"bounding_boxes\.txt has no line for image 1"):
         load_dataset("cub", cub)
     path.unlink()
-    with pytest.raises(InputError, match=r"bounding_boxes\.txt is missing: it should hold an image number, x, y"):
+    with pytest.raises(InputError, match=r"bounding_boxes\.txt is missing: it should contain an image number, x, y"):
         load_dataset("cub", cub)

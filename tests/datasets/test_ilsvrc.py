@@ -107,7 +107,7 @@ def test_a_thousand_synsets_are_a_class_list(tmp_path: Path, draw: Callable[...,
 def test_classic_layout_without_a_class_list_does_not_guess(tmp_path: Path, draw: Callable[..., Path]) -> None:
     draw(tmp_path / "val" / f"{name(9)}.JPEG")
     annotate(tmp_path / "bbox" / f"{name(9)}.xml", (60, 40), WNIDS[1], (1, 2, 3, 4))
-    with pytest.raises(InputError, match="1000 synsets cannot be told from 1 of them"):
+    with pytest.raises(InputError, match="1000 synsets cannot be determined, since only 1 occur"):
         load_dataset("ilsvrc", tmp_path)
 
 
@@ -132,8 +132,8 @@ def test_imagenetv2_serves_as_val(kaggle: Path) -> None:
         (lambda xml: xml.unlink(), "is missing: the image has no box"),
         (lambda xml: xml.write_text("<annotation>"), "is not readable XML"),
         (lambda xml: xml.write_text('<?xml version="1.0" encoding="klingon"?><a/>'), "is not readable XML"),
-        (lambda xml: annotate(xml, (9, 9), "n09999999", (1, 2, 3, 4)), "'n09999999' is not among the 3"),
-        (lambda xml: annotate(xml, (9, 9), WNIDS[0]), "holds no object"),
+        (lambda xml: annotate(xml, (9, 9), "n09999999", (1, 2, 3, 4)), "'n09999999' is not one of the 3"),
+        (lambda xml: annotate(xml, (9, 9), WNIDS[0]), "has no object"),
         (lambda xml: annotate(xml, (9, 9), WNIDS[0], ("a", 2, 3, 4)), "'a' is not a number"),
         (lambda xml: annotate(xml, (9, 9), WNIDS[0], (5, 2, 3, 4)), "empty, inverted or non-finite box"),
     ],

@@ -1,4 +1,4 @@
-"""Files as they come: gray, CMYK, palette, 16 bit, turned, broken."""
+"""Image files of every kind: gray, CMYK, palette, 16 bit, rotated, broken."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -42,7 +42,7 @@ def test_palette_and_alpha(tmp_path: Path) -> None:
     assert read(tmp_path / "p.png")[0].tolist() == [[[10, 20, 30]] * 2]
 
 
-def turned(path: Path, orientation: int) -> Path:
+def write_rotated(path: Path, orientation: int) -> Path:
     """Stores 3 x 2 pixels, red at the top left, with an orientation."""
     pixels = np.zeros((2, 3, 3), np.uint8)
     pixels[0, 0, 0] = 255
@@ -52,8 +52,8 @@ def turned(path: Path, orientation: int) -> Path:
     return path
 
 
-def test_exif_turns_the_picture_only_if_the_annotator_saw_it_turned(tmp_path: Path) -> None:
-    path = turned(tmp_path / "t.png", 6)  # to be shown turned a quarter clockwise: the top left goes to the top right
+def test_exif_rotates_an_image_only_if_the_annotator_saw_it_rotated(tmp_path: Path) -> None:
+    path = write_rotated(tmp_path / "t.png", 6)  # a clockwise quarter turn: the top left pixel moves to the top right
     stored, frame = read(path)
     assert (stored.shape, frame, stored[0, 0, 0]) == ((2, 3, 3), (3, 2), 255)
     stored, frame = read(path, (3, 2))
@@ -90,11 +90,11 @@ def test_whatever_a_decoder_raises_is_one_sentence(tmp_path: Path) -> None:
         read(tmp_path / "x.dds")
 
 
-def test_enormous_pictures_are_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_enormous_images_are_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     Image.new("L", (20, 11)).save(tmp_path / "c.png")
     with pytest.raises(
-        ImageError, match=r"c\.png is too large an image .*220 pixels.*restore the file or a smaller copy"
+        ImageError, match=r"c\.png is too large an image .*220 pixels.*restore the file or use a smaller copy"
     ):
         read(tmp_path / "c.png")
 
@@ -104,8 +104,8 @@ def test_thirty_two_bit_gray_of_either_range(tmp_path: Path) -> None:
     assert read(tmp_path / "i.tif")[0][0, :, 0].tolist() == [0, 100, 255]
 
 
-def test_a_resized_copy_that_kept_its_orientation_is_turned_too(tmp_path: Path) -> None:
-    path = turned(tmp_path / "t.png", 6)  # stores 3 x 2
+def test_a_resized_copy_that_kept_its_orientation_is_rotated_too(tmp_path: Path) -> None:
+    path = write_rotated(tmp_path / "t.png", 6)  # stores 3 x 2
     assert read(path, (200, 300))[0].shape == (3, 2, 3)
     assert read(path, (300, 200))[0].shape == (2, 3, 3)
 

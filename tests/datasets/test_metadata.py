@@ -41,7 +41,7 @@ def test_by_hand(tmp_path: Path) -> None:
     [
         ({"localization": "c.jpg,1,2,3,4\n"}, "a box for c.jpg, which image_ids.txt does not list"),
         ({"localization": "b.jpg,0,0,8,7\n"}, "a/1,2.jpg has no box"),
-        ({"class_labels": "b.jpg,4\n"}, "class_labels.txt lacks 1 images of image_ids.txt, the first a/1,2.jpg"),
+        ({"class_labels": "b.jpg,4\n"}, "class_labels.txt lacks 1 images of image_ids.txt, such as a/1,2.jpg"),
         ({"image_sizes": "b.jpg,4,4\n"}, "image_sizes.txt lacks 1 images"),
         ({"class_labels": "b.jpg,four\n"}, "b.jpg: 'four' is not a number"),
         ({"image_ids": "b.jpg\nb.jpg\na/1,2.jpg\n"}, "b.jpg is listed twice"),
@@ -52,9 +52,9 @@ def test_broken_lists_are_named(tmp_path: Path, changes: dict[str, str], sentenc
         load_dataset("metadata", write(tmp_path, **changes), "val")
 
 
-def test_another_split_is_not_taken_for_the_one_asked(tmp_path: Path) -> None:
+def test_the_lists_of_another_split_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "val")
-    with pytest.raises(InputError, match="holds the lists of the split val, not test"):
+    with pytest.raises(InputError, match="has the lists of the split val, not test"):
         load_dataset("metadata", tmp_path / "val", "test")
     with pytest.raises(InputError, match=r"test/image_ids\.txt is missing"):
         load_dataset("metadata", tmp_path, "test")
@@ -75,8 +75,8 @@ MASKS = {
 }
 
 
-def masked(folder: Path) -> Path:
-    """Lists as OpenImages30k has them: masks of every object, an ignore mask on one line, no sizes."""
+def write_mask_lists(folder: Path) -> Path:
+    """Writes lists like those of OpenImages30k: masks of every object, an ignore mask on one line, no sizes."""
     write(folder / "lists" / "test", **MASKS)
     (folder / "lists" / "test" / "image_sizes.txt").unlink()
     write_mask(folder / "masks/test/a/1_m0.png", (40, 20), (2, 3, 10, 12), "1")
@@ -87,7 +87,7 @@ def masked(folder: Path) -> Path:
 
 
 def test_masks_of_openimages30k(tmp_path: Path) -> None:
-    data = load_dataset("metadata", masked(tmp_path), "test", dataset_args={"masks": str(tmp_path / "masks")})
+    data = load_dataset("metadata", write_mask_lists(tmp_path), "test", dataset_args={"masks": str(tmp_path / "masks")})
     first, second = data
     assert first.boxes.tolist() == [[2, 3, 10, 12], [8, 3, 30, 5]]
     assert (first.size, second.size) == ((40, 20), (30, 30))
@@ -101,24 +101,24 @@ def test_masks_of_openimages30k(tmp_path: Path) -> None:
 
 
 def test_masks_of_another_size_than_the_image_cover_it(tmp_path: Path) -> None:
-    lists = masked(tmp_path)
+    lists = write_mask_lists(tmp_path)
     (lists / "test" / "image_sizes.txt").write_text("test/a/1.jpg,80,60\ntest/a/2.jpg,30,30\n")
     data = load_dataset("metadata", lists, "test", dataset_args={"masks": str(tmp_path / "masks")})
     assert data.samples[0].size == (80, 60)
     assert data.samples[0].boxes.tolist() == [[4, 9, 20, 36], [16, 9, 60, 15]]
 
 
-def test_training_lists_name_no_place(tmp_path: Path) -> None:
+def test_training_lists_need_no_boxes_and_sizes(tmp_path: Path) -> None:
     write(tmp_path / "train")
     for name in ("localization.txt", "image_sizes.txt"):
         (tmp_path / "train" / name).unlink()
     assert len(load_dataset("metadata", tmp_path, "train")) == 2
 
 
-def test_what_masks_can_lack(tmp_path: Path) -> None:
-    lists = masked(tmp_path)
+def test_missing_and_broken_masks_are_named(tmp_path: Path) -> None:
+    lists = write_mask_lists(tmp_path)
     arguments = {"masks": str(tmp_path / "masks")}
-    with pytest.raises(InputError, match="names masks; give --dataset-arg masks=DIR"):
+    with pytest.raises(InputError, match="names masks; give their base folder as --dataset-arg masks=DIR"):
         load_dataset("metadata", lists, "test")
     write_mask(tmp_path / "masks/test/a/1_m1.png", (41, 20), (8, 3, 30, 5))
     with pytest.raises(InputError, match="has another size than"):

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 import wsol
+from wsol.baselines import BASELINES
 from wsol.datasets import load_dataset
 from wsol.errors import InputError
 from wsol.metrics.base import METRICS
@@ -31,7 +32,7 @@ def plainly(model: Model, root: Path) -> pd.DataFrame:
         mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
         with torch.no_grad():
             features = model.network.features(((pixels - mean) / std).permute(2, 0, 1)[None])
-            logits = model.network.upper(features)[0]
+            logits = model.network.forward_head(features)[0]
         label = int(group.label.iloc[0])
         order = logits.argsort(descending=True).tolist()
         cam = sum(w * f for w, f in zip(model.network.linear.weight[label], features[0], strict=True)).detach().numpy()
@@ -118,7 +119,7 @@ def test_every_number_and_file(tmp_path: Path, tiny_model: Model, csv_data: Path
 
     assert {path.name for path in out.iterdir()} == {
         "run.json", "metrics.csv", "classes.csv", "groups.csv", "errors.csv", "baselines.csv", "predictions.parquet",
-        "truth.parquet", "curves.npy", "curves_v2.npy", "peaks.npy", "boxes.npy", "maps.npy", "gallery.png", "thumbs",
+        "ground_truth.parquet", "curves.npy", "curves_v2.npy", "peaks.npy", "boxes.npy", "maps.npy", "gallery.png", "thumbnails",
         "report.html",
     }  # fmt: skip
     with Image.open(out / "gallery.png") as gallery:
@@ -127,7 +128,7 @@ def test_every_number_and_file(tmp_path: Path, tiny_model: Model, csv_data: Path
     pd.testing.assert_frame_equal(baselines, result.baselines, check_dtype=False)
     full = baselines.query("baseline == 'full-image' and metric == 'mean_iou' and tau_rule == 'fixed'").value.item()
     assert full == pytest.approx(100 * whole_image_iou(csv_data), abs=0.5)
-    assert {*baselines.baseline} == {"center-box", "center-gaussian", "full-image", "random"}
+    assert [*dict.fromkeys(baselines.baseline)] == BASELINES.names()
     assert "top1_cls_err" not in set(baselines.metric)  # no box enters it
     run = json.loads((out / "run.json").read_text())
     assert run["signature"] == result.signature
@@ -138,15 +139,17 @@ def test_every_number_and_file(tmp_path: Path, tiny_model: Model, csv_data: Path
     pd.testing.assert_frame_equal(unsigned(out / "metrics.csv", result.signature), result.metrics, check_dtype=False)
     pd.testing.assert_frame_equal(pd.read_parquet(out / "predictions.parquet"), result.predictions, check_dtype=False)
     classes = pd.read_csv(out / "classes.csv")
-    masks, pairs = {"pxap", "pixel_iou", "peak_iou", "mean_pixel_iou"}, {"top5_loc_err_pairs"}
-    assert set(result.metrics.metric) == set(METRICS.names()) - masks - pairs
-    assert set(classes.metric) == set(result.metrics.metric) - {"corloc"}
+    metrics = [METRICS.get(name) for name in METRICS.names()]
+    missing = {metric.name for metric in metrics if {"pixels", "second"} & {*metric.needs}}  # no masks, one box
+    assert {"pxap", "pixel_iou", "peak_iou", "mean_pixel_iou", "top5_loc_err_pairs"} <= missing
+    assert set(result.metrics.metric) == set(METRICS.names()) - missing
+    assert set(classes.metric) == set(result.metrics.metric) - {metric.name for metric in metrics if metric.by_class}
     errors = unsigned(out / "errors.csv", result.signature).set_index("error")
     first = result.predictions[result.predictions["rank"] == 1]
     assert errors.n.to_dict() == first.error.value_counts().reindex(errors.index, fill_value=0).to_dict()
     groups = unsigned(out / "groups.csv", result.signature)
     assert groups[(groups.by == "instances") & (groups.metric == "mean_iou")].drop_duplicates("group").n.sum() == 8
-    assert pd.read_parquet(out / "truth.parquet").attrs == {"signature": result.signature}
+    assert pd.read_parquet(out / "ground_truth.parquet").attrs == {"signature": result.signature}
     fixed = classes[(classes.metric == "gt_known_loc_acc") & (classes.tau_rule == "fixed")]
     assert dict(zip(fixed.class_id, fixed.value, strict=True)) == pytest.approx(
         (100 * hit.groupby(plain.label).mean()).to_dict()
@@ -235,7 +238,7 @@ def test_a_loaded_data_set_and_a_limit(tiny_model: Model, csv_data: Path) -> Non
         wsol.evaluate(tiny_model, dataset=test, tau="val")
     with pytest.raises(InputError, match="chosen on the split val, not on test"):
         wsol.evaluate(tiny_model, dataset=test, validation=test, tau="val")
-    with pytest.raises(InputError, match="a loaded validation goes with a loaded data set"):
+    with pytest.raises(InputError, match="a loaded validation needs a loaded data set"):
         wsol.evaluate(tiny_model, dataset="csv", validation=val, tau="val")
     with pytest.raises(InputError, match=r"unknown tau '0\.2'"):
         wsol.evaluate(tiny_model, dataset=test, tau="0.2")
@@ -256,9 +259,9 @@ def test_bad_images_stop_the_run_or_are_counted(tmp_path: Path, tiny_model: Mode
         run()
     assert [path.name for path in (tmp_path / "r").iterdir()] == []  # nothing half-made is left behind
     result = run(skip_bad_images=True)
-    assert list(result.run["skipped"]) == ["04.png"]
-    assert "cannot be decoded" in result.run["skipped"]["04.png"]
-    assert result.run["dataset"]["n"] == 7
+    assert list(result.metadata.skipped) == ["04.png"]
+    assert "cannot be decoded" in result.metadata.skipped["04.png"]
+    assert result.metadata.dataset.n == 7
     assert (result.metrics.n == 7).all()
     assert "csv-test#7:" in result.signature
     assert len(np.load(tmp_path / "r" / "maps.npy")) == 7
@@ -277,7 +280,7 @@ def test_bad_images_stop_the_run_or_are_counted(tmp_path: Path, tiny_model: Mode
 def test_the_signature_names_the_val_images_that_were_used(tiny_model: Model, csv_data: Path) -> None:
     (csv_data / "03.png").write_bytes(b"broken")  # in val
     result = wsol.evaluate(tiny_model, dataset="csv", data_root=csv_data, device="cpu", tau="val", skip_bad_images=True)
-    assert list(result.run["val"]["skipped"]) == ["03.png"]
+    assert list(result.metadata.val.skipped) == ["03.png"]
     used = load_dataset("csv", csv_data, "val").subset([0, 2, 3])
     assert f"|tau:val({used.signature})=" in result.signature
 
@@ -295,9 +298,9 @@ def test_boxes_outside(tiny_model: Model, tmp_path: Path, draw: Callable[..., Pa
     rows = "a.png,0,0,0,61,40\na.png,0,-1,0,60,40\nb.png,0,0,0,60,40\n"
     (tmp_path / "boxes.csv").write_text("image_id,label,x0,y0,x1,y1\n" + rows)
     result = wsol.evaluate(tiny_model, dataset="csv", data_root=tmp_path, device="cpu", batch_size=1)
-    assert result.run["clipped_boxes"] == 2
+    assert result.metadata.clipped_boxes == 2
     (tmp_path / "boxes.csv").write_text("image_id,label,x0,y0,x1,y1\na.png,0,0,0,62,40\n")
-    with pytest.raises(InputError, match=r"a.png: the box .* lies 2 pixels outside its 60 x 40 frame"):
+    with pytest.raises(InputError, match=r"a.png: the box .* is 2 pixels outside its 60 x 40 frame"):
         wsol.evaluate(tiny_model, dataset="csv", data_root=tmp_path, device="cpu")
 
 
@@ -309,7 +312,7 @@ def test_a_resized_copy_scales_boxes_once_from_the_annotations_frame(
     (tmp_path / "boxes.csv").write_text("image_id,label,x0,y0,x1,y1,width,height\ncopy.png,0,0,0,224,112,448,224\n")
     (sample,) = load_dataset("csv", tmp_path)
     assert PROTOCOLS.get("wsolevaluation").ground_truth(sample, sample.size).tolist() == [[0, 0, 113, 113]]
-    assert wsol.evaluate(tiny_model, dataset="csv", data_root=tmp_path, device="cpu").run["clipped_boxes"] == 0
+    assert wsol.evaluate(tiny_model, dataset="csv", data_root=tmp_path, device="cpu").metadata.clipped_boxes == 0
 
 
 def test_labels_beyond_the_models_classes(tiny_model: Model, tmp_path: Path, draw: Callable[..., Path]) -> None:
@@ -322,8 +325,8 @@ def test_labels_beyond_the_models_classes(tiny_model: Model, tmp_path: Path, dra
 def test_a_model_with_other_classes_is_noted(tiny_model: Model, tmp_path: Path, draw: Callable[..., Path]) -> None:
     draw(tmp_path / "a.png")
     (tmp_path / "boxes.csv").write_text("image_id,label,x0,y0,x1,y1\na.png,2,0,0,9,9\n")
-    notes = wsol.evaluate(tiny_model, dataset="csv", data_root=tmp_path, device="cpu").run["notes"]
-    assert notes == ["tiny has 7 classes, csv 3: labels are taken as its first outputs"]
+    notes = wsol.evaluate(tiny_model, dataset="csv", data_root=tmp_path, device="cpu").metadata.notes
+    assert notes == ("tiny has 7 classes, csv 3: labels are taken as its first outputs",)
 
 
 def test_broken_weights_are_named(tiny_model: Model, csv_data: Path) -> None:

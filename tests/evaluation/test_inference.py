@@ -5,7 +5,8 @@ import pytest
 import torch
 import torchvision.models
 
-from wsol.datasets import Sample, as_boxes
+from wsol.datasets import Sample
+from wsol.datasets.base import as_boxes
 from wsol.evaluation.inference import BatchInference, BatchPredictions
 from wsol.methods import find_method, forward
 from wsol.models import Model, Preprocessing, find_classifier

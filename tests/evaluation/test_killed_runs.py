@@ -54,7 +54,7 @@ def test_a_run_killed_at_any_moment_goes_on(
 ) -> None:
     folder, seconds = whole
     expected = content(folder)
-    assert {"run.json", "val/run.json", "report.html", "thumbs/000/000006.jpg", "maps.npy"} < {*expected}
+    assert {"run.json", "val/run.json", "report.html", "thumbnails/000/000006.jpg", "maps.npy"} < {*expected}
     begin = _begin(data, processes)
     ends = killed_processes.survive(
         begin, tmp_path / "run", 20, lambda path: content(path) == expected, seconds, processes
@@ -115,7 +115,7 @@ def begun(data: Path, tmp_path: Path) -> Path:
     """A run that stopped at an image that cannot be read, all others of its batches done."""
     with pytest.raises(InputError, match=r"7\.png is not an image"):
         killed_processes.evaluate(data, tmp_path / "run")
-    assert len([*(tmp_path / "run" / "parts" / "run").glob("*.safetensors")]) == 4
+    assert len([*(tmp_path / "run" / "batches" / "run").glob("*.safetensors")]) == 4
     return tmp_path / "run"
 
 
@@ -143,7 +143,7 @@ def test_what_was_begun_is_not_overwritten(data: Path, begun: Path) -> None:
 def test_other_options_are_refused_by_name(
     data: Path, begun: Path, options: dict[str, object], difference: str
 ) -> None:
-    with pytest.raises(InputError, match=rf"unfinished run that was asked for something else \({difference}"):
+    with pytest.raises(InputError, match=rf"unfinished run with other options \({difference}"):
         killed_processes.evaluate(data, begun, resume=True, **options)
 
 
@@ -153,9 +153,11 @@ def test_a_damaged_batch_is_named(data: Path, begun: Path) -> None:
     parts.write(broken, parts.read(0))  # as if the image had been mended
     for number in parts.missing():
         parts.write(number, parts.read(0))
-    damaged = begun / "parts" / "val" / "000001.safetensors"
+    damaged = begun / "batches" / "val" / "000001.safetensors"
     damaged.write_bytes(damaged.read_bytes()[:100])
-    with pytest.raises(InputError, match=r"000001\.safetensors is damaged \(.+\); delete it and give --resume"):
+    with pytest.raises(
+        InputError, match=r"000001\.safetensors is damaged \(.+\); delete it and give --resume to compute it again"
+    ):
         killed_processes.evaluate(data, begun, resume=True)
 
 
@@ -163,7 +165,7 @@ def test_a_finished_run_is_read_back(whole: tuple[Path, float], data: Path) -> N
     before = _times(whole[0])
     again = killed_processes.evaluate(data, whole[0], resume=True, skip_bad_images=True)
     assert _times(whole[0]) == before
-    assert again.run["dataset"]["n"] == 7
+    assert again.metadata.dataset.n == 7
 
 
 def _times(folder: Path) -> dict[Path, int]:

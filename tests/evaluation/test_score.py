@@ -15,9 +15,9 @@ from PIL import Image
 import wsol
 from wsol.datasets import load_dataset
 from wsol.errors import InputError
-from wsol.evaluation.finish import Evaluation
 from wsol.models import Model
 from wsol.protocols import find_protocol
+from wsol.runs.read import Evaluation
 from wsol.runtime.threads import map_ordered
 from wsol.score import main
 
@@ -132,8 +132,8 @@ def break_map(kind: str, maps: Path) -> None:
         ("duplicate", r"1 duplicate: a\.jpg"),
         ("unreadable", r"1 unusable: a\.jpg"),
         ("pickle", r"1 unusable: a\.jpg"),
-        ("nan", r"1 unusable: a\.jpg \(holds \d+ values that are not finite\)"),
-        ("range", r"goes from 0 to 1\.6, outside \[0, 1\]"),
+        ("nan", r"1 unusable: a\.jpg \(has \d+ values that are not finite\)"),
+        ("range", r"ranges from 0 to 1\.6, outside \[0, 1\]"),
         ("shape", r"has the shape \(14, 14\), not \(224, 224\)"),
         ("3d", r"has the shape \(1, 224, 224\)"),
     ],
@@ -143,9 +143,9 @@ def test_bad_maps_are_counted_and_named_and_never_zero(lists: Path, maps: Path, 
     with pytest.raises(InputError, match=sentence):
         wsol.score(maps=maps, metadata=lists)
     result = wsol.score(maps=maps, metadata=lists, skip_bad=True)
-    assert result.run["dataset"]["n"] == (3 if kind == "extra" else 2)
-    assert list(result.run["skipped"]) == ([] if kind == "extra" else ["a.jpg"])
-    assert result.run["notes"][0].startswith("1 ")
+    assert result.metadata.dataset.n == (3 if kind == "extra" else 2)
+    assert list(result.metadata.skipped) == ([] if kind == "extra" else ["a.jpg"])
+    assert result.metadata.notes[0].startswith("1 ")
     assert (result.predictions.iou == 1).all()
     assert value(result, "mean_iou", "fixed") == 100
 
@@ -222,7 +222,7 @@ def test_guessed_classes_and_their_boxes(lists: Path, tmp_path: Path) -> None:
     lacking = wsol.score(boxes=worse, metadata=lists)
     assert "gt_known_loc_acc" not in set(lacking.metrics.metric)  # a has no box of its own class: no number, no zero
     assert value(lacking, "top5_loc_err") == pytest.approx(200 / 3)
-    assert "GT-known accuracy and the like are left out" in lacking.run["notes"][-1]
+    assert "GT-known accuracy and related metrics are left out" in lacking.metadata.notes[-1]
     assert d
 
 
@@ -242,7 +242,7 @@ def test_bad_boxes_are_counted_and_named(lists: Path, tmp_path: Path, rows: list
     with pytest.raises(InputError, match=sentence):
         wsol.score(boxes=path, metadata=lists)
     result = wsol.score(boxes=path, metadata=lists, skip_bad=True)
-    assert result.run["dataset"]["n"] == (3 if "extra" in sentence else 2)
+    assert result.metadata.dataset.n == (3 if "extra" in sentence else 2)
     assert value(result, "mean_iou") == 100
 
 
@@ -337,7 +337,7 @@ def test_ten_crops_average_probabilities_and_add_maps(tiny_model: Model, csv_dat
             pixels = (torch.tensor(np.asarray(crop)) / 255 - mean) / std
             with torch.no_grad():
                 features = tiny_model.network.features(pixels.permute(2, 0, 1)[None])
-                total = total + tiny_model.network.upper(features)[0].softmax(0) / 10
+                total = total + tiny_model.network.forward_head(features)[0].softmax(0) / 10
                 cam = (tiny_model.network.linear.weight[sample.label][:, None, None] * features[0]).sum(0)
             large = torch.nn.functional.interpolate(cam[None, None], (224, 224), mode="bilinear")[0, 0]
             whole[top : top + 224, left : left + 224] += large.flip(1) if mirrored else large
@@ -382,8 +382,8 @@ def test_what_is_asked_for_has_to_make_sense(lists: Path, maps: Path, tmp_path: 
         ({"maps": maps}, "give the images: either dataset or metadata"),
         ({"maps": maps, "metadata": lists, "dataset": "cub"}, "give the images: either dataset or metadata"),
         ({"maps": maps, "metadata": lists, "tau": "val"}, "give val_maps"),
-        ({"baseline": "random", "metadata": lists, "tau": "val"}, "and metadata-val#3:.* is not that"),
-        ({"maps": maps, "val_maps": maps, "metadata": lists, "split": "val", "tau": "val"}, "is not that"),
+        ({"baseline": "random", "metadata": lists, "tau": "val"}, "and metadata-val#3:.* is not one"),
+        ({"maps": maps, "val_maps": maps, "metadata": lists, "split": "val", "tau": "val"}, "is not one"),
         ({"maps": maps, "metadata": lists, "val_maps": maps}, "leave out what has no effect"),
         ({"baseline": "random", "metadata": lists, "raw": True}, "leave out what has no effect"),
         ({"run": run, "out": run}, "is the run itself"),
@@ -451,9 +451,9 @@ def test_memory_is_bounded_by_what_waits() -> None:
 
 
 def test_a_limit_leaves_out_images_and_not_their_entries(lists: Path, maps: Path, tmp_path: Path) -> None:
-    assert wsol.score(maps=maps, metadata=lists, limit=2).run["dataset"]["n"] == 2
+    assert wsol.score(maps=maps, metadata=lists, limit=2).metadata.dataset.n == 2
     path = write_boxes(tmp_path / "boxes.csv", TRUE_ROWS)
-    assert wsol.score(boxes=path, metadata=lists, limit=2).run["dataset"]["n"] == 2
+    assert wsol.score(boxes=path, metadata=lists, limit=2).metadata.dataset.n == 2
 
 
 def test_classes_that_no_image_has_are_wrong_and_gaps_in_the_scores_are_named(lists: Path, tmp_path: Path) -> None:

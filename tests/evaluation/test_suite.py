@@ -1,10 +1,12 @@
 """A grid of runs in a file: what is done is skipped, what fails does not stop the others, and both are said."""
 
+import gc
 import inspect
 import subprocess
 import sys
 import weakref
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,8 +18,11 @@ import torch
 import wsol
 from wsol.errors import InputError
 from wsol.eval import main as evaluate
-from wsol.evaluation.suite import _OPTIONS, read_suite, run_suite, suite_report
+from wsol.evaluation import evaluate as evaluate_module
+from wsol.evaluation.config import EvalConfig, options
+from wsol.evaluation.suite import format_suite, read_suite, run_suite
 from wsol.runs.batches import BatchStore
+from wsol.runtime import distributed
 from wsol.runtime.distributed import ProcessGroup
 
 NET = """
@@ -68,8 +73,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         calls.append(arguments)
         return SimpleNamespace(metrics=pd.DataFrame({"metric": [], "tau_rule": [], "value": []}))
 
-    monkeypatch.setattr("wsol.evaluation.evaluate.evaluate", note)
-    monkeypatch.setattr("wsol.evaluation.suite._free", lambda _: None)  # which takes a third of a second
+    monkeypatch.setattr(evaluate_module, "evaluate", note)
+    monkeypatch.setattr(gc, "collect", lambda: 0)  # which takes a third of a second
     return calls
 
 
@@ -102,7 +107,7 @@ def test_what_fails_is_said_and_what_is_done_is_not_done_again(
     def never(*_: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr("wsol.evaluation.evaluate.collect", never)
+    monkeypatch.setattr(evaluate_module, "run_batches", never)
     assert evaluate(["--suite", str(grid), "--resume"]) == 1
     again = capsys.readouterr().out.splitlines()
     assert again[-1] == "4 runs in results/grid: 0 new, 3 done before, 1 failed"
@@ -177,7 +182,7 @@ def test_a_name_tells_folders_apart(suite: Suite) -> None:
     ]  # fmt: skip
     for other in ("", ', name = "RESNET50"'):
         with pytest.raises(
-            InputError, match=r"grid.toml: two runs would be written to results/grid/synth.*give an ent"
+            InputError, match=r"grid.toml: two runs would be written to results/grid/synth.*give one of the ent"
         ):
             read_suite(suite(f'models = ["resnet50", {{ model = "resnet50", map_size = 28{other} }}]'))
 
@@ -185,10 +190,16 @@ def test_a_name_tells_folders_apart(suite: Suite) -> None:
 def test_a_file_can_hold_what_evaluate_takes() -> None:
     elsewhere = {"validation", "out", "resume"}
     parameters = inspect.signature(wsol.evaluate).parameters
-    assert {*_OPTIONS} == {*parameters} - elsewhere
-    for name, (kind, _) in _OPTIONS.items():
+    suite_options = {name: option for name, _, option in options() if option.in_suite}
+    assert {*suite_options} == {*parameters} - elsewhere
+    for name, option in suite_options.items():
         default = parameters[name].default
-        assert default is None or isinstance(default, kind), name
+        assert default is None or isinstance(default, option.kinds), name
+
+
+def test_the_options_are_declared_once() -> None:
+    declared = {field.name: field.default for field in fields(EvalConfig)}
+    assert declared == {name: each.default for name, each in inspect.signature(wsol.evaluate).parameters.items()}
 
 
 @pytest.mark.parametrize(
@@ -199,18 +210,18 @@ def test_a_file_can_hold_what_evaluate_takes() -> None:
         ("resume = true", "grid.toml: unknown key 'resume'; known: model, weights"),
         ('methods = ["cam", { method = "cam", compile = true }]', "entry 2 of methods: unknown key 'compile'; did you"),
         ('datasets = [{ dataset = "cub", out = "x" }]', "entry 1 of datasets: unknown key 'out'"),
-        ('batch_size = "4"', "batch_size is '4'; give a whole number"),
-        ("limit = true", "limit is True; give a whole number"),
+        ('batch_size = "4"', "batch_size is '4'; give an integer"),
+        ("limit = true", "limit is True; give an integer"),
         ("compiled = 1", "compiled is 1; give true or false"),
-        ("layer = 4", "layer is 4; give a text"),
+        ("layer = 4", "layer is 4; give a string"),
         ('tau = "best"', "tau is 'best'; give a number, 'val' or 'oracle'"),
         ('split = "train"', "split is 'train'; give 'test' or 'val'"),
         ('precision = "float16"', "precision is 'float16'; give 'float32' or 'bfloat16'"),
-        ("dataset_args = { images = [4] }", "dataset_args is {'images': [4]}; give a table of texts and numbers"),
-        ('models = "vgg16-gap"', "models is 'vgg16-gap'; give a list with an entry or more"),
-        ("methods = []", "methods is []; give a list with an entry or more"),
-        ("models = [4]", "entry 1 of models: 4 is neither a text nor a table"),
-        ('models = [{ model = "vgg16-gap", name = 4 }]', "entry 1 of models: name is 4; give a text"),
+        ("dataset_args = { images = [4] }", "dataset_args is {'images': [4]}; give a table of strings and numbers"),
+        ('models = "vgg16-gap"', "models is 'vgg16-gap'; give a list with at least one entry"),
+        ("methods = []", "methods is []; give a list with at least one entry"),
+        ("models = [4]", "entry 1 of models: 4 is neither a string nor a table"),
+        ('models = [{ model = "vgg16-gap", name = 4 }]', "entry 1 of models: name is 4; give a string"),
         ("tau = ", "grid.toml is no TOML file: "),
         ('methods = ["cam", "gradcamm"]', "grid.toml: unknown method 'gradcamm'; did you mean gradcam"),
         ('datasets = ["cubs"]', "grid.toml: unknown data set 'cubs'; did you mean cub"),
@@ -231,17 +242,17 @@ def test_a_file_that_is_no_suite_is_one_sentence(
     [
         (
             ["--suite", "grid.toml", "--batch-size", "32"],
-            "beside --suite, batch_size cannot be given; write it into gri",
+            "with --suite, batch_size cannot be given; write it into gri",
         ),
         (
             ["--suite", "grid.toml", "--dataset-arg", "a=1", "--compile"],
-            "beside --suite, dataset_args and compiled can",
+            "with --suite, dataset_args and compiled can",
         ),
         (["--suite", "grid.toml", "--only", "0/2"], "--only '0/2' should be K/N, the K-th of N parts, with K from 1"),
         (["--suite", "grid.toml", "--only", "3/2"], "--only '3/2' should be K/N"),
         (["--suite", "grid.toml", "--only", "2"], "--only '2' should be K/N"),
         (["--suite", "none.toml"], "there is no suite file none.toml"),
-        (["--only", "1/2"], "--only takes a part of a suite; give --suite"),
+        (["--only", "1/2"], "--only selects runs of a suite; give --suite"),
     ],
 )
 def test_options_that_do_not_go_together_are_one_sentence(
@@ -264,7 +275,7 @@ def test_parts_make_up_the_suite(suite: Suite, asked: list[dict[str, Any]]) -> N
     assert all(call["resume"] for call in asked)
     table = run_suite(path, "8/8")
     assert len(table) == 0
-    assert suite_report(table) == "0 runs: 0 new, 0 done before, 0 failed"
+    assert format_suite(table) == "0 runs: 0 new, 0 done before, 0 failed"
 
 
 def test_whatever_fails_is_one_line_and_the_others_run(
@@ -287,14 +298,14 @@ def test_whatever_fails_is_one_line_and_the_others_run(
     def fail(**_: object) -> None:
         raise waiting.pop(0)
 
-    monkeypatch.setattr("wsol.evaluation.evaluate.evaluate", fail)
+    monkeypatch.setattr(evaluate_module, "evaluate", fail)
     path = suite('models = ["a", "b", "c", "d"]')
     table = run_suite(path)
     assert table["failure"].tolist() == sentences
     assert set(table["state"]) == {"failed"}
     assert capsys.readouterr().err.count("\n") == 4
     waiting = [*errors]
-    monkeypatch.setattr("wsol.runtime.distributed.process_group", lambda: ProcessGroup(rank=1))
+    monkeypatch.setattr(distributed, "process_group", lambda: ProcessGroup(rank=1))
     assert evaluate(["--suite", str(path)]) == 0  # of several processes the first speaks, and has the exit code
     assert capsys.readouterr() == ("", "")
     assert asked == []
@@ -311,7 +322,7 @@ def test_a_run_that_failed_leaves_its_memory_to_the_next(suite: Suite, monkeypat
         held.append(weakref.ref(network))
         raise RuntimeError(network)
 
-    monkeypatch.setattr("wsol.evaluation.evaluate.evaluate", fail)
+    monkeypatch.setattr(evaluate_module, "evaluate", fail)
     run_suite(suite('models = ["a", "b"]'))
     assert free == [True, True]
 

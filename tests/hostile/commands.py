@@ -1,4 +1,4 @@
-"""Running a command on something hostile."""
+"""Running commands on hostile files."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from wsol.datasets import Dataset, Sample, as_boxes
+from wsol.datasets import Dataset, Sample
+from wsol.datasets.base import as_boxes
 
 CLASSES = ("cat", "dog", "cow")
 IDS = ("a.jpg", "b.jpg", "c.jpg")
@@ -38,7 +39,7 @@ def lists(folder: Path) -> Path:
 
 
 def tree(folder: Path) -> list[tuple[str, int, int, int]]:
-    """Returns path, mode, size and time of everything below."""
+    """Returns path, mode, size and time of every file and folder below."""
     paths = [os.path.join(base, name) for base, dirs, files in os.walk(folder) for name in (*dirs, *files)]  # noqa: PTH118
     states = [(path, os.lstat(path)) for path in paths]
     return sorted((path, s.st_mode, s.st_size, s.st_mtime_ns) for path, s in states)
@@ -47,14 +48,14 @@ def tree(folder: Path) -> list[tuple[str, int, int, int]]:
 def refusal(
     main: Callable[[Sequence[str]], int], argv: Sequence[object], folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> str:
-    """Returns the one sentence that a command says before it ends with 2, having touched nothing in a folder."""
+    """Returns the sentence with which a command ends with exit code 2; checks that it changed nothing in a folder."""
     before = tree(folder)
     capfd.readouterr()
     assert main([*map(str, argv)]) == 2
-    said: Any = capfd.readouterr().err
-    assert "Traceback" not in said
-    lines = [line for line in said.replace("\r", "\n").split("\n") if line.startswith("wsol: ")]
+    output: Any = capfd.readouterr().err
+    assert "Traceback" not in output
+    lines = [line for line in output.replace("\r", "\n").split("\n") if line.startswith("wsol: ")]
     assert len(lines) == 1
-    assert said.endswith(lines[0] + "\n")
+    assert output.endswith(lines[0] + "\n")
     assert tree(folder) == before
     return lines[0]

@@ -1,4 +1,4 @@
-"""Boxes that are no boxes, in tables and in COCO's results: a sentence each."""
+"""Invalid boxes in tables and in COCO's results: one sentence each."""
 
 import json
 import os
@@ -12,7 +12,7 @@ import pytest
 from commands import IDS, PROTOCOL, images, lists, refusal
 
 from wsol.errors import InputError
-from wsol.evaluation.sources.boxes import from_boxes
+from wsol.evaluation.sources.boxes import score_boxes
 from wsol.protocols import find_protocol
 from wsol.runtime.cost import Clock
 from wsol.score import main
@@ -22,30 +22,30 @@ ROWS = [f"{name},2,3,20,30" for name in IDS]
 
 
 def table(*rows: str, header: str = HEADER) -> bytes:
-    """The rows given, then good ones of the images that are left."""
+    """The given rows, then valid rows of the remaining images."""
     return "\n".join([header, *rows, *ROWS[len(rows) :], ""]).encode()
 
 
-def classified(named: str, score: str = "0.5") -> bytes:
+def class_table(class_id: str, score: str = "0.5") -> bytes:
     rows = [f"{name},0,0.5,2,3,20,30" for name in IDS[1:]]
-    return "\n".join(["image_id,class_id,score,x0,y0,x1,y1", f"a.jpg,{named},{score},2,3,20,30", *rows]).encode()
+    return "\n".join(["image_id,class_id,score,x0,y0,x1,y1", f"a.jpg,{class_id},{score},2,3,20,30", *rows]).encode()
 
 
-def results(**changed: Any) -> bytes:
-    """COCO's results with one entry changed."""
-    good = [{"image_id": name, "category_id": 0, "bbox": [2, 3, 18, 27], "score": 0.5} for name in IDS]
-    return json.dumps([good[0] | changed, *good[1:]]).encode()
+def results(**changes: Any) -> bytes:
+    """COCO's results with one changed entry."""
+    entries = [{"image_id": name, "category_id": 0, "bbox": [2, 3, 18, 27], "score": 0.5} for name in IDS]
+    return json.dumps([entries[0] | changes, *entries[1:]]).encode()
 
 
-def collected(path: Path) -> np.ndarray:
+def read_curves(path: Path) -> np.ndarray:
     with ThreadPoolExecutor(1) as pool:
         some, protocol = images(), find_protocol(PROTOCOL)
-        return from_boxes(path, some, some, protocol, None, False, pool, Clock())[1].stats.curves
+        return score_boxes(path, some, some, protocol, None, False, pool, Clock())[1].stats.curves
 
 
-def refused(path: Path) -> str:
+def error_sentence(path: Path) -> str:
     with pytest.raises(InputError) as caught:
-        collected(path)
+        read_curves(path)
     sentence = str(caught.value)
     assert sentence.isprintable()
     assert len(sentence) < 1000
@@ -73,15 +73,15 @@ CSV = {
     "fields": (table("a.jpg,2,3,20,30,7"), "boxes.csv, line 2: .*fields"),
     "UTF-16": (table().decode().encode("utf-16"), "boxes.csv is not UTF-8 text"),
     "bytes": (bytes(range(256)), "boxes.csv"),
-    "NUL": (table("a.jpg\0,2,3,20,30"), "boxes.csv, line 2: there is the control character"),
+    "NUL": (table("a.jpg\0,2,3,20,30"), "boxes.csv, line 2: the control character"),
     "a field over the limit": (table(f"{'x' * 200_000},2,3,20,30"), "boxes.csv, line 2: field larger than field limit"),
     "a line break in quotes": (table('"a\n.jpg",2,3,20,30'), r"1 extra: a\\n.jpg .line"),
-    "class": (classified("lion"), "boxes.csv, line 2: 'lion' is no class of made"),
-    "class of many digits": (classified("9" * 10_000), "boxes.csv, line 2: '9999.* is no class of made"),
-    "negative class": (classified("-1"), "boxes.csv, line 2: '-1' is no class of made"),
-    "score": (classified("0", "high"), "boxes.csv, line 2: 'high' is not a number"),
-    "NaN score": (classified("0", "nan"), "boxes.csv, line 2: 'nan' is not a number"),
-    "large score": (classified("0", "1e300"), "a.jpg .line 2: a score beyond single precision"),
+    "class": (class_table("lion"), "boxes.csv, line 2: 'lion' is no class of made"),
+    "class of many digits": (class_table("9" * 10_000), "boxes.csv, line 2: '9999.* is no class of made"),
+    "negative class": (class_table("-1"), "boxes.csv, line 2: '-1' is no class of made"),
+    "score": (class_table("0", "high"), "boxes.csv, line 2: 'high' is not a number"),
+    "NaN score": (class_table("0", "nan"), "boxes.csv, line 2: 'nan' is not a number"),
+    "large score": (class_table("0", "1e300"), "a.jpg .line 2: a score beyond single precision"),
 }
 JSON = {
     "inverted": (results(bbox=[2, 3, -18, 27]), r"1 unusable: a.jpg \(entry 0: an empty or inverted box\)"),
@@ -103,7 +103,7 @@ JSON = {
     "large score": (results(score=1e300), r"a.jpg \(entry 0: a score beyond single precision\)"),
     "nested": (b"[" * 100_000, NO_RESULTS),
     "nested in an entry": (b'[{"a":' * 50_000, NO_RESULTS),
-    "a key twice": (b'[{"image_id": "a.jpg", "image_id": "b.jpg"}]', NO_RESULTS + ".*has a name twice"),
+    "a key twice": (b'[{"image_id": "a.jpg", "image_id": "b.jpg"}]', NO_RESULTS + ".*has the same name twice"),
     "a dictionary": (b'{"image_id": 1}', NO_RESULTS + r".TypeError\('it is a dict'\)"),
     "a number": (b"7", NO_RESULTS),
     "numbers": (b"[7]", NO_RESULTS),
@@ -117,20 +117,20 @@ CASES |= {f"JSON: {name}": ("boxes.json", *case) for name, case in JSON.items()}
 @pytest.mark.parametrize(("file", "content", "sentence"), CASES.values(), ids=CASES)
 def test_broken_boxes(tmp_path: Path, file: str, content: bytes, sentence: str) -> None:
     (tmp_path / file).write_bytes(content)
-    assert re.search(sentence, refused(tmp_path / file))
+    assert re.search(sentence, error_sentence(tmp_path / file))
 
 
 @pytest.mark.parametrize("change", [lambda b: b"\xef\xbb\xbf" + b, lambda b: b.replace(b"\n", b"\r\n"), lambda b: b])
 def test_marks_and_line_ends_of_other_systems(tmp_path: Path, change: Any) -> None:
     (tmp_path / "boxes.csv").write_bytes(change(table()))
-    assert collected(tmp_path / "boxes.csv").tolist() == [[1]] * 3  # the true boxes
+    assert read_curves(tmp_path / "boxes.csv").tolist() == [[1]] * 3  # the true boxes
 
 
 @pytest.mark.parametrize("name", ["boxes.csv", "boxes.json"])
 @pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero")])
 def test_what_is_no_file(tmp_path: Path, name: str, make: Any) -> None:
     make(tmp_path / name)
-    assert re.search(f"{name} cannot be read .it is a (pipe|folder|device)", refused(tmp_path / name))
+    assert re.search(f"{name} cannot be read .it is a (pipe|folder|device)", error_sentence(tmp_path / name))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""XML, JSON and masks that are broken, endless or out to read other files: a sentence each."""
+"""XML, JSON and masks that are broken, endless or try to read other files: one sentence each."""
 
 import io
 import json
@@ -25,7 +25,7 @@ BOX = "<bndbox><xmin>1</xmin><ymin>2</ymin><xmax>30</xmax><ymax>20</ymax></bndbo
 OBJECT = f"<object><name>n1</name>{BOX}</object>"
 SIZE = "<size><width>60</width><height>40</height></size>"
 XML = f"<annotation>{SIZE}{OBJECT}</annotation>"
-DOCTYPE = r"ILSVRC2012_val_00000001\.xml has a document type declaration \(DOCTYPE\); take it out"
+DOCTYPE = r"ILSVRC2012_val_00000001\.xml has a document type declaration \(DOCTYPE\); remove it"
 LAUGHS = "".join(f'<!ENTITY l{i + 1} "{f"&l{i};" * 10}">' for i in range(9))
 
 
@@ -48,32 +48,32 @@ BROKEN_XML = {
     "parameter entity": ('<!DOCTYPE a [<!ENTITY % b SYSTEM "file:///etc/passwd">%b;]><annotation/>', DOCTYPE),
     "in UTF-16": (f'<!DOCTYPE a [<!ENTITY b "c">]>{XML}'.encode("utf-16"), DOCTYPE),
     "unknown entity": ("<annotation>&b;</annotation>", "is not readable XML .undefined entity"),
-    "deep": ("<a>" * 100_000 + "</a>" * 100_000, "should hold boxes of one synset and holds no object"),
+    "deep": ("<a>" * 100_000 + "</a>" * 100_000, "should have boxes of one synset, but has no object"),
     "deep and open": ("<a>" * 100_000, "is not readable XML .no element found"),
     "huge": (XML + " " * 2**22, r"has 4,194,[0-9]+ bytes, too many for one image; restore the file"),
     "empty": ("", "is not readable XML .no element found"),
     "two roots": (XML + XML, "is not readable XML .junk after document element"),
     "latin-1": (XML.replace("n1", "é").encode("latin-1"), "is not readable XML .not well-formed"),
     "unknown encoding": (f'<?xml version="1.0" encoding="x-klingon"?>{XML}', "is not readable XML .unknown encoding"),
-    "two synsets": (XML.replace(OBJECT, OBJECT + OBJECT.replace("n1", "n2")), "of one synset and holds 'n1', 'n2'"),
+    "two synsets": (XML.replace(OBJECT, OBJECT + OBJECT.replace("n1", "n2")), "of one synset, but has 'n1', 'n2'"),
     "many synsets": (
         XML.replace(OBJECT, "".join(OBJECT.replace("n1", f"m{i}") for i in range(9))),
-        "and holds 'm0', 'm1', 'm2', ...; mend it",
+        "but has 'm0', 'm1', 'm2', ...; fix the file",
     ),
-    "synset of two lines": (XML.replace("n1", "a\nb"), r"synset 'a\\nb' is not among the 2 of the class list"),
-    "no size": (XML.replace(SIZE, ""), "should hold one <size>, and in every <object> one <bndbox>"),
-    "two sizes": (XML.replace(SIZE, SIZE + SIZE), "should hold one <size>"),
-    "no box": (XML.replace(BOX, ""), "should hold one <size>, and in every <object> one <bndbox>"),
-    "a word": (XML.replace(">30<", ">wide<"), "<xmax>: 'wide' is not a number; mend the field"),
+    "synset of two lines": (XML.replace("n1", "a\nb"), r"the synset 'a\\nb' is not one of the 2 in the class list"),
+    "no size": (XML.replace(SIZE, ""), "should have one <size>, and one <bndbox> in every <object>"),
+    "two sizes": (XML.replace(SIZE, SIZE + SIZE), "should have one <size>"),
+    "no box": (XML.replace(BOX, ""), "should have one <size>, and one <bndbox> in every <object>"),
+    "a word": (XML.replace(">30<", ">wide<"), "<xmax>: 'wide' is not a number; fix the field"),
     "nan": (XML.replace(">30<", ">nan<"), "<xmax>: 'nan' is not a number"),
     "inf": (XML.replace(">30<", ">1e999<"), "<xmax>: '1e999' is not a number"),
     "empty field": (XML.replace(">30<", "><"), "<xmax>: '' is not a number"),
     "ten thousand digits": (XML.replace(">30<", f">{'9' * 10_000}<"), r"<xmax>: '9{120}'\.\.\. is not a number"),
     "inverted": (XML.replace(">30<", ">0<").replace(">1<", ">9<"), r"inverted or non-finite box \[9.0, 2.0, 0.0, 20.0"),
-    "negative size": (XML.replace(">60<", ">-60<"), "has the size -60 x 40; mend the annotation"),
-    "no size at all": (XML.replace(">60<", ">0<"), "has the size 0 x 40; mend the annotation"),
-    "enormous size": (XML.replace(">60<", ">1e300<"), r"has the size 1e\+300 x 40; mend .*at most 178,956,970 pixels"),
-    "half a pixel": (XML.replace(">60<", ">60.5<"), "<width>: '60.5' is not a whole number"),
+    "negative size": (XML.replace(">60<", ">-60<"), "has the size -60 x 40; fix the annotation"),
+    "no size at all": (XML.replace(">60<", ">0<"), "has the size 0 x 40; fix the annotation"),
+    "enormous size": (XML.replace(">60<", ">1e300<"), r"has the size 1e\+300 x 40; fix .*at most 178,956,970 pixels"),
+    "half a pixel": (XML.replace(">60<", ">60.5<"), "<width>: '60.5' is not an integer"),
 }  # fmt: skip
 
 
@@ -83,7 +83,7 @@ def test_broken_xml_is_one_sentence(tmp_path: Path, case: str) -> None:
     one_sentence(sentence, "ilsvrc", ilsvrc(tmp_path, content))
 
 
-def read_whole(name: str, root: Path, arguments: dict[str, str]) -> None:
+def read_all(name: str, root: Path, arguments: dict[str, str]) -> None:
     for sample in load_dataset(name, root, dataset_args=arguments):
         if sample.mask:
             sample.mask()
@@ -91,7 +91,7 @@ def read_whole(name: str, root: Path, arguments: dict[str, str]) -> None:
 
 def one_sentence(sentence: str, name: str, root: Path, **arguments: str) -> None:
     with pytest.raises(InputError, match=sentence) as raised:
-        read_whole(name, root, arguments)
+        read_all(name, root, arguments)
     assert len(str(raised.value).splitlines()) == 1
     assert len(str(raised.value)) < 1000
 
@@ -107,7 +107,7 @@ def one_sentence(sentence: str, name: str, root: Path, **arguments: str) -> None
     ],
     ids=["plain", "byte order mark", "latin-1", "UTF-16", "CRLF"],
 )
-def test_xml_in_every_encoding_it_names(tmp_path: Path, content: str | bytes) -> None:
+def test_xml_in_every_declared_encoding(tmp_path: Path, content: str | bytes) -> None:
     (sample,) = load_dataset("ilsvrc", ilsvrc(tmp_path, content))
     assert (sample.boxes.tolist(), sample.size) == ([[1, 2, 30, 20]], (60, 40))
 
@@ -125,7 +125,7 @@ def test_xml_that_is_no_file(tmp_path: Path, what: str) -> None:
     sentence, links = {
         "pipe": ("is not readable XML .it is a pipe", ""),
         "folder": ("is not readable XML .it is a folder", ""),
-        "zeros": ("leads by a link to /dev/zero, outside the data root", ""),
+        "zeros": ("is a link, or below one, to /dev/zero, outside the data root", ""),
         "zeros followed": ("is not readable XML .it is a device", "follow"),
         "loop": ("is not readable XML .Too many levels of symbolic links", ""),
     }[what]
@@ -147,10 +147,10 @@ def coco(root: Path, data: Any) -> Path:
     return root
 
 
-def changed(place: str, value: Any) -> dict[str, Any]:
-    """Puts a value at a dotted place; ``+`` appends."""
+def changed_json(path: str, value: Any) -> dict[str, Any]:
+    """COCO's JSON with a value changed_json at a dotted path; ``+`` appends."""
     data: Any = content()
-    node, *keys = data, *place.split(".")
+    node, *keys = data, *path.split(".")
     for key in keys[:-1]:
         node = node[int(key)] if isinstance(node, list) else node[key]
     if keys[-1] == "+":
@@ -163,7 +163,7 @@ def changed(place: str, value: Any) -> dict[str, Any]:
 
 
 NOT_COCO = r"notes\.json is not COCO's JSON with images, annotations and categories"
-BOX_OF_NONE = "annotation 1 has no bbox of four numbers; mend it"
+NO_BOX = "annotation 1 has no bbox of four numbers; fix the annotation"
 BROKEN_JSON = {
     "deep": (b"[" * 100_000, NOT_COCO),
     "deep objects": (b'{"a":' * 100_000, NOT_COCO),
@@ -172,37 +172,37 @@ BROKEN_JSON = {
     "null": (None, NOT_COCO),
     "latin-1": (json.dumps(content(), ensure_ascii=False).replace("dog", "dög").encode("latin-1"), "is not UTF-8 text"),
     "ten thousand digits": (b'{"images": ' + b"9" * 10_000 + b"}", NOT_COCO + ".*4300 digits"),
-    "images is an object": (changed("images", {}), NOT_COCO),
-    "annotations is null": (changed("annotations", None), NOT_COCO),
-    "an image is a list": (changed("images.+", []), NOT_COCO),
-    "an image id is text": (changed("images.0.id", "3"), "the image id 3 should be a whole number; mend it"),
-    "an image id is true": (changed("images.0.id", True), "the image id True should be a whole number"),
-    "an image id is a list": (changed("images.0.id", [3]), r"the image id \[3\] should be a whole number"),
-    "an image id twice": (changed("images.+", content()["images"][0]), "two entries have the image id 3; keep one"),
-    "a category id twice": (changed("categories.+", {"id": 18}), "two entries have the category id 18; keep one"),
-    "an image id is huge": (changed("images.0.id", 2**70), "the image id .* should be a whole number"),
-    "a width is text": (changed("images.0.width", "60"), "image 3 lacks file_name, width or height"),
-    "a width is true": (changed("images.0.width", True), "image 3 lacks file_name, width or height"),
-    "a width is huge": (changed("images.0.width", 10**12), "has the size 1000000000000 x 40; mend the annotation"),
-    "a width is zero": (changed("images.0.width", 0), "has the size 0 x 40"),
-    "a file name climbs": (changed("images.0.file_name", "../a.jpg"), r"'\.\./a\.jpg' is no path below"),
-    "a file name is absolute": (changed("images.0.file_name", "/etc/passwd"), "'/etc/passwd' is no path below"),
-    "a file name is empty": (changed("images.0.file_name", ""), "'' is no path below"),
-    "a file name has a NUL": (changed("images.0.file_name", "a\0b"), r"the id 'a\\x00b' .* cannot be printed"),
-    "a file name is half a pair": (changed("images.0.file_name", "\ud800"), r"the id '\\ud800' .* cannot be printed"),
-    "a name is half a pair": (changed("categories.0.name", "\ud83d"), r"class 0 is called '\\ud83d', with a character"),
-    "a name of two lines": (changed("categories.0.name", "a\nb"), r"class 0 is called 'a\\nb', with a character"),
-    "no image id": (changed("annotations.0.image_id", None), "annotation 1 has no image_id that is a whole number"),
-    "a category is a list": (changed("annotations.0.category_id", [18]), r"unknown category \[18\]"),
-    "a box is text": (changed("annotations.0.bbox", "1234"), BOX_OF_NONE),
-    "a box of texts": (changed("annotations.0.bbox", ["1", "2", "3", "4"]), BOX_OF_NONE),
-    "a box of three": (changed("annotations.0.bbox", [1, 2, 3]), BOX_OF_NONE),
-    "a box of NaN": (changed("annotations.0.bbox", [1, 2, float("nan"), 4]), BOX_OF_NONE),
-    "a box of 400 digits": (changed("annotations.0.bbox", [1, 2, 10**400, 4]), BOX_OF_NONE),
-    "a box of true": (changed("annotations.0.bbox", [1, 2, True, 4]), BOX_OF_NONE),
-    "a box too large to add": (changed("annotations.0.bbox", [1e308, 2, 1e308, 4]), "inverted or non-finite box"),
-    "a box of nothing": (changed("annotations.0.bbox", [1, 2, 0, 4]), "a.jpg has an empty, inverted or non-finite box"),
-    "a negative box": (changed("annotations.0.bbox", [1, 2, -3, 4]), "a.jpg has an empty, inverted or non-finite box"),
+    "images is an object": (changed_json("images", {}), NOT_COCO),
+    "annotations is null": (changed_json("annotations", None), NOT_COCO),
+    "an image is a list": (changed_json("images.+", []), NOT_COCO),
+    "an image id is text": (changed_json("images.0.id", "3"), "the image id 3 should be an integer; fix the entry"),
+    "an image id is true": (changed_json("images.0.id", True), "the image id True should be an integer"),
+    "an image id is a list": (changed_json("images.0.id", [3]), r"the image id \[3\] should be an integer"),
+    "an image id twice": (changed_json("images.+", content()["images"][0]), "two entries have the image id 3; keep one"),
+    "a category id twice": (changed_json("categories.+", {"id": 18}), "two entries have the category id 18; keep one"),
+    "an image id is huge": (changed_json("images.0.id", 2**70), "the image id .* should be an integer"),
+    "a width is text": (changed_json("images.0.width", "60"), "image 3 lacks file_name, width or height"),
+    "a width is true": (changed_json("images.0.width", True), "image 3 lacks file_name, width or height"),
+    "a width is huge": (changed_json("images.0.width", 10**12), "has the size 1000000000000 x 40; fix the annotation"),
+    "a width is zero": (changed_json("images.0.width", 0), "has the size 0 x 40"),
+    "a file name climbs": (changed_json("images.0.file_name", "../a.jpg"), r"'\.\./a\.jpg' is not a path below"),
+    "a file name is absolute": (changed_json("images.0.file_name", "/etc/passwd"), "'/etc/passwd' is not a path below"),
+    "a file name is empty": (changed_json("images.0.file_name", ""), "'' is not a path below"),
+    "a file name has a NUL": (changed_json("images.0.file_name", "a\0b"), r"the id 'a\\x00b' .* cannot be printed"),
+    "a file name is half a pair": (changed_json("images.0.file_name", "\ud800"), r"the id '\\ud800' .* cannot be printed"),
+    "a name is half a pair": (changed_json("categories.0.name", "\ud83d"), r"name of class 0, '\\ud83d', has a character"),
+    "a name of two lines": (changed_json("categories.0.name", "a\nb"), r"the name of class 0, 'a\\nb', has a character"),
+    "no image id": (changed_json("annotations.0.image_id", None), "annotation 1 has no integer image_id"),
+    "a category is a list": (changed_json("annotations.0.category_id", [18]), r"unknown category \[18\]"),
+    "a box is text": (changed_json("annotations.0.bbox", "1234"), NO_BOX),
+    "a box of texts": (changed_json("annotations.0.bbox", ["1", "2", "3", "4"]), NO_BOX),
+    "a box of three": (changed_json("annotations.0.bbox", [1, 2, 3]), NO_BOX),
+    "a box of NaN": (changed_json("annotations.0.bbox", [1, 2, float("nan"), 4]), NO_BOX),
+    "a box of 400 digits": (changed_json("annotations.0.bbox", [1, 2, 10**400, 4]), NO_BOX),
+    "a box of true": (changed_json("annotations.0.bbox", [1, 2, True, 4]), NO_BOX),
+    "a box too large to add": (changed_json("annotations.0.bbox", [1e308, 2, 1e308, 4]), "inverted or non-finite box"),
+    "a box of nothing": (changed_json("annotations.0.bbox", [1, 2, 0, 4]), "a.jpg has an empty, inverted or non-finite box"),
+    "a negative box": (changed_json("annotations.0.bbox", [1, 2, -3, 4]), "a.jpg has an empty, inverted or non-finite box"),
 }  # fmt: skip
 
 
@@ -218,40 +218,42 @@ BROKEN_MASKS = {
     "a polygon is a number": ([1, 2, 3, 4, 5, 6], "a polygon is not a list of three points or more"),
     "two points": ([[1, 2, 3, 4]], "a polygon is not a list of three points or more"),
     "an odd number": ([[1, 2, 3, 4, 5, 6, 7]], "a polygon is not a list of three points or more"),
-    "nested": ([[[1, 2], [3, 4], [5, 6]] * 2], "a corner that is no number or far outside the 60 x 40 image"),
-    "far away": ([[0, 0, 2e9, 0, 2e9, 2e9]], "a corner that is no number or far outside the 60 x 40 image"),
-    "objects": ([[{}, 0, 0, 0, 9, 9]], "a corner that is no number or far outside the 60 x 40 image"),
-    "NaN": ([[0, 0, float("nan"), 0, 9, 9]], "a corner that is no number or far outside"),
+    "nested": ([[[1, 2], [3, 4], [5, 6]] * 2], "a corner that is not a number or far outside the 60 x 40 image"),
+    "far away": ([[0, 0, 2e9, 0, 2e9, 2e9]], "a corner that is not a number or far outside the 60 x 40 image"),
+    "objects": ([[{}, 0, 0, 0, 9, 9]], "a corner that is not a number or far outside the 60 x 40 image"),
+    "NaN": ([[0, 0, float("nan"), 0, 9, 9]], "a corner that is not a number or far outside"),
     "endless": ([[0, 0, 60, 40] * 200_000], "a polygon is longer than any outline"),
-    "terabytes": ({"size": [10**6, 10**6], "counts": "1"}, r"its RLE is not of the image's size \[40, 60\]"),
-    "turned": ({"size": [60, 40], "counts": COUNTS}, r"its RLE is not of the image's size \[40, 60\]"),
-    "no size": ({"counts": [2400]}, "its RLE is not of the image's size"),
-    "no counts": ({"size": [40, 60]}, "its counts are not whole numbers from 0"),
-    "a negative count": ({"size": [40, 60], "counts": [2500, -100]}, "its counts are not whole numbers from 0"),
-    "a huge count": ({"size": [40, 60], "counts": [2**40]}, "its counts are not whole numbers from 0"),
-    "half a count": ({"size": [40, 60], "counts": [1200.5, 1199.5]}, "its counts are not whole numbers from 0"),
+    "terabytes": ({"size": [10**6, 10**6], "counts": "1"}, r"its RLE does not have the image's size \[40, 60\]"),
+    "turned": ({"size": [60, 40], "counts": COUNTS}, r"its RLE does not have the image's size \[40, 60\]"),
+    "no size": ({"counts": [2400]}, "its RLE does not have the image's size"),
+    "no counts": ({"size": [40, 60]}, "its counts are not non-negative integers"),
+    "a negative count": ({"size": [40, 60], "counts": [2500, -100]}, "its counts are not non-negative integers"),
+    "a huge count": ({"size": [40, 60], "counts": [2**40]}, "its counts are not non-negative integers"),
+    "half a count": ({"size": [40, 60], "counts": [1200.5, 1199.5]}, "its counts are not non-negative integers"),
     "too short": ({"size": [40, 60], "counts": [100]}, "its counts sum to 100, not to 60 x 40 pixels"),
     "too long": ({"size": [40, 60], "counts": [2400, 10**8]}, "its counts sum to 100002400"),
-    "cut off": ({"size": [40, 60], "counts": COUNTS + "p"}, "its counts are no run lengths"),
-    "never ending": ({"size": [40, 60], "counts": "p" * 10**6}, "its counts are no run lengths"),
-    "other signs": ({"size": [40, 60], "counts": "\ud800é"}, "its counts are no run lengths"),
-    "below zero": ({"size": [40, 60], "counts": "O"}, "its counts are not whole numbers from 0"),
+    "cut off": ({"size": [40, 60], "counts": COUNTS + "p"}, "its counts are not valid run lengths"),
+    "never ending": ({"size": [40, 60], "counts": "p" * 10**6}, "its counts are not valid run lengths"),
+    "other signs": ({"size": [40, 60], "counts": "\ud800é"}, "its counts are not valid run lengths"),
+    "below zero": ({"size": [40, 60], "counts": "O"}, "its counts are not non-negative integers"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("case", BROKEN_MASKS)
 def test_broken_segmentations_are_one_sentence(tmp_path: Path, case: str) -> None:
     shape, sentence = BROKEN_MASKS[case]
-    root = coco(tmp_path, changed("annotations.0.segmentation", shape))
-    one_sentence(f"a segmentation of a.jpg is broken: .*{sentence}.*; mend it", "coco", root, annotations="notes.json")
+    root = coco(tmp_path, changed_json("annotations.0.segmentation", shape))
+    one_sentence(
+        f"a segmentation of a.jpg is invalid .{sentence}.*; fix the annotation", "coco", root, annotations="notes.json"
+    )
 
 
 @given(arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40)), elements=st.integers(0, 1)))
 def test_run_lengths_are_read_as_pycocotools_writes_them(drawn: np.ndarray) -> None:
     height, width = drawn.shape
     compressed = rle.encode(np.asfortranarray(drawn))["counts"].decode()
-    found = decode_segmentation({"size": [height, width], "counts": compressed}, (width, height))
-    assert (found == drawn.astype(bool)).all()
+    decoded = decode_segmentation({"size": [height, width], "counts": compressed}, (width, height))
+    assert (decoded == drawn.astype(bool)).all()
 
 
 def test_long_run_lengths_are_read_as_pycocotools_writes_them() -> None:
@@ -262,14 +264,14 @@ def test_long_run_lengths_are_read_as_pycocotools_writes_them() -> None:
 
 
 def text_bomb() -> bytes:
-    """A PNG file with 50 MB of comment."""
+    """A PNG file with a comment of 50 MB."""
     info, file = PngInfo(), io.BytesIO()
     info.add_text("k", "a" * 50_000_000, zip=True)
     Image.fromarray(np.full((4, 4), 255, np.uint8)).save(file, "PNG", pnginfo=info)
     return file.getvalue()
 
 
-def masked(root: Path, mask: np.ndarray | bytes | None) -> Path:
+def write_mask(root: Path, mask: np.ndarray | bytes | None) -> Path:
     for name, line in {"image_ids": "a.png", "class_labels": "a.png,0", "localization": "a.png,m.png,"}.items():
         (root / "test").mkdir(exist_ok=True)
         (root / "test" / f"{name}.txt").write_text(line + "\n")
@@ -293,14 +295,14 @@ def masked(root: Path, mask: np.ndarray | bytes | None) -> Path:
     ids=["empty", "pipe", "text bomb", "no pixel"],
 )
 def test_broken_masks_are_one_sentence(tmp_path: Path, mask: np.ndarray | bytes | None, sentence: str) -> None:
-    one_sentence(sentence, "metadata", masked(tmp_path, mask), masks=str(tmp_path))
+    one_sentence(sentence, "metadata", write_mask(tmp_path, mask), masks=str(tmp_path))
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "I", "F", "LA", "RGB", "RGBA", "I;16"])
 def test_masks_of_every_mode_mark_the_same_pixels(tmp_path: Path, mode: str) -> None:
     drawn = np.zeros((8, 9), np.uint8)
     drawn[2:5, 3:7] = 255
-    (masked(tmp_path, drawn) / "m.png").unlink()
+    (write_mask(tmp_path, drawn) / "m.png").unlink()
     Image.fromarray(drawn).convert(mode).save(tmp_path / "m.png", "TIFF")
     (sample,) = load_dataset("metadata", tmp_path, dataset_args={"masks": str(tmp_path)})
     assert sample.boxes.tolist() == [[3, 2, 7, 5]]
@@ -315,19 +317,21 @@ def test_a_trimap_that_is_no_trimap(tmp_path: Path) -> None:
     Image.fromarray(np.full((4, 4), 255, np.uint8)).save(notes / "trimaps" / "a_1.png")
     one_sentence(r"a_1\.png marks no pet \(1\)", "oxford-pets", tmp_path)
     (notes / "trimaps" / "a_1.png").write_bytes(b"GIF89a\xff\xff\xff\xff\0\0\0,\0\0\0\0\xff\xff\xff\xff\0\2\2L\1\0;")
-    one_sentence(r"a_1\.png is too large an image .*; restore the trimap or a smaller copy", "oxford-pets", tmp_path)
+    one_sentence(
+        r"a_1\.png is too large an image .*; restore the trimap or use a smaller copy", "oxford-pets", tmp_path
+    )
 
 
 @pytest.mark.parametrize("case", ["billion laughs", "a file", "deep"])
-def test_the_command_says_it_once(tmp_path: Path, refused: Callable[..., str], case: str) -> None:
-    said = refused("ilsvrc", ilsvrc(tmp_path, BROKEN_XML[case][0]))
-    assert NAME in said
-    assert "root:" not in said  # of /etc/passwd
+def test_the_command_says_it_once(tmp_path: Path, command_error: Callable[..., str], case: str) -> None:
+    sentence = command_error("ilsvrc", ilsvrc(tmp_path, BROKEN_XML[case][0]))
+    assert NAME in sentence
+    assert "root:" not in sentence  # from /etc/passwd
 
 
-def test_the_command_on_a_broken_segmentation(tmp_path: Path, refused: Callable[..., str]) -> None:
+def test_the_command_on_a_broken_segmentation(tmp_path: Path, command_error: Callable[..., str]) -> None:
     Image.new("RGB", (60, 40)).save(tmp_path / "a.jpg")
-    coco(tmp_path, changed("annotations.0.segmentation", BROKEN_MASKS["terabytes"][0]))
-    assert "its RLE is not of the image's size" in refused(
+    coco(tmp_path, changed_json("annotations.0.segmentation", BROKEN_MASKS["terabytes"][0]))
+    assert "its RLE does not have the image's size" in command_error(
         "coco", tmp_path, "--dataset-arg", "annotations=notes.json", "--protocol", "wsolevaluation"
     )

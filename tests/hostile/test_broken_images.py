@@ -1,4 +1,4 @@
-"""Image files that are broken, enormous, or no files at all: a sentence each; and odd ones that are fine."""
+"""Image files that are broken, enormous, or not regular files: one sentence each; and unusual ones that are valid."""
 
 import io
 import os
@@ -33,14 +33,14 @@ def read(root: Path, name: str = "x.jpg", **arguments: str) -> np.ndarray:
     return np.asarray(image)
 
 
-def encoded(kind: str, pixels: Any = NOISE, mode: str = "", **save: Any) -> bytes:
+def encode(kind: str, pixels: Any = NOISE, mode: str = "", **save: Any) -> bytes:
     image, file = Image.fromarray(pixels), io.BytesIO()
     (image.convert(mode) if mode else image).save(file, kind, **save)
     return file.getvalue()
 
 
 def png(width: int, height: int, *chunks: tuple[bytes, bytes], data: bytes = b"") -> bytes:
-    """A PNG file of 8-bit gray by hand, whatever it promises."""
+    """A PNG file of 8-bit gray, whatever its header declares."""
     header = (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
     parts = (header, *chunks, (b"IDAT", zlib.compress(data)), (b"IEND", b""))
     packed = (struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in parts)
@@ -48,7 +48,7 @@ def png(width: int, height: int, *chunks: tuple[bytes, bytes], data: bytes = b""
 
 
 def tiff(**tags: int) -> bytes:
-    """A TIFF file of 8-bit gray by hand: 60 x 40 in one strip, but for the tags given."""
+    """A TIFF file of 8-bit gray: 60 x 40 in one strip, except for the given tags."""
     known = {"width": 256, "height": 257, "bits": 258, "packing": 259, "gray": 262, "strip": 273, "samples": 277,
              "rows": 278, "bytes": 279}  # fmt: skip
     values = {"width": 60, "height": 40, "bits": 8, "packing": 1, "gray": 1, "strip": 200, "samples": 1, "rows": 40,
@@ -59,8 +59,8 @@ def tiff(**tags: int) -> bytes:
 
 
 def many_scans() -> bytes:
-    """A progressive JPEG file of 9 million pixels whose last scan is there 500 times more."""
-    whole = encoded("JPEG", np.full((3000, 3000), 7, np.uint8), progressive=True)
+    """A progressive JPEG file of 9 million pixels whose last scan is repeated 500 times."""
+    whole = encode("JPEG", np.full((3000, 3000), 7, np.uint8), progressive=True)
     return whole[:-2] + whole[whole.rindex(b"\xff\xda") : -2] * 500 + whole[-2:]
 
 
@@ -69,27 +69,27 @@ BROKEN = {
     "empty": (b"", r"x\.jpg is not an image; restore the file"),
     "text": (b"<html>404 Not Found</html>", r"x\.jpg is not an image; restore the file"),
     "header alone": (b"\xff\xd8\xff\xe0", r"x\.jpg is not an image; restore the file"),
-    "cut": (encoded("JPEG")[:900], r"x\.jpg cannot be decoded \(image file is truncated.*\); restore the file"),
-    "cut PNG": (encoded("PNG")[:-900], r"cannot be decoded \(.*truncated.*\); restore the file"),
-    "cut WebP": (encoded("WEBP")[:-200], "restore the file"),
-    "wrong checksum": (encoded("PNG")[:60] + b"!" + encoded("PNG")[61:], "cannot be decoded"),
+    "cut": (encode("JPEG")[:900], r"x\.jpg cannot be decoded \(image file is truncated.*\); restore the file"),
+    "cut PNG": (encode("PNG")[:-900], r"cannot be decoded \(.*truncated.*\); restore the file"),
+    "cut WebP": (encode("WEBP")[:-200], "restore the file"),
+    "wrong checksum": (encode("PNG")[:60] + b"!" + encode("PNG")[61:], "cannot be decoded"),
     "PNG of 3.6 billion pixels": (png(60_000, 60_000), r"too large an image \(.*3600000000 pixels.*smaller copy"),
     "full PNG of 3.6 billion": (png(60_000, 60_000, data=bytes(10**7)), r"too large an image \(.*3600000000 pixels"),
     "GIF of 4 billion pixels": (
         b"GIF89a\xff\xff\xff\xff\0\0\0,\0\0\0\0\xff\xff\xff\xff\0\2\2L\1\0;",
-        r"too large an image \(.*4294836225 pixels.*or a smaller copy",
+        r"too large an image \(.*4294836225 pixels.*or use a smaller copy",
     ),
     "TIFF of 18 exabytes": (tiff(width=2**32 - 1, height=2**32 - 1), "too large an image|cannot be decoded"),
     "TIFF strip of 4 GB": (tiff(bytes=2**32 - 1, strip=2**32 - 1), r"cannot be decoded \(.*\); restore the file"),
     "TIFF of 65,535 channels": (tiff(samples=65_535), "not an image|cannot be decoded"),
-    "a strip": (png(9, 70_000, data=bytes(10 * 70_000)), r"it is 9 x 70000, and a side may have 65535 pixels"),
+    "a strip": (png(9, 70_000, data=bytes(10 * 70_000)), r"it is 9 x 70000; a side may have at most 65535 pixels"),
     "text chunk": (png(1, 1, (b"zTXt", b"k\0\0" + BOMB), data=b"\0\0"), r"decoded \(Decompressed data too large"),
     "international": (png(1, 1, (b"iTXt", b"k\0\1\0\0\0" + BOMB), data=b"\0\0"), r"decoded \(Decompressed data too"),
     "no pixel": (png(0, 5), "not an image|cannot be decoded"),
-    "NaN": (encoded("TIFF", np.full((4, 4), np.nan, np.float32)), "its floats go from nan to nan, not from 0 to 1"),
-    "inf": (encoded("TIFF", np.full((4, 4), np.inf, np.float32)), "its floats go from inf to inf, not from 0 to 1"),
-    "metres": (encoded("TIFF", np.full((4, 4), 8848.0, np.float32)), "its floats go from 8848 to 8848, not from"),
-    "500 scans": (many_scans(), r"cannot be decoded \(it has 506 scans, far more than an encoder writes\)"),
+    "NaN": (encode("TIFF", np.full((4, 4), np.nan, np.float32)), "its floats range from nan to nan, not from 0 to 1"),
+    "inf": (encode("TIFF", np.full((4, 4), np.inf, np.float32)), "its floats range from inf to inf, not from 0 to 1"),
+    "metres": (encode("TIFF", np.full((4, 4), 8848.0, np.float32)), "its floats range from 8848 to 8848, not from"),
+    "500 scans": (many_scans(), r"cannot be decoded \(it has 506 scans, far more than encoders write\)"),
     "PostScript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", r"x\.jpg is not an image; restore"),
 }  # fmt: skip
 
@@ -125,7 +125,7 @@ def as_zeros(path: Path) -> None:
 
 
 def as_ones_own_link(path: Path) -> None:
-    (path.parent / "real.jpg").write_bytes(encoded("JPEG"))
+    (path.parent / "real.jpg").write_bytes(encode("JPEG"))
     path.symlink_to("real.jpg")
 
 
@@ -136,7 +136,11 @@ def as_ones_own_link(path: Path) -> None:
         (as_pipe, {}, r"x\.jpg cannot be decoded \(it is a pipe\)"),
         (as_loop, {}, r"x\.jpg cannot be decoded \(Too many levels of symbolic links\)"),
         (as_nothing, {}, r"x\.jpg is missing; restore the file"),
-        (as_zeros, {}, r"x\.jpg leads by a link to /dev/zero, outside the data root; .* --dataset-arg links=follow"),
+        (
+            as_zeros,
+            {},
+            r"x\.jpg is a link, or below one, to /dev/zero, outside the data root; .* --dataset-arg links=follow",
+        ),
         (as_zeros, {"links": "follow"}, r"x\.jpg cannot be decoded \(it is a device\)"),
     ],
 )
@@ -150,7 +154,7 @@ def test_what_is_no_file(
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
-    (tmp_path / "x.jpg").write_bytes(encoded("JPEG"))
+    (tmp_path / "x.jpg").write_bytes(encode("JPEG"))
     (tmp_path / "x.jpg").chmod(0)
     with pytest.raises(ImageError, match=r"cannot be decoded \(Permission denied\); restore the file"):
         read(tmp_path)
@@ -162,21 +166,21 @@ def test_a_link_inside_the_data_root_is_followed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["x.eps", "x.jpg", "x.wmf", "x.png"])
-def test_no_picture_starts_a_program(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_image_starts_a_program(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "bin").mkdir()
     for program in ("gs", "gswin32c", "gswin64c"):
         (tmp_path / "bin" / program).write_text(f"#!/bin/sh\ntouch {tmp_path}/started\n")
         (tmp_path / "bin" / program).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
-    (tmp_path / name).write_bytes(encoded("EPS"))
+    (tmp_path / name).write_bytes(encode("EPS"))
     with pytest.raises(ImageError, match="is not an image"):
         read(tmp_path, name)
     assert not (tmp_path / "started").exists()
 
 
 def test_a_format_that_is_not_read_is_told_apart(tmp_path: Path) -> None:
-    (tmp_path / "x.tga").write_bytes(encoded("TGA"))
-    with pytest.raises(ImageError, match=r"x\.tga is not an image of a format that is read \(.*JPEG.*; convert it"):
+    (tmp_path / "x.tga").write_bytes(encode("TGA"))
+    with pytest.raises(ImageError, match=r"x\.tga is not an image in a supported format \(.*JPEG.*; convert it"):
         read(tmp_path, "x.tga")
 
 
@@ -184,34 +188,34 @@ FRAMES = [Image.fromarray(NOISE[:, ::-1])]
 EXIF = Image.Exif()
 EXIF[0x0112], EXIF[0x010E] = 60_000, "\0" * 9000
 FINE = {
-    "PNG called jpg": (encoded("PNG"), None),
-    "palette with transparency": (encoded("PNG", mode="P", transparency=b"\0" * 9), None),
-    "gray and alpha": (encoded("PNG", mode="LA"), None),
-    "one bit": (encoded("PNG", mode="1"), None),
-    "group 4": (encoded("TIFF", mode="1", compression="group4"), None),
-    "CMYK": (encoded("JPEG", mode="CMYK"), None),
-    "16 bit PNG": (encoded("PNG", np.full((40, 60), 40_000, np.uint16)), 40_000 // 256),
-    "16 bit TIFF": (encoded("TIFF", np.full((40, 60), 40_000, np.uint16)), 40_000 // 256),
-    "floats to 1": (encoded("TIFF", np.full((40, 60), 0.2, np.float32)), 51),
-    "floats to 255": (encoded("TIFF", np.full((40, 60), 51.4, np.float32)), 51),
-    "animated GIF": (encoded("GIF", np.full((40, 60, 3), 9, np.uint8), save_all=True, append_images=FRAMES), 9),
-    "animated PNG": (encoded("PNG", np.full((40, 60, 3), 9, np.uint8), save_all=True, append_images=FRAMES), 9),
+    "PNG called jpg": (encode("PNG"), None),
+    "palette with transparency": (encode("PNG", mode="P", transparency=b"\0" * 9), None),
+    "gray and alpha": (encode("PNG", mode="LA"), None),
+    "one bit": (encode("PNG", mode="1"), None),
+    "group 4": (encode("TIFF", mode="1", compression="group4"), None),
+    "CMYK": (encode("JPEG", mode="CMYK"), None),
+    "16 bit PNG": (encode("PNG", np.full((40, 60), 40_000, np.uint16)), 40_000 // 256),
+    "16 bit TIFF": (encode("TIFF", np.full((40, 60), 40_000, np.uint16)), 40_000 // 256),
+    "floats to 1": (encode("TIFF", np.full((40, 60), 0.2, np.float32)), 51),
+    "floats to 255": (encode("TIFF", np.full((40, 60), 51.4, np.float32)), 51),
+    "animated GIF": (encode("GIF", np.full((40, 60, 3), 9, np.uint8), save_all=True, append_images=FRAMES), 9),
+    "animated PNG": (encode("PNG", np.full((40, 60, 3), 9, np.uint8), save_all=True, append_images=FRAMES), 9),
     "animated WebP": (
-        encoded("WEBP", np.full((40, 60, 3), 9, np.uint8), lossless=True, save_all=True, append_images=FRAMES),
+        encode("WEBP", np.full((40, 60, 3), 9, np.uint8), lossless=True, save_all=True, append_images=FRAMES),
         9,
     ),
-    "absurd EXIF": (encoded("JPEG", exif=EXIF), None),
-    "EXIF that is none": (encoded("JPEG", exif=b"Exif\0\0" + b"\xff" * 5000), None),
+    "absurd EXIF": (encode("JPEG", exif=EXIF), None),
+    "EXIF that is none": (encode("JPEG", exif=b"Exif\0\0" + b"\xff" * 5000), None),
 }
 
 
 @pytest.mark.parametrize("case", FINE)
-def test_odd_files_are_read_without_a_word(tmp_path: Path, case: str) -> None:
+def test_unusual_files_are_read_without_warnings(tmp_path: Path, case: str) -> None:
     content, value = FINE[case]
     (tmp_path / "x.jpg").write_bytes(content)
     with warnings.catch_warnings():
         warnings.filterwarnings("error")
-        warnings.filterwarnings("ignore", module=r"PIL\.")  # of broken EXIF, where the picture itself is fine
+        warnings.filterwarnings("ignore", module=r"PIL\.")  # about broken EXIF in valid images
         pixels = read(tmp_path)
     assert pixels.shape == (40, 60, 3)
     if value is not None:
@@ -227,7 +231,7 @@ def test_transparency_is_dropped_without_a_warning(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 10_000), (10_000, 1), (10_000, 10_000)])
 def test_sizes_that_real_files_have(tmp_path: Path, size: tuple[int, int]) -> None:
-    Image.new("1", size, 1).save(tmp_path / "x.jpg", "PNG")  # 100 million pixels pass
+    Image.new("1", size, 1).save(tmp_path / "x.jpg", "PNG")  # 100 million pixels are allowed
     (sample,) = load_dataset("csv", csv(tmp_path))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -239,7 +243,7 @@ def test_sizes_that_real_files_have(tmp_path: Path, size: tuple[int, int]) -> No
     "name", ["it's.jpg", 'say "cheese".jpg', "å é 鳥 🐦.jpg", "a b,c;d.jpg", "e" * 240 + ".jpg", "~", "-x"]
 )
 def test_names_that_files_have(tmp_path: Path, name: str) -> None:
-    (tmp_path / name).write_bytes(encoded("JPEG"))
+    (tmp_path / name).write_bytes(encode("JPEG"))
     assert read(tmp_path, name).shape == NOISE.shape
 
 
@@ -249,11 +253,11 @@ def test_a_name_longer_than_any_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("case", "sentence"), [("cut", "image file is truncated"), ("empty", "is not an image")])
-def test_the_command_says_it_once(tmp_path: Path, refused: Callable[..., str], case: str, sentence: str) -> None:
+def test_the_command_says_it_once(tmp_path: Path, command_error: Callable[..., str], case: str, sentence: str) -> None:
     (tmp_path / "x.jpg").write_bytes(BROKEN[case][0])
-    assert sentence in refused("csv", csv(tmp_path))
+    assert sentence in command_error("csv", csv(tmp_path))
 
 
-def test_the_command_does_not_wait_for_a_pipe(tmp_path: Path, refused: Callable[..., str]) -> None:
+def test_the_command_does_not_wait_for_a_pipe(tmp_path: Path, command_error: Callable[..., str]) -> None:
     as_pipe(tmp_path / "x.jpg")
-    assert "it is a pipe" in refused("csv", csv(tmp_path))
+    assert "it is a pipe" in command_error("csv", csv(tmp_path))

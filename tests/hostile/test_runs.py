@@ -7,6 +7,7 @@ import pickle
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from torch import nn
 import wsol
 from wsol.compare import main as compare_main
 from wsol.comparison.files import claim_comparison
-from wsol.datasets import Dataset, Sample, as_boxes
+from wsol.datasets import Dataset, Sample
+from wsol.datasets.base import as_boxes
 from wsol.errors import InputError
 from wsol.leaderboard import main as leaderboard_main
 from wsol.leaderboards.verify import verify_checksums
@@ -29,7 +31,7 @@ from wsol.models import Model, Preprocessing
 from wsol.models.global_pooling import find_gap
 from wsol.reports.page import render_run_page
 from wsol.runs.checksums import changed_files
-from wsol.runs.metadata import read_facts
+from wsol.runs.metadata import read_metadata
 from wsol.runs.read import read_run
 from wsol.score import main as score_main
 
@@ -84,7 +86,7 @@ FILES = [
     *(f"{name}.npy" for name in ARRAYS),
     *(f"{name}.csv" for name in TABLES),
     "predictions.parquet",
-    "truth.parquet",
+    "ground_truth.parquet",
 ]
 NEEDED = {"curves.npy", "run.json", *FILES} - {f"{name}.npy" for name in ARRAYS[1:]}
 
@@ -99,7 +101,7 @@ def test_a_file_that_is_broken(run: Path, name: str, monkeypatch: pytest.MonkeyP
         b"",
         b"no run at all",
         pickle.dumps(Harm()),
-        (run / ("truth.parquet" if name.startswith("curves") else "curves.npy")).read_bytes(),
+        (run / ("ground_truth.parquet" if name.startswith("curves") else "curves.npy")).read_bytes(),
     ):
         path.write_bytes(broken)
         if name.endswith(".csv") and broken == content[: len(content) // 2] and content.count(b"\n") > 4:
@@ -169,7 +171,7 @@ def test_every_entry_of_every_type(run: Path) -> None:
             holder[place[-1]] = value
             (run / "run.json").write_text(json.dumps(changed))
             try:
-                read_facts(run)
+                read_metadata(run)
                 taken.append(changed)
             except ValueError as error:
                 said.append(str(error))
@@ -183,19 +185,19 @@ def test_every_entry_of_every_type(run: Path) -> None:
 
 LIES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "a protocol": (
-        lambda facts: facts.update(protocol={"signature": "exact:levels=7"}),
+        lambda facts: facts.update(protocol="exact:levels=7"),
         "files do not belong together",
     ),
-    "a size": (lambda facts: facts.update(protocol={"signature": "wsolevaluation:size=99999"}), "size from 2 to 4096"),
-    "a view": (lambda facts: facts["view"].update(side=10**9), "the view is not that of the protocol"),
-    "images": (lambda facts: facts["dataset"].update(n=4), "truth.parquet holds 3 images, and run.json says otherwise"),
+    "a size": (lambda facts: facts.update(protocol="wsolevaluation:size=99999"), "size from 2 to 4096"),
+    "a view": (lambda facts: facts["provenance"]["view"].update(side=10**9), "the view is not that of the protocol"),
+    "images": (lambda facts: facts["dataset"].update(n=4), "ground_truth.parquet has 3 images, but run.json says otherwise"),
     "classes": (lambda facts: facts["dataset"].update(classes=["a"]), "outside 0 to 0"),
     "a split": (lambda facts: facts["dataset"].update(split="../val"), "run.json says otherwise"),
     "a print": (lambda facts: facts["dataset"].update(fingerprint="0" * 64), "its files do not belong together"),
-    "stations": (lambda facts: facts.update(signature="a|b\n" * 1000), "is no signature: it should have 6 parts"),
-    "a tau": (lambda facts: facts["tau"].update(value=float("nan")), r"run.json: tau(: value has a wrong type| lies)"),
-    "a large tau": (lambda facts: facts["tau"].update(value=2), r"run.json: tau lies outside \[0, 1\]"),
-    "a rule": (lambda facts: facts["tau"].update(rule="<script>"), "run.json: tau has a rule that is none"),
+    "stations": (lambda facts: facts.update(signature="a|b\n" * 1000), "is no signature: it should have 6 fields"),
+    "a tau": (lambda facts: facts["tau"].update(value=float("nan")), r"run.json: tau(: value has a wrong type| is)"),
+    "a large tau": (lambda facts: facts["tau"].update(value=2), r"run.json: tau is outside \[0, 1\]"),
+    "a rule": (lambda facts: facts["tau"].update(rule="<script>"), "run.json: tau: rule has a wrong type"),
     "a cost": (lambda facts: facts.update(cost={"ms_per_image": "x"}), "run.json: cost has a wrong type"),
     "notes": (lambda facts: facts.update(notes="x"), "run.json: notes has a wrong type"),
     "nothing": (lambda facts: facts.clear(), "run.json lacks signature"),
@@ -217,30 +219,30 @@ def test_facts_that_are_none(run: Path, text: str) -> None:
 
 
 TRUTH: dict[str, tuple[Callable[[pd.DataFrame], pd.DataFrame], str]] = {
-    "a column less": (lambda table: table.drop(columns="corners"), "truth.parquet lacks the columns corners"),
-    "no row": (lambda table: table.head(0), "truth.parquet: there is no image"),
+    "a column less": (lambda table: table.drop(columns="corners"), "ground_truth.parquet lacks the columns corners"),
+    "no row": (lambda table: table.head(0), "ground_truth.parquet: there is no image"),
     "an image twice": (lambda table: pd.concat([table, table.head(1)]), "is listed twice|says otherwise"),
     "numbers as names": (lambda table: table.assign(image_id=range(len(table))), "an image has no name"),
     "control characters": (lambda table: table.assign(image_id=table.image_id + "\x1b[2J"), "cannot be printed"),
-    "labels of text": (lambda table: table.assign(label="cat"), "a label is no whole number"),
+    "labels of text": (lambda table: table.assign(label="cat"), "a label is not an integer"),
     "a label beyond the classes": (
         lambda table: table.assign(label=1 << 40),
         "has label 1099511627776, outside 0 to 11",
     ),
-    "other corners": (lambda table: table.assign(corners="round"), "its corners are of no kind"),
+    "other corners": (lambda table: table.assign(corners="round"), "a corner convention is unknown"),
     "NaN": (lambda table: table.assign(x0=np.nan), "has an empty, inverted or non-finite box"),
     "inverted": (lambda table: table.assign(x0=table.x1 + 9), "has an empty, inverted or non-finite box"),
-    "terapixels": (lambda table: table.assign(width=1 << 40), "a size is no size of an image"),
-    "no size": (lambda table: table.assign(height=-1), "a size is no size of an image"),
-    "text as size": (lambda table: table.assign(height="9"), "a size is no size of an image"),
-    "half": (lambda table: table.assign(height=224.5), "a size is no size of an image"),
+    "terapixels": (lambda table: table.assign(width=1 << 40), "a size is not the size of an image"),
+    "no size": (lambda table: table.assign(height=-1), "a size is not the size of an image"),
+    "text as size": (lambda table: table.assign(height="9"), "a size is not the size of an image"),
+    "half": (lambda table: table.assign(height=224.5), "a size is not the size of an image"),
     "published": (lambda table: table.assign(published="yes"), "it does not say which sizes were published"),
 }
 
 
 @pytest.mark.parametrize(("change", "sentence"), TRUTH.values(), ids=TRUTH)
 def test_truth_that_is_none(run: Path, change: Callable[[pd.DataFrame], pd.DataFrame], sentence: str) -> None:
-    altered(run / "truth.parquet", change)
+    altered(run / "ground_truth.parquet", change)
     assert re.search(sentence, refused(run))
 
 
@@ -263,30 +265,30 @@ GUESSES: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
 def test_guesses_that_are_none(run: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
     altered(run / "predictions.parquet", change)
     assert re.search(
-        "predictions.parquet (does not hold guesses|lacks the columns iou)|ValueError|could not", refused(run)
+        "predictions.parquet (does not hold predictions|lacks the columns iou)|ValueError|could not", refused(run)
     )
 
 
 def test_rows_that_cost_nothing(run: Path) -> None:
     """A column of one value takes a few bytes, however many rows it promises."""
-    table = pd.read_parquet(run / "truth.parquet")
-    table.loc[table.index[:1].repeat(500_000)].to_parquet(run / "truth.parquet", row_group_size=500_000)
-    assert (run / "truth.parquet").stat().st_size < 100_000
-    assert "truth.parquet promises 500000 rows, more than it has bytes" in refused(run)
+    table = pd.read_parquet(run / "ground_truth.parquet")
+    table.loc[table.index[:1].repeat(500_000)].to_parquet(run / "ground_truth.parquet", row_group_size=500_000)
+    assert (run / "ground_truth.parquet").stat().st_size < 100_000
+    assert "ground_truth.parquet declares 500000 rows, more than it has bytes" in refused(run)
 
 
 @pytest.mark.parametrize(
     ("name", "change", "sentence"),
     [
         ("metrics", lambda text: text.replace("metric,", "metre,", 1), "metrics.csv has other columns than metric"),
-        ("metrics", lambda text: text.replace("gt_known_loc_acc", "<script>"), "metrics.csv holds what is no metric"),
-        ("metrics", lambda text: text.replace("oracle", "guess"), "metrics.csv holds what is no metric"),
+        ("metrics", lambda text: text.replace("gt_known_loc_acc", "<script>"), "metrics.csv has the metric '<script>', which no"),
+        ("metrics", lambda text: text.replace("oracle", "guess"), "metrics.csv has an unknown rule of tau"),
         (
             "groups",
             lambda text: re.sub(r"(,oracle,[^,]*),[^,]*", r"\1,many", text),
-            "groups.csv: value holds what is no",
+            "groups.csv: the column value is not numeric",
         ),
-        ("errors", lambda text: re.sub("class,.", "class,x", text, count=1), "errors.csv: n holds what is no number"),
+        ("errors", lambda text: re.sub("class,.", "class,x", text, count=1), "errors.csv: the column n is not numeric"),
         ("classes", lambda text: "\n" + text.partition("\n")[2], "classes.csv has other columns"),
     ],
 )
@@ -297,27 +299,27 @@ def test_tables_that_are_none(run: Path, name: str, change: Callable[[str], str]
 
 
 @pytest.mark.parametrize(
-    "name", ["../secret", "/etc/passwd", "val/../../secret", "..", "..\\secret", "C:secret", "thumbs/x"]
+    "name", ["../secret", "/etc/passwd", "val/../../secret", "..", "..\\secret", "C:secret", "thumbnails/x"]
 )
-def test_a_seal_reads_nothing_outside(run: Path, name: str) -> None:
+def test_a_checksum_reads_nothing_outside(run: Path, name: str) -> None:
     os.mkfifo(run.parent / "secret")  # whoever opened it would wait
-    facts = json.loads((run / "run.json").read_text())
-    facts["files"][name] = "0" * 64
-    assert f"{name!r} is no file of a run" in changed_files(facts, run)
+    metadata = read_metadata(run)
+    metadata = replace(metadata, checksums={**metadata.checksums, name: "0" * 64})
+    assert f"{name!r} is no file of a run" in changed_files(metadata, run)
 
 
 def test_pictures_that_lead_out(run: Path, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("secret")
-    picture = next((run / "thumbs").rglob("*.jpg"))
+    picture = next((run / "thumbnails").rglob("*.jpg"))
     picture.unlink()
     picture.symlink_to(tmp_path / "secret")
     assert f"/{picture.name} is no file but a link or a pipe" in refused(run)
     with pytest.raises(InputError, match="is no file but a link or a pipe"):
         wsol.score(run=run, protocol=PROTOCOL, out=tmp_path / "again")
     assert not (tmp_path / "again").exists() or not [*(tmp_path / "again").rglob("*.jpg")]
-    shutil.rmtree(run / "thumbs")
-    (run / "thumbs").symlink_to(tmp_path)
-    assert "thumbs is a link" in refused(run)
+    shutil.rmtree(run / "thumbnails")
+    (run / "thumbnails").symlink_to(tmp_path)
+    assert "thumbnails is a link" in refused(run)
 
 
 def test_a_validation_split_of_itself(run: Path) -> None:
@@ -370,7 +372,7 @@ COMMANDS = {
     "score": (score_main, ["--run", "RUN"], "curves.npy", "is not a run of this version"),
     "compare": (compare_main, ["RUN", "OTHER"], "curves.npy", "is not a run of this version"),
     "compare maps": (compare_main, ["OTHER", "RUN"], "maps.npy", "is not a run of this version"),
-    "leaderboard": (leaderboard_main, ["RUN"], "truth.parquet", "RUN holds no complete run; .: .*is not a run of"),
+    "leaderboard": (leaderboard_main, ["RUN"], "ground_truth.parquet", "RUN contains no complete run; .: .*is not a run of"),
     "validate": (leaderboard_main, ["RUN", "--validate"], "curves.npy", "no leaderboard is written"),
 }
 

@@ -15,7 +15,7 @@ from wsol.registry import Registry
 from wsol.runs.signature import Signature
 from wsol.score import main as score
 
-RANGE = r"protocol wsolevaluation: step lies from 0\.0001 to 1, delta above 0 up to 1, size from 2 to 4096"
+RANGE = r"protocol wsolevaluation: step must be from 0\.0001 to 1, delta above 0 and up to 1, size from 2 to 4096"
 PROTOCOLS = {
     "wsolevaluation:size=1e400": "protocol wsolevaluation: size cannot be '1e400'; its default is 224",
     f"wsolevaluation:size={'9' * 10_000}": "protocol wsolevaluation: size cannot be '9999",
@@ -27,11 +27,11 @@ PROTOCOLS = {
     f"wsolevaluation:step={'9' * 10_000}": RANGE,
     "wsolevaluation:delta=inf": RANGE,
     "wsolevaluation:delta=-0.0": RANGE,
-    "exact:levels=999999999999": "protocol exact: levels lies from 2 to 30000",
+    "exact:levels=999999999999": "protocol exact: levels must be from 2 to 30000",
     "exact:levels=½": "protocol exact: levels cannot be '½'",
-    "zhou2016:crops=10000000": "protocol zhou2016: box is paper or script, crops is 1 or 10",
-    "zhou2016:step=nan": "protocol zhou2016: step lies from",
-    "zhou2016:box=../../x": "protocol zhou2016: box is paper or script",
+    "zhou2016:crops=10000000": "protocol zhou2016: box must be paper or script, crops 1 or 10",
+    "zhou2016:step=nan": "protocol zhou2016: step must be from",
+    "zhou2016:box=../../x": "protocol zhou2016: box must be paper or script",
     f"wsolevaluation:{'x' * 10_000}": "protocol wsolevaluation: unknown setting 'xxx",
     "wsolevaluation:__class__=1": "protocol wsolevaluation: unknown setting '__class__=1'",
     f"{'x' * 10_000}": "unknown protocol 'xxx",
@@ -57,7 +57,7 @@ def test_digits_of_other_scripts_mean_what_they_say() -> None:
 
 @pytest.mark.parametrize("text", ["", "a|b", "|" * 6, "\n" * 9, "x" * 10_000 + "|"])
 def test_signatures(text: str) -> None:
-    with pytest.raises(InputError, match="is no signature: it should have 6 parts") as caught:
+    with pytest.raises(InputError, match="is no signature: it should have 6 fields") as caught:
         Signature.parse(text)
     assert len(str(caught.value)) < 300
     assert "\n" not in str(caught.value)
@@ -88,7 +88,7 @@ COMMANDS = {
         "unknown --dataset-arg '__class__'",
     ),
     "method": (evaluate, ["--method", "__import__('os')"], "unknown method"),
-    "published": (leaderboard, ["FOLDER", "--with-published", "FOLDER"], "FOLDER holds no published tables"),
+    "published": (leaderboard, ["FOLDER", "--with-published", "FOLDER"], "FOLDER contains no tables of published numbers"),
 }
 
 
@@ -108,6 +108,6 @@ def test_published_numbers(tmp_path: Path, year: str) -> None:
     columns = "source,year,place,dataset,split,n,model,method,metric,tau_rule,tau,protocol,value,note"
     row = f"A,{year},T,d,test,4,m,c,gt_known_loc_acc,fixed,0.2,exact,50,"
     (tmp_path / "t.csv").write_text(f"{columns}\n{row}\n")
-    with pytest.raises(InputError, match=r"t\.csv, line 2: .* is not a number; mend the field") as caught:
+    with pytest.raises(InputError, match=r"t\.csv, line 2: .* is not a number; fix the field") as caught:
         wsol.leaderboard(tmp_path, published=tmp_path)
     assert len(str(caught.value)) < 500

@@ -22,7 +22,8 @@ from torch import nn
 from wsol.errors import InputError
 from wsol.eval import main
 from wsol.models import Preprocessing, WeightsMetadata, load_matching, load_model
-from wsol.models.caffe import _net_class, read_caffemodel
+from wsol.models._caffe_format import build_net_class
+from wsol.models.caffe import read_caffemodel
 
 NET = """
 import torch
@@ -113,7 +114,7 @@ def endless() -> dict[str, Any]:
 
 
 UNREADABLE = "w.pth is not a readable weights file "
-NOT_STORED = "is not stored number by number; save dense float tensors"
+NOT_STORED = "is not stored element by element; save dense float tensors"
 FILES: dict[str, tuple[Callable[[], bytes], str]] = {
     "system": (lambda: pth({"a": Harmful(os.system, "touch harm")}), "holds more than tensors and is not unpickled"),
     "system, old": (
@@ -123,9 +124,9 @@ FILES: dict[str, tuple[Callable[[], bytes], str]] = {
     "eval": (lambda: pickle.dumps(Harmful(eval, "open('harm', 'w')")), "holds more than tensors and is not unpickled"),
     "memory": (
         lambda: pth({"a": Harmful(bytearray, 1 << 36)}),
-        UNREADABLE + ".it asks for memory that no tensor needs",
+        UNREADABLE + ".it requests memory that no tensor needs",
     ),
-    "memory, old": (lambda: pickle.dumps(Harmful(bytearray, 1 << 36), 2), UNREADABLE + ".it asks for memory"),
+    "memory, old": (lambda: pickle.dumps(Harmful(bytearray, 1 << 36), 2), UNREADABLE + ".it requests memory"),
     "script": (script, UNREADABLE + ".it is a TorchScript archive, which is code"),
     "tar": (tar, UNREADABLE),
     "empty": (lambda: b"", UNREADABLE),
@@ -135,11 +136,11 @@ FILES: dict[str, tuple[Callable[[], bytes], str]] = {
     "a zip file of text": (lambda: repacked(pth(state()), lambda _: b"hello"), UNREADABLE),
     "compressed": (
         lambda: repacked(pth(state(fc_weight=torch.zeros(1 << 20))), lambda data: data, zipfile.ZIP_DEFLATED),
-        UNREADABLE + ".its entries promise more than the file has",
+        UNREADABLE + ".its entries declare more data than the file has",
     ),
     "a storage that is longer": (lambda: lengthened(1000), UNREADABLE),
     "a storage that is slightly longer": (lambda: lengthened(2), UNREADABLE + "|is not stored|does not fit"),
-    "itself": (lambda: pth(endless()), "w.pth holds no tensors by name"),
+    "itself": (lambda: pth(endless()), "w.pth has no named tensors"),
     "deep": (lambda: b"\x80\x02" + b"]" * 100_000 + b"a" * 99_999 + b".", UNREADABLE + "|holds more than tensors"),
     "one number, a trillion times": (lambda: pth(state(fc_weight=torch.zeros(1).expand(TERA))), NOT_STORED),
     "rows that are one row": (lambda: pth(state(fc_weight=torch.zeros(4).expand(TERA, 4))), NOT_STORED),
@@ -148,7 +149,7 @@ FILES: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: pth(state(fc_weight=torch.sparse_coo_tensor(torch.zeros(2, 0), torch.zeros(0), (1 << 30, 4)))),
         NOT_STORED,
     ),
-    "quantised": (
+    "quantized": (
         lambda: pth(state(fc_weight=torch.quantize_per_tensor(torch.zeros(3, 4), 1, 0, torch.qint8))),
         NOT_STORED,
     ),
@@ -170,7 +171,7 @@ FILES: dict[str, tuple[Callable[[], bytes], str]] = {
         "fc.bias holds torch.complex64, not real",
     ),
     "a shape": (lambda: pth(state(fc_weight=torch.ones(4, 3))), "of another shape: fc.weight is 4 x 3, not 3 x 4"),
-    "no axis": (lambda: pth(state(fc_weight=torch.ones(()))), "of another shape: fc.weight is a number, not 3 x 4"),
+    "no axis": (lambda: pth(state(fc_weight=torch.ones(()))), "of another shape: fc.weight is a scalar, not 3 x 4"),
     "names": (lambda: pth({"a\nb" * 1000: torch.ones(3)}), "does not fit net.py:Net: missing in the file"),
 }
 
@@ -209,7 +210,7 @@ SAFETENSORS: dict[str, tuple[bytes, str]] = {
     "nested": (tensors(b'{"a":' * 100_000), UNREADABLE_S),
     "not JSON": (tensors(b"__import__('os')"), UNREADABLE_S),
     "a dtype": (tensors({"a": entry([1], 0, 4, "F99")}, bytes(4)), UNREADABLE_S),
-    "no tensor": (tensors({}), "holds no tensors by name"),
+    "no tensor": (tensors({}), "has no named tensors"),
     "int": (
         save(state(fc_weight=torch.ones(3, 4, dtype=torch.int32))),
         "fc.weight holds torch.int32, not real numbers",
@@ -280,7 +281,7 @@ def _plain(_: nn.Module) -> nn.Module:
 
 def caffe(change: Callable[[Any], object] = lambda net: None) -> bytes:
     """Data, a convolution, a pooling over the map, a linear layer, softmax."""
-    net = _net_class()()
+    net = build_net_class()()
     net.layer.add(name=b"data", type=b"Data", top=[b"data"])
     conv = net.layer.add(name=b"c", type=b"Convolution", bottom=[b"data"], top=[b"c"])
     conv.convolution_param.num_output = 4
@@ -318,8 +319,10 @@ def doubling(net: Any) -> None:
     """Thirty layers that each put a map beside itself: 4 channels become four billion."""
     layers = [net.layer[0], net.layer[1]]
     for i in range(30):
-        below = layers[-1].top[0]
-        layers.append(type(net)().layer.add(name=b"d", type=b"Concat", bottom=[below, below], top=[f"d{i}".encode()]))
+        previous = layers[-1].top[0]
+        layers.append(
+            type(net)().layer.add(name=b"d", type=b"Concat", bottom=[previous, previous], top=[f"d{i}".encode()])
+        )
     del net.layer[:]
     net.layer.extend(layers)
 
@@ -335,7 +338,7 @@ def wide(net: Any) -> None:
     fill(net.layer[3], (3, 30_000), (3,))
 
 
-def neighbours(net: Any) -> None:
+def neighbors(net: Any) -> None:
     net.layer[2].type = b"LRN"
     net.layer[2].lrn_param.local_size = (1 << 31) + 1
 
@@ -343,17 +346,17 @@ def neighbours(net: Any) -> None:
 CAFFE: dict[str, tuple[bytes, str]] = {
     "random": (np.random.default_rng(0).bytes(5000), "w.caffemodel is not a .caffemodel file"),
     "empty": (b"", "w.caffemodel is not a .caffemodel file: it has no layers with weights"),
-    "cut": (caffe()[:-100], "w.caffemodel is not a .caffemodel file, or a part of one"),
+    "cut": (caffe()[:-100], "w.caffemodel is not a .caffemodel file, or only part of one"),
     "a length that lies": (b"\xa2\x06\xff\xff\xff\xff\x0f" + caffe(), "w.caffemodel is not a .caffemodel file"),
     "nested groups": (b"\x0b" * 100_000, "w.caffemodel is not a .caffemodel file"),
     "many layers": (caffe(lambda net: [net.layer.add() for _ in range(10_001)]), "has 10006 layers"),
     "promised channels": (caffe(promise), r"has 768 weights of shape \(2147483648, 3, 8, 8\)"),
     "promised axes": (caffe(dimensions), r"has 768 weights of shape \(4, 3, 8, 8, 7, 7, 7, 7\) where"),
     "NaN": (caffe(lambda net: fill(net.layer[3], (3, 4), (3,), value=np.nan)), "holds 12 numbers that are not finite"),
-    "channels that double": (caffe(doubling), r"its layers make .*e\+\d+ numbers of an image"),
+    "channels that double": (caffe(doubling), r"its layers compute .*e\+\d+ numbers per image"),
     "borders": (caffe(borders), r"has pad \[1073741824\], which must be one or two numbers from 0 to 1024"),
-    "a wide layer": (caffe(wide), r"its layers make [23]e\+09 numbers of an image"),
-    "neighbours": (caffe(neighbours), "has local_size 2147483649, which must be odd and at most 1024"),
+    "a wide layer": (caffe(wide), r"its layers compute [23]e\+09 numbers per image"),
+    "neighbors": (caffe(neighbors), "has local_size 2147483649, which must be odd and at most 1024"),
     "a long name": (caffe(lambda net: setattr(net.layer[1], "type", b"x" * 9999)), "of type 'xxx"),
     "no text": (
         caffe(lambda net: setattr(net.layer[1], "name", b"\xff\xfe")),

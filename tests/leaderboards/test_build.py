@@ -1,4 +1,4 @@
-"""Leaderboards: what they say, by hand; and that no changed digit goes unseen."""
+"""Leaderboards: their contents, worked out by hand, and the detection of every changed digit."""
 
 import csv
 import io
@@ -7,8 +7,11 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
 from functools import partial
+from importlib import resources
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,15 +28,16 @@ from wsol.datasets.base import as_boxes
 from wsol.errors import InputError
 from wsol.evaluation.tables import Tables
 from wsol.leaderboard import main
-from wsol.leaderboards.build import _PAGES
-from wsol.leaderboards.render import latex, markdown, plain
-from wsol.leaderboards.rows import Row, rank_rows, run_row, to_csv
+from wsol.leaderboards.build import _RENDERERS
+from wsol.leaderboards.render import render_latex, render_markdown, render_text
+from wsol.leaderboards.rows import Row, build_row, rank_rows, to_csv
 from wsol.leaderboards.stale import find_stale
 from wsol.metrics.summary import COLUMNS
 from wsol.models import Model, Preprocessing
 from wsol.models.global_pooling import find_gap
 from wsol.protocols import find_protocol
-from wsol.runs.checksums import compute_checksums
+from wsol.runs.checksums import add_checksums
+from wsol.runs.metadata import Cost, read_metadata
 from wsol.runs.read import StoredRun
 
 ERRORS = ["error", "n", "share", "share_low", "share_high", "gain", "gain_low", "gain_high"]
@@ -41,13 +45,22 @@ ODD = ["<script>alert(1)</script>", 'a "quoted", name', "pipe|and&_$%", "back\\s
 NAMES = [name.replace("\n", " ") for name in ODD]  # of classes and images, which no line break may be in
 
 
-def stored(signature: str, metrics: list[list[Any]], errors: list[list[Any]], **facts: Any) -> StoredRun:
+def stored(
+    signature: str,
+    metrics: list[list[Any]],
+    errors: list[list[Any]],
+    device: str | None = None,
+    cost: Cost | None = None,
+    skipped: int = 0,
+) -> StoredRun:
     """A run by hand."""
     n = metrics[0][-1]
     tables = Tables(pd.DataFrame(metrics, columns=COLUMNS), *3 * (pd.DataFrame(),), pd.DataFrame(), pd.DataFrame())
     tables = Tables(**{**vars(tables), "errors": pd.DataFrame(errors, columns=ERRORS)})
-    found = SimpleNamespace(images=range(n), skipped=dict.fromkeys(range(facts.pop("skipped", 0))))
-    return StoredRun(Path("somewhere"), {"signature": signature, **facts}, find_protocol("exact"), tables, found, None)
+    provenance = SimpleNamespace(network=SimpleNamespace(device=device) if device else None)
+    metadata = SimpleNamespace(signature=signature, provenance=provenance, cost=cost)
+    results = SimpleNamespace(images=range(n), skipped=dict.fromkeys(range(skipped)))
+    return StoredRun(Path("somewhere"), metadata, find_protocol("exact"), tables, results, None)
 
 
 def by_hand() -> list[Row]:
@@ -62,7 +75,7 @@ def by_hand() -> list[Row]:
             ["gt_known_loc_acc", "fixed", 0.2, 62.5, 40.0, 80.0, 8],
         ],
         [["class", 2, 25.0, 10.5, 40.25, 12.5, 0.0, 25.0], ["correct", 6, 75.0, 59.75, 89.5, 0.0, 0.0, 0.0]],
-        cost={"ms_per_image": 41.46, "forwards_per_image": 11.25, "peak_memory_mib": None},
+        cost=Cost(ms_per_image=41.46, forwards_per_image=11.25, peak_memory_mib=None),
         device="cpu",
         skipped=2,
     )
@@ -87,7 +100,7 @@ def by_hand() -> list[Row]:
         "mismatch": "images: 50, not 8", "top1_loc_err@fixed": 33.3, "top1_loc_err@fixed.tau": 0.25,
     }  # fmt: skip
     runs = {"a/cam": cam, "b": backprop, "c": boxes}
-    return rank_rows([published, *(run_row(run, name) for name, run in runs.items())])
+    return rank_rows([published, *(build_row(run, name) for name, run in runs.items())])
 
 
 def test_csv_by_hand() -> None:
@@ -127,9 +140,9 @@ def test_csv_by_hand() -> None:
 
 
 def test_markdown_by_hand() -> None:
-    text = markdown(by_hand()).split("\n\n", 2)
+    text = render_markdown(by_hand()).split("\n\n", 2)
     assert text[0] == "# Leaderboard"
-    assert "Numbers of different sections do not compare." in text[1]
+    assert "Numbers of different sections are not comparable." in text[1]
     assert text[2] == (
         "## odd-test#8:aa, exact:levels=6\n\n"
         "| # | model | method | tau | top-1 loc. error, fixed | top-1 loc. error, val | top-1 loc. error, oracle | "
@@ -140,28 +153,28 @@ def test_markdown_by_hand() -> None:
         "| 2 | vgg_16:1f | cam | val=0.4 | 50.0 [30.1, 70.0] | 37.5 [20.0, 62.5] | 37.5 [12.5, 50.0] | "
         "62.5 [40.0, 80.0] | **25.0** [10.5, 40.2] |  |\n"
         "| †1 | NIN\\* | cam | 0.25 | 33.3 |  |  |  |  | images: 50, not 8 |\n\n"
-        "Error types of the first guesses at the run's tau, percent of the images; what it cost.\n\n"
-        "| # | class | correct | ms an image | forwards an image | device |\n"
+        "Error types of the top-1 predictions at the run's tau, in percent of the images, and cost.\n\n"
+        "| # | class | correct | ms per image | forward passes per image | device |\n"
         "| --- | --: | --: | --: | --: | --- |\n"
         "| 1 |  |  |  |  | cuda:0 |\n"
         "| 2 | 25.0 | 75.0 | 41.5 | 11.25 | cpu |\n\n"
         "- 1: b, odd-test#8:aa\\|vgg_16:1f\\|backprop\\|exact:levels=6\\|tau:0.2\\|wsol:0.1.0\n"
-        "- 2: a/cam (2 images could not be used), "
+        "- 2: a/cam (2 images skipped), "
         "odd-test#8:aa\\|vgg_16:1f\\|cam\\|exact:levels=6\\|tau:val(odd-val#5:bb)=0.4\\|wsol:0.1.0\n"
         "- †1: Someone, A Title, 2020, Table 1\n"
-        "- †: published, not measured here, and outside the ranking\n\n"
+        "- †: published, not measured here and not ranked\n\n"
         "## odd-test#9:cc, exact:levels=6\n\n"
         "| # | model | method | tau | GT-known accuracy, no tau |\n"
         "| --- | --- | --- | --- | --: |\n"
         "| 1 | mine:2e | boxes(edges) | none | 12.0 |\n\n"
-        "Error types of the first guesses at the run's tau, percent of the images; what it cost.\n\n"
+        "Error types of the top-1 predictions at the run's tau, in percent of the images, and cost.\n\n"
         "| # | device |\n| --- | --- |\n| 1 |  |\n\n"
         "- 1: c, odd-test#9:cc\\|mine:2e\\|boxes(edges)\\|exact:levels=6\\|tau:none\\|wsol:0.1.0\n"
     )
 
 
 def test_latex_by_hand() -> None:
-    lines = latex(by_hand()).splitlines()
+    lines = render_latex(by_hand()).splitlines()
     assert lines[:2] == [
         r"% needs \usepackage{booktabs}",
         r"\providecommand{\wsolchar}[2]{\ifdefined\Umathchar#1\else\texttt{U+#2}\fi}",
@@ -186,7 +199,7 @@ def test_latex_by_hand() -> None:
 
 
 def test_terminal_by_hand() -> None:
-    lines = plain(by_hand()).splitlines()
+    lines = render_text(by_hand()).splitlines()
     assert lines[0] == "odd-test#8:aa, exact:levels=6"
     assert re.split(r"  +", lines[3]) == [
         "1", "vgg_16:1f", "backprop", "0.2", "33.3* [0.0, 50.0]", "87.5* [75.0, 100.0]", "25.0* [10.5, 40.2]",
@@ -281,7 +294,7 @@ def test_every_run_is_found_and_reproduces(results: Path, tmp_path: Path, capsys
     printed = capsys.readouterr()
     assert printed.err == ""
     assert f"4 runs, 0 published rows, 0 left out, written to {tmp_path / 'again' / 'leaderboard.csv'}" in printed.out
-    for name in ("leaderboard.csv", *_PAGES):
+    for name in ("leaderboard.csv", *_RENDERERS):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
     assert main([str(results), "--out", str(tmp_path / "out"), "--validate"]) == 0  # with one that stands already
     table = pd.read_csv(tmp_path / "out" / "leaderboard.csv").set_index("run")
@@ -324,7 +337,7 @@ def test_what_is_no_run_is_named_and_stops_nothing(
     (root / "text").mkdir()
     (root / "text" / "run.json").write_text("{")
     (root / "begun").mkdir()
-    (root / "begun" / "maps.npy.part").touch()
+    (root / "begun" / "maps.npy.tmp").touch()
     (root / "notes").mkdir()
     (root / "loop").symlink_to(root)
     assert main([str(root)]) == 0
@@ -334,10 +347,12 @@ def test_what_is_no_run_is_named_and_stops_nothing(
         "begun", "deep/no facts", "deep/no curves", "deep/no table", "text",
     ]  # fmt: skip
     assert all(sentence.startswith("wsol: ") for sentence in sentences)
-    assert "1 runs, 0 published rows, 5 left out" in printed.out
+    assert "1 run, 0 published rows, 5 left out" in printed.out
     assert pd.read_csv(root / "leaderboard.csv").run.tolist() == ["run"]
     shutil.rmtree(run)
-    with pytest.raises(InputError, match=r"holds no complete run; begun: there is no run\.json"):
+    with pytest.raises(
+        InputError, match=r"contains no complete run; begun: the run is incomplete, as it has no run\.json"
+    ):
         wsol.leaderboard(root)
 
 
@@ -348,10 +363,10 @@ def test_folders(results: Path, run: Path, tmp_path: Path, capsys: pytest.Captur
     assert names[1].endswith("/run") != names[0].endswith("/run")
     assert [row["run"] for row in wsol.leaderboard(run).rows] == ["."]
     assert main([str(run)]) == 2
-    assert f"{run} is a run; give another --out" in capsys.readouterr().err
+    assert f"{run} is a run folder; give another --out" in capsys.readouterr().err
     assert main([str(tmp_path / "nowhere")]) == 2
     assert "there is no folder" in capsys.readouterr().err
-    with pytest.raises(InputError, match="give a folder"):
+    with pytest.raises(InputError, match="no folder is given"):
         wsol.leaderboard()
 
 
@@ -363,7 +378,7 @@ def test_published_numbers_stand_beside(run: Path, tmp_path: Path, capsys: pytes
     (tables / "a.csv").write_text(f"{header}\n{line}\n")
     call = [str(run.parent), "--with-published", str(tables)]
     assert main(call) == 0
-    assert "1 runs, 1 published rows" in capsys.readouterr().out
+    assert "1 run, 1 published row, 0 left out" in capsys.readouterr().out
     table = pd.read_csv(run.parent / "leaderboard.csv")
     assert table.kind.tolist() == ["measured", "published"]
     assert table.mismatch[1] == "images: 9, not 4; protocol: exact, not wsolevaluation:step=0.1"
@@ -373,13 +388,35 @@ def test_published_numbers_stand_beside(run: Path, tmp_path: Path, capsys: pytes
     assert "- †1: A &#60;b&#62;\n" in text
     assert main([*call, "--validate"]) == 0
     assert main([str(run.parent), "--validate"]) == 2
-    assert "holds published numbers; give --with-published" in capsys.readouterr().err
+    assert "contains published numbers; give --with-published" in capsys.readouterr().err
     (tables / "a.csv").write_text(f"{header}\n{line.replace('1.5', '1.6')}\n")
     assert main([*call, "--validate"]) == 2
-    assert "top1_loc_err@fixed of A <b> N|N cam is 1.5, and comes out as 1.6" in capsys.readouterr().err
+    assert "top1_loc_err@fixed of A <b> N|N cam is 1.5, but should be 1.6" in capsys.readouterr().err
     (tables / "a.csv").write_text(f"{header}\n{line.replace(',odd,', ',even,')}\n")
     assert main(call) == 0
-    assert "no published number is of images that a run here" in capsys.readouterr().err
+    assert "no published number is for the images of any run" in capsys.readouterr().err
+
+
+def test_the_bundled_numbers_need_no_checkout(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = replace(data("test", 4, 0), name="cub")
+    runs = tmp_path / "runs"
+    wsol.score(baseline="center-gaussian", dataset=images, protocol="wsolevaluation:step=0.1", out=runs / "run")
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    assert main([str(runs), "--with-published"]) == 0
+    assert "1 run, 21 published rows, 0 left out" in capsys.readouterr().out
+    rows = [row for row in wsol.leaderboard(runs, published=True).rows if row["kind"] == "published"]
+    assert {row["mismatch"] for row in rows} == {"images: 5794, not 4"}
+    best = {(row["model"], row["method"]): row["max_box_acc_v2@oracle"] for row in rows}
+    assert best["InceptionV3", "has"] == 53.4
+    assert not [row for row in wsol.leaderboard(runs).rows if row["kind"] == "published"]
+    with (Path(wsol.__file__).parents[1] / "pyproject.toml").open("rb") as file:
+        patterns = tomllib.load(file)["tool"]["setuptools"]["package-data"]["wsol"]
+    package = resources.files("wsol")
+    for path in (package / "leaderboards" / "literature").iterdir():
+        assert any(path.relative_to(package).match(pattern) for pattern in patterns), path
 
 
 def with_another_digit(number: str, place: int) -> str:
@@ -465,9 +502,8 @@ def test_no_digit_changes_unseen(run: Path, suffix: str) -> None:
 
 def reseal(run: Path) -> None:
     """Does what somebody would who wants to hide a change."""
-    facts = json.loads((run / "run.json").read_text())
-    rest = {key: value for key, value in facts.items() if key not in ("files", "seal")}
-    (run / "run.json").write_text(json.dumps({**rest, **compute_checksums(rest, run, facts["files"])}))
+    metadata = read_metadata(run)
+    (run / "run.json").write_text(json.dumps(asdict(add_checksums(metadata, run, metadata.checksums or ()))))
 
 
 def forge_table(name: str, column: str, row: int = 0, by: float = 1.0) -> Callable[[Path], None]:
@@ -520,7 +556,7 @@ def forge_facts(*keys: str, value: Any) -> Callable[[Path], None]:
 
 
 FORGED = {
-    "metrics value": (forge_table("metrics", "value"), r"metrics\.csv: value in line 2 is \S+, and comes out as"),
+    "metrics value": (forge_table("metrics", "value"), r"metrics\.csv: value in line 2 is \S+, but should be"),
     "metrics low": (forge_table("metrics", "ci_low"), r"metrics\.csv: ci_low"),
     "metrics high": (forge_table("metrics", "ci_high", -1), r"metrics\.csv: ci_high"),
     "metrics tau": (forge_table("metrics", "tau", 1, 0.1), r"metrics\.csv: tau"),
@@ -532,30 +568,45 @@ FORGED = {
     "errors share": (forge_table("errors", "share", 1), r"errors\.csv: share in line 3"),
     "errors gain": (forge_table("errors", "gain", 2), r"errors\.csv: gain in line 4"),
     "pixels": (forge_array("pixels"), r"metrics\.csv: value in line .* \d+ more"),
-    "more pixels": (more_pixels, r"pixels\.npy: 1 of 4 images come out otherwise, the first test/2"),
+    "more pixels": (more_pixels, r"pixels\.npy: 1 of 4 images differ from the recomputed values, the first is test/2"),
     "baselines": (forge_table("baselines", "value", 5), r"baselines\.csv: value in line 7 "),
-    "label": (forge_guesses("label"), r"predictions\.parquet does not hold guesses for these images"),
-    "rank": (forge_guesses("rank"), r"predictions\.parquet does not hold guesses for these images"),
-    "class": (forge_guesses("class_id", 0), r"a class is guessed twice .*error in row 3 is class"),
-    "score": (forge_guesses("score"), r"scores rise|two scores"),
+    "label": (forge_guesses("label"), r"predictions\.parquet does not hold predictions for these images"),
+    "rank": (forge_guesses("rank"), r"predictions\.parquet does not hold predictions for these images"),
+    "class": (forge_guesses("class_id", 0), r"a class is predicted twice .*error in row 3 is class"),
+    "score": (forge_guesses("score"), r"scores increase|two scores"),
     "tau of a guess": (forge_guesses("tau"), r"predictions\.parquet: tau in row 3"),
-    "box": (forge_guesses("x1"), r"predictions\.parquet: .*1 of 4 images come out otherwise, the first test/0"),
+    "box": (
+        forge_guesses("x1"),
+        r"predictions\.parquet: .*1 of 4 images differ from the recomputed values, the first is test/0",
+    ),
     "iou": (forge_guesses("iou", 0.123), r"predictions\.parquet: iou in row 3 is 0\.123"),
     "error": (forge_guesses("error", "multi"), r"predictions\.parquet: error in row 3 is multi"),
-    "curves": (forge_array("curves"), r"curves\.npy: 1 of 4 images come out otherwise, the first test/1"),
+    "curves": (
+        forge_array("curves"),
+        r"curves\.npy: 1 of 4 images differ from the recomputed values, the first is test/1",
+    ),
     "contours": (forge_array("curves_v2"), r"curves_v2\.npy: 1 of 4"),
     "peaks": (forge_array("peaks"), r"peaks\.npy: 1 of 4"),
     "boxes": (forge_array("boxes"), r"boxes\.npy: 1 of 4"),
     "maps": (forge_array("maps"), r"curves\.npy: 1 of 4"),
-    "n": (forge_facts("dataset", "n", value=5), r"truth\.parquet holds 4 images, and run\.json says otherwise"),
-    "tau": (forge_facts("tau", "value", value=0.3), r"run\.json says rule of tau"),
-    "fixed": (forge_facts("tau", "fixed", value=0.3), r"run\.json says fixed tau 0\.3, its files 0\.2"),
-    "model": (
-        forge_facts("origin", "model", value="other:1"),
-        r"run\.json says model tiny:00000000, its files other:1",
+    "n": (forge_facts("dataset", "n", value=5), r"ground_truth\.parquet has 4 images, but run\.json says otherwise"),
+    "tau": (
+        forge_facts("tau", "value", value=0.3),
+        r"the rule of tau is tau:0\.2 in run\.json, but tau:0\.3 according to the files",
     ),
-    "protocol": (forge_facts("protocol", "signature", value="wsolevaluation:step=0.1,delta=0.4"), r"says protocol"),
-    "version": (forge_facts("versions", "wsol", value="9"), r"it was made by wsol 9, and this is"),
+    "fixed": (
+        forge_facts("tau", "fixed", value=0.3),
+        r"the fixed tau is 0\.3 in run\.json, but 0\.2 according to the files",
+    ),
+    "model": (
+        forge_facts("provenance", "model", value="other:1"),
+        r"the model is tiny:00000000 in run\.json, but other:1 according to the files",
+    ),
+    "protocol": (
+        forge_facts("protocol", value="wsolevaluation:step=0.1,delta=0.4"),
+        r"the protocol is \S+ in run\.json, but \S+ according to the files",
+    ),
+    "version": (forge_facts("versions", "wsol", value="9"), r"the run was written by wsol 9, and this is"),
     "shape": (
         lambda run: np.save(run / "maps.npy", np.zeros((9, 6, 2, 2), "f4")),
         r"do not belong together, .*\(9, 6, 2, 2\)",
@@ -564,19 +615,19 @@ FORGED = {
 
 
 @pytest.mark.parametrize("what", FORGED)
-def test_renewed_seals_do_not_help(run: Path, what: str) -> None:
+def test_new_checksums_do_not_help(run: Path, what: str) -> None:
     forge, sentence = FORGED[what]
     forge(run)
     reseal(run)
     assert re.search(sentence, refused(run))
 
 
-def test_a_file_without_seal(run: Path) -> None:
+def test_a_file_without_checksum(run: Path) -> None:
     facts = json.loads((run / "run.json").read_text())
-    del facts["files"]["curves.npy"]
+    del facts["checksums"]["curves.npy"]
     (run / "run.json").write_text(json.dumps(facts))
     reseal(run)
-    assert "curves.npy has no seal" in refused(run)
+    assert "curves.npy has no checksum" in refused(run)
 
 
 def test_the_validation_split_is_looked_at_too(results: Path, tmp_path: Path) -> None:
@@ -597,7 +648,7 @@ def test_the_validation_split_is_looked_at_too(results: Path, tmp_path: Path) ->
     chosen = facts["signature"].split("=")[-1].split("|")[0]
     forge_facts("signature", value=facts["signature"].replace(f"={chosen}|", "=0.8|"))(run)
     reseal(run)
-    assert "run.json says rule of tau" in refused(run)
+    assert re.search(r"the rule of tau is \S+=0\.8 in run\.json, but \S+ according to the files", refused(run))
 
 
 @pytest.mark.parametrize(("name", "files"), [("scored", r"curves\.npy or boxes\.npy"), ("baseline", r" curves\.npy")])
@@ -607,7 +658,7 @@ def test_curves_without_maps(results: Path, tmp_path: Path, name: str, files: st
     curves[2, 7] += 0.25
     np.save(run / "curves.npy", curves)
     reseal(run)
-    assert re.search(f"{files}: 1 of 4 images come out otherwise, the first test/2", refused(run))
+    assert re.search(f"{files}: 1 of 4 images differ from the recomputed values, the first is test/2", refused(run))
 
 
 def test_boxes_from_elsewhere(results: Path, tmp_path: Path) -> None:
@@ -636,13 +687,13 @@ def test_all_are_looked_at_and_nothing_is_written(run: Path, capsys: pytest.Capt
     printed = capsys.readouterr()
     assert printed.out == ""
     lines = printed.err.splitlines()
-    assert lines[0] == "wsol: no leaderboard is written, as not everything reproduces (3):"
+    assert lines[0] == "wsol: no leaderboard is written, as not everything reproduces (faults: 3):"
     assert (
         lines[1]
-        == "  also: it does not reproduce, as run.json cannot be read (run.json lacks signature); evaluate again"
+        == "  also: the run does not reproduce: run.json cannot be read (run.json lacks signature); evaluate again"
     )
-    assert lines[2] == "  run: it does not reproduce, as metrics.csv was changed; evaluate again"
-    assert lines[3].endswith("leaderboard.csv, line 3: no run or published number gives the row of fein")
+    assert lines[2] == "  run: the run does not reproduce: metrics.csv was changed; evaluate again"
+    assert lines[3].endswith("leaderboard.csv, line 3: no run or published number matches the row of fein")
     assert len(lines) == 4
     assert {path.name: path.read_bytes() for path in root.glob("leaderboard.*")} == before
 
@@ -651,9 +702,9 @@ def test_no_cell_of_a_leaderboard_changes_unseen(tmp_path: Path) -> None:
     rows = by_hand()
     path = tmp_path / "leaderboard.csv"
     path.write_text(to_csv(rows))
-    for name, page in _PAGES.items():
-        (tmp_path / name).write_bytes(page(rows).encode())
-    assert find_stale(tmp_path, rows, (), _PAGES) == []
+    for name, render in _RENDERERS.items():
+        (tmp_path / name).write_bytes(render(rows).encode())
+    assert find_stale(tmp_path, rows, (), _RENDERERS) == []
     header, *lines = csv.reader(io.StringIO(to_csv(rows)))
     count = 0
     for i, line in enumerate(lines):
@@ -663,20 +714,22 @@ def test_no_cell_of_a_leaderboard_changes_unseen(tmp_path: Path) -> None:
                 changed[i][j] = with_another_digit(cell, i + j)
                 with path.open("w", newline="") as file:
                     csv.writer(file, lineterminator="\n").writerows([header, *changed])
-                (sentence,) = find_stale(tmp_path, rows, (), _PAGES)
+                (sentence,) = find_stale(tmp_path, rows, (), _RENDERERS)
                 assert f"line {i + 2}: " in sentence
-                if "comes out as" in sentence:
+                if "but should be" in sentence:
                     assert f"{header[j]} of " in sentence
-                    assert sentence.endswith(f" is {changed[i][j]}, and comes out as {cell}")
+                    assert sentence.endswith(f" is {changed[i][j]}, but should be {cell}")
                 count += 1
     assert count > 60
     path.write_text(to_csv(rows))
-    for name, page in _PAGES.items():
-        text = page(rows)
+    for name, render in _RENDERERS.items():
+        text = render(rows)
         for match in list(re.finditer(r"\d+\.\d", text))[::3]:
             (tmp_path / name).write_text(text[: match.end() - 1] + "x" + text[match.end() :])
-            (sentence,) = find_stale(tmp_path, rows, (), _PAGES)
-            assert sentence.endswith(f"{name} does not say what leaderboard.csv says; write it anew")
+            (sentence,) = find_stale(tmp_path, rows, (), _RENDERERS)
+            assert sentence.endswith(
+                f"{name} does not match leaderboard.csv; delete it and build the leaderboard again"
+            )
         (tmp_path / name).write_bytes(text.encode())
 
 
@@ -684,18 +737,18 @@ def test_rows_may_come_but_not_go_or_stand_twice(tmp_path: Path) -> None:
     rows = by_hand()
     path = tmp_path / "leaderboard.csv"
     path.write_text(to_csv(rows[1:]))
-    (tmp_path / "leaderboard.md").write_text(markdown(rows[1:]))
-    assert find_stale(tmp_path, rows, (), _PAGES) == []
-    assert find_stale(tmp_path, [rows[0], *rows[2:]], ("a/cam",), _PAGES) == []
-    (sentence,) = find_stale(tmp_path, [rows[0], *rows[2:]], (), _PAGES)
-    assert sentence.endswith("line 2: no run or published number gives the row of a/cam")
+    (tmp_path / "leaderboard.md").write_text(render_markdown(rows[1:]))
+    assert find_stale(tmp_path, rows, (), _RENDERERS) == []
+    assert find_stale(tmp_path, [rows[0], *rows[2:]], ("a/cam",), _RENDERERS) == []
+    (sentence,) = find_stale(tmp_path, [rows[0], *rows[2:]], (), _RENDERERS)
+    assert sentence.endswith("line 2: no run or published number matches the row of a/cam")
     header, *lines = to_csv(rows).splitlines(keepends=True)
     path.write_text(header + lines[0] + lines[0])
-    (sentence,) = find_stale(tmp_path, rows, (), _PAGES)
-    assert sentence.endswith("line 3: the row of b is there twice")
+    (sentence,) = find_stale(tmp_path, rows, (), _RENDERERS)
+    assert sentence.endswith("line 3: the row of b occurs twice")
     path.write_text('a,b\n1,"2\n')
-    (sentence,) = find_stale(tmp_path, rows, (), _PAGES)
-    assert "is no leaderboard" in sentence
+    (sentence,) = find_stale(tmp_path, rows, (), _RENDERERS)
+    assert "is not a leaderboard" in sentence
 
 
 def test_help_is_quick_and_the_command_does_not_hide_the_function() -> None:

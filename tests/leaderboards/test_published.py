@@ -1,4 +1,4 @@
-"""The literature's numbers: as printed, and beside the measured ones only with what they differ in."""
+"""Published numbers: as printed, and next to measured rows with the differences in conventions."""
 
 from collections import Counter
 from pathlib import Path
@@ -7,29 +7,27 @@ from typing import Any
 import pytest
 
 from wsol.errors import InputError
-from wsol.leaderboards.literature import Published, read_published
-from wsol.leaderboards.published import published_rows
+from wsol.leaderboards.published import PublishedNumber, build_published_rows, read_published
 
-FOLDER = Path(__file__).parents[1] / "results" / "published"
 HEADER = "source,year,place,dataset,split,n,model,method,metric,tau_rule,tau,protocol,value,note"
 LINE = "Someone,2020,Table 1,ilsvrc,test,50000,VGG,cam,top1_loc_err,fixed,0.2,zhou2016:crops=10,57.20,"
 
 
-def entry(**changes: Any) -> Published:
+def entry(**changes: Any) -> PublishedNumber:
     known = {
         "source": "Someone 2020", "year": 2020, "place": "Table 1", "dataset": "ilsvrc", "split": "test", "n": 50000,
         "model": "VGG", "method": "cam", "metric": "top1_loc_err", "tau_rule": "fixed", "tau": 0.2,
         "protocol": "zhou2016:crops=10", "value": 57.2, "note": "",
     }  # fmt: skip
-    return Published(**(known | changes))
+    return PublishedNumber(**(known | changes))
 
 
 def measured(dataset: str, protocol: str) -> dict[str, Any]:
     return {"kind": "measured", "dataset": dataset, "protocol": protocol}
 
 
-def test_the_projects_own_tables() -> None:
-    entries = read_published(FOLDER)
+def test_the_bundled_tables() -> None:
+    entries = read_published()
     assert Counter(entry.year for entry in entries) == {2016: 43, 2020: 63}
     assert len({(e.source, e.dataset, e.split, e.model, e.method, e.metric) for e in entries}) == len(entries)
     values = {(e.dataset, e.split, e.model, e.method, e.metric): e.value for e in entries}
@@ -43,7 +41,7 @@ def test_the_projects_own_tables() -> None:
 
 
 def test_sums_are_those_of_their_terms() -> None:
-    entries = [entry for entry in read_published(FOLDER) if entry.year == 2020]
+    entries = [entry for entry in read_published() if entry.year == 2020]
     cam = {(e.dataset, e.model): e.value for e in entries if e.method == "cam"}
     assert len(cam) == 9
     for e in entries:
@@ -56,11 +54,11 @@ def test_sums_are_those_of_their_terms() -> None:
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
-        (LINE.replace("57.20", "157.20"), r"line 2: 157\.20 is no percentage"),
-        (LINE.replace("57.20", "57,20"), r"line 2: the row has not the 14 fields"),
+        (LINE.replace("57.20", "157.20"), r"line 2: 157\.20 is not a percentage"),
+        (LINE.replace("57.20", "57,20"), r"line 2: the row does not have the 14 fields"),
         (LINE.replace("57.20", "n/a"), r"line 2: 'n/a' is not a number"),
-        (LINE.replace("top1_loc_err", "top1"), r"line 2: 'top1' is no metric"),
-        (LINE.replace("fixed", "best"), r"line 2: 'best' is no threshold rule"),
+        (LINE.replace("top1_loc_err", "top1"), r"line 2: unknown metric 'top1'"),
+        (LINE.replace("fixed", "best"), r"line 2: unknown threshold rule 'best'"),
         (LINE.replace("50000", "5e4.2"), r"line 2: '5e4\.2' is not a number"),
     ],
 )
@@ -71,7 +69,7 @@ def test_a_line_that_cannot_be_read_is_named(tmp_path: Path, line: str, sentence
 
 
 def test_a_folder_without_tables(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="holds no published tables"):
+    with pytest.raises(InputError, match="contains no tables of published numbers"):
         read_published(tmp_path)
     (tmp_path / "a.csv").write_text("source,value\nSomeone,3\n")
     with pytest.raises(InputError, match=r"lacks the columns year, place, dataset"):
@@ -86,7 +84,9 @@ def test_numbers_of_one_network_and_method_are_one_row() -> None:
         entry(method="backprop", value=61.12, tau_rule="", tau=None, protocol="zhou2016"),
         entry(model="NIN", method="", metric="top1_cls_err", tau_rule="", tau=None, value=41.9),
     ]
-    cam, backprop, nin = published_rows(entries, [measured("ilsvrc-test#50000:ab", "zhou2016:box=paper,crops=10")])
+    cam, backprop, nin = build_published_rows(
+        entries, [measured("ilsvrc-test#50000:ab", "zhou2016:box=paper,crops=10")]
+    )
     assert cam == {
         "kind": "published", "group": "ilsvrc-test#50000:ab|zhou2016:box=paper,crops=10",
         "dataset": "ilsvrc-test#50000", "n": 50000,
@@ -118,7 +118,7 @@ def test_numbers_of_one_network_and_method_are_one_row() -> None:
         (
             "metadata-test#50000:ab",
             "zhou2016:crops=10",
-            "data set: ilsvrc-test, which these lists are taken for by their 50000 images",
+            "data set: assumed to be ilsvrc-test, as it also has 50000 images",
         ),
         ("metadata-test#10000:ab", "zhou2016:crops=10", None),
         ("ilsvrc-val#50000:ab", "zhou2016:crops=10", None),
@@ -127,7 +127,7 @@ def test_numbers_of_one_network_and_method_are_one_row() -> None:
     ],
 )
 def test_what_does_not_match_is_named(dataset: str, protocol: str, mismatch: str | None) -> None:
-    rows = published_rows([entry()], [measured(dataset, protocol)])
+    rows = build_published_rows([entry()], [measured(dataset, protocol)])
     assert [row["mismatch"] for row in rows] == ([] if mismatch is None else [mismatch])
 
 
@@ -136,8 +136,8 @@ def test_rows_stand_with_their_own_protocol_where_there_is_one() -> None:
         measured("ilsvrc-test#270:ab", protocol)
         for protocol in ("exact:levels=6", "zhou2016:crops=1", "exact:levels=6")
     ]
-    assert [row["group"] for row in published_rows([entry()], runs)] == ["ilsvrc-test#270:ab|zhou2016:crops=1"]
-    others = published_rows([entry(protocol="wsolevaluation")], runs)
+    assert [row["group"] for row in build_published_rows([entry()], runs)] == ["ilsvrc-test#270:ab|zhou2016:crops=1"]
+    others = build_published_rows([entry(protocol="wsolevaluation")], runs)
     assert [row["group"] for row in others] == [
         "ilsvrc-test#270:ab|exact:levels=6",
         "ilsvrc-test#270:ab|zhou2016:crops=1",

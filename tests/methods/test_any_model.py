@@ -93,5 +93,5 @@ def test_it_works_or_says_why_not(model: str) -> None:
         assert not maps.requires_grad, name
         assert maps[:, 0].std() > 0, name
         distinct = (maps[:, 0] - maps[:, 1]).abs().max() > 0
-        assert distinct == method.of_class, name
+        assert distinct == method.class_specific, name
     assert found == refused

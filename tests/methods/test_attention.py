@@ -151,7 +151,7 @@ CASES |= {
 
 @cache
 def network(name: str) -> Any:
-    """A network with weights so large that attention is far from uniform, and normalisation does something."""
+    """A network with weights so large that attention is far from uniform, and normalization does something."""
     torch.manual_seed(0)
     net = CASES[name].build().double().eval().requires_grad_(False)
     for parameter in net.parameters():
@@ -302,7 +302,7 @@ def test_uniform_attention(uniform: tuple[Case, Any]) -> None:
 
 
 def test_what_depends_on_the_class() -> None:
-    assert {method: find_method(method).of_class for method in METHODS} == {
+    assert {method: find_method(method).class_specific for method in METHODS} == {
         "attention-rollout": False, "self-attention": False, "chefer": True, "ts-cam": True,
     }  # fmt: skip
 
@@ -354,8 +354,8 @@ def test_a_class_token_that_only_looks_at_patches_has_no_row() -> None:
     # all tokens has a row for it. The row of the first patch is not that.
     net = timm.create_model("cait_xxs24_224", depth=2, num_classes=CLASSES).eval().requires_grad_(False)
     classifier, method = find_classifier(net, "cait"), find_method("self-attention")
-    if (obstacle := method.unsupported_reason(classifier)) is not None:
-        assert_sentence(obstacle)
+    if (reason := method.unsupported_reason(classifier)) is not None:
+        assert_sentence(reason)
     else:
         with pytest.raises(InputError, match="attend"):
             method.maps(forward(classifier, images(1).float()), CHOSEN[:1])
@@ -372,7 +372,7 @@ def test_a_class_token_that_only_looks_at_patches_has_no_row() -> None:
 @pytest.mark.parametrize("name", ["torchvision", "class token", "registers, not fused"])
 def test_gradients_on_tokens_as_grad_cam_has_them(name: str, method: str, peer: Any) -> None:
     torch.manual_seed(4)
-    net, apart = CASES[name].build().eval(), CASES[name].prefix_tokens
+    net, prefix_tokens = CASES[name].build().eval(), CASES[name].prefix_tokens
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.normal_(0, 0.3)
@@ -384,7 +384,7 @@ def test_gradients_on_tokens_as_grad_cam_has_them(name: str, method: str, peer: 
     )
 
     def as_maps(tokens: Tensor) -> Tensor:
-        return tokens[:, apart:].reshape(len(tokens), SIDE, SIDE, -1).permute(0, 3, 1, 2)
+        return tokens[:, prefix_tokens:].reshape(len(tokens), SIDE, SIDE, -1).permute(0, 3, 1, 2)
 
     with peer(net, [net.get_submodule(layer)], reshape_transform=as_maps) as theirs:
         expected = [theirs(given, [ClassifierOutputTarget(int(c)) for c in column]) for column in CHOSEN.T]

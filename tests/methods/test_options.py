@@ -69,14 +69,15 @@ def test_evaluate_compiles(csv_data: Path, monkeypatch: pytest.MonkeyPatch) -> N
         "    return nn.Sequential(nn.Conv2d(3, 4, 9, 16), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 7))\n"
     )
     common = {"dataset": "csv", "data_root": csv_data, "limit": 2, "device": "cpu"}
-    run = wsol.evaluate(f"{factory}:net", compiled=True, **common).run
+    network = wsol.evaluate(f"{factory}:net", compiled=True, **common).metadata.provenance.network
     assert len(asked) == 1
-    assert run["precision"] == "float32"
+    assert network is not None
+    assert network.precision == "float32"
     halved = wsol.evaluate(f"{factory}:net", precision="bfloat16", **common)
     assert "+bfloat16|cam|" in halved.signature  # it decides digits
     with pytest.raises(InputError, match="fullgrad runs the whole network in float32; leave out --precision"):
         wsol.evaluate(f"{factory}:net", method="fullgrad", precision="bfloat16", **common)
-    with pytest.raises(InputError, match="a loaded model brings its weights, layer and map size"):
+    with pytest.raises(InputError, match="a loaded model has its weights, layer and map size"):
         wsol.evaluate(load_model(f"{factory}:net"), layer="0", **common)
     with pytest.raises(InputError, match="memory is 0; give"):
         wsol.evaluate(f"{factory}:net", memory=0, **common)
@@ -95,7 +96,7 @@ def test_maps_under_inference_mode_are_the_same(network: nn.Module) -> None:
             torch.testing.assert_close(found, expected, msg=name)
 
 
-@pytest.mark.parametrize("name", ["gradcam", "layercam", "chefer", "rise:masks=9"])
+@pytest.mark.parametrize("name", [*METHODS.names(), "rise:masks=9"])
 def test_signatures_are_read_again(name: str) -> None:
     method = find_method(name)
     assert find_method(method.signature) == method
@@ -124,16 +125,16 @@ def test_map_size_and_layer_are_in_the_signature(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("places", [5, 20])  # fewer than channels, and more
-@pytest.mark.parametrize("centred", ["true", "false"])
-def test_eigencam_is_the_first_singular_vector(places: int, centred: str) -> None:
+@pytest.mark.parametrize("centered", ["true", "false"])
+def test_eigencam_is_the_first_singular_vector(places: int, centered: str) -> None:
     torch.manual_seed(1)
     layers = [nn.Conv2d(3, 64, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 4)]
     classifier = find_classifier(nn.Sequential(*layers).eval().double(), "net")
     passed = forward(classifier, torch.rand(2, 3, places, places, dtype=torch.float64))
-    found = find_method(f"eigencam:centred={centred}").maps(passed, torch.zeros(2, 1, dtype=torch.int64))
+    found = find_method(f"eigencam:centered={centered}").maps(passed, torch.zeros(2, 1, dtype=torch.int64))
     for features, score_map in zip(passed.features, found[:, 0], strict=True):
         matrix = features.flatten(1).T
-        matrix = matrix - matrix.mean(0) if centred == "true" else matrix
+        matrix = matrix - matrix.mean(0) if centered == "true" else matrix
         left, scale, _ = torch.linalg.svd(matrix, full_matrices=False)
         expected = (left[:, 0] * scale[0]).reshape(places, places)
         sign = torch.sign((expected * score_map).sum())
@@ -154,7 +155,7 @@ def test_attention_that_is_not_followed_is_refused() -> None:
 
     classifier = find_classifier(Masked().eval(), "masked")
     passed = forward(classifier, torch.rand(1, 3, 224, 224))
-    with pytest.raises(InputError, match="the attention of attention has masks or added keys; take another method"):
+    with pytest.raises(InputError, match="the attention of attention has masks or added keys; use another method"):
         find_method("self-attention").maps(passed, torch.tensor([[0]]))
 
 

@@ -42,7 +42,7 @@ RANDOM = ["smoothgradcam++:samples=2", "ss-cam:samples=2", "rise:masks=20"]
 MEMORY = 2**31
 
 
-def randomise(network: nn.Module, seed: int = 0) -> nn.Module:
+def randomize(network: nn.Module, seed: int = 0) -> nn.Module:
     """Random weights in float64, also where zeros or ones are usual (biases, batch statistics): nothing may cancel."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -102,7 +102,7 @@ class Block(nn.Module):
 
 
 class Residual(nn.Module):
-    """A ResNet in small: batch normalisation, shortcuts, global average pooling, one linear layer."""
+    """A ResNet in small: batch normalization, shortcuts, global average pooling, one linear layer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -180,7 +180,7 @@ LARGE = ["resnet18", "squeezenet"]
 @cache
 def make(name: str) -> Case:
     builder, layer, size = BUILDERS[name]
-    network, images = randomise(builder()), draw_images(2, *size)
+    network, images = randomize(builder()), draw_images(2, *size)
     if name in LARGE:
         # SqueezeNet ends in a ReLU: of most of its thousand scores nothing is left, neither gradient nor divisor.
         with torch.no_grad():
@@ -196,7 +196,7 @@ def minmax(values: np.ndarray) -> np.ndarray:
 
 
 def assert_same(ours: np.ndarray, theirs: np.ndarray, tolerance: float = 1e-5) -> None:
-    """Min-max normalised maps agree, and enough of them show something."""
+    """Min-max normalized maps agree, and enough of them show something."""
     assert ours.shape == theirs.shape
     contrast = np.ptp(theirs, (-2, -1)) > 0
     assert contrast.mean() >= 0.5, "most maps are blank: this comparison would say little"
@@ -303,7 +303,7 @@ def test_noise_is_the_seeds_alone(spec):
 @pytest.mark.parametrize("name", ["resnet18", "shufflenet_v2_x0_5", "mobilenet_v2", "densenet121"])
 def test_gradients_give_cam_where_pooling_and_one_linear_layer_follow(name):
     # d logit / d A is the class's weight over the number of positions, everywhere: four formulas, one map.
-    network = randomise(torchvision.models.get_model(name, weights=None, num_classes=10))
+    network = randomize(torchvision.models.get_model(name, weights=None, num_classes=10))
     classifier = find_classifier(network, name)
     passed = forward(classifier, draw_images(2, 64, 64), memory=MEMORY)
     classes = torch.tensor([[0, 4, 9], [3, 4, 1]])

@@ -10,7 +10,7 @@ import torch
 import torchcam.methods
 from pytorch_grad_cam import ablation_cam
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
-from test_peers import MEMORY, SMALL, Case, Plain, Residual, assert_same, close, draw_images, make, randomise
+from test_peers import MEMORY, SMALL, Case, Plain, Residual, assert_same, close, draw_images, make, randomize
 from torch import Tensor, nn
 
 from wsol.methods import find_method, forward
@@ -22,7 +22,7 @@ DOUBLE = SimpleNamespace(**{**vars(np), "float32": np.float64})
 
 @pytest.mark.parametrize("build", [Plain, Residual])
 def test_cam_of_torchcam(build):
-    case = Case(randomise(build()), "", draw_images(2, 36, 28), torch.tensor([[0, 3, 1], [2, 1, 4]]))
+    case = Case(randomize(build()), "", draw_images(2, 36, 28), torch.tensor([[0, 3, 1], [2, 1, 4]]))
     layer = "blocks" if build is Residual else "features"
     passed = forward(find_classifier(case.network, "peer"), case.images, memory=MEMORY)
     ours = find_method("cam").maps(passed, case.classes).numpy()
@@ -31,7 +31,7 @@ def test_cam_of_torchcam(build):
         for _, _, image, chosen in case.each():
             case.network(image)
             theirs.append(peer(chosen, normalized=False)[0][0].numpy())
-    # CAM needs no normalisation to be compared: same weights, same activations.
+    # CAM needs no normalization to be compared: same weights, same activations.
     close(ours, np.stack(theirs).reshape(ours.shape))
 
 
@@ -178,7 +178,7 @@ def draw_masks(count: int, side: int, cells: int, keep: float, seed: int) -> np.
     """Petsiuk et al. 2018, section 3.2, one mask at a time."""
     rng = np.random.default_rng(seed)
     cell = -(-side // cells)
-    # Bilinear with pixel centres at halves; beyond the outer centres the outer value.
+    # Bilinear with pixel centers at halves; beyond the outer centers the outer value.
     at = np.clip((np.arange((cells + 1) * cell) + 0.5) * cells / ((cells + 1) * cell) - 0.5, 0, cells - 1)
     weights = np.maximum(0, 1 - np.abs(at[:, None] - np.arange(cells)))
     masks = np.empty((count, side, side))

@@ -15,7 +15,7 @@ import torchcam.methods
 from pytorch_grad_cam.utils import image as grad_cam_image
 from pytorch_grad_cam.utils import svd_on_activations
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
-from test_peers import LARGE, SMALL, Case, Head, Plain, Residual, assert_same, draw_images, make, minmax, randomise
+from test_peers import LARGE, SMALL, Case, Head, Plain, Residual, assert_same, draw_images, make, minmax, randomize
 from torch import Tensor
 
 ALL = [*SMALL, *LARGE]
@@ -49,7 +49,7 @@ def run_torchcam(case: Case, kind: type) -> np.ndarray:
 
 
 def run_captum(case: Case, attribute: type, **options: object) -> np.ndarray:
-    """The largest absolute value over the three colours, at the image's resolution."""
+    """The largest absolute value over the three colors, at the image's resolution."""
     network, _ = case.peer()
     values = [
         attribute(network)
@@ -130,7 +130,7 @@ def test_eigencam_of_grad_cam(name, monkeypatch):
     # grad-cam takes the mean of each channel away before the decomposition.
     monkeypatch.setattr(svd_on_activations, "np", DOUBLE)
     assert_same_but_for_the_sign(
-        make(name).maps("eigencam:centred=true"), run_grad_cam(make(name), pytorch_grad_cam.EigenCAM)
+        make(name).maps("eigencam:centered=true"), run_grad_cam(make(name), pytorch_grad_cam.EigenCAM)
     )
 
 
@@ -221,7 +221,7 @@ def test_smooth_gradcam_plus_plus_against_torchcam(build, samples, seed):
     # alone. Neither matters where gradients do not vary over positions (global average pooling) and do not vary over
     # samples (a linear layer, or a single sample). It also combines its weights with the activations of the last noisy
     # image; so they are taken from it and combined with the clean ones here.
-    network = randomise(build())
+    network = randomize(build())
     last = network.fc if hasattr(network, "fc") else network.classifier[2]
     with torch.no_grad():
         # Large gradients leave its epsilon, 1e-8 next to their squares, without a say.

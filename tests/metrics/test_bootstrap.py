@@ -65,8 +65,8 @@ def test_the_best_threshold_is_taken_again_in_every_resample() -> None:
     # Two thresholds, each right on one half: the mean is 0.5 at both, the better of the two is above it by chance.
     curves = np.zeros((100, 2), np.float32)
     curves[:50, 0] = curves[50:, 1] = 1
-    evidence = LocalizationStats(curves, 0.5, np.zeros(100, np.int64), np.ones(100, np.int64))
-    table = summarize(evidence, np.array([0.0, 0.2]), 0.2).set_index(["metric", "tau_rule"])
+    stats = LocalizationStats(curves, 0.5, np.zeros(100, np.int64), np.ones(100, np.int64))
+    table = summarize(stats, np.array([0.0, 0.2]), 0.2).set_index(["metric", "tau_rule"])
     oracle, fixed = (table.loc[("gt_known_loc_acc", rule)] for rule in ("oracle", "fixed"))
     assert oracle.value == fixed.value == 50
     assert oracle.ci_low >= 50 > fixed.ci_low

@@ -39,7 +39,7 @@ def test_an_empty_box_is_neither_part_nor_more() -> None:
     assert error_type(np.zeros(4), np.array(ONE, float), True, 0.5) == "other"
 
 
-def test_what_mending_each_type_would_bring() -> None:
+def test_the_gain_from_fixing_each_type() -> None:
     types = np.array(["class", "class", "class", "correct", "part", "part", "more", "other"])
     own = np.array([True, False, True, True, False, False, False, False])  # the right class's box of three would do
     rows = error_table(types, own).set_index("error")

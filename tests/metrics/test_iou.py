@@ -12,13 +12,13 @@ boxes = st.lists(
 
 def test_by_hand() -> None:
     truth = np.array([[2, 2, 6, 6], [10, 10, 12, 12]], float)
-    guesses = np.array([[2, 2, 6, 6], [4, 4, 8, 8], [6, 2, 8, 6], [10, 10, 13, 12]], float)
+    predictions = np.array([[2, 2, 6, 6], [4, 4, 8, 8], [6, 2, 8, 6], [10, 10, 13, 12]], float)
     # the same; 4 shared of 16 + 16 - 4; touching only; 4 shared of 6 + 4 - 4
-    assert best_iou(guesses, truth).tolist() == [1, 4 / 28, 0, 4 / 6]
+    assert best_iou(predictions, truth).tolist() == [1, 4 / 28, 0, 4 / 6]
 
 
 @given(boxes, boxes)
-def test_agrees_with_pycocotools(guesses: list[tuple[int, ...]], truth: list[tuple[int, ...]]) -> None:
-    theirs = coco.iou(np.array(guesses, float), np.array(truth, float), [0] * len(truth)).max(1)
-    edges = [np.array([(x, y, x + w, y + h) for x, y, w, h in part], float) for part in (guesses, truth)]
+def test_agrees_with_pycocotools(predictions: list[tuple[int, ...]], truth: list[tuple[int, ...]]) -> None:
+    theirs = coco.iou(np.array(predictions, float), np.array(truth, float), [0] * len(truth)).max(1)
+    edges = [np.array([(x, y, x + w, y + h) for x, y, w, h in part], float) for part in (predictions, truth)]
     np.testing.assert_allclose(best_iou(*edges), theirs, rtol=1e-12)

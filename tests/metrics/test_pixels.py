@@ -17,7 +17,7 @@ from wsol.protocols import find_protocol
 NOTHING = np.zeros((224, 224), bool)
 
 
-def evidence(pixels: np.ndarray, levels: int) -> LocalizationStats:
+def stats_of(pixels: np.ndarray, levels: int) -> LocalizationStats:
     n = len(pixels)
     return LocalizationStats(np.zeros((n, levels), np.float32), 0.5, np.zeros(n, int), pixels=pixels)
 
@@ -36,7 +36,7 @@ def images(n: int, seed: int = 0) -> list[tuple[np.ndarray, Mask]]:
 def test_pxap_is_the_average_precision_of_scores_cut_down_to_the_grid(protocol: str) -> None:
     found = find_protocol(protocol)
     drawn = images(3)
-    pixels = np.stack([found.pixels(score_map, lambda m=mask: m) for score_map, mask in drawn])
+    pixels = np.stack([found.count_pixels(score_map, lambda m=mask: m) for score_map, mask in drawn])
     scores, truth = [], []
     for score_map, mask in drawn:
         counted = ~mask.ignore
@@ -46,7 +46,7 @@ def test_pxap_is_the_average_precision_of_scores_cut_down_to_the_grid(protocol: 
         scores.append(np.where(values >= 1, 1, floor))
         truth.append(mask.foreground[counted])
     expected = average_precision_score(np.concatenate(truth), np.concatenate(scores))
-    table = summarize(evidence(pixels, len(found.taus)), found.taus, 0.2).set_index("metric")
+    table = summarize(stats_of(pixels, len(found.taus)), found.taus, 0.2).set_index("metric")
     assert table.loc["pxap", "value"] == pytest.approx(100 * expected, rel=1e-9)
     assert table.loc["pxap", "ci_low"] < table.loc["pxap", "value"] < table.loc["pxap", "ci_high"]
     assert pixels.sum() == sum((~mask.ignore).sum() for _, mask in drawn)
@@ -70,7 +70,7 @@ def test_a_score_on_an_edge_belongs_to_the_bin_above_it() -> None:
     protocol = find_protocol("wsolevaluation:step=0.01")
     score_map = np.zeros((224, 224))
     score_map[0, :3] = 1, 0.5, np.nextafter(0.5, 0)
-    counts = protocol.pixels(score_map, lambda: Mask(~NOTHING, NOTHING))
+    counts = protocol.count_pixels(score_map, lambda: Mask(~NOTHING, NOTHING))
     assert [(i, int(counts[i, 0])) for i in np.flatnonzero(counts[:, 0])] == [
         (0, 224 * 224 - 3),
         (49, 1),
@@ -84,14 +84,14 @@ def test_ignored_pixels_have_no_part_unless_they_are_the_object() -> None:
     foreground, ignore = NOTHING.copy(), NOTHING.copy()
     foreground[:10] = True
     ignore[5:30] = True
-    counts = protocol.pixels(np.ones((224, 224), np.float32), lambda: Mask(foreground, ignore))
+    counts = protocol.count_pixels(np.ones((224, 224), np.float32), lambda: Mask(foreground, ignore))
     assert counts[-1].tolist() == [10 * 224, (224 - 30) * 224]
 
 
-def test_masks_of_another_size_are_resized_by_nearest_neighbour() -> None:
+def test_masks_of_another_size_are_resized_by_nearest_neighbor() -> None:
     small = np.zeros((4, 4), bool)
     small[1, 2] = True
-    counts = find_protocol("wsolevaluation").pixels(
+    counts = find_protocol("wsolevaluation").count_pixels(
         np.ones((224, 224), np.float32), lambda: Mask(small, np.zeros_like(small))
     )
     assert counts[-1].tolist() == [56 * 56, 224 * 224 - 56 * 56]
@@ -101,7 +101,7 @@ def test_pixel_iou_by_hand() -> None:
     # Foreground 4, background 6, at taus 0, 0.5 and from 1 on: masks of 10, 5 and 2 pixels.
     pixels = np.array([[[1, 4], [1, 2], [2, 0]], [[0, 5], [0, 0], [0, 0]]], np.uint32)
     taus = np.array([0, 0.5])
-    table = summarize(evidence(pixels, 2), taus, 0.5)
+    table = summarize(stats_of(pixels, 2), taus, 0.5)
     found = {(r.metric, r.tau_rule): (r.tau, r.value) for r in table.itertuples()}
     # Image 0: 4 / 10 at 0, 3 / (4 + 2) at 0.5. Image 1 has no object: 0 / 5, then nothing against nothing.
     assert found["pixel_iou", "fixed"] == (0.5, pytest.approx(100 * (0.5 + 1) / 2))
@@ -113,7 +113,7 @@ def test_pixel_iou_by_hand() -> None:
 def test_pixel_iou_is_that_of_the_masks() -> None:
     protocol = find_protocol("exact:levels=21")
     (score_map, mask), *_ = images(1, seed=4)
-    found = METRICS.get("pixel_iou").per_image(evidence(protocol.pixels(score_map, lambda: mask)[None], 21))[0]
+    found = METRICS.get("pixel_iou").per_image(stats_of(protocol.count_pixels(score_map, lambda: mask)[None], 21))[0]
     for tau, iou in zip(protocol.taus, found, strict=True):
         predicted = (score_map.astype(np.float64) >= tau) & ~mask.ignore
         assert iou == pytest.approx((predicted & mask.foreground).sum() / (predicted | mask.foreground).sum())

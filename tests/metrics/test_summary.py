@@ -10,12 +10,12 @@ from wsol.metrics.base import METRICS, LocalizationStats
 from wsol.metrics.summary import find_tau_index, summarize, summarize_groups
 
 TAUS = np.array([0, 0.2, 0.4])
-EVIDENCE = LocalizationStats(
+STATS = LocalizationStats(
     #            tau    0    0.2  0.4
     curves=np.array([[0.6, 0.5, 0.4], [0.5, 0.4, 0.7], [0.1, 0.2, 0.9], [0.49, 0.5, 0.5]], np.float32),
     delta=0.5,
     labels=np.array([0, 0, 0, 1]),
-    ranks=np.array([1, 2, 0, 1]),  # first guess, second guess, not among five, first guess
+    ranks=np.array([1, 2, 0, 1]),  # first prediction, second, not among five, first
 )
 # hits: image 0 at 0, 0.2; image 1 at 0, 0.4; image 2 at 0.4; image 3 at 0.2, 0.4
 VALIDATION = LocalizationStats(
@@ -24,7 +24,7 @@ VALIDATION = LocalizationStats(
 
 
 def table(validation: LocalizationStats | None = None) -> dict[tuple[str, str], tuple[float, float]]:
-    rows = summarize(EVIDENCE, TAUS, 0.2, validation)
+    rows = summarize(STATS, TAUS, 0.2, validation)
     assert (rows.n == 4).all()
     return {(r.metric, r.tau_rule if isinstance(r.tau_rule, str) else ""): (r.tau, r.value) for r in rows.itertuples()}
 
@@ -53,7 +53,7 @@ def test_val_takes_its_tau_from_the_other_split() -> None:
 
 def test_classes_are_means_at_the_common_tau() -> None:
     groups = {("class", name): np.array(members) for name, members in (("a", [1, 3]), ("b", []), ("c", [0, 2]))}
-    rows = summarize_groups(EVIDENCE, groups, TAUS, 0.2)
+    rows = summarize_groups(STATS, groups, TAUS, 0.2)
     found = {(r.group, r.metric, r.tau_rule): (r.value, r.n) for r in rows.itertuples()}
     assert found["a", "gt_known_loc_acc", "oracle"] == (100, 2)  # images 1, 3 at 0.4
     assert found["c", "gt_known_loc_acc", "oracle"] == (50, 2)  # images 0, 2 at 0.4
@@ -61,7 +61,7 @@ def test_classes_are_means_at_the_common_tau() -> None:
     assert set(rows.group) == {"a", "c"}
     assert set(rows.by) == {"class"}
     assert "corloc" not in set(rows.metric)  # it is the mean over classes itself
-    single = summarize_groups(EVIDENCE, {("size", "small"): np.array([1])}, TAUS, 0.2)
+    single = summarize_groups(STATS, {("size", "small"): np.array([1])}, TAUS, 0.2)
     np.testing.assert_allclose(single[["ci_low", "ci_high"]], np.stack([single.value] * 2, 1), rtol=1e-6)
 
 
@@ -92,10 +92,10 @@ def test_unknown_metric_names_the_close_ones() -> None:
 
 
 def test_max_box_acc_v2_by_hand() -> None:
-    """The best hit rate at 0.3, 0.5 and 0.7, each with a tau of its own, and their mean."""
-    assert ("max_box_acc_v2", "oracle") not in table()  # no evidence of contours
+    """The best hit rate at 0.3, 0.5 and 0.7, each at its own tau, and their mean."""
+    assert ("max_box_acc_v2", "oracle") not in table()  # no IoUs of contours
     contours = np.array([[0.35, 0.1, 0.75], [0.3, 0.6, 0.1], [0.2, 0.55, 0.71], [0.9, 0.5, 0.1]], np.float32)
-    rows = summarize(replace(EVIDENCE, contours=contours), TAUS, 0.2)
+    rows = summarize(replace(STATS, contours=contours), TAUS, 0.2)
     found = {r.metric: (r.tau, r.value, r.ci_low, r.ci_high) for r in rows.itertuples() if "v2" in r.metric}
     assert found["max_box_acc_v2_30"][:2] == (0, 75)  # images 0, 1, 3; as many at 0.2
     assert found["max_box_acc_v2_50"][:2] == (0.2, 75)
@@ -112,17 +112,20 @@ def test_corloc_is_the_mean_over_classes() -> None:
     assert found["corloc", "oracle"] == (0.4, pytest.approx((200 / 3 + 100) / 2))
 
 
-def test_what_the_evidence_lacks_is_left_out_not_zero() -> None:
-    found = {r.metric for r in summarize(replace(EVIDENCE, ranks=None), TAUS, 0.2).itertuples()}
-    assert found == {"gt_known_loc_acc", "max_box_acc", "corloc", "mean_iou"}
-    found = {r.metric for r in summarize(replace(EVIDENCE, complete=False), TAUS, 0.2).itertuples()}
-    assert found == {"top1_loc_err", "top5_loc_err", "top1_cls_err", "top5_cls_err"}
-    peaks = summarize(replace(EVIDENCE, peaks=np.array([True, True, True, False])), TAUS, 0.2).set_index("metric")
+def test_metrics_without_their_statistics_are_omitted_not_zero() -> None:
+    needs = {name: {*METRICS.get(name).needs} for name in METRICS.names()}
+    found = {r.metric for r in summarize(replace(STATS, ranks=None), TAUS, 0.2).itertuples()}
+    assert {"gt_known_loc_acc", "max_box_acc", "corloc", "mean_iou"} <= found
+    assert found == {name for name in needs if needs[name] == {"complete"}}
+    found = {r.metric for r in summarize(replace(STATS, complete=False), TAUS, 0.2).itertuples()}
+    assert {"top1_loc_err", "top5_loc_err", "top1_cls_err", "top5_cls_err"} <= found
+    assert found == {name for name in needs if needs[name] == {"ranks"}}
+    peaks = summarize(replace(STATS, peaks=np.array([True, True, True, False])), TAUS, 0.2).set_index("metric")
     assert peaks.loc["pointing_game", "value"] == 75
 
 
 def test_without_thresholds_each_number_stands_once() -> None:
-    one = replace(EVIDENCE, curves=EVIDENCE.curves[:, :1])
+    one = replace(STATS, curves=STATS.curves[:, :1])
     rows = summarize(one, np.empty(0), 0.2).set_index("metric")
     assert rows.loc["gt_known_loc_acc", "value"] == 50
     assert rows["tau"].isna().all()
@@ -135,18 +138,18 @@ def test_two_boxes_for_the_first_two_classes_and_one_for_the_third() -> None:
     hit, miss = 0.6, 0.1
     curves = np.array([[miss], [miss], [miss], [hit], [hit], [miss]], np.float32)
     second = np.array([[hit], [hit], [hit], [miss], [hit], [miss]], np.float32)
-    evidence = LocalizationStats(curves, 0.5, np.zeros(6, int), np.array([1, 2, 3, 3, 4, 1]), second=second)
-    rows = summarize(evidence, np.empty(0), 0.2).set_index("metric")
+    stats = LocalizationStats(curves, 0.5, np.zeros(6, int), np.array([1, 2, 3, 3, 4, 1]), second=second)
+    rows = summarize(stats, np.empty(0), 0.2).set_index("metric")
     # right: ranks 1 and 2 by their second box, rank 3 by its first; wrong: rank 3 by its second, rank 4, no box
     assert rows.loc["top5_loc_err_pairs", "value"] == 50
     assert rows.loc["top5_loc_err", "value"] == pytest.approx(100 * 4 / 6)
 
 
 def test_a_tau_between_others_that_give_the_same_boxes() -> None:
-    """Levels that change nothing are merged inside; what is reported is the first tau of each run of equals."""
-    curves = np.repeat(EVIDENCE.curves, [2, 3, 1], axis=1)
+    """Taus that change nothing are merged internally; the first tau of each run of equal ones is reported."""
+    curves = np.repeat(STATS.curves, [2, 3, 1], axis=1)
     taus = np.array([0, 0.1, 0.2, 0.3, 0.35, 0.4])
-    rows = summarize(replace(EVIDENCE, curves=curves), taus, 0.3, replace(VALIDATION, curves=curves[:2]))
+    rows = summarize(replace(STATS, curves=curves), taus, 0.3, replace(VALIDATION, curves=curves[:2]))
     found = {(r.metric, r.tau_rule): (r.tau, r.value) for r in rows.itertuples()}
     assert found["gt_known_loc_acc", "fixed"] == (0.3, 50)
     assert found["gt_known_loc_acc", "oracle"] == (0.4, 75)

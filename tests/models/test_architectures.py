@@ -1,4 +1,4 @@
-"""Networks of the literature, held against what their papers say."""
+"""Networks of the literature, compared with their papers."""
 
 from functools import cache
 from typing import Any

@@ -1,4 +1,4 @@
-"""The network that comes along."""
+"""The bundled network."""
 
 from pathlib import Path
 

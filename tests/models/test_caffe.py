@@ -2,6 +2,8 @@
 
 import contextlib
 import struct
+import subprocess
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -302,12 +304,12 @@ def images() -> Tensor:
     return torch.randn(2, 3, 6, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
 
-def test_response_normalisation_by_hand(tmp_path: Path, images: Tensor) -> None:
+def test_response_normalization_by_hand(tmp_path: Path, images: Tensor) -> None:
     made = features(
         tmp_path, Layer("LRN", "lrn", ["first"], ["lrn"], {"local_size": 3, "alpha": 0.5, "beta": 0.25, "k": 2.0})
     )
     b, g, r = images.flip(1).unbind(1)
-    # Channels B, G, R, B + G; the sum goes over the neighbours and alpha is divided by three.
+    # Channels B, G, R, B + G; the sum goes over the neighbors and alpha is divided by three.
     expected = g / (2 + 0.5 / 3 * (b**2 + g**2 + r**2)) ** 0.25
     torch.testing.assert_close(made(images)[:, 1], expected)
     torch.testing.assert_close(made(images)[:, 0], b / (2 + 0.5 / 3 * (b**2 + g**2)) ** 0.25)
@@ -436,11 +438,11 @@ def zeros(*shape: int) -> NDArray[np.float32]:
         (changed("InnerProduct", []), r"layer 'fc' of type 'InnerProduct' has no weights; use"),
         (
             changed("Convolution", [zeros(12, 3, 3, 3)]),
-            r"'conv3' of type 'Convolution' has 1 weight tensors where .* for 2;",
+            r"'conv3' of type 'Convolution' has 1 weight tensors where .* require 2;",
         ),
-        (changed("InnerProduct", [zeros(6, 13), zeros(6)]), r"has 78 weights of shape .*13\) .* ask for \(6, 12\);"),
-        (changed("InnerProduct", num_output=7), r"has 72 weights of shape .*6, 12\) .* ask for \(7, 12\);"),
-        (changed("InnerProduct", num_output=2**32 - 1), r"ask for \(4294967295, 12\);"),
+        (changed("InnerProduct", [zeros(6, 13), zeros(6)]), r"has 78 weights of shape .*13\) .* require \(6, 12\);"),
+        (changed("InnerProduct", num_output=7), r"has 72 weights of shape .*6, 12\) .* require \(7, 12\);"),
+        (changed("InnerProduct", num_output=2**32 - 1), r"require \(4294967295, 12\);"),
         (changed("InnerProduct", [zeros(0, 12), zeros(0)], num_output=0), r"has 0 weights"),
         (changed("Convolution", kernel_size=5), r"has 324 weights of shape \(12, 3, 3, 3\) .* \(12, 3, 5, 5\);"),
         (changed("Convolution", group=0), "has 0 groups for 12 to 12 channels;"),
@@ -474,9 +476,9 @@ def zeros(*shape: int) -> NDArray[np.float32]:
         ),
         (
             lambda n: n.insert(0, data(mean_value=[1.0, 2.0])),
-            r"'data' of type 'Data' has 2 mean values and scale 1; one or",
+            r"'data' of type 'Data' has 2 mean values and scale 1; only one or",
         ),
-        (lambda n: n.insert(0, data(scale=0.0)), r"has 0 mean values and scale 0; one or"),
+        (lambda n: n.insert(0, data(scale=0.0)), r"has 0 mean values and scale 0; only one or"),
     ],
 )
 def test_networks_that_cannot_be_read(
@@ -495,9 +497,9 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     for written, message in [
         (b"", "is not a .caffemodel file: it has no layers with weights;"),
         (put(1, "net") + put(200, b"something else"), "it has no layers with weights;"),
-        (b"PK\x03\x04" * 50, "is not a .caffemodel file, or a part of one; download it again"),
-        (content[: len(content) // 2], "is not a .caffemodel file, or a part of one; download it again"),
-        (content.replace(b"norm1", b"norm\xff"), "is not a .caffemodel file, or a part of one; download it again"),
+        (b"PK\x03\x04" * 50, "is not a .caffemodel file, or only part of one; download it again"),
+        (content[: len(content) // 2], "is not a .caffemodel file, or only part of one; download it again"),
+        (content.replace(b"norm1", b"norm\xff"), "is not a .caffemodel file, or only part of one; download it again"),
         (wire(alexnet(), old=True).replace(put(5, 18), put(5, 77)), r"of type 'number 77' is not supported;"),
         (wire([*alexnet()[:9], inplace("Flatten", "pool3", axis=2), *alexnet()[9:]], old=False), "has axis 2; only 1"),
         (
@@ -541,7 +543,31 @@ def test_a_file_brings_its_own_network(tmp_path: Path) -> None:
     images = torch.rand(2, 3, 224, 224)
     with torch.no_grad():
         torch.testing.assert_close(model.network(images), read_caffemodel(tmp_path / "w.caffemodel").network(images))
-    with pytest.raises(InputError, match=r"w\.caffemodel holds 7 convolutions, vgg16-gap has 14; mend --model"):
+    with pytest.raises(InputError, match=r"w\.caffemodel has 7 convolutions, vgg16-gap has 14; fix --model"):
         load_model("vgg16-gap", tmp_path / "w.caffemodel")
-    with pytest.raises(InputError, match=r"w\.caffemodel brings its own network; leave out --map-size"):
+    with pytest.raises(InputError, match=r"w\.caffemodel defines its own network; leave out --map-size"):
         load_model("alexnet-star-gap", tmp_path / "w.caffemodel", map_size=14)
+
+
+WITHOUT_PROTOBUF = """
+import sys
+sys.modules["google.protobuf"] = None
+from wsol.errors import InputError
+from wsol.models import load_model
+from wsol.selfchecks.checks.packages import CHECKS
+for check in CHECKS.values():
+    check()
+try:
+    load_model("alexnet-star-gap", sys.argv[1])
+except InputError as error:
+    print(error)
+"""
+
+
+def test_protobuf_is_optional(tmp_path: Path) -> None:
+    path = tmp_path / "net.caffemodel"
+    path.write_bytes(wire(alexnet(), old=False))
+    output = subprocess.run(
+        [sys.executable, "-c", WITHOUT_PROTOBUF, str(path)], check=True, capture_output=True, text=True
+    ).stdout
+    assert output == "a .caffemodel file needs the package protobuf; pip install 'wsol[caffe]'\n"

@@ -45,7 +45,7 @@ def build(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], nn.Module]:
     return make
 
 
-def randomise(network: nn.Module) -> None:
+def randomize(network: nn.Module) -> None:
     """Random weights, also where zeros are usual (biases, batch statistics): nothing may cancel out."""
     torch.manual_seed(0)
     with torch.no_grad():
@@ -86,7 +86,7 @@ def test_contract(name: str, build: Callable[[str], nn.Module]) -> None:
         assert gap.linear is not None
         assert gap.linear.out_features == 1000
         return
-    randomise(network)
+    randomize(network)
     check_contract(network, 128 if name == "inception_v3" else 96)  # for maps of more than one pixel
 
 
@@ -94,14 +94,16 @@ def test_contract(name: str, build: Callable[[str], nn.Module]) -> None:
 def test_other_heads_say_what_stands_in_the_way(name: str) -> None:
     with torch.device("meta"):
         network = torchvision.models.get_model(name, weights=None).eval()
-    with pytest.raises(InputError, match=f"{name}: class activation maps need .* there stands {OTHERS[family(name)]}"):
+    with pytest.raises(
+        InputError, match=f"{name}: class activation maps need .* at the end; found {OTHERS[family(name)]}"
+    ):
         find_gap(network, name)
 
 
 @pytest.mark.parametrize(("groups", "bias"), [(2, False), (1, True)])
 def test_vgg16_gap(groups: int, bias: bool) -> None:
     network = VGG16GAP(11, groups, bias).eval()
-    randomise(network)
+    randomize(network)
     check_contract(network, 64)
     assert network.features(torch.zeros(1, 3, 224, 224)).shape == (1, 512, 14, 14)
     assert network.conv6.weight.shape == (1024, 512 // groups, 3, 3)
@@ -144,7 +146,7 @@ class Written(nn.Module):
 )
 def test_ways_to_write_the_same_head(head: Callable[[Written, Tensor], Tensor]) -> None:
     network = Written(head).eval()
-    randomise(network)
+    randomize(network)
     check_contract(network, 20)
 
 

@@ -107,8 +107,8 @@ def test_a_published_file_is_known_by_its_checksum(tmp_path: Path, monkeypatch: 
 
 def test_published_names_carry_checksums_and_preprocessing() -> None:
     offered = {p.name: p for p in MODELS.get("resnet50").published()}
-    assert offered["IMAGENET1K_V1"].digest == "0676ba61"  # resnet50-0676ba61.pth
-    assert offered["IMAGENET1K_V2"].digest == "11ad3fa6"
+    assert offered["IMAGENET1K_V1"].sha256_prefix == "0676ba61"  # resnet50-0676ba61.pth
+    assert offered["IMAGENET1K_V2"].sha256_prefix == "11ad3fa6"
     assert offered["IMAGENET1K_V1"].preprocessing == Preprocessing((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
@@ -155,7 +155,7 @@ def test_nothing_in_a_file_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ("text.safetensors", "text.safetensors is not a readable weights file"),
         ("page.pth", "page.pth is not a readable weights file; check --weights"),
         ("cut.pth", "cut.pth is not a readable weights file"),
-        ("list.pth", "list.pth holds no tensors by name"),
+        ("list.pth", "list.pth has no named tensors"),
     ],
 )
 def test_bad_weights_are_named(

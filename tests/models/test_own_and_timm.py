@@ -45,7 +45,7 @@ def other():
     return make(1)
 
 
-def normalised():
+def normalized():
     from wsol.models import Preprocessing
     network = make()
     network.preprocessing = Preprocessing((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
@@ -156,9 +156,9 @@ def test_signature_is_that_of_the_weights(own: str, tmp_path: Path) -> None:
 
 def test_own_preprocessing(own: str, tmp_path: Path) -> None:
     given = Preprocessing((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
-    assert load_model(f"{own}:normalised").preprocessing == given
+    assert load_model(f"{own}:normalized").preprocessing == given
     save_file(plain(2).state_dict(), tmp_path / "w.safetensors")
-    assert load_model(f"{own}:normalised", tmp_path / "w.safetensors").preprocessing == given
+    assert load_model(f"{own}:normalized", tmp_path / "w.safetensors").preprocessing == given
     with pytest.raises(InputError, match=r"nets\.py:misnamed: preprocessing is str; make it a wsol\.models\.Preproc"):
         load_model(f"{own}:misnamed")
 
@@ -222,7 +222,7 @@ def test_evaluating_an_own_network_at_a_named_layer(own: str, csv_data: Path, tm
         np.testing.assert_allclose(maps[i, 0], expected, rtol=1e-3, atol=1e-5 * max(expected.max(), 1e-6))
     assert maps.max() > 0
 
-    with pytest.raises(InputError, match=r"has no layer stam; its parts are stem, last, fc"):
+    with pytest.raises(InputError, match=r"has no layer stam; its children are stem, last, fc"):
         wsol.evaluate(f"{own}:make", dataset="csv", data_root=csv_data, device="cpu", layer="stam")
     with pytest.raises(InputError, match="cam cannot be applied"):
         wsol.evaluate(f"{own}:make", dataset="csv", data_root=csv_data, device="cpu", layer="stem.0")
@@ -239,7 +239,7 @@ def saved(net: nn.Module, path: Path) -> Path:
         ("resnet10t", 13),
         ("test_convnext", 13),  # a classifier behind a norm
         ("vit_tiny_patch16_224", 13),
-        ("levit_128s", 1000),  # a batch normalisation and a linear layer, twice
+        ("levit_128s", 1000),  # a batch normalization and a linear layer, twice
         ("levit_128s", 13),
         ("mobilenetv3_small_050", 13),
     ],
@@ -270,12 +270,12 @@ def test_timms_own_preprocessing(tmp_path: Path) -> None:
     ("slip", "near"), [("resnet10x", "resnet10t"), ("vit_tiny_patch16_225", "vit_tiny_patch16_224")]
 )
 def test_near_names(slip: str, near: str) -> None:
-    with pytest.raises(InputError, match=rf"timm knows no '{slip}'; near are .*{near}\b"):
+    with pytest.raises(InputError, match=rf"timm has no model '{slip}'; did you mean .*{near}\b"):
         load_model(f"timm/{slip}")
 
 
 def test_timms_networks_that_will_not_do(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"timm knows no 'zzz'$"):
+    with pytest.raises(InputError, match=r"timm has no model 'zzz'$"):
         load_model("timm/zzz")
     with pytest.raises(InputError, match=r"timm/resnet10t: no weights; give --weights .*or pretrained$"):
         load_model("timm/resnet10t")
@@ -330,7 +330,7 @@ def test_without_the_hubs_package(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_without_timm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(InputError, match=r"timm/resnet10t needs the package timm; pip install timm"):
+    with pytest.raises(InputError, match=r"timm/resnet10t needs the package timm; pip install 'wsol\[timm\]'"):
         load_model("timm/resnet10t")
 
 

@@ -70,13 +70,13 @@ def test_the_last_strides_go_and_the_earlier_ones_stay() -> None:
 
 
 def test_a_map_size_that_cannot_be_had_is_named() -> None:
-    with pytest.raises(InputError, match=r"maps of 20 x 20 cannot be had; --map-size can be 7, 14, 28"):
+    with pytest.raises(InputError, match=r"maps of 20 x 20 are not possible; --map-size can be 7, 14, 28"):
         MODELS.get("resnet18-gap").build_for_training(5, 20)
     with pytest.raises(InputError, match="--map-size can be 7"):
         MODELS.get("resnet18-gap").build_for_training(5, 6)
-    with pytest.raises(InputError, match="densenet121 cannot have maps of 14 x 14; take densenet121-gap"):
+    with pytest.raises(InputError, match="densenet121 cannot have maps of 14 x 14; use densenet121-gap"):
         MODELS.get("densenet121").build_for_training(5, 14)
-    with pytest.raises(InputError, match=r"x: maps of 300 x 300 cannot be had; --map-size can be 224$"):
+    with pytest.raises(InputError, match=r"x: maps of 300 x 300 are not possible; --map-size can be 224$"):
         enlarge_maps(nn.Conv2d(3, 4, 1), 300, "x")
     with pytest.raises(InputError, match="y: its maps cannot be made larger than 112"):
         enlarge_maps(Branches(), 224, "y")
@@ -87,7 +87,7 @@ def test_vision_transformers_have_no_suffix() -> None:
     assert {"alexnet-gap", "vgg16-gmp", "googlenet-gap", "resnet18-gap", "vgg16-gap"} <= {*MODELS.names()}
 
 
-def test_normalisation_is_folded_into_the_convolutions() -> None:
+def test_normalization_is_folded_into_the_convolutions() -> None:
     torch.manual_seed(0)
     architecture = MODELS.get("vgg16-gap")
     network = architecture.build_for_training(3)

@@ -1,6 +1,6 @@
 """The target layer of other people's networks, and the cut behind it.
 
-Structure is looked at without memory for weights, on the meta device; numbers are held against a forward hook on the
+Structure is checked without memory for weights, on the meta device; numbers are compared with a forward hook on the
 plain network, which knows nothing of graphs.
 """
 
@@ -49,9 +49,9 @@ OTHERS = words(
 )
 # What cannot be evaluated, and what the sentence has to say of it.
 REFUSED = {
-    "botnet26t_256": r"does not take images of 224 x 224",  # attention with positions for maps of 256 / 32
-    "halonet26t": r"does not take images of 224 x 224",  # blocks of 8 divide the maps of 256, not those of 224
-    "swinv2_tiny_window8_256": r"does not take images of 224 x 224 .*256",
+    "botnet26t_256": r"does not accept images of 224 x 224",  # attention with positions for maps of 256 / 32
+    "halonet26t": r"does not accept images of 224 x 224",  # blocks of 8 divide the maps of 256, not those of 224
+    "swinv2_tiny_window8_256": r"does not accept images of 224 x 224 .*256",
     "gemma4_vit_167m": r"cannot be traced",  # chooses its path by the shapes that it is given
 }
 
@@ -89,12 +89,12 @@ def test_every_family_has_a_target_layer(name: str) -> None:
     net = outline(name)
     classifier = find_classifier(net, name)
     with torch.no_grad():
-        maps, past = classifier.lower(torch.zeros(2, 3, 224, 224, device=device(net)))
+        maps, extras = classifier.forward_features(torch.zeros(2, 3, 224, 224, device=device(net)))
     assert maps.dim() == 4
     assert len(maps) == 2
     assert maps.shape[2] == maps.shape[3] > 1
     leaf = maps.detach().requires_grad_()
-    logits = classifier.forward_head(leaf, past)
+    logits = classifier.forward_head(leaf, extras)
     count = getattr(net, "num_classes", 1000)
     assert logits.shape == (2, count or logits.shape[1])  # 0 for those that come without a classifier
     # Whatever the layer is, the scores must come from it: a branch that ends there would have no gradient.
@@ -138,7 +138,7 @@ def test_target_layers_known_by_hand(name: str, layer: str, maps: tuple[int, int
     net = outline(name)
     found = find_classifier(net, name)
     with torch.no_grad():
-        features = found.lower(torch.zeros(1, 3, 224, 224, device=device(net)))[0]
+        features = found.forward_features(torch.zeros(1, 3, 224, 224, device=device(net)))[0]
     assert features.shape == (1, maps[0], maps[1], maps[1])
     assert isinstance(found, GapClassifier) == pooled
     assert (found.unsupported_reason is None) == pooled
@@ -209,8 +209,8 @@ SMALL: dict[str, tuple[Callable[[], Any], tuple[str, ...]]] = {
 }
 
 
-def randomised(net: nn.Module) -> nn.Module:
-    """Fresh normalisation hides that it is left out, and torchvision's transformers begin with scores of 0."""
+def randomized(net: nn.Module) -> nn.Module:
+    """Fresh normalization hides that it is left out, and torchvision's transformers begin with scores of 0."""
     for module in net.eval().requires_grad_(False).modules():
         if isinstance(module, (nn.BatchNorm2d, nn.LayerNorm)):
             module.weight.uniform_(0.5, 1.5)
@@ -227,7 +227,7 @@ def networks() -> Callable[[str], nn.Module]:
     def get(name: str) -> nn.Module:
         if name not in built:
             torch.manual_seed(0)
-            built[name] = randomised(SMALL[name][0]())
+            built[name] = randomized(SMALL[name][0]())
         return built[name]
 
     return get
@@ -273,13 +273,13 @@ def close(found: Tensor, expected: Tensor) -> None:
 def run(classifier: Classifier, chosen: int) -> tuple[Tensor, Tensor, Tensor]:
     """Maps, the gradient with respect to them, and scores; what is handed to the upper part must stay as it is."""
     with torch.no_grad():
-        maps, past = classifier.lower(noise())
+        maps, extras = classifier.forward_features(noise())
     leaf = maps.detach().clone().requires_grad_()
-    scores = classifier.forward_head(leaf, past)
+    scores = classifier.forward_head(leaf, extras)
     assert torch.equal(leaf, maps)
     (gradient,) = torch.autograd.grad(scores[:, chosen].sum(), leaf)
     with torch.no_grad():
-        close(classifier.forward_head(maps, past), scores)  # a second time, with the same
+        close(classifier.forward_head(maps, extras), scores)  # a second time, with the same
     return maps, gradient, scores.detach()
 
 
@@ -330,12 +330,12 @@ CLASS_TOKEN = {
 def test_all_patches_reach_a_class_token(name: str) -> None:
     # Patches behind the last attention do not reach the scores; gradients with respect to them would all be 0.
     torch.manual_seed(0)
-    net = randomised(CLASS_TOKEN[name]())
+    net = randomized(CLASS_TOKEN[name]())
     classifier = find_classifier(net, name)
     with torch.no_grad():
-        maps, past = classifier.lower(noise())
+        maps, extras = classifier.forward_features(noise())
     leaf = maps.detach().requires_grad_()
-    scores = classifier.forward_head(leaf, past)
+    scores = classifier.forward_head(leaf, extras)
     close(scores.detach(), net(noise()))
     (gradient,) = torch.autograd.grad(scores[:, 3].sum(), leaf, allow_unused=True)
     assert gradient is not None
@@ -345,7 +345,7 @@ def test_all_patches_reach_a_class_token(name: str) -> None:
 @pytest.mark.parametrize("name", ["levit_128s", "efficientvit_m0"])
 def test_a_network_can_be_looked_at_again(name: str) -> None:
     # These keep what they once computed of their attention's biases; a tracer's stand-ins must not stay there.
-    net = randomised(create(f"timm/{name}"))
+    net = randomized(create(f"timm/{name}"))
     first, second = (find_classifier(net, name)(noise(1)) for _ in range(2))
     close(first, net(noise(1)))
     close(second, first)
@@ -440,19 +440,19 @@ class Loose(nn.Module):
 @pytest.mark.parametrize(
     ("does", "layer", "says"),
     [
-        (Loose.scores, "nope", r"x has no layer nope; its parts are first, pool, last"),
+        (Loose.scores, "nope", r"x has no layer nope; its children are first, pool, last"),
         (Loose.scores, "firs", r"no layer firs;"),
         (Loose.scores, "unused", r"no layer unused"),
-        (Loose.scores, "pool", r"output of pool is 1 x 6 x 1 x 1, not maps"),
-        (Loose.scores, "last", r"output of last is 1 x 4, not maps"),
+        (Loose.scores, "pool", r"output of pool is 1 x 6 x 1 x 1, not feature maps"),
+        (Loose.scores, "last", r"output of last is 1 x 4, not feature maps"),
         (lambda net, x: net.scores(x) if x.sum() > 0 else net.scores(-x), None, r"cannot be traced .*control flow"),
         (lambda net, x: net.scores(x * len(x)), None, r"cannot be traced"),
-        (lambda net, x: (net.scores(x), net.scores(x)), None, r"gives .* for an image, not a row of class scores"),
-        (lambda net, x: {"logits": net.scores(x)}, None, r"gives .* for an image, not a row of class scores"),
-        (lambda net, x: [net.scores(x)], "first", r"gives .* for an image, not a row of class scores"),
-        (lambda net, x: net.first(x), None, r"gives 1 x 6 x 7 x 7 for an image, not a row of class scores"),
-        (lambda net, x: net.scores(x)[0], None, r"gives 4 for an image, not a row of class scores"),
-        (lambda net, x: net.small(x.flatten(1)), None, r"does not take images of 224 x 224 \(.*(3072|150528)"),
+        (lambda net, x: (net.scores(x), net.scores(x)), None, r"returns .* for an image, not a row of class scores"),
+        (lambda net, x: {"logits": net.scores(x)}, None, r"returns .* for an image, not a row of class scores"),
+        (lambda net, x: [net.scores(x)], "first", r"returns .* for an image, not a row of class scores"),
+        (lambda net, x: net.first(x), None, r"returns 1 x 6 x 7 x 7 for an image, not a row of class scores"),
+        (lambda net, x: net.scores(x)[0], None, r"returns 4 for an image, not a row of class scores"),
+        (lambda net, x: net.small(x.flatten(1)), None, r"does not accept images of 224 x 224 \(.*(3072|150528)"),
         (lambda net, x: net.last(x.mean((2, 3)).repeat(1, 2)), None, r"x: .*name"),
     ],
 )

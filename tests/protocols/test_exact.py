@@ -1,4 +1,4 @@
-"""Original geometry, held against skimage's labelling."""
+"""Original geometry, compared with skimage's labeling."""
 
 import numpy as np
 import pytest
@@ -32,13 +32,13 @@ def test_boxes_and_curves_follow_the_definition_at_every_level() -> None:
     truth = np.array([[3.5, 2.25, 20, 31.75], [1, 1, 8, 9]])
     for values in raw:
         prepared = EXACT.prepare(values.astype(np.float32)[None], (30, 40))
-        trace = EXACT.score_map_stats(prepared[0], truth)
+        stats = EXACT.score_map_stats(prepared[0], truth)
         boxes = EXACT.boxes(prepared, EXACT.taus)[0]
         assert (len(EXACT.taus), EXACT.taus[0], EXACT.taus[51], EXACT.taus[-1]) == (256, 0, 0.2, 1)
-        for level, tau in enumerate(EXACT.taus):
+        for tau_index, tau in enumerate(EXACT.taus):
             expected = box_by_definition(prepared[0], tau)
-            assert boxes[level].tolist() == trace.boxes[level].tolist() == expected
-            assert trace.curve[level] == pytest.approx(max(iou(expected, t) for t in truth.tolist()), abs=1e-7)
+            assert boxes[tau_index].tolist() == stats.boxes[tau_index].tolist() == expected
+            assert stats.curve[tau_index] == pytest.approx(max(iou(expected, t) for t in truth.tolist()), abs=1e-7)
 
 
 @pytest.mark.parametrize("levels", [2, 11, 256, 1001])
@@ -50,15 +50,15 @@ def test_a_perfect_mask_scores_100_at_every_tau_below_1(levels: int) -> None:
     sample = Sample("a", 0, as_boxes([[7, 10, 80, 40]]), "edges", size=(83, 61))
     truth = protocol.ground_truth(sample, (83, 61))
     prepared = protocol.prepare(mask.astype(np.float32)[None], (83, 61))[0]
-    trace = protocol.score_map_stats(prepared, truth)
-    assert (trace.curve[:-1] == 1).all()
-    assert trace.curve[-1] == 0  # nothing lies above 1
-    assert trace.peak_inside
-    pixels = protocol.pixels(prepared, lambda: Mask(mask, np.zeros_like(mask)))
-    evidence = LocalizationStats(trace.curve[None], 0.5, np.zeros(1, int), pixels=pixels[None])
+    stats = protocol.score_map_stats(prepared, truth)
+    assert (stats.curve[:-1] == 1).all()
+    assert stats.curve[-1] == 0  # nothing lies above 1
+    assert stats.peak_inside
+    pixels = protocol.count_pixels(prepared, lambda: Mask(mask, np.zeros_like(mask)))
+    run_stats = LocalizationStats(stats.curve[None], 0.5, np.zeros(1, int), pixels=pixels[None])
     pxap = METRICS.get("pxap")
-    assert pxap.total(pxap.per_image(evidence).mean(0)) == 1
-    assert (METRICS.get("pixel_iou").per_image(evidence)[0, 1:] == 1).all()
+    assert pxap.aggregate(pxap.per_image(run_stats).mean(0)) == 1
+    assert (METRICS.get("pixel_iou").per_image(run_stats)[0, 1:] == 1).all()
 
 
 def test_the_frame_is_the_annotations_and_nothing_is_truncated() -> None:

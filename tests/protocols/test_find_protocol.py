@@ -1,3 +1,5 @@
+from dataclasses import dataclass, replace
+
 import pytest
 
 from wsol.errors import InputError
@@ -17,10 +19,38 @@ def test_a_signature_names_its_protocol(text: str) -> None:
     assert hash(find_protocol(text)) == hash(find_protocol(text))
 
 
-def test_defaults() -> None:
-    for name in PROTOCOLS.names():
-        assert find_protocol(name) is not None
-        assert find_protocol(find_protocol(name).signature) == PROTOCOLS.get(name)
+@pytest.mark.parametrize("name", PROTOCOLS.names())
+def test_a_signature_is_read_back_as_its_protocol(name: str) -> None:
+    protocol = PROTOCOLS.get(name)
+    assert protocol.signature.partition(":")[0] == protocol.name == name
+    assert find_protocol(name) == protocol
+    assert find_protocol(protocol.signature) == protocol
+    assert "delta" not in protocol.signature
+    for delta in (1.0, 0.3, 1 / 3):
+        other = replace(protocol, delta=delta)
+        assert other.signature.endswith(f",delta={delta:g}" if delta < 1 / 3 or delta == 1 else f",delta={delta!r}")
+        assert find_protocol(other.signature) == other
+        assert find_protocol(other.signature).delta == delta
+
+
+def test_settings_with_more_than_six_digits_are_not_rounded() -> None:
+    text = "wsolevaluation:step=0.00123456789"
+    assert find_protocol(text).signature == text
+
+
+def test_a_protocol_of_a_user_has_all_its_settings_in_the_signature() -> None:
+    @PROTOCOLS.register("test-only")
+    @dataclass(frozen=True)
+    class TestOnly(type(PROTOCOLS.get("exact"))):
+        blur: bool = False
+        sigma: float = 2.0
+
+    assert PROTOCOLS.get("test-only").signature == "test-only:levels=256,blur=false,sigma=2"
+    changed = find_protocol("test-only:blur=true,delta=0.7,sigma=0.5")
+    assert changed == TestOnly(delta=0.7, blur=True, sigma=0.5)
+    assert changed.signature == "test-only:levels=256,delta=0.7,blur=true,sigma=0.5"
+    assert TestOnly() != PROTOCOLS.get("exact")
+    del PROTOCOLS._entries["test-only"], PROTOCOLS._sources["test-only"]
 
 
 @pytest.mark.parametrize(
@@ -30,10 +60,10 @@ def test_defaults() -> None:
         ("exact:step=0.1", "unknown setting 'step=0.1'; it takes levels, delta"),
         ("exact:levels=many", "levels cannot be 'many'"),
         ("exact:levels", "levels cannot be ''"),
-        ("exact:levels=1", "levels lies from 2"),
-        ("zhou2016:box=best", "box is paper or script"),
-        ("zhou2016:crops=5", "crops is 1 or 10"),
-        ("wsolevaluation:step=0", "step lies from"),
+        ("exact:levels=1", "levels must be from 2"),
+        ("zhou2016:box=best", "box must be paper or script"),
+        ("zhou2016:crops=5", "crops 1 or 10"),
+        ("wsolevaluation:step=0", "step must be from"),
         ("wsolevaluation:delta=nan", "delta above 0"),
     ],
 )

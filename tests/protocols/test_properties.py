@@ -1,4 +1,4 @@
-"""What must hold for every map, whatever the protocol."""
+"""Properties of all maps under all protocols."""
 
 import cv2
 import numpy as np
@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 
 from wsol.boxes.components import best_contour_ious, largest_component_boxes
 from wsol.boxes.contours import largest_contour_boxes
-from wsol.boxes.thresholds import entry_levels, levels_above, thresholds
+from wsol.boxes.thresholds import highest_tau_below, highest_threshold_below, uint8_thresholds
 from wsol.metrics.iou import best_iou, iou
 from wsol.protocols import find_protocol
 
@@ -21,7 +21,7 @@ TRUTH = np.array([[2.0, 3, 8, 9]])
 
 
 def inclusive_ious(boxes: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """The best IoU of each box, with the + 1 of corners that lie inside."""
+    """Best IoU of each box, with the + 1 of inclusive corners."""
     a, b = boxes[:, None], truth[None]
     w, h = (
         np.maximum(0, np.minimum(a[..., i + 2], b[..., i + 2]) - np.maximum(a[..., i], b[..., i]) + 1) for i in (0, 1)
@@ -31,11 +31,11 @@ def inclusive_ious(boxes: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def check_by_opencv(gray: np.ndarray) -> None:
-    """Holds every level of the curves V1 and V2 against OpenCV, by the definitions of Choe et al."""
+    """Compare the curves V1 and V2 at every tau with OpenCV, by the definitions of Choe et al."""
     truth = np.array([[3, 2, 13, 10], [9, 8, 17, 19]])
     score_map = gray.astype(np.float64) / 255
     gray = (score_map * 255).astype(np.uint8)
-    trace = SMALL.score_map_stats(score_map, np.add(truth, [0.0, 0, 1, 1]))
+    stats = SMALL.score_map_stats(score_map, np.add(truth, [0.0, 0, 1, 1]))
     known: dict[int, tuple[float, float]] = {}
     limits = [int(tau * gray.max()) for tau in SMALL.taus]
     for limit in limits:
@@ -47,7 +47,7 @@ def check_by_opencv(gray: np.ndarray) -> None:
             found = inclusive_ious(np.array(boxes or [(0, 0, 0, 0)]), truth)
             known[limit] = found[0], found.max()
     expected = np.array([known[limit] for limit in limits])
-    np.testing.assert_allclose(np.stack([trace.curve, trace.contours], 1), expected, atol=1e-6)
+    np.testing.assert_allclose(np.stack([stats.curve, stats.contours], 1), expected, atol=1e-6)
 
 
 def many() -> list[np.ndarray]:
@@ -96,9 +96,9 @@ def test_hypothesis_finds_no_map_that_disagrees(gray: np.ndarray) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(LEVELS, st.integers(0, 3), st.integers(0, 3))
-def test_moving_map_and_box_together_changes_nothing(levels: np.ndarray, dx: int, dy: int) -> None:
-    moved = np.pad(levels, ((dy, 4 - dy), (dx, 4 - dx)), constant_values=-1)
-    still = np.pad(levels, ((0, 4), (0, 4)), constant_values=-1)
+def test_moving_map_and_box_together_changes_nothing(tau_indices: np.ndarray, dx: int, dy: int) -> None:
+    moved = np.pad(tau_indices, ((dy, 4 - dy), (dx, 4 - dx)), constant_values=-1)
+    still = np.pad(tau_indices, ((0, 4), (0, 4)), constant_values=-1)
     shift = np.array([dx, dy, dx, dy])
     before, after = (largest_component_boxes(m, 6) for m in (still, moved))
     there = before.any(1)
@@ -114,24 +114,27 @@ def test_moving_map_and_box_together_changes_nothing(levels: np.ndarray, dx: int
 
 @settings(max_examples=60, deadline=None)
 @given(LEVELS)
-def test_flipping_and_transposing_change_nothing(levels: np.ndarray) -> None:
-    w = levels.shape[1]
-    ious = best_contour_ious(levels, 6, TRUTH)
+def test_flipping_and_transposing_change_nothing(tau_indices: np.ndarray) -> None:
+    w = tau_indices.shape[1]
+    ious = best_contour_ious(tau_indices, 6, TRUTH)
     flipped = TRUTH[:, [2, 1, 0, 3]] * [-1, 1, -1, 1] + [w, 0, w, 0]
     # Without a component the box is the empty rectangle in a corner, whichever way round: IoU 0.
-    assert best_contour_ious(np.ascontiguousarray(levels[:, ::-1]), 6, flipped) == pytest.approx(ious)
-    assert best_contour_ious(np.ascontiguousarray(levels.T), 6, TRUTH[:, [1, 0, 3, 2]]) == pytest.approx(ious)
-    sizes = [(levels >= k).sum() for k in range(6)]
-    boxes, turned = largest_component_boxes(levels, 6), largest_component_boxes(np.ascontiguousarray(levels.T), 6)
+    assert best_contour_ious(np.ascontiguousarray(tau_indices[:, ::-1]), 6, flipped) == pytest.approx(ious)
+    assert best_contour_ious(np.ascontiguousarray(tau_indices.T), 6, TRUTH[:, [1, 0, 3, 2]]) == pytest.approx(ious)
+    sizes = [(tau_indices >= k).sum() for k in range(6)]
+    boxes, turned = (
+        largest_component_boxes(tau_indices, 6),
+        largest_component_boxes(np.ascontiguousarray(tau_indices.T), 6),
+    )
     assert [box.any() for box in boxes] == [size > 0 for size in sizes]
-    if not ties(levels):
+    if not ties(tau_indices):
         assert (turned == boxes[:, [1, 0, 3, 2]]).all()
 
 
-def ties(levels: np.ndarray) -> bool:
+def ties(tau_indices: np.ndarray) -> bool:
     """Says whether two components are largest in some mask: which of them comes first depends on the direction."""
     for k in range(6):
-        _, _, stats, _ = cv2.connectedComponentsWithStats((levels >= k).astype(np.uint8), connectivity=8)
+        _, _, stats, _ = cv2.connectedComponentsWithStats((tau_indices >= k).astype(np.uint8), connectivity=8)
         areas = sorted(stats[1:, cv2.CC_STAT_AREA])
         if len(areas) > 1 and areas[-1] == areas[-2]:
             return True
@@ -145,7 +148,7 @@ def test_a_strictly_increasing_transform_keeps_the_set_of_boxes(values: np.ndarr
     sets = []
     for score_map in (values, transform(values)):
         taus = np.unique(score_map)  # all values that the map takes
-        boxes = largest_component_boxes(levels_above(score_map - taus[0], taus - taus[0]), len(taus))
+        boxes = largest_component_boxes(highest_tau_below(score_map - taus[0], taus - taus[0]), len(taus))
         sets.append({tuple(box) for box in boxes.tolist()})
     assert sets[0] == sets[1]
     grays = values.astype(np.uint8), (2 * values + 7).astype(np.uint8)
@@ -168,7 +171,7 @@ def test_a_better_box_never_scores_worse(corners: list[int], side: int, step: in
 
 
 def test_masks_repeat_with_the_integer_levels() -> None:
-    """At most 255 masks differ: a step of 0.0005 gives the curve of 0.001 with every level twice or so."""
+    """At most 255 masks differ: a step of 0.0005 gives the curve of 0.001 with every value twice or so."""
     gray = np.random.default_rng(0).integers(0, 256, (1, SIDE, SIDE)).astype(np.uint8)
-    limits = thresholds(np.arange(0, 1, 0.0005), gray.max(axis=(1, 2)))
-    assert len(np.unique(entry_levels(gray, limits))) <= 256
+    limits = uint8_thresholds(np.arange(0, 1, 0.0005), gray.max(axis=(1, 2)))
+    assert len(np.unique(highest_threshold_below(gray, limits))) <= 256

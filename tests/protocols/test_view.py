@@ -6,10 +6,10 @@ from wsol.protocols import View
 TEN = View(256, 224, 10)
 
 
-def test_ten_crops_are_corners_and_centre_then_mirrored() -> None:
+def test_ten_crops_are_corners_and_center_then_mirrored() -> None:
     five = [(0, 0), (0, 32), (32, 0), (32, 32), (16, 16)]
-    assert TEN.places == (*((y, x, False) for y, x in five), *((y, x, True) for y, x in five))
-    assert View(256, 224, 1).places == ((16, 16, False),)
+    assert TEN.crop_positions == (*((y, x, False) for y, x in five), *((y, x, True) for y, x in five))
+    assert View(256, 224, 1).crop_positions == ((16, 16, False),)
     pixels = np.random.default_rng(0).integers(0, 256, (2, 256, 256, 3), np.uint8)
     crops = TEN.crops(pixels)
     assert len(crops) == 10
@@ -28,7 +28,7 @@ def test_maps_are_added_up_where_their_crops_were() -> None:
     """Each crop's map is one lit pixel of the crop: it has to come out at that pixel of the square."""
     y, x = 100, 60
     maps = np.zeros((1, 10, 224, 224), np.float32)
-    for i, (top, left, mirrored) in enumerate(TEN.places):
+    for i, (top, left, mirrored) in enumerate(TEN.crop_positions):
         maps[0, i, y - top, 223 - (x - left) if mirrored else x - left] = 1
     whole = TEN.assemble(maps)
     assert whole.shape == (1, 256, 256)
@@ -38,9 +38,9 @@ def test_maps_are_added_up_where_their_crops_were() -> None:
 
 def test_where_no_crop_was_nothing_is_added() -> None:
     ones = np.ones((3, 14, 14), np.float32)
-    centre = View(256, 224).assemble(ones)
-    assert centre[:, 16:240, 16:240].min() == 1
-    assert centre.sum() == 3 * 224 * 224
+    center = View(256, 224).assemble(ones)
+    assert center[:, 16:240, 16:240].min() == 1
+    assert center.sum() == 3 * 224 * 224
     np.testing.assert_array_equal(View(224, 224).assemble(ones), ones)
     counts = TEN.assemble(np.ones((1, 10, 7, 7), np.float32))[0]
     assert counts[128, 128] == pytest.approx(10)

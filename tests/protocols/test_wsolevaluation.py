@@ -69,17 +69,17 @@ def test_curves_follow_the_definition_at_every_threshold() -> None:
         np.testing.assert_array_equal(prepared[0], score)
         boxes = PROTOCOL.boxes(prepared, taus)[0]
         ious = best_iou(boxes, np.add(truth, [0, 0, 1, 1]))
-        trace = PROTOCOL.score_map_stats(prepared[0], np.add(truth, [0.0, 0, 1, 1]))
+        stats = PROTOCOL.score_map_stats(prepared[0], np.add(truth, [0.0, 0, 1, 1]))
         for tau, iou in zip(taus, ious, strict=True):
             found = [max(inclusive_iou(np.array(box), t) for t in truth) for box in boxes_by_definition(score, tau)]
             assert iou == pytest.approx(found[0], abs=1e-12), tau
-            level = round(tau * 1000)
-            assert trace.curve[level] == pytest.approx(found[0], abs=1e-6), tau
-            assert trace.contours[level] == pytest.approx(max(found), abs=1e-6), tau
+            tau_index = round(tau * 1000)
+            assert stats.curve[tau_index] == pytest.approx(found[0], abs=1e-6), tau
+            assert stats.contours[tau_index] == pytest.approx(max(found), abs=1e-6), tau
 
 
 @pytest.mark.parametrize(("lists", "accuracy"), [("ILSVRC", 50.360), ("CUB", 45.200)])
-def test_centre_gaussian_reference(real_data: Path, lists: str, accuracy: float) -> None:
+def test_center_gaussian_reference(real_data: Path, lists: str, accuracy: float) -> None:
     y, x = np.mgrid[:224, :224]
     gaussian = np.exp(-((x - 111.5) ** 2 + (y - 111.5) ** 2) / (2 * 112**2)).astype(np.float32)
     boxes = PROTOCOL.boxes(PROTOCOL.prepare(gaussian[None], (1, 1)), PROTOCOL.taus)[0]

@@ -27,9 +27,9 @@ def test_curves_against_skimage() -> None:
     truth = np.array([[2.0, 3, 20, 18]])
     for _ in range(5):
         prepared = PAPER.prepare(rng.normal(size=(1, 7, 7)).astype(np.float32), (33, 21))[0]
-        trace = PAPER.score_map_stats(prepared, truth)
-        assert len(PAPER.taus) == len(trace.curve) == 100
-        for tau, box in zip(PAPER.taus, trace.boxes, strict=True):
+        stats = PAPER.score_map_stats(prepared, truth)
+        assert len(PAPER.taus) == len(stats.curve) == 100
+        for tau, box in zip(PAPER.taus, stats.boxes, strict=True):
             regions = regionprops(label(prepared.astype(np.float64) > tau, connectivity=2))
             y0, x0, y1, x1 = max(regions, key=lambda region: (region.area, -region.label)).bbox
             assert box.tolist() == [x0, y0, x1, y1]
@@ -49,8 +49,8 @@ def test_ground_truth_is_the_published_corners_inclusive() -> None:
     sample = Sample("a", 0, as_boxes([[0, 0, 9, 9]]), "inclusive")
     raw = np.zeros((1, 30, 30), np.float32)
     raw[0, :10, 2:12] = 1
-    trace = PAPER.score_map_stats(PAPER.prepare(raw, (30, 30))[0], PAPER.ground_truth(sample, (30, 30)))
-    assert trace.curve[20] == pytest.approx(80 / 120)
+    stats = PAPER.score_map_stats(PAPER.prepare(raw, (30, 30))[0], PAPER.ground_truth(sample, (30, 30)))
+    assert stats.curve[20] == pytest.approx(80 / 120)
 
 
 def test_the_script_has_two_boxes_and_no_tau() -> None:
@@ -61,8 +61,8 @@ def test_the_script_has_two_boxes_and_no_tau() -> None:
     prepared = SCRIPT.prepare(raw[None], (100, 80))
     boxes = cam_script_boxes((prepared[0] * 255).astype(np.uint8))
     assert boxes.tolist() == [[15, 15, 40, 50], [70, 30, 88, 60]]
-    trace = SCRIPT.score_map_stats(prepared[0], np.array([[70.0, 30, 88, 60]]))
-    assert (trace.curve.tolist(), trace.second.tolist()) == ([0], [1])
+    stats = SCRIPT.score_map_stats(prepared[0], np.array([[70.0, 30, 88, 60]]))
+    assert (stats.curve.tolist(), stats.second.tolist()) == ([0], [1])
     assert SCRIPT.boxes(prepared, SCRIPT.taus).tolist() == [[[15, 15, 40, 50]]]
     empty = SCRIPT.score_map_stats(np.zeros((80, 100), np.float32), np.array([[70.0, 30, 88, 60]]))
     assert (empty.curve.tolist(), empty.second.tolist()) == ([0], [0])

@@ -1,4 +1,4 @@
-"""The page in a real Chromium; skipped, saying so, where there is none."""
+"""The page in Chromium; skipped if there is none."""
 
 import shutil
 from collections.abc import Iterator
@@ -17,11 +17,11 @@ from tiny_net import TinyNet
 import wsol
 from wsol.models import Model, Preprocessing
 from wsol.models.global_pooling import find_gap
-from wsol.reports import page_data as packing
+from wsol.reports import page_data
 from wsol.reports.page import write_page
 from wsol.runs.read import StoredRun, read_run
 
-api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: the page is not tried")
+api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 HOSTILE = [
     "<script>window.hacked = 1</script>", '"quoted" \'name\'', "</script><img src=x onerror=hacked=1>", "{{ 7 * 7 }}",
@@ -32,18 +32,19 @@ N = 200
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
-    if found is None:
-        pytest.skip("no Chromium on this machine: the page is not tried in a browser")
+    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
+    executable = next(filter(None, map(shutil.which, names)), None)
+    if executable is None:
+        pytest.skip("Chromium is not installed")
     with api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        opened = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
         yield opened
         opened.close()
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> StoredRun:
-    """A run on 200 images and classes with hostile names; half of the first guesses are right."""
+    """A run on 200 images and classes with hostile names; half of the top-1 predictions are right."""
     root = tmp_path_factory.mktemp("data")
     random = np.random.default_rng(0)
     names = [f"{i:03d} {HOSTILE[i % 12].replace('/', '-')[:80]}.png" for i in range(N)]
@@ -58,7 +59,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> StoredRun:
     network = find_gap(TinyNet(12).eval(), "tiny")
     model = Model("tiny", network, Preprocessing(), "random", "0" * 64, 12)
     first = wsol.evaluate(model, dataset="csv", data_root=root, device="cpu")
-    classes = first.run["dataset"]["classes"]
+    classes = first.metadata.dataset.classes
     guesses = first.predictions.query("rank == 1").class_id
     rows["label"] = [
         classes[g] if i % 2 else label for i, (g, label) in enumerate(zip(guesses, rows.label, strict=True))
@@ -71,43 +72,43 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> StoredRun:
 
 
 class Page:
-    """An opened page, and everything that it complained of or asked for."""
+    """An opened page, with its console messages and requests."""
 
     def __init__(self, browser: Any, path: Path, width: int = 1280, height: int = 900) -> None:
         self.tab = browser.new_page(viewport={"width": width, "height": height})
-        self.complaints: list[str] = []
+        self.messages: list[str] = []
         self.requests: list[str] = []
-        self.tab.on("console", lambda message: self.complaints.append(message.text))
-        self.tab.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.tab.on("dialog", lambda box: self.complaints.append(f"dialog {box.message}"))
+        self.tab.on("console", lambda message: self.messages.append(message.text))
+        self.tab.on("pageerror", lambda error: self.messages.append(str(error)))
+        self.tab.on("dialog", lambda box: self.messages.append(f"dialog {box.message}"))
         self.tab.on("request", lambda request: self.requests.append(request.url))
         self.tab.goto(path.resolve().as_uri())
         self.tab.wait_for_selector("html[data-ready=true]", timeout=60_000)
 
-    def raise_or_report(self) -> None:
+    def wait_for_frame(self) -> None:
         self.tab.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
     def images(self) -> list[int]:
-        """Places in the data set of the images in sight, in the order of the page."""
-        self.raise_or_report()
+        """Return the indices of the visible images, in the order of the page."""
+        self.wait_for_frame()
         return [int(i) for i in self.tab.eval_on_selector_all("#gallery li", "all => all.map(li => li.dataset.image)")]
 
     def status(self) -> str:
-        self.raise_or_report()
+        self.wait_for_frame()
         return str(self.tab.inner_text("#status"))
 
     def boxes(self, image: int, kind: str) -> list[list[float]]:
-        """Boxes of an image, in units of the frame."""
+        """Return the boxes of an image, in units of the frame."""
         script = "all => all.map(r => ['x', 'y', 'width', 'height'].map(a => Number(r.getAttribute(a))))"
-        found = self.tab.eval_on_selector_all(f"li[data-image='{image}'] rect.box{kind}", script)
-        return [[x, y, x + w, y + h] for x, y, w, h in found]
+        boxes = self.tab.eval_on_selector_all(f"li[data-image='{image}'] rect.box{kind}", script)
+        return [[x, y, x + w, y + h] for x, y, w, h in boxes]
 
 
 @pytest.fixture
 def page(browser: Any, run: StoredRun) -> Iterator[Page]:
     opened = Page(browser, run.folder / "report.html")
     yield opened
-    assert opened.complaints == []
+    assert opened.messages == []
     assert [url for url in opened.requests if not url.startswith(("file:", "blob:"))] == []
     opened.tab.close()
 
@@ -126,7 +127,7 @@ def test_it_opens_from_disk(page: Page, run: StoredRun) -> None:
     loaded = "[...document.querySelectorAll('#gallery img')].slice(0, 4).every((i) => i.naturalWidth === 224)"
     page.tab.wait_for_function(loaded)
     for i in shown[:6]:
-        truth = [box / 224 for box in run.found.truths[i].boxes]
+        truth = [box / 224 for box in run.results.truths[i].boxes]
         np.testing.assert_allclose(page.boxes(i, ".truth"), truth, atol=1e-4)
         expected = own(run).loc[i, ["x0", "y0", "x1", "y1"]].to_numpy(float) / 224
         kind = ".hit" if own(run).iou[i] >= 0.5 else ".miss"
@@ -134,22 +135,22 @@ def test_it_opens_from_disk(page: Page, run: StoredRun) -> None:
 
 
 def test_the_slider_moves_boxes(page: Page, run: StoredRun) -> None:
-    assert run.found.boxes is not None
+    assert run.results.boxes is not None
     page.tab.fill("#tau", "60")
-    curves = run.found.stats.curves[:, 600]
+    curves = run.results.stats.curves[:, 600]
     assert f"{int((curves >= 0.5).sum())} found" in page.status()
     assert page.tab.inner_text("#tau-value") == "0.6"
     for i in page.images()[:8]:
         kind = ".hit" if curves[i] >= 0.5 else ".miss"
-        np.testing.assert_allclose(page.boxes(i, kind), [run.found.boxes[i, 60] / 224], atol=0.5 / 255)
+        np.testing.assert_allclose(page.boxes(i, kind), [run.results.boxes[i, 60] / 224], atol=0.5 / 255)
         assert f"IoU {curves[i] - 0.00499:.2f}"[:7] in page.tab.inner_text(f"li[data-image='{i}']") or (
             f"IoU {curves[i]:.2f}" in page.tab.inner_text(f"li[data-image='{i}']")
         )
     page.tab.focus("#tau")
     page.tab.keyboard.press("ArrowRight")
-    page.raise_or_report()
+    page.wait_for_frame()
     assert page.tab.inner_text("#tau-value") == "0.61"
-    accuracy = 100 * (run.found.stats.curves[:, 610] >= 0.5).mean()
+    accuracy = 100 * (run.results.stats.curves[:, 610] >= 0.5).mean()
     assert f"GT-known, IoU 0.5: {accuracy:.1f} %" in page.tab.inner_text("#curve")
     page.tab.click("#tau-own")
     assert f"{int((own(run).iou >= 0.5).sum())} found" in page.status()
@@ -160,7 +161,7 @@ def test_error_types_filter(page: Page, run: StoredRun) -> None:
     errors = run.tables.predictions.query("rank == 1").error.to_numpy()
     counts = run.tables.errors.set_index("error").n
     present = [name for name in counts.index if counts[name]]
-    assert len(present) >= 3  # or there would be little to see here
+    assert len(present) >= 3  # otherwise the filter is hardly tested
     page.tab.click(f"[data-error='{present[0]}']")
     assert page.status().startswith(f"{counts[present[0]]} of 200")
     assert page.tab.get_attribute(f"[data-error='{present[0]}']", "aria-pressed") == "true"
@@ -176,11 +177,11 @@ def test_error_types_filter(page: Page, run: StoredRun) -> None:
 @pytest.mark.parametrize("key", ["iou", "score", "class", "id"])
 def test_it_sorts(page: Page, run: StoredRun, key: str) -> None:
     table = own(run)
-    names = [run.found.images.classes[label].lower() for label in table.class_id]
+    names = [run.results.images.classes[label].lower() for label in table.class_id]
     values = {
         "iou": np.floor(1e4 * table.iou + 1e-3).astype(int).tolist(),
         "score": table.score.tolist(),
-        "class": [name.encode("utf-16-be") for name in names],  # JavaScript's order of text
+        "class": [name.encode("utf-16-be") for name in names],  # JavaScript's order of strings
         "id": [name.lower().encode("utf-16-be") for name in table.image_id],
     }[key]
     order = sorted(range(N), key=lambda i: (values[i], i))
@@ -193,7 +194,7 @@ def test_it_sorts(page: Page, run: StoredRun, key: str) -> None:
 
 
 def test_it_searches(page: Page, run: StoredRun) -> None:
-    names = run.found.images.classes
+    names = run.results.images.classes
     guessed = run.tables.predictions.query("rank == 1").class_id.to_numpy()
     for query in ("017 ", "狮子", "<SCRIPT>", "zebra", "no such thing"):
         expected = [
@@ -224,7 +225,7 @@ def test_the_keyboard_is_enough(page: Page) -> None:
         ("End", N - 1), ("ArrowRight", N - 1), ("Home", 0),
     ):  # fmt: skip
         page.tab.keyboard.press(key)
-        page.raise_or_report()
+        page.wait_for_frame()
         assert page.tab.evaluate(focused) == str(image), key
         card = page.tab.locator(f"li[data-image='{image}'] .card").bounding_box()
         assert 0 <= card["y"] < 900 - card["height"] / 2  # in sight
@@ -235,37 +236,37 @@ def test_the_keyboard_is_enough(page: Page) -> None:
     assert page.tab.inner_text("#detail-place") == "3 of 200"
     assert "002 " in page.tab.inner_text("#detail-body")
     page.tab.keyboard.press("Escape")
-    page.raise_or_report()
+    page.wait_for_frame()
     assert not page.tab.is_visible("#detail")
     assert page.tab.evaluate(focused) == "2"
     assert page.tab.locator("#gallery [tabindex='0']").count() == 1
 
 
 def test_names_are_text(page: Page, run: StoredRun) -> None:
-    names = run.found.images.classes
+    names = run.results.images.classes
     for i in range(12):
         page.tab.click(f"li[data-image='{i}'] .card")
         title = page.tab.inner_text("#detail-title")
         assert title.split() == names[own(run).class_id[i]].split()
         assert own(run).image_id[i].split()[0] in page.tab.inner_text("#detail-body")
         page.tab.keyboard.press("Escape")
-        page.raise_or_report()
+        page.wait_for_frame()
     assert page.tab.evaluate("window.hacked") is None
     assert page.tab.inner_text("h1") == "<b>run"
     assert page.tab.locator("img[src=x]").count() == 0
 
 
 @pytest.mark.parametrize("width", [320, 390, 768])
-def test_a_phone_shows_all_of_it(browser: Any, run: StoredRun, width: int) -> None:
+def test_the_page_fits_a_phone(browser: Any, run: StoredRun, width: int) -> None:
     page = Page(browser, run.folder / "report.html", width, 800)
     assert page.tab.evaluate("document.documentElement.scrollWidth") <= width
     page.tab.evaluate("document.querySelector('#gallery').scrollIntoView()")
-    page.raise_or_report()
+    page.wait_for_frame()
     page.tab.click("#gallery li:nth-child(2) .card")
     inside = page.tab.locator("#detail").bounding_box()
     assert inside["x"] >= 0
     assert inside["x"] + inside["width"] <= width
-    assert page.complaints == []
+    assert page.messages == []
     page.tab.close()
 
 
@@ -289,8 +290,8 @@ def test_contrast_of_text(page: Page) -> None:
             return [getComputedStyle(e).color, ground, e.className + e.id];
         })"""
 
-    def luminance(colour: str) -> float:
-        parts = np.array([float(part) for part in colour[colour.index("(") + 1 : -1].split(",")[:3]]) / 255
+    def luminance(color: str) -> float:
+        parts = np.array([float(part) for part in color[color.index("(") + 1 : -1].split(",")[:3]]) / 255
         linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
         return float(linear @ [0.2126, 0.7152, 0.0722])
 
@@ -301,16 +302,16 @@ def test_contrast_of_text(page: Page) -> None:
         page.tab.click("#theme")
 
 
-def test_pictures_beside_the_page(browser: Any, run: StoredRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packing, "_THUMB_BYTES", 20_000)
+def test_thumbnails_next_to_the_page(browser: Any, run: StoredRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page_data, "_THUMBNAIL_BYTES", 20_000)
     write_page(run)
     monkeypatch.undo()
     page = Page(browser, run.folder / "report.html")
     page.tab.wait_for_function(
         "[...document.querySelectorAll('#gallery img')].slice(0, 6).every((i) => i.naturalWidth === 224)"
     )
-    assert any("thumbs/000/" in url for url in page.requests)
-    assert page.complaints == []
+    assert any("thumbnails/000/" in url for url in page.requests)
+    assert page.messages == []
     page.tab.close()
     write_page(run)
 
@@ -333,24 +334,24 @@ def test_twenty_thousand_images(browser: Any, run: StoredRun, tmp_path: Path) ->
     page.tab.fill("#search", "00042-")
     assert page.status().startswith("200 of 20000")
     assert page.images()[0] == 42 * N
-    assert page.complaints == []
+    assert page.messages == []
     page.tab.close()
 
 
 @pytest.fixture(scope="module")
 def compared(run: StoredRun, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, StoredRun]:
-    """A comparison with the same run by other boxes, and that run."""
+    """A comparison of the run with a copy that has other boxes, and the copy."""
     folder = tmp_path_factory.mktemp("other") / "other & <i>"
     shutil.copytree(run.folder, folder)
     other = read_run(folder)
-    assert other.found.boxes is not None
-    curves = np.roll(other.found.stats.curves, 1, axis=0)
+    assert other.results.boxes is not None
+    curves = np.roll(other.results.stats.curves, 1, axis=0)
     predictions = other.tables.predictions.copy()
     first = predictions["rank"] == 0
     predictions.loc[first, "iou"] = curves[:, 200]
     other = replace(
         other,
-        found=replace(other.found, stats=replace(other.found.stats, curves=curves)),
+        results=replace(other.results, stats=replace(other.results.stats, curves=curves)),
         tables=replace(other.tables, predictions=predictions),
     )
     out = tmp_path_factory.mktemp("comparison") / "page"
@@ -362,17 +363,17 @@ def test_a_comparison(browser: Any, run: StoredRun, compared: tuple[Path, Stored
     out, other = compared
     page = Page(browser, out / "report.html")
     hits, theirs = (each.tables.predictions.query("rank == 0").iou.to_numpy() >= 0.5 for each in (run, other))
-    found, lost = np.flatnonzero(hits & ~theirs), np.flatnonzero(theirs & ~hits)
-    assert len(found) > 2
-    assert len(lost) > 2
+    only_first, only_second = np.flatnonzero(hits & ~theirs), np.flatnonzero(theirs & ~hits)
+    assert len(only_first) > 2
+    assert len(only_second) > 2
     page.tab.click("[data-outcome='0,1']")
-    assert page.status().startswith(f"{len(found)} of 200")
+    assert page.status().startswith(f"{len(only_first)} of 200")
     shown = page.images()
-    assert shown == found[: len(shown)].tolist()
-    assert page.tab.inner_text("[data-outcome='1,0']") == str(len(lost))
+    assert shown == only_first[: len(shown)].tolist()
+    assert page.tab.inner_text("[data-outcome='1,0']") == str(len(only_second))
     page.tab.select_option("#outcome", "1,0")
     shown = page.images()
-    assert shown == lost[: len(shown)].tolist()
+    assert shown == only_second[: len(shown)].tolist()
     for run_place, each in enumerate((run, other)):
         expected = each.tables.predictions.query("rank == 0")[["x0", "y0", "x1", "y1"]].to_numpy()[shown[0]] / 224
         np.testing.assert_allclose(page.boxes(shown[0], ".own")[run_place], expected, atol=1e-4)
@@ -383,11 +384,11 @@ def test_a_comparison(browser: Any, run: StoredRun, compared: tuple[Path, Stored
     page.tab.click("[data-error='class'][data-run='1']")
     assert page.status().startswith(f"{int((errors == 'class').sum())} of 200")
     page.tab.fill("#tau", "40")
-    page.raise_or_report()
-    accuracy = 100 * (other.found.stats.curves[:, 400] >= 0.5).mean()
+    page.wait_for_frame()
+    accuracy = 100 * (other.results.stats.curves[:, 400] >= 0.5).mean()
     assert f"other & <i>: GT-known, IoU 0.5: {accuracy:.1f} %" in page.tab.inner_text("#curve")
     page.tab.wait_for_function("document.querySelector('#gallery img')?.naturalWidth === 224")
-    assert page.complaints == []
+    assert page.messages == []
     assert [url for url in page.requests if not url.startswith(("file:", "blob:", "data:"))] == []
     page.tab.close()
     narrow = Page(browser, out / "report.html", 360, 700)

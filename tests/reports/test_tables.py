@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsol.io.display import escape_unprintable
-from wsol.reports.tables import Cell, Table, latex_table, latex_text, markdown_table, markdown_text, plain_table
+from wsol.reports.tables import Cell, Table, escape_latex, escape_markdown, format_latex, format_markdown, format_plain
 
 TABLE = Table(
     ["#", "model", "error, at fixed", "note"],
@@ -17,9 +17,9 @@ TABLE = Table(
         [Cell("1"), Cell("vgg16_gap"), Cell("12.5", "[1.0, 20.0]", bold=True), Cell("")],
         [Cell("†1"), Cell("a|b"), Cell("50.0"), Cell("images: 5 & 6, not 8; protocol: p:a=1, not q:b=2")],
     ],
-    words=2,
-    parts=frozenset({1}),
-    remarks=1,
+    text_columns=2,
+    ruled_rows=frozenset({1}),
+    trailing_text_columns=1,
 )
 NAMES = [
     "<script>alert('x')</script>",
@@ -34,7 +34,7 @@ NAMES = [
 
 
 def test_markdown() -> None:
-    assert markdown_table(TABLE) == (
+    assert format_markdown(TABLE) == (
         "| # | model | error, at fixed | note |\n"
         "| --- | --- | --: | --- |\n"
         "| 1 | vgg16_gap | **12.5** [1.0, 20.0] |  |\n"
@@ -43,7 +43,7 @@ def test_markdown() -> None:
 
 
 def test_latex() -> None:
-    text = latex_table(TABLE)
+    text = format_latex(TABLE)
     assert text.splitlines()[:7] == [
         r"\begin{tabular}{llrl}",
         r"\toprule",
@@ -63,39 +63,41 @@ def test_latex() -> None:
 
 
 def test_plain() -> None:
-    assert plain_table(TABLE).splitlines()[:3] == [
+    assert format_plain(TABLE).splitlines()[:3] == [
         f"{'error':>32}",
         f"#   model{'at fixed':>23}  note",
         "1   vgg16_gap  12.5* [1.0, 20.0]",
     ]
 
 
-def test_what_markup_there_is_shows_as_text() -> None:
+def test_markup_is_shown_literally() -> None:
     shown = "&#60;script&#62;alert('x')&#60;/script&#62;"
-    assert markdown_text(NAMES[0]) == shown
-    assert markdown_text(NAMES[2]) == r"pipe\|and&#38;dollar&#36;percent%under_score"
-    assert markdown_text(NAMES[3]) == r"back&#92;slash &#92;textbf{x} &#92;\|"
-    assert markdown_text(NAMES[4]) == r"line\nbreak\r\ttab".replace("\\", "&#92;")
-    assert markdown_text("__init__ a_b") == r"\_\_init\_\_ a_b"
-    assert markdown_text("[a](b) [c] [d]: e") == r"[a\](b) [c] [d\]: e"
-    assert latex_text(NAMES[0]) == (
+    assert escape_markdown(NAMES[0]) == shown
+    assert escape_markdown(NAMES[2]) == r"pipe\|and&#38;dollar&#36;percent%under_score"
+    assert escape_markdown(NAMES[3]) == r"back&#92;slash &#92;textbf{x} &#92;\|"
+    assert escape_markdown(NAMES[4]) == r"line\nbreak\r\ttab".replace("\\", "&#92;")
+    assert escape_markdown("__init__ a_b") == r"\_\_init\_\_ a_b"
+    assert escape_markdown("[a](b) [c] [d]: e") == r"[a\](b) [c] [d\]: e"
+    assert escape_latex(NAMES[0]) == (
         r"\textless{}script\textgreater{}alert(\textquotesingle{}x\textquotesingle{})\textless{}/script\textgreater{}"
     )
-    assert latex_text(NAMES[2]) == r"pipe\textbar{}and\&dollar\$percent\%under\_score"
-    assert latex_text(NAMES[3]) == (r"back\textbackslash{}slash \textbackslash{}textbf\{x\} \textbackslash{}\textbar{}")
-    assert latex_text("line\nbreak") == r"line\textbackslash{}nbreak"
-    assert latex_text("é 中 ß ǘ") == r"\'{e} \wsolchar{中}{4E2D} \ss{} \wsolchar{ǘ}{01D8}"
-    assert latex_text("--- ,, [x] *") == "-{}-{}-{} ,{},{} {[}x{]} {*}"
+    assert escape_latex(NAMES[2]) == r"pipe\textbar{}and\&dollar\$percent\%under\_score"
+    assert escape_latex(NAMES[3]) == (
+        r"back\textbackslash{}slash \textbackslash{}textbf\{x\} \textbackslash{}\textbar{}"
+    )
+    assert escape_latex("line\nbreak") == r"line\textbackslash{}nbreak"
+    assert escape_latex("é 中 ß ǘ") == r"\'{e} \wsolchar{中}{4E2D} \ss{} \wsolchar{ǘ}{01D8}"
+    assert escape_latex("--- ,, [x] *") == "-{}-{}-{} ,{},{} {[}x{]} {*}"
 
 
-def test_what_does_not_print_is_named() -> None:
+def test_unprintable_characters_are_escaped() -> None:
     assert escape_unprintable("a\x1b[31m\u202eb\udc80\x00\u2028\xa0c") == r"a\x1b[31m\u202eb\udc80\x00\u2028\xa0c"
 
 
 @given(st.text(max_size=60) | st.text(alphabet="a_*`[]()!<>&|\\~$#:{}\"' é", max_size=20))
-def test_markdown_is_undone_by_reading_it(text: str) -> None:
-    """By the rules of CommonMark: a backslash before punctuation is none, and entities are signs."""
-    written = markdown_text(text)
+def test_markdown_renders_to_the_original_string(text: str) -> None:
+    """By the rules of CommonMark: a backslash before punctuation is none, and entities are characters."""
+    written = escape_markdown(text)
     assert html.unescape(re.sub(r"\\([|`*_~\]])", r"\1", written)) == escape_unprintable(text)
     bare = re.sub(r"\\.|&#\d+;", "x", written)
     assert not set(bare) & set("\\|<>&$`*~")
@@ -103,8 +105,8 @@ def test_markdown_is_undone_by_reading_it(text: str) -> None:
 
 
 @given(st.text(max_size=60) | st.text(alphabet="a_^~%#&{}[]\\$<>|'`\"-é中", max_size=60))
-def test_latex_holds_no_command_but_ours(text: str) -> None:
-    written = latex_text(text)
+def test_latex_contains_only_our_commands(text: str) -> None:
+    written = escape_latex(text)
     bare = re.sub(r"\\wsolchar\{.\}\{[0-9A-F]{4,6}\}|\\[`'^~=u.\"rHvc]\{[A-Za-z]\}", "", written)
     commands = set(re.findall(r"\\([A-Za-z]+|.)", bare))
     ours = "textbackslash textasciicircum textasciitilde textless textgreater textbar textasciigrave textquotesingle "
@@ -115,19 +117,19 @@ def test_latex_holds_no_command_but_ours(text: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_row_stays_a_row(name: str) -> None:
     table = Table(["a", "b"], [[Cell(name), Cell("1")]])
-    for text, rows in ((markdown_table(table), 3), (plain_table(table), 2), (latex_table(table), 7)):
+    for text, rows in ((format_markdown(table), 3), (format_plain(table), 2), (format_latex(table), 7)):
         assert len(text.splitlines()) == rows
-    (row,) = markdown_table(table).splitlines()[2:]
+    (row,) = format_markdown(table).splitlines()[2:]
     assert len(re.findall(r"(?<!\\)\|", row)) == 3
-    assert len(re.findall(r"(?<!\\)&", latex_table(table).splitlines()[4])) == 1
+    assert len(re.findall(r"(?<!\\)&", format_latex(table).splitlines()[4])) == 1
 
 
 def test_long_names_can_be_broken() -> None:
-    assert max(map(len, latex_text("x" * 300).split(r"\allowbreak{}"))) <= 24
-    assert r"\allowbreak" not in latex_text("x" * 40)
+    assert max(map(len, escape_latex("x" * 300).split(r"\allowbreak{}"))) <= 24
+    assert r"\allowbreak" not in escape_latex("x" * 40)
 
 
-def test_wide_signs_take_two_columns() -> None:
+def test_wide_characters_take_two_columns() -> None:
     table = Table(["a", "b"], [[Cell("中文"), Cell("1")], [Cell("e\u0301"), Cell("22")]])
-    assert plain_table(table).splitlines() == ["a      b", "中文   1", "e\u0301     22"]
+    assert format_plain(table).splitlines() == ["a      b", "中文   1", "e\u0301     22"]
     assert unicodedata.east_asian_width("中") == "W"

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -6,6 +7,10 @@ import pandas as pd
 
 from wsol.metrics.summary import COLUMNS
 from wsol.reports.terminal import format_metrics, format_run
+from wsol.runs.metadata import DatasetRecord, RunMetadata, TauRecord, ValidationRecord
+from wsol.runs.provenance import Provenance
+from wsol.runs.read import Evaluation
+from wsol.runs.results import Tables
 
 METRICS = pd.DataFrame(
     [
@@ -27,19 +32,29 @@ BASELINES = pd.DataFrame(
 )
 
 
+METADATA = RunMetadata(
+    "sig",
+    "",
+    DatasetRecord("x", "test", "", 9, "", ("a", "b")),
+    Provenance("net", "cam"),
+    "exact",
+    TauRecord("fixed", 0.2, 0.2),
+    skipped={},
+    clipped_boxes=0,
+    val=None,
+    notes=(),
+    versions={},
+    seconds={},
+)
+
+
 def report(**changes: Any) -> str:
-    run = {
-        "signature": "sig",
-        "notes": [],
-        "skipped": {},
-        "val": None,
-        "clipped_boxes": 0,
-        "dataset": {"n": 9},
-    } | changes
-    return format_run(run, METRICS, BASELINES, Path("out"))
+    empty = pd.DataFrame()
+    tables = Tables(METRICS, empty, empty, empty, BASELINES, empty)
+    return format_run(Evaluation(tables, replace(METADATA, **changes)), Path("out"))
 
 
-def test_one_row_a_metric_one_column_a_rule() -> None:
+def test_one_row_per_metric_one_column_per_rule() -> None:
     rows = {line[:27].strip(): line[27:].split() for line in format_metrics(METRICS, BASELINES).splitlines()}
     assert rows["percent [95 %] @tau"] == ["no", "tau", "fixed", "oracle"]
     assert rows["top-1 classification error"] == ["28.148"]
@@ -52,11 +67,11 @@ def test_one_row_a_metric_one_column_a_rule() -> None:
     ]  # fmt: skip
 
 
-def test_what_is_left_out_or_odd_is_said() -> None:
+def test_skipped_images_clipped_boxes_and_notes_are_reported() -> None:
     plain = report()
     assert plain.startswith("sig\n\n")
     assert plain.endswith("9 images, written to out")
     assert "2 unreadable images are NOT in these numbers" in report(skipped={"a": "broken", "b": "gone"})
-    assert "1 unreadable images of val had no part" in report(val={"skipped": {"c": "broken"}})
-    assert "3 ground-truth boxes leave their image" in report(clipped_boxes=3)
-    assert "sig\nthe labels are odd\n" in report(notes=["the labels are odd"])
+    assert "1 unreadable images of val are NOT in the choice of tau" in report(val=ValidationRecord({"c": "broken"}, 0))
+    assert "3 ground-truth boxes extend beyond their image" in report(clipped_boxes=3)
+    assert "sig\nthe labels are odd\n" in report(notes=("the labels are odd",))

@@ -1,5 +1,5 @@
-import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +12,16 @@ from wsol.evaluation.tables import choose_tau_index, tabulate
 from wsol.models import Model
 from wsol.reports.terminal import fill_tau_rule
 from wsol.runs.checksums import changed_files
+from wsol.runs.metadata import Cost
 from wsol.runs.read import StoredRun, read_run
 
 
 def again(run: StoredRun) -> dict[str, pd.DataFrame]:
     """Computes the tables of a stored run from its curves, boxes and ground truth."""
-    held = run.validation.found if run.validation else None
-    level = choose_tau_index(run.protocol, run.tau, held or run.found) if run.tau is not None else 0
+    held = run.validation.results if run.validation else None
+    level = choose_tau_index(run.protocol, run.tau, held or run.results) if run.tau is not None else 0
     with ThreadPoolExecutor(1) as pool:
-        return vars(tabulate(run.protocol, run.found, run.tau or run.fixed, level, held, pool))
+        return vars(tabulate(run.protocol, run.results, run.tau or run.metadata.tau.fixed, level, held, pool))
 
 
 def same(table: pd.DataFrame, written: pd.DataFrame) -> None:
@@ -42,8 +43,8 @@ def test_a_run_is_read_back_and_its_tables_follow(
     result = wsol.evaluate(synthetic_model, protocol=protocol, tau=tau, limit=7, device="cpu", out=tmp_path)
     run = read_run(tmp_path)
     assert (run.signature, run.name) == (result.signature, tmp_path.name)
-    assert run.facts == json.loads(json.dumps(result.run))
-    assert run.found.images.fingerprint == result.run["dataset"]["fingerprint"]
+    assert run.metadata == result.metadata
+    assert run.results.images.fingerprint == result.metadata.dataset.fingerprint
     for name, table in again(run).items():
         for tables in (result.tables, run.tables):
             same(table, getattr(tables, name))
@@ -54,10 +55,10 @@ def test_a_run_is_read_back_and_its_tables_follow(
 def test_boxes_at_a_hundred_taus(tmp_path: Path, synthetic_model: Model) -> None:
     result = wsol.evaluate(synthetic_model, limit=3, device="cpu", out=tmp_path)
     run = read_run(tmp_path)
-    assert run.found.boxes is not None
-    assert (run.found.boxes.shape, run.found.boxes.dtype) == ((3, 100, 4), np.uint16)
+    assert run.results.boxes is not None
+    assert (run.results.boxes.shape, run.results.boxes.dtype) == ((3, 100, 4), np.uint16)
     own = result.predictions.query("rank == 0")[["x0", "y0", "x1", "y1"]].to_numpy()
-    np.testing.assert_array_equal(run.found.boxes[:, 20], own)  # tau 0.2
+    np.testing.assert_array_equal(run.results.boxes[:, 20], own)  # tau 0.2
 
 
 def test_scored_runs_are_read_back(tmp_path: Path, synthetic_model: Model) -> None:
@@ -73,21 +74,22 @@ def test_scored_runs_are_read_back(tmp_path: Path, synthetic_model: Model) -> No
 
 
 def test_what_it_cost(synthetic_model: Model) -> None:
-    def cost(method: str) -> dict[str, float]:
-        return wsol.evaluate(synthetic_model, limit=4, device="cpu", method=method).run["cost"]
+    def cost(method: str) -> Cost:
+        return wsol.evaluate(synthetic_model, limit=4, device="cpu", method=method).metadata.cost
 
     plain, many = cost("cam"), cost("rise:masks=10")
-    assert plain["forwards_per_image"] == 1
-    assert many["forwards_per_image"] == 11.25  # the image, 10 masks, and once one that shows the memory it takes
-    assert cost("guided-backprop")["forwards_per_image"] == 2
-    assert plain["ms_per_image"] > 0
-    assert plain["peak_memory_mib"] > 50
+    assert plain.forwards_per_image == 1
+    assert many.forwards_per_image == 11.25  # the image, 10 masks, and once one that shows the memory it takes
+    assert cost("guided-backprop").forwards_per_image == 2
+    assert plain.ms_per_image > 0
+    assert plain.peak_memory_mib > 50
 
 
-def test_seals(tmp_path: Path, synthetic_model: Model) -> None:
-    run = wsol.evaluate(synthetic_model, limit=3, device="cpu", out=tmp_path).run
+def test_checksums(tmp_path: Path, synthetic_model: Model) -> None:
+    run = wsol.evaluate(synthetic_model, limit=3, device="cpu", out=tmp_path).metadata
     assert changed_files(run, tmp_path) == []
-    assert {*run["files"]} == {path.name for path in tmp_path.iterdir() if path.is_file()} - {"run.json", "report.html"}
+    others = {"run.json", "report.html"}
+    assert {*run.checksums} == {path.name for path in tmp_path.iterdir() if path.is_file()} - others
     metrics = tmp_path / "metrics.csv"
     before = metrics.read_bytes()
     metrics.write_bytes(before.replace(b"3", b"4", 1))
@@ -96,9 +98,9 @@ def test_seals(tmp_path: Path, synthetic_model: Model) -> None:
     (tmp_path / "curves.npy").unlink()
     assert changed_files(run, tmp_path) == ["curves.npy is missing"]
     (tmp_path / "curves.npy").touch()
-    changed = json.loads(json.dumps(run).replace('"n": 3', '"n": 4'))
+    changed = replace(run, dataset=replace(run.dataset, n=4))
     assert changed_files(changed, tmp_path) == ["run.json was changed", "curves.npy was changed"]
-    assert changed_files({"n": 3}, tmp_path) == ["run.json has no seal"]
+    assert changed_files(replace(run, checksum=None), tmp_path) == ["run.json has no checksums"]
 
 
 def test_what_is_no_run_is_said(tmp_path: Path, synthetic_model: Model) -> None:

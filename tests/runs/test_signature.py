@@ -17,5 +17,5 @@ def test_two_runs_say_in_what_they_differ() -> None:
 
 
 def test_what_is_no_signature() -> None:
-    with pytest.raises(InputError, match="should have 6 parts"):
+    with pytest.raises(InputError, match="should have 6 fields"):
         signature_differences(ONE, "a|b")

@@ -6,7 +6,8 @@ import pytest
 
 from wsol.errors import InputError
 from wsol.io.lock import lock_folder
-from wsol.runs.store import ScoreMapWriter, claim_folder
+from wsol.runs.score_maps import ScoreMapWriter
+from wsol.runs.store import claim_folder
 
 A, B = "d|m|cam|p|tau:0.2|wsol:1", "d|m|cam|q|tau:val|wsol:1"
 
@@ -19,7 +20,7 @@ def test_maps_grow_and_read_as_npy(tmp_path: Path) -> None:
         assert not (tmp_path / "maps.npy").exists()
     whole = np.load(tmp_path / "maps.npy", allow_pickle=False)
     np.testing.assert_array_equal(whole, np.concatenate(parts))
-    np.testing.assert_array_equal(np.stack([store.rows()[i] for i in range(7)]), whole)
+    np.testing.assert_array_equal(np.stack([store.reader()[i] for i in range(7)]), whole)
     assert whole.dtype == np.float32
     assert [path.name for path in tmp_path.iterdir()] == ["maps.npy"]
 
@@ -39,13 +40,13 @@ def test_a_folder_belongs_to_one_run(tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "run"
     claim_folder(folder, A)
     claim_folder(folder, B)  # nothing has been written yet
-    (folder / "maps.npy.part").touch()  # left by a run that was killed
+    (folder / "maps.npy.tmp").touch()  # left by a run that was killed
     (folder / "run.json").write_text(json.dumps({"request": A}))
     claim_folder(folder, A)
     with pytest.raises(InputError, match=r"holds another run \(protocol: p, not q; tau: tau:0\.2, not tau:val\)"):
         claim_folder(folder, B)
     (folder / "notes.txt").touch()
-    with pytest.raises(InputError, match=r"no run's, such as notes\.txt"):
+    with pytest.raises(InputError, match=r"that no run writes, such as notes\.txt"):
         claim_folder(folder, A)
 
 
@@ -55,13 +56,13 @@ def test_a_damaged_run_is_not_overwritten(tmp_path: Path) -> None:
         claim_folder(tmp_path, "a")
 
 
-@pytest.mark.parametrize("name", ["parts", "thumbs", "val", "lock", "maps.npy", "metrics.csv.part"])
+@pytest.mark.parametrize("name", ["batches", "thumbnails", "val", "lock", "maps.npy", "metrics.csv.tmp"])
 def test_no_link_leads_out_of_the_folder(tmp_path: Path, name: str) -> None:
     folder, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
     folder.mkdir()
     elsewhere.mkdir()
     (folder / name).symlink_to(elsewhere)
-    with pytest.raises(InputError, match=rf"no run's, such as {name}; give another --out"):
+    with pytest.raises(InputError, match=rf"that no run writes, such as {name}; give another --out"):
         claim_folder(folder, A)
 
 

@@ -1,4 +1,4 @@
-"""Trainings in processes of their own, which can be killed."""
+"""Trainings in child processes, which can be killed."""
 
 import multiprocessing
 import os
@@ -10,7 +10,9 @@ from collections.abc import Mapping, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from wsol.training import train
+import torch
+
+from wsol.training import train, trainer
 
 # Forked from a process that has imported everything and computed nothing, a child starts in milliseconds.
 _context = multiprocessing.get_context("forkserver")
@@ -22,13 +24,14 @@ _context.set_forkserver_preload(
 def begin(
     out: Path, asked: Mapping[str, object], environment: Mapping[str, object] | None = None, **fate: int
 ) -> BaseProcess:
-    """Starts a training; what it says is in files beside its folder.
+    """Start a training in a child process; its output goes to a text file next to its folder.
 
     Args:
-        out: Its folder.
+        out: Folder of the training.
         asked: Other arguments of ``train``.
-        environment: Variables.
-        fate: ``change``, the number of the change in the folder at which it dies; ``room``, bytes that a file may have.
+        environment: Environment variables.
+        fate: ``change``, the index of the file change at which the process is killed; ``room``, the maximum size of a
+            file in bytes.
     """
     texts = {key: str(value) for key, value in (environment or {}).items()}
     child = _context.Process(target=_train, args=(out, asked, texts, fate), daemon=True)
@@ -37,7 +40,7 @@ def begin(
 
 
 def begin_together(out: Path, asked: Mapping[str, object], n: int = 2) -> list[BaseProcess]:
-    """Starts n processes of one training, as torchrun does."""
+    """Start a training of n processes, as torchrun does."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
@@ -45,8 +48,8 @@ def begin_together(out: Path, asked: Mapping[str, object], n: int = 2) -> list[B
     return [begin(out, asked, {**same, "RANK": i, "LOCAL_RANK": i}) for i in range(n)]
 
 
-def said(out: Path) -> list[str]:
-    """Returns what the processes of a folder said, each."""
+def read_outputs(out: Path) -> list[str]:
+    """Return the output of each process that trained in a folder."""
     return [path.read_text() for path in out.parent.glob(f"{out.name}-*.txt")]
 
 
@@ -57,11 +60,17 @@ def _train(out: Path, asked: Mapping[str, object], environment: Mapping[str, str
         resource.setrlimit(resource.RLIMIT_FSIZE, (fate["room"], resource.RLIM_INFINITY))
     if "change" in fate:
         sys.addaudithook(_Death(out, fate["change"]))
+    trainer.has_bf16 = compute_in_float32
     train(out=out, **asked)  # type: ignore[arg-type]
 
 
+def compute_in_float32(device: torch.device) -> bool:
+    """Replace ``has_bf16``: in bfloat16 two processes agree with one process to three digits only."""
+    return False
+
+
 class _Death:
-    """Kills its process before its n-th renaming or removal of a file in a folder."""
+    """Kill the process before its n-th renaming or removal of a file in a folder."""
 
     def __init__(self, folder: Path, n: int) -> None:
         self.folder, self.left = f"{folder}/", n

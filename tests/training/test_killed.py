@@ -6,23 +6,24 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
-from children import begin, begin_together, said
+from children import begin, begin_together, compute_in_float32, read_outputs
 from safetensors.torch import load_file
 
 from wsol.errors import InputError
 from wsol.io.lock import lock_folder
 from wsol.runtime.distributed import ProcessGroup
-from wsol.training import Recipe, Stage, train
+from wsol.training import Recipe, Stage, train, trainer
 from wsol.training.data import split_batches
-from wsol.training.trainer import parallel
+from wsol.training.trainer import wrap_ddp
 
 KILLS, KILLS_TOGETHER = 20, 5
-# Without dropout and batch normalisation, so that processes agree; ``idle`` makes files that take time to write.
+# Without dropout and batch normalization, so that processes agree; ``idle`` makes files that take time to write.
 NET = """
 from torch import nn
 class Net(nn.Module):
@@ -36,9 +37,16 @@ make = Net
 """
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _float32() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "has_bf16", compute_in_float32)
+        yield
+
+
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
-    """Four epochs over 13 images in steps of 5, 5 and 3: of two processes one has more, then both compute all."""
+    """Four epochs over 13 images in steps of 5, 5 and 3: two processes share 5 unevenly, and both compute all of 3."""
     root = tmp_path_factory.mktemp("data")
     (root / "net.py").write_text(NET)
     rng = random.Random(0)
@@ -115,7 +123,7 @@ def test_killed_at_any_moment_a_training_ends_like_one_that_was_not(
 def test_killed_between_any_two_changes_of_files(asked: dict[str, object], whole: Path, tmp_path: Path) -> None:
     assert train(out=tmp_path / "begun", stop_after=3, **asked) is None
     for path in whole.iterdir():
-        (tmp_path / "begun" / f"{path.name}.part").write_bytes(b"half a file")
+        (tmp_path / "begun" / f"{path.name}.tmp").write_bytes(b"half a file")
     died = 0
     while True:
         out = tmp_path / str(died)
@@ -127,7 +135,7 @@ def test_killed_between_any_two_changes_of_files(asked: dict[str, object], whole
         finish(begin(out, asked))
         same_files(out, whole)
         died += 1
-    assert died == 13  # log, state, picture and weights are looked for, renamed, looked for once more; the lock
+    assert died == 13  # log, state, plot and weights are looked for, renamed, looked for once more; the lock
 
 
 def test_a_full_disk_is_one_error_and_harms_nothing(asked: dict[str, object], whole: Path, tmp_path: Path) -> None:
@@ -135,7 +143,7 @@ def test_a_full_disk_is_one_error_and_harms_nothing(asked: dict[str, object], wh
     assert train(out=out, stop_after=2, **asked) is None
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     finish(begin(out, asked, room=1_000_000), code=1)
-    assert "File too large: " in (last := said(out)[0].splitlines()[-1])
+    assert "File too large: " in (last := read_outputs(out)[0].splitlines()[-1])
     assert last.endswith("state.safetensors'")
     assert before.keys() == {path.name for path in out.iterdir()}
     assert (out / "state.safetensors").read_bytes() == before["state.safetensors"]
@@ -150,7 +158,7 @@ def test_a_folder_takes_one_training_at_a_time(asked: dict[str, object], tmp_pat
 
 def test_a_folder_that_cannot_be_made(asked: dict[str, object], tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="cannot be made"):
+    with pytest.raises(InputError, match="cannot be created"):
         train(out=tmp_path / "file" / "out", **asked)
 
 
@@ -160,7 +168,7 @@ def test_other_threads_are_told(asked: dict[str, object], tmp_path: Path) -> Non
     torch.set_num_threads(threads + 1)
     try:
         with pytest.warns(
-            UserWarning, match=rf"stopped with {threads} threads of torch and goes on with {threads + 1}"
+            UserWarning, match=rf"stopped with {threads} threads of torch and resumes with {threads + 1}"
         ):
             train(out=tmp_path, stop_after=1, **asked)
     finally:
@@ -192,7 +200,7 @@ def test_two_processes_train_what_one_does(whole: Path, whole_together: Path) ->
 
 
 def test_the_first_process_alone_speaks(whole_together: Path) -> None:
-    lines = sorted(len(text.splitlines()) for text in said(whole_together))
+    lines = sorted(len(text.splitlines()) for text in read_outputs(whole_together))
     assert lines == [0, 4]
 
 
@@ -239,15 +247,15 @@ def test_an_image_that_one_process_cannot_read_stops_both(asked: dict[str, objec
     shutil.copytree(asked["data_root"], root)
     (root / "3.png").write_bytes(b"no image")
     finish(*begin_together(tmp_path / "out", {**asked, "data_root": root}), code=1)
-    for text in said(tmp_path / "out"):
+    for text in read_outputs(tmp_path / "out"):
         assert text.splitlines()[-1].startswith("wsol.errors.ImageError")
         assert "3.png is not an image" in text.splitlines()[-1]
 
 
-def test_normalisation_over_processes_shares_the_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wsol.training.trainer.DistributedDataParallel", lambda module, **_: module)
+def test_normalization_over_processes_shares_the_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer, "DistributedDataParallel", lambda module, **_: module)
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
-    twin = parallel(network, torch.device("cuda")).module
+    twin = wrap_ddp(network, torch.device("cuda")).module
     assert isinstance(twin[1], torch.nn.SyncBatchNorm)
     assert type(network[1]) is torch.nn.BatchNorm2d
     own = {**dict(network.named_parameters()), **dict(network.named_buffers())}
@@ -256,13 +264,15 @@ def test_normalisation_over_processes_shares_the_tensors(monkeypatch: pytest.Mon
     assert all(own[key] is theirs[key] for key in own)
 
 
-# Else processes that are started again may read addresses of those before them.
+# Otherwise restarted processes may read the addresses of the processes before them.
 FRESH = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
 SCRIPT = """
 import os, signal, sys
 from pathlib import Path
 from wsol.train import main
+from wsol.training import trainer
 from wsol.training.trainer import Trainer
+trainer.has_bf16 = lambda device: False
 train, once = Trainer.train, Path(sys.argv.pop())
 def mortal(self, stage, epoch, done):
     if epoch == 2 and os.environ["RANK"] == "1" and not once.exists():

@@ -1,4 +1,4 @@
-"""What a network looks at in a photo: ``python -m wsol.explain`` and ``wsol.show``."""
+"""The command ``python -m wsol.explain``: files, options, messages and processes."""
 
 import os
 import subprocess
@@ -17,12 +17,12 @@ from PIL import Image
 
 from wsol.datasets import Dataset, Sample
 from wsol.errors import InputError
-from wsol.explain import main, methods, networks
+from wsol.explain import main, parse_methods, parse_networks
 from wsol.models import Model
-from wsol.reports.canvas import Picture
-from wsol.visualization import explain as loop
-from wsol.visualization import predictor as guessing
-from wsol.visualization import renderer as studio_module
+from wsol.reports.canvas import PngFigure
+from wsol.visualization import explain as explain_module
+from wsol.visualization import predictor as predictor_module
+from wsol.visualization import renderer as renderer_module
 from wsol.visualization.child_process import ChildProcess
 from wsol.visualization.predictor import PhotoPredictor
 from wsol.visualization.renderer import PhotoRenderer, _file_name
@@ -37,25 +37,25 @@ ODD = [
 
 
 @pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where what is in the picture does not matter."""
-    picture = Picture(figsize=(0.1, 0.1))
-    monkeypatch.setattr(studio_module, "draw_overlays", lambda *_: picture)
+def without_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replace the figure by a tiny one, for tests that ignore its contents."""
+    figure = PngFigure(figsize=(0.1, 0.1))
+    monkeypatch.setattr(renderer_module, "draw_overlays", lambda *_: figure)
 
 
 @given(st.text(st.characters()), st.text(min_size=1))
 @example("caf\udce9", "net")
 def test_a_file_name_never_leaves_its_folder(name: str, network: str) -> None:
-    made = _file_name(name, [network, "b"], ["cam"], [name])
-    assert Path("out", made).resolve().parent == Path("out").resolve()
-    assert not {*made} & {*'/\\:*?"<>|\0\n'}
-    assert len(made.encode()) < 250
-    assert made.endswith(".png")
-    assert not made.startswith((".", "-"))
+    file_name = _file_name(name, [network, "b"], ["cam"], [name])
+    assert Path("out", file_name).resolve().parent == Path("out").resolve()
+    assert not {*file_name} & {*'/\\:*?"<>|\0\n'}
+    assert len(file_name.encode()) < 250
+    assert file_name.endswith(".png")
+    assert not file_name.startswith((".", "-"))
 
 
-def test_another_picture_gets_another_name(
-    tmp_path: Path, tiny_model: Model, draw: Callable[..., Path], undrawn: None
+def test_another_figure_gets_another_name(
+    tmp_path: Path, tiny_model: Model, draw: Callable[..., Path], without_drawing: None
 ) -> None:
     files = [draw(tmp_path / "one" / "a.png"), tmp_path / "two" / "a.png", tmp_path / "one" / "a.jpg"]
     for file in files[1:]:
@@ -67,12 +67,11 @@ def test_another_picture_gets_another_name(
 
     def write(top: int = 5, dataset: Dataset | None = None, **changes: Any) -> list[str]:
         settings = {"protocol": "wsolevaluation", "tau": 0.2, "cmap": "inferno", "alpha": 0.6} | changes
-        studio = PhotoRenderer(**settings)
-        names, classes = studio.find(files, dataset)
+        renderer = PhotoRenderer(**settings)
+        names, classes = renderer.find(files, dataset)
         for i, name in enumerate(names):
-            studio.write(
-                i, PhotoPredictor([tiny_model], ["cam"], top).predict(studio.load(i), classes, name), tmp_path, False
-            )
+            predictor = PhotoPredictor([tiny_model], ["cam"], top)
+            renderer.write(i, predictor.predict(renderer.load(i), classes, name), tmp_path, False)
         return sorted(path.name for path in tmp_path.glob("*.png"))
 
     assert len(first := write()) == 3
@@ -80,7 +79,7 @@ def test_another_picture_gets_another_name(
     others = [{"tau": 0.3}, {"cmap": "jet"}, {"alpha": 0.5}, {"protocol": "exact"}, {"top": 2}, {"dataset": images}]
     for k, change in enumerate(others, 2):
         assert len(write(**change)) == 3 * k
-    assert not [*tmp_path.glob("*.part")]
+    assert not [*tmp_path.glob("*.tmp")]
 
 
 COMMAND = """
@@ -88,7 +87,7 @@ import sys
 from wsol.explain import main
 
 code = main(sys.argv[1:])
-assert not {"matplotlib", "numba", "pandas"} & {*sys.modules}  # these are the other process's
+assert not {"matplotlib", "numba", "pandas"} & {*sys.modules}  # only the child process imports these
 sys.exit(code)
 """
 
@@ -124,13 +123,13 @@ def test_the_command(tmp_path: Path, weights: Path, csv_data: Path, draw: Callab
                 assert str(saved["signature"]) == (cam, gradcam)[k - 1]
 
 
-class Here:
-    """What ``Apart`` is, in this process."""
+class InProcess:
+    """Stand-in for ``ChildProcess`` that runs in this process."""
 
     def __init__(self, _: str, *args: Any) -> None:
         self.args = args
 
-    def __enter__(self) -> "Here":
+    def __enter__(self) -> "InProcess":
         return self
 
     def __exit__(self, *_: object) -> None: ...
@@ -138,8 +137,8 @@ class Here:
     def submit(self, method: str, *args: Any) -> "Future[Any]":
         future: Future[Any] = Future()
         try:
-            self.studio = getattr(self, "studio", None) or PhotoRenderer(*self.args)
-            future.set_result(getattr(self.studio, method)(*args))
+            self.renderer = getattr(self, "renderer", None) or PhotoRenderer(*self.args)
+            future.set_result(getattr(self.renderer, method)(*args))
         except (InputError, IndexError) as error:
             future.set_exception(error)
         return future
@@ -148,11 +147,11 @@ class Here:
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [
-        ([], "not an image; restore the file, or give --skip-bad-images to go on without it"),
+        ([], "not an image; restore the file, or give --skip-bad-images to continue without it"),
         (["--skip-bad-images"], "none of the 1 photos can be read"),
         (["--tau", "0.12345"], "is not on the protocol's grid"),
-        (["--data-root", "x"], "go with a data set"),
-        (["--cmap", "spectrum"], "no colour map 'spectrum'"),
+        (["--data-root", "x"], "require a data set"),
+        (["--cmap", "spectrum"], "no colormap 'spectrum'"),
     ],
 )
 def test_what_is_wrong_is_one_sentence(
@@ -162,8 +161,8 @@ def test_what_is_wrong_is_one_sentence(
     more: list[str],
     sentence: str,
 ) -> None:
-    monkeypatch.setattr(loop, "Apart", Here)
-    monkeypatch.setattr(guessing, "Guesser", lambda *_: None)  # no photo gets so far
+    monkeypatch.setattr(explain_module, "ChildProcess", InProcess)
+    monkeypatch.setattr(predictor_module, "PhotoPredictor", lambda *_: None)  # no photo reaches it
     (tmp_path / "a.png").write_bytes(b"no image")
     assert main([str(tmp_path / "a.png"), "--out", str(tmp_path / "out"), *more]) == 2
     printed = capsys.readouterr()
@@ -175,12 +174,12 @@ def test_what_is_wrong_is_one_sentence(
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [
-        (["--model", "a", "--compare-models", "b"], "give --model or --compare-models"),
+        (["--model", "a", "--compare-models", "b"], "--compare-models excludes --model and --weights"),
         (["--dataset-arg", "corners"], "should be KEY=VALUE"),
-        (["--out", "{file}"], "cannot be made"),
+        (["--out", "{file}"], "cannot be created"),
     ],
 )
-def test_what_is_known_to_be_wrong_at_once(
+def test_wrong_options_are_one_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], sentence: str
 ) -> None:
     (tmp_path / "file").touch()
@@ -189,13 +188,17 @@ def test_what_is_known_to_be_wrong_at_once(
 
 
 def test_lists_of_the_command() -> None:
-    assert methods("cam") == ["cam"]
-    assert methods("cam,rise:masks=9,seed=1,gradcam") == ["cam", "rise:masks=9,seed=1", "gradcam"]
-    assert networks("a,timm/b=c.pth,=d.safetensors") == [("a", None), ("timm/b", "c.pth"), (None, "d.safetensors")]
+    assert parse_methods("cam") == ["cam"]
+    assert parse_methods("cam,rise:masks=9,seed=1,gradcam") == ["cam", "rise:masks=9,seed=1", "gradcam"]
+    assert parse_networks("a,timm/b=c.pth,=d.safetensors") == [
+        ("a", None),
+        ("timm/b", "c.pth"),
+        (None, "d.safetensors"),
+    ]
 
 
-class Ended(Here):
-    """The same, ended from outside."""
+class Killed(InProcess):
+    """The same, but killed from outside."""
 
     def submit(self, *_: object) -> "Future[Any]":
         future: Future[Any] = Future()
@@ -203,15 +206,15 @@ class Ended(Here):
         return future
 
 
-def test_a_process_that_is_gone_is_one_sentence(
+def test_a_killed_process_is_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(loop, "Apart", Ended)
+    monkeypatch.setattr(explain_module, "ChildProcess", Killed)
     assert main(["a.png", "--out", str(tmp_path)]) == 2
-    assert "was ended from outside" in capsys.readouterr().err
+    assert "the process that draws was killed" in capsys.readouterr().err
 
 
-def test_an_object_apart() -> None:
+def test_an_object_in_a_child_process() -> None:
     with ChildProcess("builtins:str", "abc") as letters:
         assert letters.submit("upper").result() == "ABC"
         with pytest.raises(ValueError, match="substring not found"):
@@ -224,7 +227,10 @@ def test_an_object_apart() -> None:
 @pytest.mark.parametrize(
     ("imports", "lacks"),
     [
-        ("from wsol.visualization.renderer import Studio; Studio('wsolevaluation', .2, 'jet', .5).warm()", "torch"),
+        (
+            "from wsol.visualization.renderer import PhotoRenderer as R; R('wsolevaluation', .2, 'jet', .5).warm_up()",
+            "torch",
+        ),
         ("import wsol.explain", "torch, numpy"),
     ],
 )
@@ -234,5 +240,5 @@ def test_what_a_process_does_not_import(imports: str, lacks: str) -> None:
 
 
 @pytest.mark.parametrize("protocol", ["zhou2016", "zhou2016:crops=1,box=script", "exact"])
-def test_every_protocol_can_be_warmed(protocol: str) -> None:
-    PhotoRenderer(protocol, 0.2, "inferno", 0.6).warm()
+def test_every_protocol_can_be_warmed_up(protocol: str) -> None:
+    PhotoRenderer(protocol, 0.2, "inferno", 0.6).warm_up()

@@ -1,4 +1,4 @@
-"""Photos are found, read and turned upright."""
+"""Photos are found, read and rotated upright."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +20,7 @@ def test_folders_files_and_doubles(tmp_path: Path, draw: Callable[..., Path]) ->
     found = find_photos([tmp_path / "c.webp", tmp_path, str(tmp_path / "a" / ".." / "b.png")])
     assert [photo.name for photo in found] == ["c.webp", "y.tiff", "z.JPG", "b.png"]
     (tmp_path / "empty").mkdir()
-    for bad, sentence in (("empty", "holds no image"), ("gone.png", "there is no photo '.*gone.png'")):
+    for bad, sentence in (("empty", "has no image"), ("gone.png", "photo '.*gone.png' does not exist")):
         with pytest.raises(InputError, match=sentence):
             find_photos([tmp_path / bad])
 
@@ -34,30 +34,30 @@ def test_a_photo_is_known_by_its_resolved_path_or_its_id(tmp_path: Path, csv_dat
     assert [sample.image_id for sample in by_link.truth] == ["01.png"]
     assert by_copy.truth == ()
     assert [sample.image_id for sample in by_id.truth] == ["02.png"]
-    with pytest.raises(InputError, match=r"neither a photo nor an image of csv test, whose ids look like '01.png'"):
+    with pytest.raises(InputError, match=r"neither a file nor an image id of csv test, with ids such as '01.png'"):
         find_photos(["99.png"], images)
 
 
-def test_a_photo_of_a_camera_is_turned_and_one_of_a_data_set_is_not(tmp_path: Path) -> None:
+def test_a_photo_of_a_camera_is_rotated_and_one_of_a_data_set_is_not(tmp_path: Path) -> None:
     stored = np.zeros((20, 40, 3), np.uint8)
-    stored[:, :20, 0] = 255  # red at the left, and at the top once it is turned clockwise
+    stored[:, :20, 0] = 255  # red at the left, and at the top after a clockwise rotation
     exif = Image.Exif()
     exif[0x0112] = 6
     path = tmp_path / "camera.png"
     Image.fromarray(stored).save(path, exif=exif)
     view = find_protocol("exact").view
-    seen = load(find_photos([path])[0], view)
-    assert seen.size == (20, 40)
-    assert seen.thumbnail[:20, :, 0].min() == 255
-    assert seen.thumbnail[20:].max() == 0
-    assert seen.crops[0][0, :100, :, 0].min() == 255
+    loaded = load(find_photos([path])[0], view)
+    assert loaded.size == (20, 40)
+    assert loaded.thumbnail[:20, :, 0].min() == 255
+    assert loaded.thumbnail[20:].max() == 0
+    assert loaded.crops[0][0, :100, :, 0].min() == 255
     images = Dataset("one", "test", (Sample("c", 0, np.array([[0, 0, 9, 9.0]]), "edges", path),), ("cat",))
     kept = load(find_photos([path], images)[0], view)
     assert kept.size == (40, 20)
     np.testing.assert_array_equal(kept.thumbnail, stored)
 
 
-def test_a_large_photo_is_made_smaller_for_people_alone(tmp_path: Path, draw: Callable[..., Path]) -> None:
-    seen = load(find_photos([draw(tmp_path / "a.jpg", (3000, 1500))])[0], find_protocol("exact").view)
-    assert seen.thumbnail.shape == (512, 1024, 3)
-    assert seen.size == (3000, 1500)
+def test_only_the_thumbnail_of_a_large_photo_is_smaller(tmp_path: Path, draw: Callable[..., Path]) -> None:
+    loaded = load(find_photos([draw(tmp_path / "a.jpg", (3000, 1500))])[0], find_protocol("exact").view)
+    assert loaded.thumbnail.shape == (512, 1024, 3)
+    assert loaded.size == (3000, 1500)

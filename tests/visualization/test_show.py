@@ -1,4 +1,4 @@
-"""``wsol.show``: one figure of what networks look at."""
+"""``wsol.show``: one figure of photos, models and methods."""
 
 import inspect
 import io
@@ -16,7 +16,7 @@ from PIL import Image
 import wsol
 from wsol.datasets import Dataset, Sample
 from wsol.errors import InputError
-from wsol.evaluation.tables import FIXED
+from wsol.metrics.tau import DEFAULT_TAU
 from wsol.models import Model
 from wsol.visualization.predictor import PhotoPredictor
 from wsol.visualization.show import show
@@ -38,26 +38,24 @@ def test_a_copy_of_another_size_is_shown_in_the_shape_of_its_annotation(
 
 def test_class_names_are_the_models_or_the_data_sets_or_numbers(tiny_model: Model) -> None:
     crops = [np.zeros((1, 224, 224, 3), np.uint8)]
-    own = tuple("abcdefg")
+    class_names = tuple("abcdefg")
 
     def names(model: Model, dataset: tuple[str, ...]) -> set[str]:
         (row,) = PhotoPredictor([model], ["cam"], top=9).predict(crops, dataset, "x")
         assert row.maps.shape == (7, 14, 14)  # no more than there are
         return set(row.names)
 
-    assert names(replace(tiny_model, class_names=own), tuple("1234567")) == set(own)
+    assert names(replace(tiny_model, class_names=class_names), tuple("1234567")) == set(class_names)
     assert names(tiny_model, tuple("1234567")) == set("1234567")
     assert names(tiny_model, tuple("123")) == {f"class {i}" for i in range(7)}
 
 
-def test_a_method_that_looks_at_no_class_gives_one_panel(
-    tmp_path: Path, draw: Callable[..., Path], tiny_model: Model
-) -> None:
+def test_a_class_agnostic_method_gives_one_panel(tmp_path: Path, draw: Callable[..., Path], tiny_model: Model) -> None:
     path = draw(tmp_path / "a.png")
     headless = replace(tiny_model, classes=0)
     figure = show(path, headless, method="eigencam", device="cpu")
-    assert "any class" in words(figure)
-    assert len(figure.axes[0].get_images()) == 3  # photo, overlay, colour bar
+    assert "class-agnostic" in words(figure)
+    assert len(figure.axes[0].get_images()) == 3  # photo, overlay, color bar
     with pytest.raises(InputError, match="cam cannot be applied to tiny: the network does not classify"):
         show(path, headless, device="cpu")
     assert len(show(path, tiny_model, device="cpu", method=["eigencam", "cam"]).axes[0].get_images()) == 1 + 1 + 5 + 1
@@ -70,18 +68,18 @@ def test_a_method_that_looks_at_no_class_gives_one_panel(
         ({"memory": 0}, "memory is 0"),
         ({"tau": 0.12345}, "not on the protocol's grid"),
         ({"alpha": 1.5}, "alpha is 1.5"),
-        ({"cmap": "infernal"}, "no colour map 'infernal'; did you mean inferno"),
+        ({"cmap": "infernal"}, "no colormap 'infernal'; did you mean inferno"),
         ({"method": "cams"}, "unknown method 'cams'"),
         ({"protocol": "wsol"}, "unknown protocol"),
-        ({"data_root": "x"}, "go with a data set"),
+        ({"data_root": "x"}, "require a data set"),
         ({"weights": ["a", "b"]}, "there are 1 models and 2 weights"),
-        ({"weights": "a"}, "tiny is loaded and brings its weights"),
-        ({"images": []}, "there is no image in the list"),
-        ({"images": np.zeros((4, 4, 3))}, "image 1 is float64 of shape"),
-        ({"images": np.zeros((4, 4, 4), np.uint8)}, "image 1 is uint8 of shape"),
+        ({"weights": "a"}, "model tiny is already loaded"),
+        ({"images": []}, "the list of images is empty"),
+        ({"images": np.zeros((4, 4, 3))}, "image 1 is an array of float64 of shape"),
+        ({"images": np.zeros((4, 4, 4), np.uint8)}, "image 1 is an array of uint8 of shape"),
     ],
 )
-def test_what_cannot_be_shown_is_one_sentence(tiny_model: Model, given: dict[str, Any], sentence: str) -> None:
+def test_invalid_arguments_are_one_sentence(tiny_model: Model, given: dict[str, Any], sentence: str) -> None:
     settings: dict[str, Any] = {"images": np.zeros((4, 4, 3), np.uint8), "model": tiny_model} | given
     with pytest.raises(InputError, match=sentence):
         show(**settings)
@@ -96,10 +94,10 @@ def test_one_figure_of_several_photos_models_and_methods(
     before = plt.get_fignums()
     figure = show([path, array, Image.open(path)], pair, method=("cam", "gradcam"), top=2)
     assert plt.get_fignums() == before
-    seen = words(figure)
+    texts = words(figure)
     for label in ("tiny random cam", "tiny random gradcam", "tiny other cam", "tiny other gradcam"):
-        assert seen.count(label) == 3
-    assert {"a.png", "image 2", "image 3"} <= {*seen}
+        assert texts.count(label) == 3
+    assert {"a.png", "image 2", "image 3"} <= {*texts}
     assert len(figure.axes[0].get_images()) == 3 * (1 + 4 * 2) + 1
     file = io.BytesIO()
     figure.savefig(file)
@@ -108,4 +106,4 @@ def test_one_figure_of_several_photos_models_and_methods(
 
 def test_show_is_a_function_with_the_usual_threshold() -> None:
     assert wsol.show is show
-    assert inspect.signature(show).parameters["tau"].default == FIXED
+    assert inspect.signature(show).parameters["tau"].default == DEFAULT_TAU

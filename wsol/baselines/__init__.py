@@ -1,6 +1,6 @@
-"""Boxes that look at no image: what a method has to beat."""
+"""Baselines: boxes that ignore the image, which a method has to beat."""
 
-from wsol.baselines._evidence import baseline_stats
+from wsol.baselines._stats import baseline_stats
 from wsol.baselines.base import BASELINES, Baseline
 
 __all__ = ["BASELINES", "Baseline", "baseline_stats"]

@@ -1,4 +1,4 @@
-"""The same box for every image."""
+"""The same central box for every image."""
 
 from wsol.baselines.base import BASELINES, BaselineBox, Size, one_box
 from wsol.protocols import Protocol
@@ -6,11 +6,11 @@ from wsol.protocols import Protocol
 
 @BASELINES.register("center-box")
 def center_box(protocol: Protocol, image_id: str, size: Size) -> BaselineBox:
-    """Give the central box that covers half of the frame's area in its proportions, whatever the threshold.
+    """Return the central box with half of the frame's area and its aspect ratio, for every threshold.
 
     Args:
         protocol: The conventions.
-        image_id: Has no influence.
+        image_id: Ignored.
         size: ``(width, height)`` of the annotation's frame.
     """
     width, height = protocol.frame(size)

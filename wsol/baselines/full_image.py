@@ -1,4 +1,4 @@
-"""The whole image as box."""
+"""The whole image as the box."""
 
 from wsol.baselines.base import BASELINES, BaselineBox, Size, one_box
 from wsol.protocols import Protocol
@@ -6,11 +6,11 @@ from wsol.protocols import Protocol
 
 @BASELINES.register("full-image")
 def full_image(protocol: Protocol, image_id: str, size: Size) -> BaselineBox:
-    """Give the frame itself, whatever the threshold.
+    """Return the whole frame, for every threshold.
 
     Args:
         protocol: The conventions.
-        image_id: Has no influence.
+        image_id: Ignored.
         size: ``(width, height)`` of the annotation's frame.
     """
     width, height = protocol.frame(size)

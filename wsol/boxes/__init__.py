@@ -1,1 +1,1 @@
-"""Score map to boxes: plain NumPy and Numba on arrays; knows neither torch nor files."""
+"""Boxes from score maps: NumPy and Numba functions on arrays, independent of torch and files."""

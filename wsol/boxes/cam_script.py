@@ -4,18 +4,19 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-_LEVELS = (20, 100, 110)
+_THRESHOLDS = (20, 100, 110)
 _DISTANCE = 10  # pixels
-_EIGHT = np.ones((3, 3), bool)
+_EIGHT_CONNECTED = np.ones((3, 3), bool)
 
 
 def cam_script_boxes(gray: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Box the bright regions of a heat map, the largest first.
+    """Return the boxes of the bright regions of a heat map, the largest first.
 
-    Of each of three masks ``heat map > level`` the pixels stay that lie more than ten pixels from its background; the
-    bounding rectangles of all contours of what stays, those of holes too, are sorted by area, and one whose
-    intersection with a larger one that was kept exceeds half of the larger's area is dropped. The border of the map
-    is no background. Of equal areas that of the lower level, then outer contours, then raster order come first.
+    Each of the three masks ``heat map > threshold`` keeps the pixels that are more than ten pixels away from its
+    background. The bounding rectangles of all contours of what remains, including those of holes, are sorted by area;
+    one is dropped if its intersection with a larger one that was kept exceeds half of the larger one's area. The border
+    of the map does not count as background. Ties in area go to the lower threshold, then to outer contours, then to
+    raster order.
 
     Source: the bounding-box script released with Zhou et al., "Learning Deep Features for Discriminative
     Localization", CVPR 2016.
@@ -24,9 +25,9 @@ def cam_script_boxes(gray: NDArray[np.uint8]) -> NDArray[np.float64]:
         gray: uint8 ``(h, w)``.
 
     Returns:
-        ``(n, 4)``, half-open edges ``(x0, y0, x1, y1)``; none where no pixel stays.
+        ``(n, 4)``, half-open edges ``(x0, y0, x1, y1)``; none if no pixel remains.
     """
-    rectangles = [box for level in _LEVELS for box in _contour_boxes(_eroded(gray > level))]
+    rectangles = [box for threshold in _THRESHOLDS for box in _contour_boxes(_erode(gray > threshold))]
     boxes = np.array(rectangles, np.float64).reshape(-1, 4)
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
     kept: list[int] = []
@@ -38,23 +39,24 @@ def cam_script_boxes(gray: NDArray[np.uint8]) -> NDArray[np.float64]:
     return boxes[kept]
 
 
-def _eroded(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _erode(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Keep the pixels that are more than ``_DISTANCE`` pixels away from the background."""
     rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
     if not len(rows) or mask.all():
         return mask
-    # All that is nearest lies at most a pixel beyond the mask's extent.
-    around = tuple(slice(max(0, where[0] - 1), where[-1] + 2) for where in (rows, columns))
-    kept = np.zeros_like(mask)
-    part = mask[around]
-    kept[around] = part if part.all() else ndimage.distance_transform_edt(part) > _DISTANCE
-    return kept
+    # The nearest background pixel is at most one pixel outside the extent of the mask.
+    window = tuple(slice(max(0, indices[0] - 1), indices[-1] + 2) for indices in (rows, columns))
+    eroded = np.zeros_like(mask)
+    crop = mask[window]
+    eroded[window] = crop if crop.all() else ndimage.distance_transform_edt(crop) > _DISTANCE
+    return eroded
 
 
 def _contour_boxes(mask: NDArray[np.bool_]) -> list[tuple[int, int, int, int]]:
-    """Return the bounding rectangles of outer contours, then of holes: those lie on the pixels around the hole."""
-    outer = ndimage.find_objects(ndimage.label(mask, _EIGHT)[0])
+    """Return the bounding rectangles of outer contours, then of holes, whose contours run around the hole."""
+    outer = ndimage.find_objects(ndimage.label(mask, _EIGHT_CONNECTED)[0])
     background = ndimage.label(~np.pad(mask, 1))[0]
     holes = ndimage.find_objects(np.where(background == background[0, 0], 0, background))
     boxes = [(x.start, y.start, x.stop, y.stop) for y, x in outer]
-    # In the padded map a hole starts one pixel later, and its contour one earlier.
+    # In the padded map a hole starts one pixel later, and its contour one pixel before the hole.
     return boxes + [(x.start - 2, y.start - 2, x.stop, y.stop) for y, x in filter(None, holes)]

@@ -1,35 +1,35 @@
-"""From a float map to 8 bit, and from tau to the masks."""
+"""Normalization of score maps, conversion to 8 bit, and the thresholds that each pixel passes."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wsol.runtime.jit import jit
 
-Reals = NDArray[np.float32] | NDArray[np.float64]
+FloatArray = NDArray[np.float32] | NDArray[np.float64]
 
 
 def normalize(maps: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Min-max normalises each map to [0, 1].
+    """Min-max normalize each map to [0, 1].
 
     Args:
         maps: float32 ``(n, h, w)``.
 
     Returns:
-        float32 ``(n, h, w)``; all zeros for a map that is constant, holds a value that is not finite, or spans more
-        than float32 can hold.
+        float32 ``(n, h, w)``; all zeros for a map that is constant, has a value that is not finite, or has a range that
+        overflows float32.
     """
     out = np.zeros(maps.shape, np.float32)
     for scaled, values in zip(out, maps, strict=True):
         low, high = values.min(), values.max()
         with np.errstate(over="ignore", invalid="ignore"):
             span = high - low
-        if 0 < span < np.inf:  # not where anything is NaN or infinite
+        if 0 < span < np.inf:  # false if any value is NaN or infinite
             np.divide(values - low, span, out=scaled)
     return out
 
 
-def to_uint8(maps: Reals) -> NDArray[np.uint8]:
-    """Truncate ``255 * map``, in the precision that the map has.
+def to_uint8(maps: FloatArray) -> NDArray[np.uint8]:
+    """Truncate ``255 * map``, computed in the precision of the map.
 
     Args:
         maps: ``(n, h, w)`` in [0, 1].
@@ -38,29 +38,29 @@ def to_uint8(maps: Reals) -> NDArray[np.uint8]:
 
 
 def tau_grid(step: float) -> NDArray[np.float64]:
-    """Return tau = 0, step, 2 step, ... < 1 as float64 ``(levels,)``."""
+    """Return tau = 0, step, 2 step, ... < 1 as float64 ``(taus,)``."""
     return np.arange(0, 1, step)
 
 
-def thresholds(taus: NDArray[np.float64], peaks: NDArray[np.uint8]) -> NDArray[np.int64]:
+def uint8_thresholds(taus: NDArray[np.float64], peaks: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Return ``trunc(tau * peak)``: a pixel is foreground if its 8-bit value is strictly above it.
 
     Args:
-        taus: float64 ``(levels,)``, in [0, 1).
+        taus: float64 ``(taus,)``, in [0, 1).
         peaks: uint8 ``(n,)``, the largest value of each map.
 
     Returns:
-        int64 ``(n, levels)``.
+        int64 ``(n, taus)``.
     """
     return (peaks[:, None] * taus).astype(np.int64)
 
 
-def entry_levels(maps: NDArray[np.uint8], thresholds: NDArray[np.int64]) -> NDArray[np.int16]:
-    """Return the highest level whose mask ``map > threshold`` has each pixel, or -1.
+def highest_threshold_below(maps: NDArray[np.uint8], thresholds: NDArray[np.int64]) -> NDArray[np.int16]:
+    """Return for each pixel the index of the highest threshold strictly below its value; -1 if there is none.
 
     Args:
         maps: uint8 ``(n, h, w)``.
-        thresholds: int64 ``(n, levels)``, ascending along the levels.
+        thresholds: int64 ``(n, thresholds)``, ascending for each map.
 
     Returns:
         int16 ``(n, h, w)``.
@@ -70,39 +70,39 @@ def entry_levels(maps: NDArray[np.uint8], thresholds: NDArray[np.int64]) -> NDAr
     return np.stack([table.astype(np.int16)[map_] for table, map_ in zip(tables, maps, strict=True)])
 
 
-def levels_above(score_map: Reals, taus: NDArray[np.float64]) -> NDArray[np.int16]:
-    """Return the highest level whose mask ``map > tau`` has each pixel, or -1; nothing is rounded.
+def highest_tau_below(score_map: FloatArray, taus: NDArray[np.float64]) -> NDArray[np.int16]:
+    """Return for each pixel the index of the highest tau strictly below its score, not rounded; -1 if there is none.
 
     Args:
         score_map: ``(h, w)``.
-        taus: float64 ``(levels,)``, strictly ascending from 0 or more; fast where they are evenly spaced from 0.
+        taus: float64 ``(taus,)``, strictly ascending from 0 or more; fast if they are evenly spaced from 0.
 
     Returns:
         int16 ``(h, w)``.
     """
-    return _placed(score_map, taus, strictly=True)
+    return _highest_tau(score_map, taus, strictly=True)
 
 
-def levels_reached(score_map: Reals, taus: NDArray[np.float64]) -> NDArray[np.int16]:
-    """Return the same for the mask ``map >= tau``."""
-    return _placed(score_map, taus, strictly=False)
+def highest_tau_reached(score_map: FloatArray, taus: NDArray[np.float64]) -> NDArray[np.int16]:
+    """Return the same for the highest tau that the score reaches: tau may be equal to it."""
+    return _highest_tau(score_map, taus, strictly=False)
 
 
-def _placed(score_map: Reals, taus: NDArray[np.float64], strictly: bool) -> NDArray[np.int16]:
+def _highest_tau(score_map: FloatArray, taus: NDArray[np.float64], strictly: bool) -> NDArray[np.int16]:
     out = np.empty(score_map.shape, np.int16)
-    _place(score_map.reshape(-1), taus, out.reshape(-1), strictly)
+    _find_highest_tau(score_map.reshape(-1), taus, out.reshape(-1), strictly)
     return out
 
 
 @jit
-def _place(values: Reals, taus: NDArray[np.float64], out: NDArray[np.int16], strictly: bool) -> None:
+def _find_highest_tau(values: FloatArray, taus: NDArray[np.float64], out: NDArray[np.int16], strictly: bool) -> None:
     last = len(taus) - 1
     scale = 1.0 / taus[1] if last else 1.0
     for i in range(len(values)):
         value = np.float64(values[i])
-        level = min(max(int(value * scale), 0), last)  # to within one, which the comparisons mend
-        while level >= 0 and (value < taus[level] or (strictly and value == taus[level])):
-            level -= 1
-        while level < last and (value > taus[level + 1] or (not strictly and value == taus[level + 1])):
-            level += 1
-        out[i] = level
+        tau_index = min(max(int(value * scale), 0), last)  # off by at most one, which the comparisons correct
+        while tau_index >= 0 and (value < taus[tau_index] or (strictly and value == taus[tau_index])):
+            tau_index -= 1
+        while tau_index < last and (value > taus[tau_index + 1] or (not strictly and value == taus[tau_index + 1])):
+            tau_index += 1
+        out[i] = tau_index

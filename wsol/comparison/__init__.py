@@ -1,1 +1,1 @@
-"""Runs on the same images side by side: paired differences, ranks, figures and a page."""
+"""Comparison of runs on the same images: paired differences, ranks, figures and a page."""

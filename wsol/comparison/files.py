@@ -1,4 +1,4 @@
-"""A comparison on disk: a folder of tables and pictures, made of runs that lie elsewhere."""
+"""The folder of a comparison: tables, figures and a page."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,38 +21,38 @@ _FILES = (
 
 
 def claim_comparison(folder: Path, signatures: Sequence[str]) -> None:
-    """Make the folder of a comparison, or accepts one that holds the same comparison already.
+    """Create the folder of a comparison, or accept one that contains the same comparison.
 
     Args:
-        folder: Where it is to lie.
-        signatures: Of the runs, in their order.
+        folder: The folder.
+        signatures: Signatures of the runs, in order.
 
     Raises:
-        InputError: The folder holds another comparison, or something else.
+        InputError: The folder contains another comparison, or something else.
     """
     ensure_dir(folder)
-    strange = sorted(
+    foreign = sorted(
         path.name for path in folder.iterdir() if path.is_dir() or path.name.removesuffix(TMP_SUFFIX) not in _FILES
     )
-    if strange:
-        raise InputError(f"{folder} holds what is no comparison's, such as {strange[0]}; give another --out")
-    known = folder / "runs.csv"
-    if known.is_file():
+    if foreign:
+        raise InputError(f"{folder} has files of something other than a comparison ({foreign[0]}); give another --out")
+    runs = folder / "runs.csv"
+    if runs.is_file():
         try:
-            held = pd.read_csv(known)["signature"].tolist()
+            existing = pd.read_csv(runs)["signature"].tolist()
         except (ValueError, KeyError) as error:
-            raise InputError(f"{known} cannot be read ({error!r}); give another --out or remove the folder") from error
-        if held != [*signatures]:
-            raise InputError(f"{folder} holds a comparison of other runs; give another --out or remove it")
+            raise InputError(f"{runs} cannot be read ({error!r}); give another --out or remove the folder") from error
+        if existing != [*signatures]:
+            raise InputError(f"{folder} contains a comparison of other runs; give another --out or remove the folder")
 
 
 def write_comparison(folder: Path, tables: Mapping[str, pd.DataFrame], files: Mapping[str, bytes]) -> None:
-    """Write tables and other files; each appears whole or not at all, and none of an earlier version stays.
+    """Write tables and other files atomically, and remove files of an earlier version that are no longer written.
 
     Args:
         folder: A claimed folder.
-        tables: By name, each with its signatures; they become CSV files.
-        files: Others, by file name.
+        tables: Tables with signatures, by name; written as CSV.
+        files: Other files, by file name.
     """
     for name, table in tables.items():
         with atomic_write(folder / f"{name}.csv") as path:

@@ -1,4 +1,4 @@
-"""The page of a comparison."""
+"""The report page of a comparison."""
 
 import base64
 import os
@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 
 from wsol.comparison.terminal import run_letters
+from wsol.metrics.base import row_title, sort_rows
 from wsol.metrics.error_types import ERROR_TYPES
 from wsol.metrics.significance import ALPHA
 from wsol.reports.page import render
-from wsol.reports.terminal import RULES, TITLES, fill_tau_rule
+from wsol.reports.terminal import RULES, fill_tau_rule
 from wsol.runs.read import StoredRun
 
 
@@ -33,62 +34,62 @@ def render_comparison_page(
 
     Args:
         stored: The runs.
-        signature: What they have in common.
-        notes: What deserves a second look.
-        runs: As ``wsol.comparison.compare.Comparison`` has it, like the tables that follow.
-        metrics: Values and ranks.
-        differences: Of every pair.
-        images: IoU and hit of every image.
-        histogram: PNG file of the IoUs.
-        folder: Where the page will lie; further pictures are read from the folder of a run.
+        signature: Signature that the runs have in common.
+        notes: Warnings, one sentence each.
+        runs: ``runs`` of ``wsol.comparison.compare.Comparison``.
+        metrics: ``metrics`` of the comparison.
+        differences: ``differences`` of the comparison.
+        images: ``images`` of the comparison.
+        histogram: PNG file with the histogram of IoU.
+        folder: Folder of the page; thumbnails that are not embedded are read from the folder of a run.
     """
     names = runs["run"].tolist()
     letters = run_letters(len(names))
     hits = np.stack([images[f"hit {name}"].to_numpy(bool) for name in names])
-    pictured = next((run.folder for run in stored if (run.folder / "thumbs").is_dir()), stored[0].folder)
-    first = [run.tables.predictions.query(f"rank == {min(1, run.found.classes.shape[1] - 1)}") for run in stored]
+    thumbnail_folder = next((run.folder for run in stored if (run.folder / "thumbnails").is_dir()), stored[0].folder)
+    top1 = [run.tables.predictions.query(f"rank == {min(1, run.results.classes.shape[1] - 1)}") for run in stored]
     comparison = {
         "signature": signature,
         "notes": notes,
         "alpha": ALPHA,
         "pair": len(names) == 2,
         "runs": [{**row, "letter": letter} for row, letter in zip(runs.to_dict("records"), letters, strict=True)],
-        "rows": _rows(names, metrics, differences),
-        "lost": [
+        "rows": _metric_rows(names, metrics, differences),
+        "only_found": [
             [None if a == b else int((hits[a] & ~hits[b]).sum()) for b in range(len(names))] for a in range(len(names))
         ],
-        "errors": [(name, [100 * (guesses["error"] == name).mean() for guesses in first]) for name in ERROR_TYPES],
+        "errors": [(name, [100 * (table["error"] == name).mean() for table in top1]) for name in ERROR_TYPES],
         "histogram": base64.b64encode(histogram).decode(),
     }
     return render(
         stored,
         names,
-        quote(Path(os.path.relpath(pictured, folder)).as_posix()) + "/",
+        quote(Path(os.path.relpath(thumbnail_folder, folder)).as_posix()) + "/",
         title=" · ".join(names),
         comparison=comparison,
     )
 
 
-def _rows(names: Sequence[str], metrics: pd.DataFrame, differences: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return a row a metric and rule, with a cell a run and, of two runs, their difference."""
+def _metric_rows(names: Sequence[str], metrics: pd.DataFrame, differences: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return one row per metric and rule, with one cell per run and, for two runs, their difference."""
     cells: dict[tuple[str, str], dict[str, Mapping[Any, Any]]] = {}
     for cell in fill_tau_rule(metrics).to_dict("records"):
         cell["rank"] = None if pd.isna(cell["rank"]) else cell["rank"]
         cells.setdefault((cell["metric"], cell["tau_rule"]), {})[cell["run"]] = cell
-    apart = {(row["metric"], row["tau_rule"]): row for row in fill_tau_rule(differences).to_dict("records")}
-    order = [*TITLES, *(metric for metric, _ in cells if metric not in TITLES)]
+    pairs = {(row["metric"], row["tau_rule"]): row for row in fill_tau_rule(differences).to_dict("records")}
+    order = sort_rows(metric for metric, _ in cells)
     letters = dict(zip(names, run_letters(len(names)), strict=True))
     rows = []
     for key in sorted(cells, key=lambda key: (order.index(key[0]), RULES.index(key[1]))):
-        title, found = TITLES.get(key[0], key[0]), apart.get(key) if len(names) == 2 else None
-        better = letters.get(found["better"], found["better"]) if found else ""
+        title, pair = row_title(key[0]), pairs.get(key) if len(names) == 2 else None
+        better = letters.get(pair["better"], pair["better"]) if pair else ""
         rows.append(
             {
                 "title": title.strip(),
-                "part": title[0] == " ",
+                "indented": title[0] == " ",
                 "rule": key[1],
                 "cells": [cells[key].get(name) for name in names],
-                "difference": found,
+                "difference": pair,
                 "better": better,
             }
         )

@@ -1,4 +1,4 @@
-"""What is printed of a comparison."""
+"""A comparison as text for the terminal."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import permutations, product
@@ -9,12 +9,13 @@ from typing import Any
 import pandas as pd
 
 from wsol.io.display import printable
+from wsol.metrics.base import row_title, sort_rows
 from wsol.metrics.significance import ALPHA
-from wsol.reports.terminal import RULES, TITLES
+from wsol.reports.terminal import RULES
 
 _EXAMPLES = 5
-_LISTED = 3  # up to so many runs, images are named; of more, they are counted in a table
-_Found = Callable[[str, str], pd.DataFrame]
+_MAX_LISTED = 3  # runs up to which images are listed; for more runs they are counted in a table
+_ImagesFoundOnlyBy = Callable[[str, str], pd.DataFrame]
 
 
 def format_comparison(
@@ -23,22 +24,22 @@ def format_comparison(
     runs: pd.DataFrame,
     metrics: pd.DataFrame,
     differences: pd.DataFrame,
-    found: _Found,
+    images_found_only_by: _ImagesFoundOnlyBy,
     folder: Path,
 ) -> str:
-    """Return what a command prints of a comparison; its runs have letters, since their names may be long.
+    """Format a comparison for the terminal; runs are denoted by letters, since their names may be long.
 
     Args:
-        signature: What the runs have in common.
-        notes: What deserves a second look, one sentence each.
-        runs: As ``wsol.comparison.compare.Comparison`` has it, like the tables that follow.
-        metrics: Values and ranks.
-        differences: Of every pair; printed where there is one.
-        found: Gives the images that one run finds and another loses, the clearest first.
-        folder: Where all of it was written.
+        signature: Signature that the runs have in common.
+        notes: Warnings, one sentence each.
+        runs: ``runs`` of ``wsol.comparison.compare.Comparison``.
+        metrics: ``metrics`` of the comparison.
+        differences: ``differences`` of the comparison; printed if there are two runs.
+        images_found_only_by: ``images_found_only_by`` of the comparison.
+        folder: Folder that the comparison was written to.
     """
     letters = dict(zip(runs["run"], run_letters(len(runs)), strict=True))
-    named = [
+    run_rows = [
         [
             letter,
             printable(row.run),
@@ -53,15 +54,15 @@ def format_comparison(
         signature,
         *notes,
         "",
-        *_aligned([["", "run", "model", "method", "tau"], *named], left=5),
+        *_align_columns([["", "run", "model", "method", "tau"], *run_rows], left=5),
         "",
-        *_aligned([*_rows(letters, metrics, differences if two else None)], left=2),
+        *_align_columns([*_metric_rows(letters, metrics, differences if two else None)], left=2),
         "",
-        "Behind a value stands the run's rank: 1, and one more for every run that is better beyond chance; = is a tie.",
-        f"Chance: paired bootstrap over images, p < {ALPHA:g}"
-        + ("." if two else " corrected for all pairs of runs; differences.csv has each pair."),
+        "The number after a value is the run's rank: 1 plus the number of significantly better runs; = marks a tie.",
+        f"Significance: paired bootstrap over images, p < {ALPHA:g}"
+        + ("." if two else ", corrected for all pairs of runs; differences.csv lists each pair."),
         "",
-        *(_named if len(runs) <= _LISTED else _counted)(letters, found),
+        *(_list_images if len(runs) <= _MAX_LISTED else _count_images)(letters, images_found_only_by),
         "",
         f"written to {printable(str(folder))}",
     ]
@@ -69,66 +70,68 @@ def format_comparison(
 
 
 def run_letters(count: int) -> list[str]:
-    """Return A, B, ... Z, AA, AB and on."""
-    some = [*ascii_uppercase]
-    return [*some, *map("".join, product(some, some))][:count]
+    """Return A, B, ..., Z, AA, AB and so on."""
+    letters = [*ascii_uppercase]
+    return [*letters, *map("".join, product(letters, letters))][:count]
 
 
-def _rows(letters: Mapping[str, str], metrics: pd.DataFrame, differences: pd.DataFrame | None) -> Iterator[list[str]]:
-    """Yield the head, then a row a metric and rule."""
-    pair = [" - ".join(letters.values()) + " [95 %]", "p", "better"] if differences is not None else []
-    yield ["percent, rank", "", *letters.values(), *pair]
-    found: dict[tuple[str, str], dict[str, Any]] = {}
+def _metric_rows(
+    letters: Mapping[str, str], metrics: pd.DataFrame, differences: pd.DataFrame | None
+) -> Iterator[list[str]]:
+    """Yield the header, then one row per metric and rule."""
+    pair_header = [" - ".join(letters.values()) + " [95 %]", "p", "better"] if differences is not None else []
+    yield ["percent, rank", "", *letters.values(), *pair_header]
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
     for row in _records(metrics):
-        found.setdefault(_key(row), {})[row.run] = row
-    apart = {} if differences is None else {_key(row): row for row in _records(differences)}
-    order = [*TITLES, *(metric for metric, _ in found if metric not in TITLES)]
-    for key in sorted(found, key=lambda key: (order.index(key[0]), RULES.index(key[1]))):
-        tau = f" @{next(iter(found[key].values())).tau:.3f}" if key[1] == "fixed" else ""
-        cells = [_cell(found[key][name]) if name in found[key] else "" for name in letters]
-        if two := apart.get(key):
-            cells.append(f"{two.difference:+.3f} [{two.ci_low:+.2f}, {two.ci_high:+.2f}]")
-            cells += [f"{two.p:.3f}", letters.get(two.better, two.better)]
-        yield [TITLES.get(key[0], key[0]), key[1] + tau, *cells]
+        rows.setdefault(_key(row), {})[row.run] = row
+    pairs = {} if differences is None else {_key(row): row for row in _records(differences)}
+    order = sort_rows(metric for metric, _ in rows)
+    for key in sorted(rows, key=lambda key: (order.index(key[0]), RULES.index(key[1]))):
+        tau = f" @{next(iter(rows[key].values())).tau:.3f}" if key[1] == "fixed" else ""
+        cells = [_format_cell(rows[key][name]) if name in rows[key] else "" for name in letters]
+        if pair := pairs.get(key):
+            cells.append(f"{pair.difference:+.3f} [{pair.ci_low:+.2f}, {pair.ci_high:+.2f}]")
+            cells += [f"{pair.p:.3f}", letters.get(pair.better, pair.better)]
+        yield [row_title(key[0]), key[1] + tau, *cells]
 
 
 def _records(table: pd.DataFrame) -> list[Any]:
-    return [*table.itertuples()]  # their fields are the columns
+    return [*table.itertuples()]  # typed as Any: the attributes are the columns
 
 
 def _key(row: Any) -> tuple[str, str]:
-    """Return metric and rule, empty where no threshold enters."""
+    """Return metric and rule; the rule is empty if the metric uses no threshold."""
     return row.metric, "" if pd.isna(row.tau_rule) else row.tau_rule
 
 
-def _cell(row: Any) -> str:
+def _format_cell(row: Any) -> str:
     rank = "" if pd.isna(row.rank) else f" {row.rank}" + (" ", "=")[int(row.tied)]
     return f"{row.value:.3f}{rank}"
 
 
-def _named(letters: Mapping[str, str], found: _Found) -> Iterator[str]:
-    """Yield, for every pair, how many images one run finds and the other loses, and the clearest ones."""
+def _list_images(letters: Mapping[str, str], images_found_only_by: _ImagesFoundOnlyBy) -> Iterator[str]:
+    """Yield, for every pair, how many images one run finds and the other misses, and those with the largest gap."""
     for run, other in permutations(letters, 2):
-        images = found(run, other)
-        yield f"{letters[run]} finds {len(images)} images that {letters[other]} loses" + ":" * bool(len(images))
+        images = images_found_only_by(run, other)
+        yield f"{letters[run]} finds {len(images)} images that {letters[other]} misses" + ":" * bool(len(images))
         for image in images.head(_EXAMPLES).to_dict("records"):
-            lost = "no box" if pd.isna(image["other_iou"]) else f"not {image['other_iou']:.3f}"
+            missed = "no box" if pd.isna(image["other_iou"]) else f"not {image['other_iou']:.3f}"
             names = f"{printable(str(image['image_id']))}  ({printable(str(image['class']))})"
-            yield f"  IoU {image['iou']:.3f}, {lost}  {names}"
+            yield f"  IoU {image['iou']:.3f}, {missed}  {names}"
 
 
-def _counted(letters: Mapping[str, str], found: _Found) -> Iterator[str]:
-    """Yield a table of how many images the run of a row finds and that of a column loses."""
-    head = ["images found by the row's run, lost by the column's", *letters.values()]
-    rows = [
-        [f"{letter:>{len(head[0])}}", *("-" if run == other else str(len(found(run, other))) for other in letters)]
-        for run, letter in letters.items()
-    ]
-    yield from _aligned([head, *rows], left=1)
+def _count_images(letters: Mapping[str, str], images_found_only_by: _ImagesFoundOnlyBy) -> Iterator[str]:
+    """Yield a table with the number of images that the run of a row finds and the run of a column misses."""
+    header = ["images found by the row's run, missed by the column's", *letters.values()]
+    rows = []
+    for run, letter in letters.items():
+        counts = ("-" if run == other else str(len(images_found_only_by(run, other))) for other in letters)
+        rows.append([f"{letter:>{len(header[0])}}", *counts])
+    yield from _align_columns([header, *rows], left=1)
 
 
-def _aligned(rows: Sequence[Sequence[str]], left: int) -> Iterator[str]:
-    """Yield rows as lines, two spaces between columns, the first ``left`` of them flush left."""
+def _align_columns(rows: Sequence[Sequence[str]], left: int) -> Iterator[str]:
+    """Yield rows as lines with aligned columns, two spaces apart; the first ``left`` columns are left-aligned."""
     count = max(map(len, rows))
     full = [[*row, *[""] * (count - len(row))] for row in rows]
     widths = [max(map(len, column)) for column in zip(*full, strict=True)]

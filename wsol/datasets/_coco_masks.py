@@ -1,4 +1,4 @@
-"""Polygons and run lengths to pixels, on COCO's rules but not on trust: its C code writes where a file tells it to."""
+"""COCO's polygons and run lengths to pixels, fully checked: pycocotools' C code writes wherever a file tells it to."""
 
 from typing import Any
 
@@ -7,12 +7,12 @@ from numpy.typing import NDArray
 
 from wsol.datasets.base import MAX_PIXELS
 
-_GROUPS = 7  # of five bits, in a number of a compressed run length
-_MOST_STEPS = 10_000_000  # pixels along a polygon: pycocotools keeps five points for each
+_MAX_GROUPS = 7  # of five bits, in a number of a compressed run length
+_MAX_STEPS = 10_000_000  # pixels along a polygon: pycocotools allocates five points for each
 
 
 def decode_segmentation(segmentation: Any, size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Draw one annotation.
+    """Rasterize one annotation.
 
     Args:
         segmentation: Polygons ``[[x, y, x, y, x, y, ...], ...]``, or RLE ``{"size": [height, width], "counts": ...}``
@@ -23,59 +23,60 @@ def decode_segmentation(segmentation: Any, size: tuple[int, int]) -> NDArray[np.
         bool ``(height, width)``.
 
     Raises:
-        ValueError: It is neither, or does not fit the image; the message says what is the matter.
+        ValueError: The segmentation is neither, or does not fit the image; the message gives the reason.
     """
     if isinstance(segmentation, list):
-        return _filled(segmentation, size)
+        return _fill_polygons(segmentation, size)
     if not isinstance(segmentation, dict):
         raise ValueError("it is neither a list of polygons nor RLE")
     width, height = size
     if segmentation.get("size") != [height, width]:
-        raise ValueError(f"its RLE is not of the image's size [{height}, {width}]")
+        raise ValueError(f"its RLE does not have the image's size [{height}, {width}]")
     counts = segmentation.get("counts")
-    runs = _decompressed(counts) if isinstance(counts, str) else counts
+    runs = _decompress_runs(counts) if isinstance(counts, str) else counts
     if not isinstance(runs, list) or not all(type(run) is int and 0 <= run <= MAX_PIXELS for run in runs):
-        raise ValueError("its counts are not whole numbers from 0")
+        raise ValueError("its counts are not non-negative integers")
     if sum(runs) != width * height:
         raise ValueError(f"its counts sum to {sum(runs)}, not to {width} x {height} pixels")
-    drawn = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
-    return np.ascontiguousarray(drawn.reshape(width, height).T)
+    pixels = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
+    return np.ascontiguousarray(pixels.reshape(width, height).T)
 
 
-def _filled(polygons: list[Any], size: tuple[int, int]) -> NDArray[np.bool_]:
+def _fill_polygons(polygons: list[Any], size: tuple[int, int]) -> NDArray[np.bool_]:
     from pycocotools import mask  # noqa: PLC0415
 
     for polygon in polygons:
-        _check(polygon, size)
+        _check_polygon(polygon, size)
     parts = mask.frPyObjects([[float(value) for value in polygon] for polygon in polygons], size[1], size[0])
-    drawn: NDArray[np.bool_] = mask.decode(mask.merge(parts)).astype(bool)
-    return drawn
+    pixels: NDArray[np.bool_] = mask.decode(mask.merge(parts)).astype(bool)
+    return pixels
 
 
-def _check(polygon: Any, size: tuple[int, int]) -> None:
+def _check_polygon(polygon: Any, size: tuple[int, int]) -> None:
     if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
         raise ValueError("a polygon is not a list of three points or more, x, y, x, y, ...")
     sides = size * (len(polygon) // 2)
     if not all(
         type(value) in (int, float) and -side <= value <= 2 * side for value, side in zip(polygon, sides, strict=True)
     ):
-        raise ValueError(f"a polygon has a corner that is no number or far outside the {size[0]} x {size[1]} image")
+        raise ValueError(f"a polygon has a corner that is not a number or far outside the {size[0]} x {size[1]} image")
     corners = np.array(polygon, float).reshape(-1, 2)
-    if np.abs(np.diff(corners, axis=0, append=corners[:1])).max(1).sum() > _MOST_STEPS:
+    if np.abs(np.diff(corners, axis=0, append=corners[:1])).max(1).sum() > _MAX_STEPS:
         raise ValueError("a polygon is longer than any outline")
 
 
-def _decompressed(text: str) -> list[int]:
-    """Return the run lengths of a compressed string, as ``rleFrString`` of pycocotools' maskApi.c means it.
+def _decompress_runs(text: str) -> list[int]:
+    """Return the run lengths of a compressed string, as ``rleFrString`` of pycocotools' maskApi.c defines them.
 
-    A number is five bits a sign, the lowest first; from the fourth on it is the difference to the last but one.
+    Each character holds five bits of a number, the lowest first; from the fourth number on it is the difference to the
+    last but one.
     """
     runs: list[int] = []
     value = groups = 0
-    for sign in text:
-        bits = ord(sign) - 48
-        if not 0 <= bits < 64 or groups == _GROUPS:
-            raise ValueError("its counts are no run lengths")
+    for character in text:
+        bits = ord(character) - 48
+        if not 0 <= bits < 64 or groups == _MAX_GROUPS:
+            raise ValueError("its counts are not valid run lengths")
         value |= (bits & 31) << 5 * groups
         groups += 1
         if not bits & 32:
@@ -84,5 +85,5 @@ def _decompressed(text: str) -> list[int]:
             runs.append(value + (runs[-2] if len(runs) > 2 else 0))
             value = groups = 0
     if groups:
-        raise ValueError("its counts are no run lengths")
+        raise ValueError("its counts are not valid run lengths")
     return runs

@@ -1,4 +1,4 @@
-"""What a data set is: samples with published boxes, their frame, and a fingerprint."""
+"""Data structures of data sets: samples with published boxes, their frame, and a fingerprint."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
@@ -20,11 +20,11 @@ Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 Corners = Literal["edges", "inclusive", "one-based"]
-"""How published corners name pixels. The top-left pixel alone is
+"""Convention of published corners. The box of the top-left pixel alone is
 
 - ``edges``: (0, 0, 1, 1), half-open pixel edges (COCO);
 - ``inclusive``: (0, 0, 0, 0), the first and the last pixel, counted from 0 (ILSVRC, Tiny ImageNet);
-- ``one-based``: (1, 1, 1, 1), the same counted from 1 (PASCAL VOC).
+- ``one-based``: (1, 1, 1, 1), the first and the last pixel, counted from 1 (PASCAL VOC).
 """
 TO_EDGES: dict[str, tuple[float, float, float, float]] = {
     "edges": (0, 0, 0, 0),
@@ -39,7 +39,7 @@ class Mask:
 
     Attributes:
         foreground: bool ``(height, width)``, the object.
-        ignore: bool ``(height, width)``, pixels that no metric counts.
+        ignore: bool ``(height, width)``, pixels that metrics ignore.
     """
 
     foreground: NDArray[np.bool_]
@@ -54,13 +54,13 @@ class Sample:
         image_id: Unique in the data set; the published id or path.
         label: Class index, counted from 0 in the data set's class order.
         boxes: float64 ``(n, 4)``, the published corners ``(x0, y0, x1, y1)`` untouched, in the annotation's frame.
-        corners: How these corners name pixels.
-        path: The image file; None where a data set is known from lists alone.
-        size: ``(width, height)`` of the annotation's frame; None where the annotation names none and the frame is the
+        corners: Convention of these corners.
+        path: The image file; None where a data set consists of lists alone.
+        size: ``(width, height)`` of the annotation's frame; None where the annotation has none and the frame is the
             image file's own pixel grid.
         mask: Reads the pixel annotation, where there is one.
-        draw: Makes the image, uint8 ``(height, width, 3)``, where it is generated and no file.
-        coco: Image id and category id, by which COCO's results name it.
+        render: Generates the image, uint8 ``(height, width, 3)``, where it is not a file.
+        coco: Image id and category id, which identify the sample in COCO's results.
     """
 
     image_id: str
@@ -88,7 +88,7 @@ class Dataset:
         split: ``train``, ``val`` or ``test``.
         samples: In the published order.
         classes: Class names in label order.
-        origin: Where the split comes from if it is not the data set's own, such as ``tenth-of-train,seed=0``.
+        origin: Source of the split if it is not the data set's own, such as ``tenth-of-train,seed=0``.
     """
 
     name: str
@@ -104,14 +104,14 @@ class Dataset:
         return iter(self.samples)
 
     def limit(self, n: int) -> "Dataset":
-        """Return at most ``n`` samples, evenly spaced, so that a data set sorted by class keeps its mixture."""
+        """Return at most ``n`` samples, evenly spaced, so that a data set sorted by class keeps its class balance."""
         if n < 1:
             raise InputError(f"a limit of {n} leaves no image; give 1 or more")
-        keep = np.arange(min(n, len(self))) * len(self) // min(n, len(self))
-        return self.subset(keep.tolist())
+        indices = np.arange(min(n, len(self))) * len(self) // min(n, len(self))
+        return self.subset(indices.tolist())
 
     def subset(self, indices: Sequence[int]) -> "Dataset":
-        """Return the samples at these places."""
+        """Return the samples at these indices."""
         return replace(self, samples=tuple(self.samples[i] for i in indices))
 
     @cached_property
@@ -132,56 +132,58 @@ class Dataset:
 
 
 Adapter = Callable[..., Dataset]
-"""Reads one data set in its original layout: ``adapter(root, split, **arguments)``, with arguments of type str.
+"""Reader of one data set in its original layout: ``adapter(root, split, **arguments)``, with arguments of type str.
 
-One that generates its images takes no root: ``adapter(split, **arguments)``.
+The adapter of a generated data set takes no root: ``adapter(split, **arguments)``.
 """
 
 DATASETS: Registry[Adapter] = Registry("data set", "wsol.datasets")
 
 
 def as_boxes(rows: Sequence[Sequence[float]]) -> NDArray[np.float64]:
-    """Return corner rows as float64 ``(n, 4)``, also for no rows."""
+    """Return corner rows as float64 ``(n, 4)``, even for no rows."""
     return np.asarray(rows, np.float64).reshape(-1, 4)
 
 
 TENTH_OF_TRAIN = "tenth-of-train,seed=0"
 
 MAX_PIXELS = 2 * 89_478_485
-"""Of the frame of an annotation: PIL's limit for images."""
+"""Limit for the frame of an annotation: PIL's limit for images."""
 
 
 def hold_out_tenth(items: Sequence[T], split: Split, seed: int = 0) -> tuple[T, ...]:
-    """Split a training set that has boxes: a seeded tenth becomes ``val``, the rest stays ``train``.
+    """Split a training set that has boxes: a seeded tenth becomes ``val``, the rest remains ``train``.
 
     Args:
         items: The training set.
-        split: Which part to return, ``train`` or ``val``.
-        seed: Seed of the draw; ``TENTH`` names the default.
+        split: The split to return, ``train`` or ``val``.
+        seed: Seed of the random choice; ``TENTH_OF_TRAIN`` names the default.
 
     Returns:
-        The part, in the order given.
+        The items of the split, in their order.
     """
-    chosen = set(np.random.default_rng(seed).permutation(len(items))[: len(items) // 10].tolist())
-    return tuple(item for i, item in enumerate(items) if (i in chosen) == (split == "val"))
+    held_out = set(np.random.default_rng(seed).permutation(len(items))[: len(items) // 10].tolist())
+    return tuple(item for i, item in enumerate(items) if (i in held_out) == (split == "val"))
 
 
 def check_dataset(dataset: Dataset) -> None:
-    """Look for what no station could make sense of.
+    """Check that every sample can be evaluated.
 
     Raises:
-        InputError: There is no sample, the name cannot stand in a signature, an id stands twice, an id or a class name
-            cannot be printed, a frame is empty or enormous, a label names no class, or, but for ``train``, a sample has
-            no box or one that is not finite, empty or inverted.
+        InputError: There is no sample, the name is not allowed in a signature, an id is not unique, an id or a class
+            name cannot be printed, a frame is empty or enormous, a label names no class, or, except in ``train``, a
+            sample has no box, or a box that is not finite, empty or inverted.
     """
     if not dataset.samples:
         raise InputError(f"{dataset.name}: the split {dataset.split!r} has no image")
     if not dataset.name.isprintable() or "|" in dataset.name:
-        raise InputError(f"a data set cannot be called {dataset.name!r}: | divides signatures; give another name")
+        raise InputError(
+            f"a data set cannot be named {dataset.name!r}: | separates the fields of signatures; give another name"
+        )
     for label, name in enumerate(dataset.classes):
         if UNPRINTABLE.search(name):
             raise InputError(
-                f"{dataset.name}: class {label} is called {quote(name)}, with a character that cannot be printed; "
+                f"{dataset.name}: the name of class {label}, {quote(name)}, has a character that cannot be printed; "
                 "rename it"
             )
     seen: set[str] = set()
@@ -197,43 +199,45 @@ def check_dataset(dataset: Dataset) -> None:
         seen.add(sample.image_id)
         if sample.size is not None and not 1 <= min(sample.size) <= max(sample.size) <= MAX_PIXELS // min(sample.size):
             raise InputError(
-                f"{where} has the size {_count(sample.size[0])} x {_count(sample.size[1])}; mend the annotation (at "
-                f"most {MAX_PIXELS:,} pixels)"
+                f"{where} has the size {_format_count(sample.size[0])} x {_format_count(sample.size[1])}; fix the "
+                f"annotation (at most {MAX_PIXELS:,} pixels)"
             )
         if not 0 <= sample.label < len(dataset.classes):
-            raise InputError(f"{where} has label {_count(sample.label)}, outside 0 to {len(dataset.classes) - 1}")
-        if dataset.split != "train" and not len(sample.boxes):
-            raise InputError(f"{where} has no box; annotate it or take it out of the split")
-        edges = sample.edges
-        bad = ~np.isfinite(edges).all(1) | (edges[:, 2:] <= edges[:, :2]).any(1)
-        if bad.any():
             raise InputError(
-                f"{where} has an empty, inverted or non-finite box {sample.boxes[bad.argmax()].tolist()} "
-                f"({sample.corners} corners x0, y0, x1, y1); mend the annotation"
+                f"{where} has label {_format_count(sample.label)}, outside 0 to {len(dataset.classes) - 1}"
+            )
+        if dataset.split != "train" and not len(sample.boxes):
+            raise InputError(f"{where} has no box; annotate it or remove it from the split")
+        edges = sample.edges
+        invalid = ~np.isfinite(edges).all(1) | (edges[:, 2:] <= edges[:, :2]).any(1)
+        if invalid.any():
+            raise InputError(
+                f"{where} has an empty, inverted or non-finite box {sample.boxes[invalid.argmax()].tolist()} "
+                f"({sample.corners} corners x0, y0, x1, y1); fix the annotation"
             )
 
 
-def _count(number: int) -> str:
-    """Return a number as people read it: ten thousand digits say less than their power of ten."""
+def _format_count(number: int) -> str:
+    """Format an integer, as a power of ten if it has more than 15 digits."""
     return str(number) if abs(number) < 10**15 else f"{number:.3g}"
 
 
 def count_clipped(sample: Sample, size: tuple[int, int]) -> int:
-    """Count the boxes that leave the frame by up to one pixel; real annotations do that.
+    """Count the boxes that exceed the frame by up to one pixel, as happens in real annotations.
 
     Args:
         sample: A sample with boxes.
         size: ``(width, height)`` of its frame.
 
     Raises:
-        InputError: A box is outside by more than a pixel.
+        InputError: A box exceeds the frame by more than a pixel.
     """
-    inside = np.array([0, 0, *size], np.float64)
-    over = (np.array([-1, -1, 1, 1]) * (sample.edges - inside)).max(axis=1)
-    if (over > 1).any():
-        box = tuple(sample.boxes[int(over.argmax())].tolist())
+    frame = np.array([0, 0, *size], np.float64)
+    excess = (np.array([-1, -1, 1, 1]) * (sample.edges - frame)).max(axis=1)
+    if (excess > 1).any():
+        box = tuple(sample.boxes[int(excess.argmax())].tolist())
         raise InputError(
-            f"{printable(sample.image_id)}: the box {box} lies {over.max():g} pixels outside its "
-            f"{size[0]} x {size[1]} frame; mend the annotation, its size, or the corner convention ({sample.corners})"
+            f"{printable(sample.image_id)}: the box {box} is {excess.max():g} pixels outside its "
+            f"{size[0]} x {size[1]} frame; fix the annotation, its size, or the corner convention ({sample.corners})"
         )
-    return int((over > 0).sum())
+    return int((excess > 0).sum())

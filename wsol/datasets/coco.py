@@ -18,55 +18,58 @@ from wsol.io.paths import safe_join
 def coco(root: Path, split: Split, annotations: str = "", images: str = "") -> Dataset:
     """Read COCO-format JSON (Lin et al., "Microsoft COCO", ECCV 2014).
 
-    A sample is one pair of image and category: GT-known localization is defined on it. Its id is the file name, with
-    ``#category name`` behind it where an image holds several categories; top-1 classification asks for that category.
-    Classes are the categories sorted by their id. Boxes are ``x, y, width, height`` from 0, half-open edges; the
-    frame is the JSON's width and height. Crowd regions are ignored pixels, not boxes. Masks unite the category's
+    A sample is a pair of image and category, on which GT-known localization is defined. Its id is the file name, with
+    the suffix ``#category name`` where an image has several categories; top-1 classification expects that category.
+    Classes are the categories sorted by id. Boxes are ``x, y, width, height`` from 0, half-open edges; the frame is the
+    JSON's width and height. Crowd regions are ignored pixels, not boxes. A mask is the union of the category's
     instances (polygons or RLE).
 
     Args:
-        root: Folder that holds annotations and images.
+        root: Folder with annotations and images.
         split: ``train``, ``val`` or ``test``.
         annotations: The JSON file, relative to ``root``. By default ``annotations/instances_train2017.json`` for
             ``train`` and ``annotations/instances_val2017.json`` for ``test``; there is no default for ``val``.
-        images: The folder of the images, relative to ``root``; by default ``train2017`` or ``val2017``.
+        images: The folder of the images, relative to ``root``; by default ``train2017`` or ``val2017``, or ``root``
+            if ``annotations`` is given.
 
     Raises:
         InputError: The file is missing or not COCO's JSON.
     """
     year = {"train": "train2017", "test": "val2017", "val": ""}[split]
     if not annotations and not year:
-        raise InputError("coco: no val split of its own; give --dataset-arg annotations=FILE and images=DIR")
+        raise InputError("coco: there is no official val split; give --dataset-arg annotations=FILE and images=DIR")
     path = root / (annotations or f"annotations/instances_{year}.json")
     folder = root / (images or (year if not annotations else ""))
-    found = read_coco(path)
-    labels = {category: label for label, category in enumerate(found.categories)}
-    names = tuple(found.categories.values())
+    content = read_coco(path)
+    labels = {category: label for label, category in enumerate(content.categories)}
+    names = tuple(content.categories.values())
     samples = []
-    for image_id, picture in found.pictures.items():
-        regions = found.regions.get(image_id, [])
-        file = safe_join(folder, picture.name, path)
-        present = sorted({region.category for region in regions if not region.crowd})
-        for category in present:
-            mine = [region for region in regions if region.category == category]
-            solid = [region for region in mine if not region.crowd]
-            name = picture.name if len(present) == 1 else f"{picture.name}#{names[labels[category]]}"
+    for image_id, image in content.images.items():
+        entries = content.annotations.get(image_id, [])
+        file = safe_join(folder, image.name, path)
+        categories = sorted({entry.category for entry in entries if not entry.crowd})
+        for category in categories:
+            regions = [entry for entry in entries if entry.category == category]
+            objects = [entry for entry in regions if not entry.crowd]
+            name = image.name if len(categories) == 1 else f"{image.name}#{names[labels[category]]}"
             samples.append(
                 Sample(
                     name,
                     labels[category],
-                    as_boxes([(x, y, x + w, y + h) for x, y, w, h in (region.box for region in solid)]),
+                    as_boxes([(x, y, x + w, y + h) for x, y, w, h in (entry.box for entry in objects)]),
                     "edges",
                     file,
-                    picture.size,
-                    partial(_mask, path, name, mine, picture.size) if any(r.segmentation for r in solid) else None,
+                    image.size,
+                    partial(_read_mask, path, name, regions, image.size)
+                    if any(entry.segmentation for entry in objects)
+                    else None,
                     coco=(image_id, category),
                 )
             )
     return Dataset("coco", split, tuple(samples), names)
 
 
-def _mask(path: Path, name: str, regions: Sequence[AnnotationEntry], size: tuple[int, int]) -> Mask:
+def _read_mask(path: Path, name: str, regions: Sequence[AnnotationEntry], size: tuple[int, int]) -> Mask:
     foreground, crowd = np.zeros(size[::-1], bool), np.zeros(size[::-1], bool)
     for region in regions:
         if region.segmentation:
@@ -75,6 +78,6 @@ def _mask(path: Path, name: str, regions: Sequence[AnnotationEntry], size: tuple
                 target |= decode_segmentation(region.segmentation, size)
             except ValueError as error:
                 raise InputError(
-                    f"{printable(path)}: a segmentation of {printable(name)} is broken: {error}; mend it"
+                    f"{printable(path)}: a segmentation of {printable(name)} is invalid ({error}); fix the annotation"
                 ) from error
     return Mask(foreground, crowd & ~foreground)

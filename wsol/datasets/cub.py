@@ -1,4 +1,4 @@
-"""CUB-200-2011: birds."""
+"""CUB-200-2011: 200 species of birds."""
 
 from pathlib import Path
 
@@ -19,17 +19,20 @@ ARCHIVES["cub"] = (
 def cub(root: Path, split: Split, v2: str = "", v2_images: str = "") -> Dataset:
     """Read CUB-200-2011 (Wah et al., "The Caltech-UCSD Birds-200-2011 Dataset", 2011).
 
-    Boxes are published as ``x y width height`` and kept as ``(x, y, x + width, y + height)``, half-open edges; a few
-    leave the image by a pixel. The frame is the image file's own. One box an image.
+    Layout: ``images/<class>/*.jpg``, and the lists ``images.txt``, ``classes.txt``, ``image_class_labels.txt``,
+    ``train_test_split.txt`` and ``bounding_boxes.txt``.
 
-    Splits: ``test`` is the official test set. ``val`` is CUBV2 where ``v2`` names its lists, and ``train`` the whole
-    official training set then; else ``val`` is a seeded tenth of the official training set and ``train`` the rest.
+    Boxes are published as ``x y width height``, one per image, and stored as ``(x, y, x + width, y + height)``,
+    half-open edges; a few exceed the image by a pixel. The frame is the image file's own.
+
+    Splits: ``test`` is the official test set. If ``v2`` is given, ``val`` is CUBV2 and ``train`` the whole official
+    training set; otherwise ``val`` is a seeded tenth of the official training set and ``train`` the rest.
 
     Args:
-        root: The folder ``CUB_200_2011``, or the one above it.
+        root: The folder ``CUB_200_2011``, or its parent.
         split: ``train``, ``val`` or ``test``.
         v2: Folder with the lists of Choe et al. for CUBV2.
-        v2_images: Folder that holds its images; ``root`` if empty.
+        v2_images: Folder of its images; ``root`` if empty.
 
     Raises:
         InputError: A file of the layout is missing or malformed.
@@ -38,22 +41,22 @@ def cub(root: Path, split: Split, v2: str = "", v2_images: str = "") -> Dataset:
     names = tuple(row[1] for row in read_rows(home / "classes.txt", "a class number and its name", 2))
     if split == "val" and v2:
         return Dataset("cub", split, read_lists(Path(v2), Path(v2_images or root)), names, "CUBV2")
-    wanted = "0" if split == "test" else "1"
-    sides = _table(home / "train_test_split.txt", "an image number and 1 (train) or 0 (test)", 2)
-    labels = _table(home / "image_class_labels.txt", "an image number and its class number", 2)
-    boxes = _table(home / "bounding_boxes.txt", "an image number, x, y, width, height", 5)
+    official = "0" if split == "test" else "1"
+    splits = _read_table(home / "train_test_split.txt", "an image number and 1 (train) or 0 (test)", 2)
+    labels = _read_table(home / "image_class_labels.txt", "an image number and its class number", 2)
+    boxes = _read_table(home / "bounding_boxes.txt", "an image number, x, y, width, height", 5)
     samples = []
     for key, image in read_rows(home / "images.txt", "an image number and its path", 2):
-        for name, table in (("train_test_split", sides), ("image_class_labels", labels), ("bounding_boxes", boxes)):
+        for name, table in (("train_test_split", splits), ("image_class_labels", labels), ("bounding_boxes", boxes)):
             if key not in table:
                 raise InputError(
                     f"{home / name}.txt has no line for image {printable(key)} ({printable(image)}); restore the file"
                 )
-        if sides[key] not in (["0"], ["1"]):
+        if splits[key] not in (["0"], ["1"]):
             raise InputError(
                 f"{printable(home)}/train_test_split.txt: image {printable(key)} should be 1 (train) or 0 (test)"
             )
-        if sides[key] != [wanted]:
+        if splits[key] != [official]:
             continue
         x, y, width, height = (parse_number(field, home / "bounding_boxes.txt", f"image {key}") for field in boxes[key])
         label = parse_class_index(labels[key][0], home / "image_class_labels.txt", f"image {key}", 1)
@@ -64,8 +67,8 @@ def cub(root: Path, split: Split, v2: str = "", v2_images: str = "") -> Dataset:
     return Dataset("cub", split, hold_out_tenth(samples, split), names, TENTH_OF_TRAIN if split == "val" else "")
 
 
-def _table(path: Path, what: str, columns: int) -> dict[str, list[str]]:
+def _read_table(path: Path, content: str, columns: int) -> dict[str, list[str]]:
     table: dict[str, list[str]] = {}
-    for key, *fields in read_rows(path, what, columns):
+    for key, *fields in read_rows(path, content, columns):
         set_once(table, key, fields, path)
     return table

@@ -1,4 +1,4 @@
-"""ILSVRC 2012, classification and localization: the ImageNet benchmark."""
+"""ILSVRC 2012, classification and localization: the 1,000 classes of ImageNet."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -24,49 +24,50 @@ def ilsvrc(
 ) -> Dataset:
     """Read ILSVRC 2012 (Russakovsky et al., "ImageNet Large Scale Visual Recognition Challenge", IJCV 2015).
 
-    Two layouts are known: Kaggle's (``ILSVRC/Data/CLS-LOC``, ``ILSVRC/Annotations/CLS-LOC``, ``ILSVRC/ImageSets``,
-    ``LOC_synset_mapping.txt``), and the classic one, a flat ``val/`` folder (or one folder a synset) beside a folder
-    of XML files. Classes are the 1000 synsets in sorted order. Corners are 0-based and inclusive; now and then the
-    XML reaches the width itself. The frame is the XML's ``<size>``, whatever the size of the file.
+    Two layouts are supported: Kaggle's (``ILSVRC/Data/CLS-LOC``, ``ILSVRC/Annotations/CLS-LOC``, ``ILSVRC/ImageSets``,
+    ``LOC_synset_mapping.txt``), and the classic one, a flat ``val/`` folder (or one with a folder per synset) next to a
+    folder of XML files. Classes are the 1000 synsets in sorted order. Corners are 0-based and inclusive; in some XML
+    files a corner is at the width itself, a pixel too far. The frame is the XML's ``<size>``, whatever the file's size.
 
-    Splits: ``test`` is the official validation set. ``val`` is ImageNetV2 where ``v2`` names its lists, and ``train``
-    the whole training set then; else ``val`` is a seeded tenth of the training images that have boxes.
+    Splits: ``test`` is the official validation set. If ``v2`` is given, ``val`` is ImageNetV2 and ``train`` the whole
+    training set; otherwise ``val`` is a seeded tenth of the training images that have boxes, and ``train`` the rest.
 
     Args:
-        root: Folder that holds either layout.
+        root: Folder with either layout.
         split: ``train``, ``val`` or ``test``.
-        blacklist: The devkit's ``ILSVRC2014_clsloc_validation_blacklist.txt``, one image number a line, to leave out.
+        blacklist: The devkit's ``ILSVRC2014_clsloc_validation_blacklist.txt``, one image number per line, to leave out.
         v2: Folder with the lists of Choe et al. for ImageNetV2.
-        v2_images: Folder that holds its images; ``root`` if empty.
+        v2_images: Folder of its images; ``root`` if empty.
         links: ``follow`` lets symbolic links lead out of the data root.
 
     Raises:
         InputError: A file of the layout is missing or malformed.
     """
     trusted = None if links == FOLLOW_LINKS else root
-    layout = _kaggle(root) if (root / "ILSVRC").is_dir() else _classic(root)
+    layout = _read_kaggle(root) if (root / "ILSVRC").is_dir() else _read_classic(root)
     labels = {wnid: label for label, wnid in enumerate(sorted(layout.synsets))}
     names = tuple(layout.synsets[wnid] for wnid in labels)
     if split == "test":
-        blacklisted = _blacklisted(Path(blacklist)) if blacklist else set()
-        kept = [item for item in layout.val if item.image_id not in blacklisted]
-        return Dataset("ilsvrc", split, _annotated(kept, labels, trusted), names)
+        excluded = _read_blacklist(Path(blacklist)) if blacklist else set()
+        items = [item for item in layout.val if item.image_id not in excluded]
+        return Dataset("ilsvrc", split, _read_samples(items, labels, trusted), names)
     if split == "val" and v2:
         return Dataset("ilsvrc", split, read_lists(Path(v2), Path(v2_images or root)), names, "ImageNetV2")
-    train = list(_train(layout))
+    train = list(_list_train(layout))
     boxed = [item for item in train if item.xml.is_file()]
     if split == "val":
         if len(boxed) < 10:
             raise InputError(
-                f"ilsvrc: no val split: {root} has no training images with boxes; name ImageNetV2 by v2=DIR"
+                f"ilsvrc: there is no val split, since {root} has no training images with boxes; give ImageNetV2 as "
+                "--dataset-arg v2=DIR"
             )
         held_out = hold_out_tenth(boxed, "val")
-        return Dataset("ilsvrc", split, _annotated(held_out, labels, trusted), names, TENTH_OF_TRAIN)
+        return Dataset("ilsvrc", split, _read_samples(held_out, labels, trusted), names, TENTH_OF_TRAIN)
     val_ids = set() if v2 else {item.image_id for item in hold_out_tenth(boxed, "val")}
-    kept = [item for item in train if item.image_id not in val_ids]
     samples = (
-        Sample(i.image_id, _label(i.image_id.split("_")[0], labels, i.path), as_boxes([]), "inclusive", i.path)
-        for i in kept
+        Sample(i.image_id, _find_label(i.image_id.split("_")[0], labels, i.path), as_boxes([]), "inclusive", i.path)
+        for i in train
+        if i.image_id not in val_ids
     )
     return Dataset("ilsvrc", split, tuple(samples), names)
 
@@ -86,7 +87,7 @@ class _Layout:
     train_xml: Path
 
 
-def _kaggle(root: Path) -> _Layout:
+def _read_kaggle(root: Path) -> _Layout:
     images, xml = root / "ILSVRC" / "Data" / "CLS-LOC", root / "ILSVRC" / "Annotations" / "CLS-LOC"
     lists = root / "ILSVRC" / "ImageSets" / "CLS-LOC"
     path = lists / "val.txt"
@@ -94,96 +95,97 @@ def _kaggle(root: Path) -> _Layout:
     val = [
         _Item(i, safe_join(images / "val", f"{i}.JPEG", path), safe_join(xml / "val", f"{i}.xml", path)) for i in ids
     ]
-    return _Layout(_synsets(root / "LOC_synset_mapping.txt"), val, images / "train", xml / "train")
+    return _Layout(_read_synsets(root / "LOC_synset_mapping.txt"), val, images / "train", xml / "train")
 
 
-def _classic(root: Path) -> _Layout:
+def _read_classic(root: Path) -> _Layout:
     if not (root / "val").is_dir():
         raise InputError(
-            f"{root} holds no ILSVRC: expected Kaggle's folder ILSVRC/, or a folder val/ with the images beside a "
-            "folder of XML files"
+            f"{root} does not contain ILSVRC: expected Kaggle's folder ILSVRC/, or a folder val/ with the images and a "
+            "folder of XML files next to it"
         )
-    xml = _xml_folder(root)
+    xml = _find_xml_folder(root)
     paths = sorted((*root.glob("val/*.JPEG"), *root.glob("val/*/*.JPEG")), key=lambda path: path.name)
     val = [_Item(path.stem, path, xml / f"{path.stem}.xml") for path in paths]
     train_xml = xml.parent / "train"
     for name in ("LOC_synset_mapping.txt", "synsets.txt"):
         if (root / name).is_file():
-            return _Layout(_synsets(root / name), val, root / "train", train_xml)
-    folders = [path for part in ("train", "val") for path in root.glob(f"{part}/n*") if path.is_dir()]
+            return _Layout(_read_synsets(root / name), val, root / "train", train_xml)
+    folders = [path for name in ("train", "val") for path in root.glob(f"{name}/n*") if path.is_dir()]
     wnids = {folder.name for folder in folders}
     if len(wnids) != _CLASSES:
-        wnids = {name for item in val if item.xml.is_file() for name in _wnids(read_xml(item.xml))}
+        wnids = {name for item in val if item.xml.is_file() for name in _find_wnids(read_xml(item.xml))}
     if len(wnids) != _CLASSES:
         raise InputError(
-            f"{root}: the {_CLASSES} synsets cannot be told from {len(wnids)} of them; put LOC_synset_mapping.txt or "
-            "synsets.txt there, one synset a line"
+            f"{root}: the {_CLASSES} synsets cannot be determined, since only {len(wnids)} occur; add "
+            "LOC_synset_mapping.txt or synsets.txt, with one synset per line"
         )
     return _Layout({wnid: wnid for wnid in wnids}, val, root / "train", train_xml)
 
 
-def _xml_folder(root: Path) -> Path:
+def _find_xml_folder(root: Path) -> Path:
     for folder in sorted(
         path for path in root.iterdir() if path.is_dir() and path.name != "train" and path.name[0] != "."
     ):
         for inner in (folder, folder / "val", folder / "CLS-LOC" / "val"):
             if next(inner.glob("*.xml"), None):
                 return inner
-    raise InputError(f"{root} holds no folder of XML files; unpack the validation bounding boxes beside val/")
+    raise InputError(f"{root} has no folder of XML files; unpack the validation bounding boxes next to val/")
 
 
-def _synsets(path: Path) -> dict[str, str]:
+def _read_synsets(path: Path) -> dict[str, str]:
     synsets: dict[str, str] = {}
-    for line in read_lines(path, "a synset and its name on each line"):
+    for line in read_lines(path, "lines with a synset and its name"):
         wnid, _, name = line.strip().partition(" ")
         if wnid:
             set_once(synsets, wnid, name or wnid, path)
     return synsets
 
 
-def _train(layout: _Layout) -> Iterable[_Item]:
+def _list_train(layout: _Layout) -> Iterable[_Item]:
     if not layout.train_images.is_dir():
-        raise InputError(f"{layout.train_images} is missing: it should hold one folder of images a synset")
+        raise InputError(f"{layout.train_images} is missing: it should contain one folder of images per synset")
     for path in sorted(layout.train_images.glob("*/*.JPEG")):
         yield _Item(path.stem, path, layout.train_xml / path.parent.name / f"{path.stem}.xml")
 
 
-def _blacklisted(path: Path) -> set[str]:
+def _read_blacklist(path: Path) -> set[str]:
     rows = read_rows(path, "an image number", 1)
     return {f"ILSVRC2012_val_{parse_int(row[0], path, 'an image number'):08d}" for row in rows}
 
 
-def _annotated(items: Sequence[_Item], labels: dict[str, int], trusted: Path | None) -> tuple[Sample, ...]:
-    """Read the boxes; the files have to lie below ``trusted``, if there is one."""
+def _read_samples(items: Sequence[_Item], labels: dict[str, int], trusted: Path | None) -> tuple[Sample, ...]:
+    """Read the boxes; the files must be below ``trusted``, unless it is None."""
     if trusted:
         refuse_links((item.xml for item in items), [trusted])
     bar = tqdm(items, desc="ilsvrc annotations", unit="file", leave=False, disable=None)
-    return tuple(_sample(item, labels) for item in bar)
+    return tuple(_read_sample(item, labels) for item in bar)
 
 
-def _sample(item: _Item, labels: dict[str, int]) -> Sample:
+def _read_sample(item: _Item, labels: dict[str, int]) -> Sample:
     tree, where = read_xml(item.xml), printable(item.xml)
-    wnids = _wnids(tree)
+    wnids = _find_wnids(tree)
     if len(wnids) != 1:
-        found = ", ".join(quote(wnid) for wnid in sorted(wnids)[:3]) + ", ..." * (len(wnids) > 3) or "no object"
-        raise InputError(f"{where} should hold boxes of one synset and holds {found}; mend it or leave the image out")
-    if len(tree.findall("size")) != 1 or any(len(thing.findall("bndbox")) != 1 for thing in tree.iterfind("object")):
-        raise InputError(f"{where} should hold one <size>, and in every <object> one <bndbox>; restore the file")
+        names = ", ".join(quote(wnid) for wnid in sorted(wnids)[:3]) + ", ..." * (len(wnids) > 3) or "no object"
+        raise InputError(f"{where} should have boxes of one synset, but has {names}; fix the file or remove the image")
+    if len(tree.findall("size")) != 1 or any(len(node.findall("bndbox")) != 1 for node in tree.iterfind("object")):
+        raise InputError(f"{where} should have one <size>, and one <bndbox> in every <object>; restore the file")
     size = [parse_int(tree.findtext(f"size/{side}", ""), item.xml, f"<{side}>") for side in ("width", "height")]
     corners = ("xmin", "ymin", "xmax", "ymax")
-    things = tree.iterfind("object/bndbox")
-    boxes = [[parse_number(box.findtext(tag, ""), item.xml, f"<{tag}>") for tag in corners] for box in things]
-    label = _label(wnids.pop(), labels, item.xml)
+    nodes = tree.iterfind("object/bndbox")
+    boxes = [[parse_number(node.findtext(tag, ""), item.xml, f"<{tag}>") for tag in corners] for node in nodes]
+    label = _find_label(wnids.pop(), labels, item.xml)
     return Sample(item.image_id, label, as_boxes(boxes), "inclusive", item.path, (size[0], size[1]))
 
 
-def _wnids(tree: Element) -> set[str]:
+def _find_wnids(tree: Element) -> set[str]:
     return {(name.text or "").strip() for name in tree.iterfind("object/name")}
 
 
-def _label(wnid: str, labels: dict[str, int], path: Path) -> int:
+def _find_label(wnid: str, labels: dict[str, int], path: Path) -> int:
     if wnid not in labels:
         raise InputError(
-            f"{printable(path)}: synset {quote(wnid)} is not among the {len(labels)} of the class list; check that list"
+            f"{printable(path)}: the synset {quote(wnid)} is not one of the {len(labels)} in the class list; check the "
+            "list"
         )
     return labels[wnid]

@@ -17,27 +17,27 @@ from wsol.io.text import parse_class_index, parse_int, parse_number, read_rows, 
 def metadata(root: Path, split: Split, images: str = "", masks: str = "", links: str = "") -> Dataset:
     """Read the lists of Choe et al., "Evaluating Weakly Supervised Object Localization Methods Right", CVPR 2020.
 
-    ``image_ids.txt`` (path), ``class_labels.txt`` (path,int), ``image_sizes.txt`` (path,width,height) and
-    ``localization.txt`` (path,x0,y0,x1,y1, one line a box; or path,mask,ignore, one line an object, where masks are
-    known, as in OpenImages30k) lie in ``root`` itself, which then is the split, or in ``root/<split>``. Corners are
-    0-based and inclusive; the published lists end at width - 1. Where masks are known the extent of each gives a box.
-    Classes are known by number only.
+    The lists are ``image_ids.txt`` (path), ``class_labels.txt`` (path,int), ``image_sizes.txt`` (path,width,height) and
+    ``localization.txt`` (path,x0,y0,x1,y1, one line per box; or, for data sets with masks such as OpenImages30k,
+    path,mask,ignore, one line per object). They are in ``root`` itself, which then is the split, or in
+    ``root/<split>``. Corners are 0-based and inclusive; the published lists end at width - 1. The extent of each mask
+    is a box. Class names are numbers.
 
     Args:
-        root: Folder with the lists, or with a folder of lists for each split.
+        root: Folder with the lists, or with one folder of lists per split.
         split: ``train``, ``val`` or ``test``.
-        images: Folder below which the paths lie; without it only maps or boxes made elsewhere can be scored.
-        masks: Folder below which the paths of masks lie; ``images`` if empty.
+        images: Base folder of the paths; without it only existing score maps or boxes can be scored.
+        masks: Base folder of the paths of masks; ``images`` if empty.
         links: ``follow`` lets symbolic links lead out of these folders.
 
     Raises:
-        InputError: A list is missing or malformed, or names an image that ``image_ids.txt`` does not.
+        InputError: A list is missing or malformed, or names an image that is not in ``image_ids.txt``.
     """
-    own = root / "image_ids.txt"
-    if own.is_file() and root.name in SPLITS and root.name != split:
-        raise InputError(f"{root} holds the lists of the split {root.name}, not {split}; give --split {root.name}")
+    is_split = (root / "image_ids.txt").is_file()
+    if is_split and root.name in SPLITS and root.name != split:
+        raise InputError(f"{root} has the lists of the split {root.name}, not {split}; give --split {root.name}")
     image_folder, mask_folder = (Path(folder) if folder else None for folder in (images, masks))
-    samples = read_lists(root if own.is_file() else root / split, image_folder, mask_folder, links)
+    samples = read_lists(root if is_split else root / split, image_folder, mask_folder, links)
     count = 1 + max((sample.label for sample in samples), default=-1)
     return Dataset("metadata", split, samples, tuple(str(label) for label in range(count)))
 
@@ -46,13 +46,13 @@ def read_lists(folder: Path, images: Path | None, masks: Path | None = None, lin
     """Read one folder of lists.
 
     Args:
-        folder: Holds the four files.
-        images: Folder below which the paths lie, if there is one.
-        masks: Folder below which the paths of masks lie; ``images`` if None.
-        links: Whether masks may lie elsewhere by links, as for ``metadata``.
+        folder: Folder with the four files.
+        images: Base folder of the paths, if there is one.
+        masks: Base folder of the paths of masks; ``images`` if None.
+        links: Whether links may lead out of the folder of the masks, as for ``metadata``.
 
     Returns:
-        One sample a line of ``image_ids.txt``, in its order; without boxes where ``localization.txt`` has none.
+        One sample per line of ``image_ids.txt``, in its order; without boxes where ``localization.txt`` has none.
 
     Raises:
         InputError: As for ``metadata``.
@@ -60,52 +60,52 @@ def read_lists(folder: Path, images: Path | None, masks: Path | None = None, lin
     ids = [row[0] for row in read_rows(folder / "image_ids.txt", "an image path", 1, ",")]
     labels: dict[str, int] = {}
     sizes: dict[str, tuple[int, int]] = {}
-    labelled, path = folder / "class_labels.txt", folder / "localization.txt"
-    for image_id, label in read_rows(labelled, "path,label", 2, ","):
-        set_once(labels, image_id, parse_class_index(label, labelled, image_id), labelled)
-    found: dict[str, list[list[str]]] = {image_id: [] for image_id in ids}
-    masked = False
+    labels_path, sizes_path = folder / "class_labels.txt", folder / "image_sizes.txt"
+    path = folder / "localization.txt"
+    for image_id, label in read_rows(labels_path, "path,label", 2, ","):
+        set_once(labels, image_id, parse_class_index(label, labels_path, image_id), labels_path)
+    rows: dict[str, list[list[str]]] = {image_id: [] for image_id in ids}
+    has_masks = False
     if path.is_file() or folder.name != "train":
-        masked = _holds_masks(path)
-        columns = ("path,mask,ignore", 3) if masked else ("path,x0,y0,x1,y1", 5)
+        has_masks = _lists_masks(path)
+        columns = ("path,mask,ignore", 3) if has_masks else ("path,x0,y0,x1,y1", 5)
         for image_id, *fields in read_rows(path, *columns, ","):
-            if image_id not in found:
+            if image_id not in rows:
                 raise InputError(
-                    f"{printable(path)} has a box for {printable(image_id)}, which image_ids.txt does not list; "
-                    "add or remove it"
+                    f"{printable(path)} has a box for {printable(image_id)}, which image_ids.txt does not list; add it "
+                    "there, or remove the box"
                 )
-            found[image_id].append(fields)
-    listed = folder / "image_sizes.txt"
-    sized = listed.is_file() or not (masked or folder.name == "train")  # OpenImages30k comes without
-    for image_id, width, height in read_rows(listed, "path,width,height", 3, ",") if sized else ():
-        set_once(sizes, image_id, (parse_int(width, listed, image_id), parse_int(height, listed, image_id)), listed)
+            rows[image_id].append(fields)
+    has_sizes = sizes_path.is_file() or not (has_masks or folder.name == "train")  # OpenImages30k has no sizes
+    for image_id, *size in read_rows(sizes_path, "path,width,height", 3, ",") if has_sizes else ():
+        width, height = (parse_int(side, sizes_path, image_id) for side in size)
+        set_once(sizes, image_id, (width, height), sizes_path)
     files = {i: safe_join(images, i, folder / "image_ids.txt") if images else None for i in ids}
     complete: dict[str, Mapping[str, object]] = {"class_labels.txt": labels}
-    if sized and not masked:
+    if has_sizes and not has_masks:
         complete["image_sizes.txt"] = sizes
     for name, table in complete.items():
-        absent = [image_id for image_id in ids if image_id not in table]
-        if absent:
+        missing = [image_id for image_id in ids if image_id not in table]
+        if missing:
             raise InputError(
-                f"{printable(folder / name)} lacks {len(absent)} images of image_ids.txt, the first "
-                f"{printable(absent[0])}; "
-                "add them"
+                f"{printable(folder / name)} lacks {len(missing)} images of image_ids.txt, such as "
+                f"{printable(missing[0])}; add them"
             )
-    if not masked:
-        boxes = {i: as_boxes([[parse_number(corner, path, i) for corner in row] for row in found[i]]) for i in ids}
+    if not has_masks:
+        boxes = {i: as_boxes([[parse_number(corner, path, i) for corner in row] for row in rows[i]]) for i in ids}
         return tuple(Sample(i, labels[i], boxes[i], "inclusive", files[i], sizes.get(i)) for i in ids)
     home = masks or images
     if home is None:
-        raise InputError(f"{path} names masks; give --dataset-arg masks=DIR, the folder below which they lie")
-    places = {name: safe_join(home, name, path) for i in ids for row in found[i] for name in row if name}
+        raise InputError(f"{path} names masks; give their base folder as --dataset-arg masks=DIR")
+    mask_paths = {name: safe_join(home, name, path) for i in ids for row in rows[i] for name in row if name}
     if links != FOLLOW_LINKS:
-        refuse_links(places.values(), [home])
+        refuse_links(mask_paths.values(), [home])
     bar = tqdm(ids, desc="masks", unit="image", leave=False, disable=None)
-    return tuple(_masked(i, labels[i], files[i], sizes.get(i), found[i], places) for i in bar)
+    return tuple(_read_sample(i, labels[i], files[i], sizes.get(i), rows[i], mask_paths) for i in bar)
 
 
-def _holds_masks(path: Path) -> bool:
-    """Return whether the first line ends in file names rather than four numbers."""
+def _lists_masks(path: Path) -> bool:
+    """Return whether the fields of the first line are file names rather than numbers."""
     first = next(read_rows(path, "path,x0,y0,x1,y1 or path,mask,ignore", 3, ","), None)
     if first is None:
         return False
@@ -116,26 +116,26 @@ def _holds_masks(path: Path) -> bool:
     return False
 
 
-def _masked(
+def _read_sample(
     image_id: str,
     label: int,
     path: Path | None,
     size: tuple[int, int] | None,
     rows: list[list[str]],
-    places: dict[str, Path],
+    mask_paths: dict[str, Path],
 ) -> Sample:
     if not rows:
         raise InputError(
-            f"{printable(image_id)} has no mask in localization.txt; add one or take it out of image_ids.txt"
+            f"{printable(image_id)} has no mask in localization.txt; add one, or remove the image from image_ids.txt"
         )
     ignored = {ignore for _, ignore in rows if ignore}
     if len(ignored) > 1:
         raise InputError(
-            f"{printable(image_id)} has {len(ignored)} different masks to ignore in localization.txt; keep one"
+            f"{printable(image_id)} has {len(ignored)} different ignore masks in localization.txt; keep one"
         )
     if not all(mask for mask, _ in rows):
         raise InputError(
-            f"{printable(image_id)} has a line without a mask in localization.txt; add its file or take it out"
+            f"{printable(image_id)} has a line without a mask in localization.txt; add the mask or remove the line"
         )
-    ignore = places[ignored.pop()] if ignored else None
-    return sample_from_masks(image_id, label, path, size, [places[mask] for mask, _ in rows], ignore)
+    ignore = mask_paths[ignored.pop()] if ignored else None
+    return sample_from_masks(image_id, label, path, size, [mask_paths[mask] for mask, _ in rows], ignore)

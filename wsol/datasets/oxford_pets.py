@@ -27,13 +27,16 @@ _PET, _BORDER = 1, 3
 def oxford_pets(root: Path, split: Split, links: str = "") -> Dataset:
     """Read Oxford-IIIT Pet (Parkhi et al., "Cats and Dogs", CVPR 2012) through its trimaps.
 
-    A trimap's 1 is the pet (foreground), 2 background, 3 the border, which is ignored. The box is the extent of the
-    foreground, half-open edges, in the trimap's frame. The XML boxes of the data set frame the head and are not used.
+    Layout: ``images/*.jpg``, ``annotations/trainval.txt``, ``annotations/test.txt`` and ``annotations/trimaps/*.png``.
+
+    In a trimap, 1 is the pet (foreground), 2 the background, and 3 the border, which is ignored. The box is the extent
+    of the foreground, half-open edges, in the trimap's frame. The XML boxes of the data set frame the head and are not
+    used.
 
     Splits: ``test`` is the official test set, ``val`` a seeded tenth of the official trainval set, ``train`` the rest.
 
     Args:
-        root: The folder with ``images`` and ``annotations``, or the one above it (``oxford-iiit-pet``).
+        root: The folder with ``images`` and ``annotations``, or its parent if it is named ``oxford-iiit-pet``.
         split: ``train``, ``val`` or ``test``.
         links: ``follow`` lets symbolic links lead out of the data root.
 
@@ -41,52 +44,52 @@ def oxford_pets(root: Path, split: Split, links: str = "") -> Dataset:
         InputError: A file of the layout is missing or malformed.
     """
     home = root / "oxford-iiit-pet" if (root / "oxford-iiit-pet").is_dir() else root
-    entries = {part: _entries(home / "annotations" / f"{part}.txt") for part in ("trainval", "test")}
-    names = {label: name.rsplit("_", 1)[0] for part in entries.values() for name, label in part}
-    files = {name: _files(home, name) for part in entries.values() for name, _ in part}
+    lists = {name: _read_list(home / "annotations" / f"{name}.txt") for name in ("trainval", "test")}
+    names = {label: name.rsplit("_", 1)[0] for entries in lists.values() for name, label in entries}
+    files = {name: _find_files(home, name) for entries in lists.values() for name, _ in entries}
     classes = tuple(names.get(label, str(label)) for label in range(1 + max(names, default=-1)))
-    chosen = tuple(entries["test"]) if split == "test" else hold_out_tenth(entries["trainval"], split)
+    selected = tuple(lists["test"]) if split == "test" else hold_out_tenth(lists["trainval"], split)
     if links != FOLLOW_LINKS:
-        refuse_links((files[name][1] for name, _ in chosen), [root])
-    bar = tqdm(chosen, desc="oxford-pets trimaps", unit="file", leave=False, disable=None)
-    samples = tuple(_sample(name, label, *files[name], boxed=split != "train") for name, label in bar)
+        refuse_links((files[name][1] for name, _ in selected), [root])
+    bar = tqdm(selected, desc="oxford-pets trimaps", unit="file", leave=False, disable=None)
+    samples = tuple(_read_sample(name, label, *files[name], has_box=split != "train") for name, label in bar)
     return Dataset("oxford-pets", split, samples, classes, TENTH_OF_TRAIN if split == "val" else "")
 
 
-def _entries(path: Path) -> list[tuple[str, int]]:
+def _read_list(path: Path) -> list[tuple[str, int]]:
     entries = []
-    for line in read_lines(path, "name, class, species, breed on each line"):
+    for line in read_lines(path, "lines with name, class, species, breed"):
         if line.strip() and not line.startswith("#"):
             name, label, *_ = [*line.split(), ""]
             entries.append((name, parse_class_index(label, path, name, 1)))
     return entries
 
 
-def _files(home: Path, name: str) -> tuple[Path, Path]:
-    """Return the image and the trimap."""
+def _find_files(home: Path, name: str) -> tuple[Path, Path]:
+    """Return the paths of an image and its trimap."""
     source = home / "annotations"
     return safe_join(home / "images", f"{name}.jpg", source), safe_join(source / "trimaps", f"{name}.png", source)
 
 
-def _sample(name: str, label: int, image: Path, trimap: Path, boxed: bool) -> Sample:
-    if not boxed:
+def _read_sample(name: str, label: int, image: Path, trimap: Path, has_box: bool) -> Sample:
+    if not has_box:
         return Sample(name, label, as_boxes([]), "edges", image)
-    values = _trimap(trimap)
+    values = _read_trimap(trimap)
     rows, columns = np.flatnonzero((values == _PET).any(1)), np.flatnonzero((values == _PET).any(0))
     if not len(rows):
         raise InputError(
-            f"{printable(trimap)} marks no pet (1), so the image has no box; mend it or leave the image out"
+            f"{printable(trimap)} marks no pet (1), so the image has no box; fix the trimap or remove the image"
         )
     box = as_boxes([[columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]])
-    return Sample(name, label, box, "edges", image, (values.shape[1], values.shape[0]), partial(_mask, trimap))
+    return Sample(name, label, box, "edges", image, (values.shape[1], values.shape[0]), partial(_read_mask, trimap))
 
 
-def _mask(path: Path) -> Mask:
-    values = _trimap(path)
+def _read_mask(path: Path) -> Mask:
+    values = _read_trimap(path)
     return Mask(values == _PET, values == _BORDER)
 
 
-def _trimap(path: Path) -> NDArray[np.uint8]:
+def _read_trimap(path: Path) -> NDArray[np.uint8]:
     missing = ": the image has no trimap and so no box; restore it"
     with open_image(path, InputError, missing, "restore the trimap") as file:
         return np.asarray(file.convert("L"), np.uint8)

@@ -1,4 +1,4 @@
-"""Tiny ImageNet: 200 classes at 64 x 64."""
+"""Tiny ImageNet: 200 classes at 64 x 64 pixels."""
 
 from collections.abc import Iterable
 from itertools import pairwise
@@ -18,16 +18,19 @@ ARCHIVES["tiny-imagenet"] = (
 
 @DATASETS.register("tiny-imagenet")
 def tiny_imagenet(root: Path, split: Split) -> Dataset:
-    """Read Tiny ImageNet (Stanford CS231n), all of whose training and validation images have one box.
+    """Read Tiny ImageNet (Stanford CS231n), whose training and validation images have one box each.
 
-    Corners are 0-based and inclusive, 0 to 63. Classes are the synsets of ``wnids.txt`` in SORTED order, as an image
-    folder gives them, not in the order of that file. The frame is the image file's own.
+    Layout: ``wnids.txt``, ``words.txt``, ``train/<synset>/images/*.JPEG``, ``train/<synset>/<synset>_boxes.txt``,
+    ``val/images/*.JPEG`` and ``val/val_annotations.txt``.
+
+    Corners are 0-based and inclusive, from 0 to 63. Classes are the synsets of ``wnids.txt`` in SORTED order, as
+    torchvision's ``ImageFolder`` orders them, not in the order of that file. The frame is the image file's own.
 
     Splits: ``test`` is the official validation set (the official test set has no labels), ``val`` a seeded tenth of
     the training set, ``train`` the rest.
 
     Args:
-        root: The folder ``tiny-imagenet-200``, or the one above it.
+        root: The folder ``tiny-imagenet-200``, or its parent.
         split: ``train``, ``val`` or ``test``.
 
     Raises:
@@ -35,29 +38,28 @@ def tiny_imagenet(root: Path, split: Split) -> Dataset:
     """
     home = root / "tiny-imagenet-200" if (root / "tiny-imagenet-200").is_dir() else root
     wnids = sorted(row[0] for row in read_rows(home / "wnids.txt", "a synset", 1))
-    if twice := next((wnid for wnid, other in pairwise(wnids) if wnid == other), None):
-        raise InputError(f"{printable(home)}/wnids.txt lists {quote(twice)} twice; keep one line")
+    if duplicate := next((wnid for wnid, other in pairwise(wnids) if wnid == other), None):
+        raise InputError(f"{printable(home)}/wnids.txt lists {quote(duplicate)} twice; keep one line")
     words = dict(line.split("\t", 1) for line in read_lines(home / "words.txt", "synset, tab, name") if "\t" in line)
     names = tuple(words.get(wnid, wnid).strip() for wnid in wnids)
     if split == "test":
         path = home / "val" / "val_annotations.txt"
         rows = read_rows(path, "file, synset, x0, y0, x1, y1", 6)
-        samples = [_sample(file, wnid, wnids, corners, home / "val" / "images", path) for file, wnid, *corners in rows]
+        images = home / "val" / "images"
+        samples = [_build_sample(file, wnid, wnids, corners, images, path) for file, wnid, *corners in rows]
         return Dataset("tiny-imagenet", split, tuple(samples), names)
-    train = list(_train(home, wnids))
-    return Dataset(
-        "tiny-imagenet", split, hold_out_tenth(train, split), names, TENTH_OF_TRAIN if split == "val" else ""
-    )
+    selected = hold_out_tenth(list(_read_train(home, wnids)), split)
+    return Dataset("tiny-imagenet", split, selected, names, TENTH_OF_TRAIN if split == "val" else "")
 
 
-def _train(home: Path, wnids: list[str]) -> Iterable[Sample]:
+def _read_train(home: Path, wnids: list[str]) -> Iterable[Sample]:
     for wnid in wnids:
         path = safe_join(home / "train", wnid, home / "wnids.txt") / f"{wnid}_boxes.txt"
         for file, *corners in read_rows(path, "file, x0, y0, x1, y1", 5):
-            yield _sample(file, wnid, wnids, corners, path.parent / "images", path)
+            yield _build_sample(file, wnid, wnids, corners, path.parent / "images", path)
 
 
-def _sample(file: str, wnid: str, wnids: list[str], corners: list[str], images: Path, path: Path) -> Sample:
+def _build_sample(file: str, wnid: str, wnids: list[str], corners: list[str], images: Path, path: Path) -> Sample:
     if wnid not in wnids:
         raise InputError(
             f"{printable(path)}: {printable(file)} has the synset {quote(wnid)}, which wnids.txt does not list; "

@@ -1,195 +1,205 @@
-"""The result of a run: from what was collected to tables and a folder."""
+"""From finished batches to a written run: merge, tabulate, write, split by split; then the page."""
 
-from collections.abc import Callable, Mapping
+from collections import deque
 from concurrent.futures import Executor
-from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-import pandas as pd
+import numpy as np
+from numpy.typing import NDArray
 
-from wsol.datasets import Dataset
-from wsol.evaluation.tables import Tables, Tau, choose_tau_index, fixed_tau, tabulate
+from wsol.errors import InputError
+from wsol.evaluation.tables import choose_tau_index, tabulate
+from wsol.metrics.classification import ranks_of
+from wsol.metrics.image_stats import StatsAccumulator
 from wsol.metrics.summary import round_tau
-from wsol.protocols import Protocol, View
-from wsol.runs.ground_truth import ground_truth_table
-from wsol.runs.results import LocalizationResults
-from wsol.runs.signature import Signature
-from wsol.runs.store import package_versions, write_run
-from wsol.runtime.cost import Clock
+from wsol.metrics.tau import fixed_tau
+from wsol.protocols.base import GroundTruth, ground_truth_of
+from wsol.reports.gallery import draw_gallery
+from wsol.reports.page import write_page
+from wsol.runs.batches import BatchStore, StoredBatch, discard
+from wsol.runs.metadata import Cost, DatasetRecord, RunMetadata, TauRecord, ValidationRecord, package_versions
+from wsol.runs.read import read_run
+from wsol.runs.results import LocalizationResults, boxes_from_maps
+from wsol.runs.score_maps import ScoreMapReader, ScoreMapWriter
+from wsol.runs.signature import RunRequest
+from wsol.runs.store import write_run
+from wsol.runs.thumbnails import ThumbnailWriter
+from wsol.runtime.cost import Clock, MemoryMeter
+
+if TYPE_CHECKING:  # scores of existing maps and boxes need no torch
+    from wsol.evaluation.plan import Plan, SplitPlan
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """The result of a run.
-
-    Attributes:
-        tables: All its tables.
-        run: What ``run.json`` holds.
-    """
-
-    tables: Tables = field(repr=False)
-    run: dict[str, Any] = field(repr=False)
-
-    @property
-    def signature(self) -> str:
-        """Everything that decides a number, in a line."""
-        return str(self.run["signature"])
-
-    @property
-    def metrics(self) -> pd.DataFrame:
-        """metric, tau_rule, tau, value (percent), ci_low, ci_high, n."""
-        return self.tables.metrics
-
-    @property
-    def classes(self) -> pd.DataFrame:
-        """The same per class."""
-        return self.tables.classes
-
-    @property
-    def baselines(self) -> pd.DataFrame:
-        """The localization metrics of boxes that look at no image, with the run's classification."""
-        return self.tables.baselines
-
-    @property
-    def predictions(self) -> pd.DataFrame:
-        """One row an image and rank, see ``wsol.runs.predictions``."""
-        return self.tables.predictions
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """Where maps or boxes come from, for the signature and ``run.json``.
-
-    Attributes:
-        model: Station of the signature.
-        method: Station of the signature.
-        view: What a map was made of; None where there are no raw maps.
-        facts: Further entries of ``run.json``.
-    """
-
-    model: str
-    method: str
-    view: View | None
-    facts: Mapping[str, Any]
-
-
-def file_signature(path: Path, digest: str) -> str:
-    """Return the signature's name of a file or folder, with the hash (hex) of what it holds."""
-    return f"{path.stem.replace('|', '_')}:{digest[:8]}"
-
-
-def run_signature(
-    origin: Provenance, protocol: Protocol, images: Dataset, tau: Tau, held_out: str | None, chosen: float | None = None
-) -> str:
-    """Return the signature of a run; without the chosen tau it is what is known before it.
+def merge_and_finish(plan: "Plan", folder: Path, page: bool, memory: MemoryMeter, pool: Executor) -> None:
+    """Merge the batches of each split, compute its tables and write its files; then the page.
 
     Args:
-        origin: Where maps or boxes come from.
-        protocol: The conventions.
-        images: The evaluated images.
-        tau: Of the run.
-        held_out: The validation images, where tau is chosen on some, and what was made of them if it is of another
-            origin.
-        chosen: The tau that was chosen.
+        plan: The run; all its batches are finished.
+        folder: The run folder.
+        page: Whether the page is written.
+        memory: Measures the peak memory.
+        pool: Threads for all of it.
+
+    Raises:
+        InputError: No image could be read.
     """
-    rule = f"tau:{tau}" if held_out is None else f"tau:{tau}({held_out})"
-    if not uses_threshold(origin, protocol):
-        rule = "tau:none"
-    elif isinstance(tau, str) and chosen is not None:
-        rule += f"={chosen:g}"
-    stations = (images.signature, origin.model, origin.method, protocol.signature, rule, f"wsol:{version('wsol')}")
-    return str(Signature(*stations))
+    chosen_on = None
+    for split in plan.splits:
+        clock, place = Clock(), split.folder(folder)
+        results, maps, passes = _merge_batches(plan, split, folder, pool, clock)
+        n = len(results.images)
+        milliseconds = 1000 * sum(clock.seconds.values()) / n
+        cost = Cost(round(milliseconds, 3), round(passes / n, 3), memory.peak_mib())
+        used = replace(split.request, held_out=chosen_on.images.signature) if chosen_on else split.request
+        finish_split(used, results, chosen_on, place, pool, clock, split.request.signature(), maps, cost)
+        chosen_on = results
+    if page:
+        write_page(read_run(folder))
+    discard(folder)
 
 
-def uses_threshold(origin: Provenance, protocol: Protocol) -> bool:
-    """Return whether a threshold enters: boxes are there already."""
-    return len(protocol.taus) > 0 and not origin.method.startswith("boxes")
-
-
-def finish_run(
-    origin: Provenance,
-    protocol: Protocol,
-    found: LocalizationResults,
-    tau: Tau,
+def finish_split(
+    request: RunRequest,
+    results: LocalizationResults,
     chosen_on: LocalizationResults | None,
-    held_out: str | None,
-    request: str,
+    folder: Path,
     pool: Executor,
     clock: Clock,
-    folder: Path,
-    gallery: Callable[[pd.DataFrame, str], bytes] | None = None,
-) -> Evaluation:
-    """Compute the tables of a run and writes its folder.
+    requested: str,
+    maps: ScoreMapReader | None = None,
+    cost: Cost | None = None,
+) -> None:
+    """Compute the tables of a split and write its folder.
 
     Args:
-        origin: Where maps or boxes come from.
-        protocol: The conventions.
-        found: The evaluated images.
-        tau: Of the run's predictions.
-        chosen_on: The validation images, if tau was chosen on them.
-        held_out: As for ``signature``.
-        request: What was asked for: the signature of before the run.
-        pool: Threads that work on it.
-        clock: Has the seconds of the stations before.
+        request: What decides its numbers, with the validation images that could be read.
+        results: Its results.
+        chosen_on: The results on the validation split, if tau was chosen on it.
         folder: A claimed folder.
-        gallery: Makes a PNG file of the predictions, with the signature in it, where there are images to show.
+        pool: Threads for tables and pictures.
+        clock: Has the seconds of the stages before.
+        requested: Signature that was known before the run.
+        maps: Raw score maps to show in the gallery, if there are any.
+        cost: Cost of the network and the method, if one ran.
     """
+    protocol = request.protocol
     with clock("metrics"):
-        level = choose_tau_index(protocol, tau, chosen_on or found) if uses_threshold(origin, protocol) else 0
-        tables = tabulate(protocol, found, tau, level, chosen_on, pool)
-    chosen = round_tau(protocol.taus, level) if uses_threshold(origin, protocol) else None
-    signed = run_signature(origin, protocol, found.images, tau, held_out, chosen)
+        tau_index = choose_tau_index(protocol, request.tau, chosen_on or results) if request.uses_threshold else 0
+        tables = tabulate(protocol, results, request.tau, tau_index, chosen_on, pool)
+    chosen = round_tau(protocol.taus, tau_index) if request.uses_threshold else None
+    signature = request.signature(results.images, chosen)
     with clock("pictures"):
-        pictures = {"gallery.png": gallery(tables.predictions, signed)} if gallery else {}
-    run = {
-        "signature": signed,
-        "request": request,
-        "dataset": {
-            "name": found.images.name,
-            "split": found.images.split,
-            "origin": found.images.origin,
-            "n": len(found.images),
-            "fingerprint": found.images.fingerprint,
-            "classes": list(found.images.classes),
-        },
-        "origin": {"model": origin.model, "method": origin.method},
-        "view": asdict(origin.view) if origin.view else None,
-        **origin.facts,
-        "protocol": {"signature": protocol.signature},
-        "tau": {
-            "rule": None if chosen is None else tau if isinstance(tau, str) else "fixed",
-            "value": chosen,
-            "fixed": fixed_tau(protocol, tau),
-        },
-        "skipped": found.skipped,
-        "clipped_boxes": found.clipped,
-        "val": {"skipped": chosen_on.skipped, "clipped_boxes": chosen_on.clipped} if chosen_on else None,
-        "notes": [*origin.facts.get("notes", ()), *_notes(found)],
-        "versions": package_versions(),
-        "seconds": {station: round(seconds, 3) for station, seconds in clock.seconds.items()},
-    }
-    evidence = found.stats
-    arrays = {
-        "curves": evidence.curves,
-        "curves_v2": evidence.contours,
-        "curves_second": evidence.second,
-        "peaks": evidence.peaks,
-        "pixels": evidence.pixels,
-        "boxes": found.boxes,
-    }
-    truths = ground_truth_table([t.sample for t in found.truths], [t.size for t in found.truths])
-    kept = {name: array for name, array in arrays.items() if array is not None}
-    return Evaluation(tables, write_run(folder, run, vars(tables), truths, kept, pictures))
+        pictures = {}
+        if maps is not None:
+            gallery = draw_gallery(results, protocol, maps, tables.predictions, signature, pool)
+            pictures["gallery.png"] = gallery
+    metadata = _describe_run(request, results, chosen_on, chosen, (signature, requested), clock, cost)
+    write_run(folder, metadata, tables, results, pictures)
 
 
-def _notes(found: LocalizationResults) -> list[str]:
+def _merge_batches(
+    plan: "Plan", split: "SplitPlan", folder: Path, pool: Executor, clock: Clock
+) -> tuple[LocalizationResults, ScoreMapReader, int]:
+    """Merge the batches of a split in the order of the images; write ``maps.npy`` and ``thumbnails``.
+
+    Returns:
+        The results, the raw score maps, and the number of forward passes.
+    """
+    protocol, images, place = plan.inference.protocol, split.images, split.folder(folder)
+    store = BatchStore(folder, split.name, split.batches)
+    kept: list[int] = []
+    truths: list[GroundTruth] = []
+    classes: list[NDArray[np.int64]] = []
+    scores: list[NDArray[np.float32]] = []
+    accumulator = StatsAccumulator(len(images), max(1, len(protocol.taus)))
+    skipped: dict[str, str] = {}
+    clipped = passes = 0
+    with clock("files"), ScoreMapWriter(place / "maps.npy") as maps, ThumbnailWriter(place) as thumbnails:
+        for number in range(store.count):
+            batch = store.read(number)
+            skipped |= {images.samples[index].image_id: reason for index, reason in batch.facts["skipped"]}
+            clipped += batch.facts["clipped"]
+            passes += batch.facts["passes"]
+            clock.add(batch.facts["seconds"])
+            if not batch.arrays:
+                continue
+            contents = _split_thumbnails(batch)
+            written = pool.map(thumbnails.write, range(len(kept), len(kept) + len(contents)), contents)
+            rows = {name[6:]: array for name, array in batch.arrays.items() if name.startswith("stats.")}
+            accumulator.add(rows)
+            maps.append(batch.arrays["maps"])
+            kept += (indices := batch.arrays["indices"].tolist())
+            frames = [(int(width), int(height)) for width, height in batch.arrays["frames"]]
+            truths += [
+                ground_truth_of(protocol, images.samples[i], size) for i, size in zip(indices, frames, strict=True)
+            ]
+            classes.append(batch.arrays["classes"])
+            scores.append(batch.arrays["scores"])
+            deque(written, 0)  # waits, and raises what a thread has raised
+        if not kept:
+            raise InputError(f"none of the {len(images)} images can be read: {next(iter(skipped.values()))}")
+    all_classes, reader = np.concatenate(classes), maps.reader()
+    results = LocalizationResults(
+        images.subset(kept),
+        truths,
+        all_classes,
+        np.concatenate(scores),
+        accumulator.stats(protocol.delta, all_classes[:, 0], ranks_of(all_classes)),
+        boxes_from_maps(protocol, protocol.view, reader, all_classes, truths),
+        skipped,
+        clipped,
+        accumulator.boxes,
+        split.notes,
+    )
+    return results, reader, passes
+
+
+def _split_thumbnails(batch: StoredBatch) -> list[bytes]:
+    ends = batch.arrays["thumbnail_ends"].tolist()
+    content = batch.arrays["thumbnails"].tobytes()
+    return [content[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+
+
+def _describe_run(
+    request: RunRequest,
+    results: LocalizationResults,
+    chosen_on: LocalizationResults | None,
+    chosen: float | None,
+    signatures: tuple[str, str],
+    clock: Clock,
+    cost: Cost | None,
+) -> RunMetadata:
+    images, tau = results.images, request.tau
+    rule = None if chosen is None else tau if isinstance(tau, str) else "fixed"
+    return RunMetadata(
+        signature=signatures[0],
+        request=signatures[1],
+        dataset=DatasetRecord(
+            images.name, images.split, images.origin, len(images), images.fingerprint, tuple(images.classes)
+        ),
+        provenance=request.provenance,
+        protocol=request.protocol.signature,
+        tau=TauRecord(rule, chosen, fixed_tau(tau, request.protocol.taus)),
+        skipped=results.skipped,
+        clipped_boxes=results.clipped,
+        val=ValidationRecord(chosen_on.skipped, chosen_on.clipped) if chosen_on else None,
+        notes=(*results.notes, *_list_notes(results)),
+        versions=package_versions(),
+        seconds={stage: round(seconds, 3) for stage, seconds in clock.seconds.items()},
+        cost=cost,
+    )
+
+
+def _list_notes(results: LocalizationResults) -> list[str]:
     """Return what deserves a second look, one sentence each."""
     notes = []
-    lacking = sum(truth.sample.mask is None for truth in found.truths)
-    if 0 < lacking < len(found.truths):
-        notes.append(f"{lacking} of {len(found.truths)} images have no mask: PxAP and the like are left out")
-    if not found.stats.complete:
-        notes.append("some images have no box of their own class: GT-known accuracy and the like are left out")
+    without = sum(truth.sample.mask is None for truth in results.truths)
+    if 0 < without < len(results.truths):
+        notes.append(
+            f"{without} of {len(results.truths)} images have no mask: PxAP and the other pixel metrics are left out"
+        )
+    if not results.stats.complete:
+        notes.append("some images have no box of their own class: GT-known accuracy and related metrics are left out")
     return notes

@@ -1,184 +1,238 @@
-"""What a run is asked to do, checked before anything is begun."""
+"""The plan of a run: everything loaded, checked and signed before anything is written."""
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from wsol.datasets import Dataset, Split, check_dataset, load_dataset
 from wsol.errors import InputError
-from wsol.evaluation.batches import InferenceConfig, check_classes
-from wsol.evaluation.finish import Provenance, run_signature
-from wsol.evaluation.tables import Tau, check_tau
+from wsol.evaluation.config import EvalConfig
 from wsol.methods import Method, Precision, find_method, unsupported_reason
+from wsol.metrics.tau import check_tau
 from wsol.models import Model, load_model, optimize
-from wsol.protocols import find_protocol
-from wsol.runs.store import package_versions
+from wsol.protocols import Protocol, find_protocol
+from wsol.runs.metadata import package_versions
+from wsol.runs.provenance import NetworkRecord, Normalization, Provenance, WeightsFile
+from wsol.runs.signature import RunRequest
 from wsol.runtime.device import find_device
 
 
 @dataclass(frozen=True)
-class Job:
-    """What a run is asked to do.
+class InferenceConfig:
+    """How images go through the network.
 
     Attributes:
-        setup: What goes over the images.
-        images: The evaluated split.
-        held_out: The images that tau is chosen on, if it is.
-        tau: Of the run's predictions.
-        layout: How the network is laid out: whether ``channels_last``, whether ``compiled``.
+        model: The network and its preprocessing.
+        method: Makes the score maps.
+        protocol: The protocol.
+        batch_size: Images per batch.
+        skip_bad_images: Whether unreadable images are counted instead of raised.
+        memory: Memory budget of the method in bytes.
+        precision: Precision of the layers up to the target layer.
     """
 
-    setup: InferenceConfig
-    images: Dataset
-    held_out: Dataset | None
-    tau: Tau
-    layout: Mapping[str, bool]
+    model: Model
+    method: Method
+    protocol: Protocol
+    batch_size: int
+    skip_bad_images: bool
+    memory: int
+    precision: Precision
+
+
+@dataclass(frozen=True)
+class SplitPlan:
+    """One split that goes through the network.
+
+    Attributes:
+        name: ``run`` for the evaluated split, ``val`` for the one that tau is chosen on.
+        batches: Number of batches.
+        request: What decides its numbers, the images included.
+        notes: What deserves a second look, one sentence each.
+    """
+
+    name: str
+    batches: int
+    request: RunRequest
+    notes: tuple[str, ...]
 
     @property
-    def splits(self) -> dict[str, Dataset]:
-        """What goes through the network: ``run``, after ``val`` if tau is chosen on it."""
-        return ({"val": self.held_out} if self.held_out else {}) | {"run": self.images}
+    def images(self) -> Dataset:
+        """The images."""
+        return self.request.images
+
+    def folder(self, run: Path) -> Path:
+        """Return the folder of the split, given that of the run."""
+        return run / "val" if self.name == "val" else run
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run that is checked and can start.
+
+    Attributes:
+        inference: How images go through the network.
+        splits: The splits in order: ``val`` first if tau is chosen on it, then ``run``.
+        request: Everything that the bits of the files depend on, as JSON; the number of processes and threads is not
+            part of it.
+    """
+
+    inference: InferenceConfig
+    splits: tuple[SplitPlan, ...]
+    request: Mapping[str, Any]
 
     @property
     def batches(self) -> dict[str, int]:
-        """The number of batches of each split."""
-        return {name: self.setup.batches(images) for name, images in self.splits.items()}
-
-    def request(self, name: str) -> str:
-        """Return what is asked of a split: its signature, without what is only known afterwards."""
-        origin = self.origin(self.splits[name])
-        if name == "val":
-            return run_signature(origin, self.setup.protocol, self.splits[name], "oracle", None)
-        label = self.held_out.signature if self.held_out else None
-        return run_signature(origin, self.setup.protocol, self.images, self.tau, label)
-
-    @property
-    def asked(self) -> dict[str, Any]:
-        """Everything that bits depend on, as JSON; the number of processes and threads is not among it."""
-        return {
-            "request": self.request("run"),
-            "batch_size": self.setup.batch_size,
-            "memory": self.setup.memory,
-            "skip_bad_images": self.setup.skip_bad_images,
-            **self.layout,
-            "device": self._device.type,
-            "machine": platform.machine(),
-            "versions": package_versions(),
-        }
-
-    def origin(self, images: Dataset) -> Provenance:
-        """Return where the maps of a split come from."""
-        model, view = self.setup.model, self.setup.protocol.view
-        facts = {
-            "model": model.name,
-            "weights": {"name": model.weights, "sha256": model.sha256},
-            "preprocessing": asdict(model.preprocessing),
-            "map_size": model.map_size,
-            "layer": model.network.layer,
-            "method": self.setup.method.signature,
-            "precision": self.setup.precision,
-            "device": str(self._device),
-            "notes": [*model.notes, *_notes(images, model)],
-        }
-        precise = "" if self.setup.precision == "float32" else f"+{self.setup.precision}"
-        return Provenance(model.signature + precise, self.setup.method.signature + view.suffix, view, facts)
-
-    @property
-    def _device(self) -> Any:
-        return next(self.setup.model.network.parameters()).device
+        """Number of batches by split."""
+        return {split.name: split.batches for split in self.splits}
 
 
-def prepare(
-    model: str | Model | None,
-    weights: str | Path | None,
-    *,
-    dataset: str | Dataset,
-    validation: Dataset | None,
-    data_root: str | Path | None,
-    dataset_args: Mapping[str, str] | None,
-    download: bool,
-    split: Split,
-    method: str,
-    layer: str | None,
-    map_size: int | None,
-    protocol: str,
-    tau: Tau,
-    limit: int | None,
-    device: str,
-    batch_size: int,
-    memory: float,
-    precision: Precision,
-    channels_last: bool,
-    compiled: bool,
-    skip_bad_images: bool,
-) -> Job:
-    """Load and checks everything; arguments as those of ``wsol.evaluate``.
+def prepare(config: EvalConfig) -> Plan:
+    """Load and check everything that a run needs; write nothing.
 
     Raises:
-        InputError: Something handed in cannot be used.
+        InputError: An argument cannot be used.
     """
-    conventions = find_protocol(protocol)
-    chosen_method = find_method(method)
-    tau = check_tau(tau, conventions)
-    if batch_size < 1:
-        raise InputError(f"batch_size is {batch_size}; give 1 or more")
-    if not 0 < memory < 2**30:
-        raise InputError(f"memory is {memory}; give more than 0 GiB, and less than 2^30")
-    if validation is not None and not isinstance(dataset, Dataset):
-        raise InputError(f"a loaded validation goes with a loaded data set; {dataset} brings its own val split")
-
-    def images(source: str | Dataset, part: Split, fetch: bool) -> Dataset:
-        if isinstance(source, Dataset):
-            check_dataset(loaded := source)
-        else:
-            loaded = load_dataset(source, data_root, part, dataset_args, fetch)
-        if loaded.split == "train":
-            raise InputError(f"{loaded.name}: the split train has image labels only; evaluate on test or val")
-        return loaded if limit is None else loaded.limit(limit)
-
-    evaluated, held_out = images(dataset, split, download), None
-    if tau == "val":
-        source = validation if isinstance(dataset, Dataset) else dataset
-        if source is None or evaluated.split == "val":
-            raise InputError("tau val needs a validation split beside the evaluated one; give a number or oracle")
-        held_out = images(source, "val", False)
-        if held_out.split != "val":
-            raise InputError(f"tau is to be chosen on the split val, not on {held_out.split}; give another validation")
-        if held_out.fingerprint == evaluated.fingerprint:
-            raise InputError("the val split has the very images that are evaluated; give a number or oracle")
-    if isinstance(model, Model) and (weights, layer, map_size) != (None, None, None):
-        raise InputError("a loaded model brings its weights, layer and map size; give them to load_model")
-    loaded = model if isinstance(model, Model) else load_model(model, weights, find_device(device), layer, map_size)
-    _check_applies(chosen_method, loaded, precision)
-    optimize(loaded.network, channels_last, compiled)
-    setup = InferenceConfig(
-        loaded, chosen_method, conventions, batch_size, skip_bad_images, int(memory * 2**30), precision
+    protocol, method = find_protocol(config.protocol), find_method(config.method)
+    tau = check_tau(config.tau, protocol.taus)
+    images, held_out = _load_splits(config, choose_tau=tau == "val")
+    model = _load_model(config)
+    _check_method(method, model, config.precision)
+    for each in (images, held_out):
+        if each is not None:
+            _check_classes(model, each)
+    optimize(model.network, config.channels_last, config.compiled)
+    memory = int(config.memory * 2**30)
+    inference = InferenceConfig(
+        model, method, protocol, config.batch_size, config.skip_bad_images, memory, config.precision
     )
-    job = Job(setup, evaluated, held_out, tau, {"channels_last": channels_last, "compiled": compiled})
-    for each in job.splits.values():
-        check_classes(loaded, each)
-    return job
+    provenance = _describe_network(inference)
+    splits = []
+    if held_out is not None:
+        splits.append(_plan_split("val", inference, RunRequest(held_out, provenance, protocol, "oracle")))
+    request = RunRequest(images, provenance, protocol, tau, held_out.signature if held_out else None)
+    splits.append(_plan_split("run", inference, request))
+    return Plan(inference, tuple(splits), _describe_request(config, memory, request.signature(), model))
 
 
-def _check_applies(method: Method, model: Model, precision: Precision) -> None:
-    """Make sure that a method and a model go together.
+def _load_splits(config: EvalConfig, choose_tau: bool) -> tuple[Dataset, Dataset | None]:
+    """Return the evaluated images, and those that tau is chosen on, if it is."""
+    if config.validation is not None and not isinstance(config.dataset, Dataset):
+        raise InputError(f"a loaded validation needs a loaded data set; {config.dataset} has its own val split")
+    images = _load_images(config, config.dataset, config.split, config.download)
+    if not choose_tau:
+        return images, None
+    source = config.validation if isinstance(config.dataset, Dataset) else config.dataset
+    if source is None or images.split == "val":
+        raise InputError("tau val needs a validation split in addition to the evaluated one; give a number or oracle")
+    held_out = _load_images(config, source, "val", download=False)
+    if held_out.split != "val":
+        raise InputError(f"tau is chosen on the split val, not on {held_out.split}; give another validation")
+    if held_out.fingerprint == images.fingerprint:
+        raise InputError("the val split has the same images as the evaluated one; give a number or oracle")
+    return images, held_out
+
+
+def _load_images(config: EvalConfig, source: str | Dataset, split: Split, download: bool) -> Dataset:
+    if isinstance(source, Dataset):
+        check_dataset(images := source)
+    else:
+        images = load_dataset(source, config.data_root, split, config.dataset_args, download)
+    if images.split == "train":
+        raise InputError(f"{images.name}: the split train has image labels only; evaluate on test or val")
+    return images if config.limit is None else images.limit(config.limit)
+
+
+def _load_model(config: EvalConfig) -> Model:
+    if not isinstance(config.model, Model):
+        device = find_device(config.device)
+        return load_model(config.model, config.weights, device, config.layer, config.map_size)
+    if (config.weights, config.layer, config.map_size) != (None, None, None):
+        raise InputError("a loaded model has its weights, layer and map size; give them to load_model")
+    return config.model
+
+
+def _check_method(method: Method, model: Model, precision: Precision) -> None:
+    """Check that a method supports a model and a precision.
 
     Raises:
-        InputError: They do not; the message says why.
+        InputError: It does not; the message says why.
     """
     if (reason := unsupported_reason(method, model.network, model.classes)) is not None:
         raise InputError(f"{method.name} cannot be applied: {reason}")
-    if precision != "float32" and method.needs in ("whole gradients", "attention"):
+    if precision != "float32" and method.needs in ("image gradients", "attention"):
         raise InputError(f"{method.name} runs the whole network in float32; leave out --precision")
 
 
-def _notes(images: Dataset, model: Model) -> list[str]:
-    """Return what deserves a second look, one sentence each."""
+def _check_classes(model: Model, images: Dataset) -> None:
+    """Check that a model was trained on the classes of a data set.
+
+    Raises:
+        InputError: It was not.
+    """
+    names = model.class_names
+    if names and names != images.classes:
+        other = next(i for i, (a, b) in enumerate(zip_longest(names, images.classes)) if a != b)
+        raise InputError(
+            f"{model.weights} was trained on other classes than those of {images.name}: class {other} is "
+            f"{_quote_class(names, other)}, not {_quote_class(images.classes, other)}; give weights that were trained "
+            "on them"
+        )
+    highest = max(sample.label for sample in images)
+    if 0 < model.classes <= highest:
+        raise InputError(
+            f"{model.name} has {model.classes} classes, but {images.name} has the label {highest} "
+            f"({images.classes[highest]}); give weights that were trained on its classes"
+        )
+
+
+def _quote_class(names: Sequence[str], i: int) -> str:
+    return repr(names[i]) if i < len(names) else "none"
+
+
+def _plan_split(name: str, inference: InferenceConfig, request: RunRequest) -> SplitPlan:
+    batches = -(-len(request.images) // inference.batch_size)
+    notes = (*inference.model.notes, *_list_notes(request.images, inference.model))
+    return SplitPlan(name, batches, request, notes)
+
+
+def _list_notes(images: Dataset, model: Model) -> list[str]:
     count = len(images.classes)
     if not model.classes:
-        return [f"{model.name} does not classify: what needs predicted classes is left out"]
+        return [f"{model.name} does not classify: metrics that need predicted classes are left out"]
     if count == model.classes:
         return []
     return [f"{model.name} has {model.classes} classes, {images.name} {count}: labels are taken as its first outputs"]
+
+
+def _describe_network(inference: InferenceConfig) -> Provenance:
+    model, method, view = inference.model, inference.method, inference.protocol.view
+    network = NetworkRecord(
+        model=model.name,
+        weights=WeightsFile(model.weights, model.sha256),
+        preprocessing=Normalization(**asdict(model.preprocessing)),
+        map_size=model.map_size,
+        layer=model.network.layer,
+        method=method.signature,
+        precision=inference.precision,
+        device=str(next(model.network.parameters()).device),
+    )
+    suffix = "" if inference.precision == "float32" else f"+{inference.precision}"
+    return Provenance(model.signature + suffix, method.signature + view.suffix, view, network)
+
+
+def _describe_request(config: EvalConfig, memory: int, signature: str, model: Model) -> dict[str, Any]:
+    return {
+        "request": signature,
+        "batch_size": config.batch_size,
+        "memory": memory,
+        "skip_bad_images": config.skip_bad_images,
+        "channels_last": config.channels_last,
+        "compiled": config.compiled,
+        "device": next(model.network.parameters()).device.type,
+        "machine": platform.machine(),
+        "versions": package_versions(),
+    }

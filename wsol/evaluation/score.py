@@ -1,25 +1,29 @@
-"""The public function for what was made elsewhere, or before: from maps or boxes to tables and a run folder."""
+"""``wsol.score``: from existing score maps or boxes to tables and a run folder; no network runs."""
 
 import contextlib
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 from wsol.datasets import SPLITS, Dataset, Split, check_dataset, load_dataset
 from wsol.datasets.base import Corners
 from wsol.errors import InputError
-from wsol.evaluation.finish import Evaluation, Provenance, finish_run, run_signature
-from wsol.evaluation.sources.baseline import from_baseline
-from wsol.evaluation.sources.boxes import from_boxes
-from wsol.evaluation.sources.maps import from_maps
-from wsol.evaluation.sources.run import from_run
-from wsol.evaluation.tables import FIXED, Tau, check_tau, choose_tau_index
-from wsol.io import lock
-from wsol.protocols import find_protocol
+from wsol.evaluation.finish import finish_split
+from wsol.evaluation.sources.baseline import score_baseline
+from wsol.evaluation.sources.boxes import score_boxes
+from wsol.evaluation.sources.maps import score_maps
+from wsol.evaluation.sources.run import score_run
+from wsol.evaluation.tables import choose_tau_index
+from wsol.io.lock import lock_folder
+from wsol.metrics.tau import DEFAULT_TAU, Tau, check_tau
+from wsol.protocols import Protocol, find_protocol
 from wsol.reports.page import write_page
-from wsol.runs.read import read_run
+from wsol.runs.provenance import Provenance
+from wsol.runs.read import Evaluation, read_run
 from wsol.runs.results import LocalizationResults
+from wsol.runs.signature import RunRequest
 from wsol.runs.store import claim_folder
 from wsol.runs.thumbnails import copy_thumbnails, make_thumbnails
 from wsol.runtime.cost import Clock
@@ -38,7 +42,7 @@ def score(
     dataset_args: Mapping[str, str] | None = None,
     split: Split | None = None,
     protocol: str = "wsolevaluation",
-    tau: Tau = FIXED,
+    tau: Tau = DEFAULT_TAU,
     val_maps: str | Path | None = None,
     raw: bool = False,
     corners: Corners | None = None,
@@ -47,144 +51,184 @@ def score(
     workers: int | None = None,
     out: str | Path | None = None,
 ) -> Evaluation:
-    """Score the maps of a run, maps or boxes from elsewhere, or a baseline; no network runs.
+    """Score the maps of a run, external maps or boxes, or a baseline.
 
     Exactly one of ``run``, ``maps``, ``boxes`` and ``baseline`` is given.
 
     Args:
         run: Folder that ``evaluate`` wrote. It needs no data set, except for masks.
         maps: Folder of ``<image_id>.npy``, or an ``.npz`` file, see ``wsol.evaluation.sources.maps``.
-        boxes: CSV file, or COCO's results as JSON, see ``wsol.evaluation.sources.boxes``.
+        boxes: CSV file, or results in COCO's JSON format, see ``wsol.evaluation.sources.boxes``.
         baseline: Registered name.
         dataset: Registered name, or a loaded data set.
         metadata: Folder of lists in the format of Choe et al.: short for the data set ``metadata`` with this root.
         data_root: Folder of the data set; ``datasets/<name>`` if None.
-        dataset_args: The adapter's own arguments.
+        dataset_args: Arguments of the adapter.
         split: ``test`` or ``val``; None for ``test``, or for the split that the metadata folder is named after. A run
             has its own.
-        protocol: The conventions: a registered name, or one with changes such as ``wsolevaluation:step=0.01``.
-        tau: As in ``evaluate``, and without effect on boxes. ``val`` takes the run's own validation split,
-            ``val_maps``, or the baseline on it.
+        protocol: Registered name, or one with settings such as ``wsolevaluation:step=0.01``.
+        tau: As in ``evaluate``; without effect on boxes. ``val`` uses the run's own validation split, ``val_maps``, or
+            the baseline on the validation split.
         val_maps: Maps of the split ``val``, where tau is chosen on it.
-        raw: Maps are a network's own, of any size and range, to be upsampled and normalised by the protocol.
-        corners: What the numbers of a CSV file mean; None for what those of the data set mean.
-        skip_bad: Count and name what cannot be used and leave these images out, instead of stopping.
-        limit: At most this many images, evenly spaced; not for a run.
-        workers: Threads; one a processor if None.
+        raw: Maps are a network's own output, of any size and range, for the protocol to upsample and normalize.
+        corners: Corner convention of a CSV file; None for that of the data set.
+        skip_bad: Count and list unusable entries and leave their images out, instead of stopping.
+        limit: Score at most this many images, evenly spaced; not for a run.
+        workers: Threads; one per processor if None.
         out: Run folder to write; nothing stays on disk if None.
 
     Returns:
-        Tables and facts of the run.
+        Tables and metadata of the run.
 
     Raises:
-        InputError: Something handed in cannot be used.
+        InputError: An argument cannot be used.
     """
-    given = [name for name, what in (("run", run), ("maps", maps), ("boxes", boxes), ("baseline", baseline)) if what]
+    given = [
+        name
+        for name, value in (("run", run), ("maps", maps), ("boxes", boxes), ("baseline", baseline))
+        if value is not None
+    ]
     if len(given) != 1:
         raise InputError(f"give exactly one of run, maps, boxes and baseline, not {' and '.join(given) or 'none'}")
     if workers is not None and workers < 1:
         raise InputError(f"workers is {workers}; give 1 or more")
     if run and (limit is not None or split is not None):
-        raise InputError("a run is scored as a whole, in the split that it has; leave out limit and split")
+        raise InputError("a run is scored as a whole, in its own split; leave out limit and split")
     if run and out is not None and Path(out).resolve() in (Path(run).resolve(), (Path(run) / "val").resolve()):
         raise InputError(f"{out} is the run itself; give another --out")
     if (raw and not maps) or (val_maps and tau != "val") or (corners and not boxes):
         raise InputError("raw goes with maps, val_maps with tau val, corners with boxes; leave out what has no effect")
     conventions = find_protocol(protocol)
-    tau = FIXED if boxes else check_tau(tau, conventions)  # boxes know no tau
-
-    def load(part: Split | None) -> Dataset:
-        return _images(dataset, metadata, data_root, dataset_args, part)
-
-    def collected(
-        part: Dataset | None, pool: Executor, clock: Clock, level: int | None, val: bool = False
-    ) -> tuple[Provenance, LocalizationResults]:
-        known = load if dataset is not None or metadata is not None else None
-        if run:
-            folder = Path(run) / "val" if val else Path(run)
-            return from_run(folder, conventions, pool, clock, known, level)
-        assert part is not None
-        some = part if limit is None else part.limit(limit)
-        if baseline:
-            return from_baseline(baseline, some, conventions, pool, clock)
-        if boxes:
-            return from_boxes(Path(boxes), some, part, conventions, corners, skip_bad, pool, clock)
-        source = val_maps if val else maps
-        assert source is not None
-        return from_maps(Path(source), some, part, conventions, raw, skip_bad, pool, clock, level)
-
-    images = None if run else load(split)
-    held = _held_out(run, images, load, bool(maps and not val_maps)) if tau == "val" else None
-    clock = Clock()
+    tau = DEFAULT_TAU if boxes else check_tau(tau, conventions.taus)  # boxes have no threshold
+    images = _Images(dataset, metadata, data_root, dataset_args, limit)
+    paths = {"run": run, "maps": maps, "val_maps": val_maps, "boxes": boxes}
+    source = _Source(
+        **{name: None if path is None else Path(path) for name, path in paths.items()},
+        baseline=baseline,
+        protocol=conventions,
+        images=images,
+        raw=raw,
+        corners=corners,
+        skip_bad=skip_bad,
+    )
+    test = None if run else images.load(split)
+    val = _load_held_out(source, test) if tau == "val" else None
     with (
         ThreadPoolExecutor(workers or processor_count()) as pool,
         tempfile.TemporaryDirectory() if out is None else contextlib.nullcontext(out) as folder,
-        contextlib.ExitStack() as stack,
     ):
-        elsewhere, chosen_on = collected(held, pool, clock, None, val=True) if tau == "val" else (None, None)
-        level = None if tau == "oracle" or boxes else choose_tau_index(conventions, tau, chosen_on)
-        origin, found = collected(images, pool, clock, level)
-        label = chosen_on.images.signature if chosen_on else None
-        if elsewhere and elsewhere.model != origin.model:
-            label = f"{label},{elsewhere.model}"
-        request = run_signature(origin, conventions, found.images, tau, label)
-        claim_folder(Path(folder), request)
-        stack.enter_context(lock.lock_folder(Path(folder)))
-        if elsewhere and chosen_on:
-            asked, held_in = (
-                run_signature(elsewhere, conventions, chosen_on.images, "oracle", None),
-                Path(folder) / "val",
-            )
-            claim_folder(held_in, asked)
-            stack.enter_context(lock.lock_folder(held_in))
-            finish_run(elsewhere, conventions, chosen_on, "oracle", None, None, asked, pool, Clock(), held_in)
-        evaluation = finish_run(origin, conventions, found, tau, chosen_on, label, request, pool, clock, Path(folder))
-        if out is not None:
-            if run:
-                copy_thumbnails(Path(run), Path(out))
-            else:
-                make_thumbnails(found.images.samples, Path(out), pool)
-            write_page(read_run(out))
-    return evaluation
+        _score_splits(source, test, val, tau, Path(folder), out is not None, pool)
+        return Evaluation.read(folder)
 
 
-def _held_out(
-    run: str | Path | None, images: Dataset | None, load: Callable[[Split | None], Dataset], no_maps: bool
-) -> Dataset | None:
-    """Return the images that tau is chosen on; None for a run, which holds its own."""
-    missing = "tau val needs a validation split beside the evaluated one"
-    if run is not None or images is None:
-        if not (Path(run or "") / "val").is_dir():
-            raise InputError(f"{missing}: {run} holds no val; evaluate with tau val, or give a number")
+@dataclass(frozen=True)
+class _Images:
+    """Loads splits of the data set that the caller named."""
+
+    dataset: str | Dataset | None
+    metadata: str | Path | None
+    data_root: str | Path | None
+    dataset_args: Mapping[str, str] | None
+    limit: int | None
+
+    @property
+    def known(self) -> bool:
+        return self.dataset is not None or self.metadata is not None
+
+    def load(self, split: Split | None) -> Dataset:
+        if (self.dataset is None) == (self.metadata is None):
+            raise InputError("give the images: either dataset or metadata")
+        if isinstance(self.dataset, Dataset):
+            check_dataset(self.dataset)
+            return self.dataset
+        if self.metadata is not None:
+            name = Path(self.metadata).name
+            own: Split = next((each for each in SPLITS if each == name), "test")
+            images = load_dataset("metadata", self.metadata, split or own, self.dataset_args)
+        else:
+            images = load_dataset(str(self.dataset), self.data_root, split or "test", self.dataset_args)
+        if images.split == "train":
+            raise InputError(f"{images.name}: the split train has image labels only; score on test or val")
+        return images
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What is scored, and how: exactly one of run, maps, boxes and baseline is set."""
+
+    run: Path | None
+    maps: Path | None
+    val_maps: Path | None
+    boxes: Path | None
+    baseline: str | None
+    protocol: Protocol
+    images: _Images
+    raw: bool
+    corners: Corners | None
+    skip_bad: bool
+
+    def score(
+        self, dataset: Dataset | None, tau_index: int | None, pool: Executor, clock: Clock, val: bool = False
+    ) -> tuple[Provenance, LocalizationResults]:
+        """Score one split; a run has its own ``dataset``."""
+        if self.run is not None:
+            load = self.images.load if self.images.known else None
+            folder = self.run / "val" if val else self.run
+            return score_run(folder, self.protocol, pool, clock, load, tau_index)
+        assert dataset is not None
+        images = dataset if self.images.limit is None else dataset.limit(self.images.limit)
+        if self.baseline is not None:
+            return score_baseline(self.baseline, images, self.protocol, pool, clock)
+        if self.boxes is not None:
+            more = (self.corners, self.skip_bad, pool, clock)
+            return score_boxes(self.boxes, images, dataset, self.protocol, *more)
+        path = self.val_maps if val else self.maps
+        assert path is not None
+        return score_maps(path, images, dataset, self.protocol, self.raw, self.skip_bad, pool, clock, tau_index)
+
+
+def _load_held_out(source: _Source, images: Dataset | None) -> Dataset | None:
+    """Return the images that tau is chosen on; None for a run, which has its own."""
+    missing = "tau val needs a validation split in addition to the evaluated one"
+    if source.run is not None or images is None:
+        if not (source.run and (source.run / "val").is_dir()):
+            raise InputError(f"{missing}: {source.run} has no val; evaluate with tau val, or give a number")
         return None
-    if no_maps:
+    if source.maps and not source.val_maps:
         raise InputError(f"{missing}: give val_maps, the maps of the split val")
-    held = load("val") if images.split != "val" else images
-    if held.split != "val" or held.fingerprint == images.fingerprint:
-        raise InputError(f"{missing}, and {held.signature} is not that; give a number or oracle")
-    return held
+    held_out = source.images.load("val") if images.split != "val" else images
+    if held_out.split != "val" or held_out.fingerprint == images.fingerprint:
+        raise InputError(f"{missing}, and {held_out.signature} is not one; give a number or oracle")
+    return held_out
 
 
-def _images(
-    dataset: str | Dataset | None,
-    metadata: str | Path | None,
-    data_root: str | Path | None,
-    dataset_args: Mapping[str, str] | None,
-    split: Split | None,
-) -> Dataset:
-    """Load the data set that was named."""
-    if (dataset is None) == (metadata is None):
-        raise InputError("give the images: either dataset or metadata")
-    if isinstance(dataset, Dataset):
-        check_dataset(dataset)
-        return dataset
-    if metadata is not None:
-        named = Path(metadata).name
-        own: Split = next((part for part in SPLITS if part == named), "test")
-        loaded = load_dataset("metadata", metadata, split or own, dataset_args)
-    else:
-        assert isinstance(dataset, str)
-        loaded = load_dataset(dataset, data_root, split or "test", dataset_args)
-    if loaded.split == "train":
-        raise InputError(f"{loaded.name}: the split train has image labels only; score on test or val")
-    return loaded
+def _score_splits(
+    source: _Source, test: Dataset | None, val: Dataset | None, tau: Tau, folder: Path, page: bool, pool: Executor
+) -> None:
+    """Score the validation split, if tau is chosen on it, and the evaluated one; write the folders of both."""
+    protocol, clock = source.protocol, Clock()
+    chosen_on = held_out = val_request = None
+    if tau == "val":
+        val_provenance, chosen_on = source.score(val, None, pool, clock, val=True)
+        val_request = RunRequest(chosen_on.images, val_provenance, protocol, "oracle")
+        held_out = chosen_on.images.signature
+    known = tau != "oracle" and not source.boxes
+    tau_index = choose_tau_index(protocol, tau, chosen_on) if known else None
+    provenance, results = source.score(test, tau_index, pool, clock)
+    if val_request and val_request.provenance.model != provenance.model:
+        held_out = f"{held_out},{val_request.provenance.model}"
+    request = RunRequest(results.images, provenance, protocol, tau, held_out)
+    with contextlib.ExitStack() as stack:
+        for each, place in ((request, folder), (val_request, folder / "val")):
+            if each:
+                claim_folder(place, each.signature())
+                stack.enter_context(lock_folder(place))
+        if val_request and chosen_on:
+            finish_split(val_request, chosen_on, None, folder / "val", pool, Clock(), val_request.signature())
+        finish_split(request, results, chosen_on, folder, pool, clock, request.signature())
+        if page:
+            if source.run is not None:
+                copy_thumbnails(source.run, folder)
+            else:
+                make_thumbnails(results.images.samples, folder, pool)
+            write_page(read_run(folder))

@@ -1,4 +1,4 @@
-"""A suite: a grid of runs in a TOML file, one after the other; what is done is skipped, what fails is named."""
+"""A suite: a grid of runs in a TOML file. Finished runs are skipped, failed ones are named."""
 
 import difflib
 import gc
@@ -13,36 +13,14 @@ from typing import Any
 import pandas as pd
 
 from wsol.errors import InputError, first_line
+from wsol.evaluation.config import Option, options
 from wsol.io.paths import file_name
-from wsol.reports.terminal import TITLES, fill_tau_rule
+from wsol.metrics.base import row_title
+from wsol.reports.terminal import fill_tau_rule
 from wsol.runs.batches import is_complete
 
-_LISTS = {"datasets": "dataset", "models": "model", "methods": "method"}  # in the order in which they are gone through
-_TEXT, _WHOLE, _TRUTH = (str, "a text"), (int, "a whole number"), (bool, "true or false")
-_OPTIONS: Mapping[str, tuple[Any, str]] = {
-    "model": _TEXT,
-    "weights": _TEXT,
-    "dataset": _TEXT,
-    "data_root": _TEXT,
-    "dataset_args": (dict, "a table of texts and numbers"),
-    "download": _TRUTH,
-    "split": (str, "'test' or 'val'"),
-    "method": _TEXT,
-    "layer": _TEXT,
-    "map_size": _WHOLE,
-    "protocol": _TEXT,
-    "tau": (int | float | str, "a number, 'val' or 'oracle'"),
-    "limit": _WHOLE,
-    "device": _TEXT,
-    "batch_size": _WHOLE,
-    "workers": _WHOLE,
-    "memory": (int | float, "a number"),
-    "precision": (str, "'float32' or 'bfloat16'"),
-    "channels_last": _TRUTH,
-    "compiled": _TRUTH,
-    "skip_bad_images": _TRUTH,
-}
-_CHOICES = {"split": ("test", "val"), "tau": ("val", "oracle"), "precision": ("float32", "bfloat16")}
+_LISTS = {"datasets": "dataset", "models": "model", "methods": "method"}  # outermost loop first
+_OPTIONS = {name: option for name, _, option in options() if option.in_suite}
 _HEADLINES = ("top1_loc_err", "gt_known_loc_acc", "max_box_acc")
 _STATES = ("new", "done before", "failed")
 
@@ -52,7 +30,7 @@ class Run:
     """A run of a suite.
 
     Attributes:
-        folder: Where it is written.
+        folder: The run folder.
         options: Arguments of ``wsol.evaluate``; the others have their defaults.
     """
 
@@ -63,47 +41,47 @@ class Run:
 def run_suite(path: str | Path, only: str = "1/1") -> pd.DataFrame:
     """Evaluate a grid of models, methods and data sets.
 
-    Every run resumes: a finished one is read back, an unfinished one goes on where it was stopped. One that fails does
-    not keep the others from running. A line on stderr says of each run how it ended, as soon as it has. Started by
-    torchrun, the processes share each run.
+    Every run resumes: a finished one is read back, an unfinished one continues where it was stopped. A run that fails
+    does not stop the others. A line on stderr tells how each run ended. Processes started by torchrun share each run.
 
     Args:
         path: The suite, a TOML file; see ``read_suite``.
-        only: ``K/N`` for every N-th run from the K-th, K from 1; N calls, at the same time or not, do the whole suite.
+        only: ``K/N`` for every N-th run from the K-th, K from 1; N calls, in parallel or not, do the whole suite.
 
     Returns:
         folder, state (``new``, ``done before`` or ``failed``), failure (a sentence, or empty), and in percent, NaN
         where there is none, top1_loc_err and gt_known_loc_acc at the run's own tau, and max_box_acc.
 
     Raises:
-        InputError: The file is no suite, it names a data set, method or protocol that is not there, or ``only`` is no
-            part of it.
+        InputError: The file is no suite, it names an unknown data set, method or protocol, or ``only`` is malformed.
     """
-    from wsol.runtime.distributed import process_group  # noqa: PLC0415  # torch takes seconds that reading a suite need not wait for
+    from wsol.runtime.distributed import process_group  # noqa: PLC0415  # reading a suite need not wait for torch
 
     group, rows = process_group(), []
     with group.sync_errors():
-        runs = _part(_named(read_suite(path), Path(path)), only)
+        runs = _select(read_suite(path), only)
+        _check_names(runs, Path(path))
     for number, run in enumerate(runs, 1):
-        rows.append(row := _row(run))
-        _free(run)
+        rows.append(row := _evaluate(run))
+        _free_memory(run)
         if group.is_main:
-            ended = _ended(row["state"], row["failure"])
-            print(f"wsol: {number} of {len(runs)}, {run.folder.name}: {ended}", file=sys.stderr, flush=True)
+            state = _format_state(row["state"], row["failure"])
+            print(f"wsol: {number} of {len(runs)}, {run.folder.name}: {state}", file=sys.stderr, flush=True)
     return pd.DataFrame(rows, columns=["folder", "state", "failure", *_HEADLINES])
 
 
 def read_suite(path: str | Path) -> list[Run]:
     """Read a suite.
 
-    A TOML file with the lists ``datasets``, ``models`` and ``methods``, a run for each combination. In a list, a text
-    names one; a table may set any argument of ``wsol.evaluate`` that a file can hold, and a ``name`` for the folder.
-    What stands outside of the lists holds for all runs; a data set's table overrides it, a model's that, a method's
-    all. A list that is missing has one entry, which sets nothing. Runs are written to ``out`` (default ``results/`` and
-    the file's name) as DATASET-SPLIT-MODEL-METHOD. Relative paths start at the working directory, not at the file.
+    A suite is a TOML file with the lists ``datasets``, ``models`` and ``methods``; there is one run per combination. An
+    entry of a list is a name, or a table that may set any argument of ``wsol.evaluate`` that a file can hold, and a
+    ``name`` for the folder. Options outside the lists hold for all runs; the table of a data set overrides them, that
+    of a model overrides both, that of a method all. A missing list has one entry, which sets nothing. Runs are written
+    to ``out`` (default ``results/`` and the file's name) as DATASET-SPLIT-MODEL-METHOD. Relative paths start at the
+    working directory, not at the file.
 
     Returns:
-        The runs: data set by data set, in that model by model, in that method by method.
+        The runs: by data set, then by model, then by method.
 
     Raises:
         InputError: It is no such file, or two runs have the same folder.
@@ -111,7 +89,7 @@ def read_suite(path: str | Path) -> list[Run]:
     path = Path(path)
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-        return _grid(table, Path("results") / path.stem)
+        return _combine(table, Path("results") / path.stem)
     except FileNotFoundError as error:
         raise InputError(f"there is no suite file {path}") from error
     except InputError as error:
@@ -120,77 +98,81 @@ def read_suite(path: str | Path) -> list[Run]:
         raise InputError(f"{path} is no TOML file: {error}") from error
 
 
-def suite_report(table: pd.DataFrame) -> str:
-    """Return what a command prints of a suite: a line a run, then how many ended how."""
+def format_suite(table: pd.DataFrame) -> str:
+    """Return what the command prints after a suite: one line per run, then the number of runs by state."""
     folders = [Path(folder) for folder in table["folder"]]
     width = max([len(folder.name) for folder in folders], default=0)
-    titles = [TITLES[name] for name in _HEADLINES]
+    titles = [row_title(name) for name in _HEADLINES]
     lines = ["  ".join(["percent".ljust(width), *titles]).rstrip()] if folders else []
     for folder, (_, row) in zip(folders, table.iterrows(), strict=True):
         numbers = ["" if pd.isna(row[name]) else f"{row[name]:.3f}" for name in _HEADLINES]
         cells = [number.rjust(len(title)) for number, title in zip(numbers, titles, strict=True)]
-        lines.append("  ".join([folder.name.ljust(width), *cells, _ended(row["state"], row["failure"])]))
+        lines.append("  ".join([folder.name.ljust(width), *cells, _format_state(row["state"], row["failure"])]))
     counts = ", ".join(f"{(table['state'] == state).sum()} {state}" for state in _STATES)
     place = f" in {folders[0].parent}" if folders else ""
     return "\n".join([*lines, "", f"{len(folders)} runs{place}: {counts}"] if lines else [f"0 runs: {counts}"])
 
 
-def _grid(table: dict[str, Any], home: Path) -> list[Run]:
-    lists = {name: _entries(name, key, table.pop(name, [{}])) for name, key in _LISTS.items()}
-    _check(table, "", ["out", *_LISTS])
+def _combine(table: dict[str, Any], home: Path) -> list[Run]:
+    lists = {name: _read_list(name, key, table.pop(name, [{}])) for name, key in _LISTS.items()}
+    _check_options(table, "", ["out", *_LISTS])
     out, runs = Path(table.pop("out", home)), dict[str, Run]()
     for dataset, model, method in product(*lists.values()):
-        options = {**table, **dataset, **model, **method}
-        options.pop("name", None)
-        if "dataset_args" in options:
-            options["dataset_args"] = {key: str(value) for key, value in options["dataset_args"].items()}
-        network = options.get("model") or Path(options.get("weights", "model")).stem
-        parts = [
-            dataset.get("name", options.get("dataset", "synthetic")),
-            options.get("split", "test"),
+        settings = {**table, **dataset, **model, **method}
+        settings.pop("name", None)
+        if "dataset_args" in settings:
+            settings["dataset_args"] = {key: str(value) for key, value in settings["dataset_args"].items()}
+        network = settings.get("model") or Path(settings.get("weights", "model")).stem
+        names = [
+            dataset.get("name", settings.get("dataset", "synthetic")),
+            settings.get("split", "test"),
             model.get("name", network),
-            method.get("name", options.get("method", "cam")),
+            method.get("name", settings.get("method", "cam")),
         ]
-        run = Run(out / file_name(*parts), options)
-        if runs.setdefault(run.folder.name.casefold(), run) is not run:  # some disks know no case
+        run = Run(out / file_name(*names), settings)
+        if runs.setdefault(run.folder.name.casefold(), run) is not run:  # some file systems ignore case
             raise InputError(
-                f"two runs would be written to {run.folder}; give an entry by which they differ a name for its part of "
-                'the folder, such as { model = "resnet50", map_size = 28, name = "resnet50-28" }'
+                f"two runs would be written to {run.folder}; give one of the entries that differ a name for its part "
+                'of the folder, such as { model = "resnet50", map_size = 28, name = "resnet50-28" }'
             )
     return [*runs.values()]
 
 
-def _entries(name: str, key: str, listed: Any) -> list[dict[str, Any]]:
+def _read_list(name: str, key: str, listed: Any) -> list[dict[str, Any]]:
     if not isinstance(listed, list) or not listed:
-        raise InputError(f"{name} is {listed!r}; give a list with an entry or more")
+        raise InputError(f"{name} is {listed!r}; give a list with at least one entry")
     entries = [{key: entry} if isinstance(entry, str) else entry for entry in listed]
     for number, entry in enumerate(entries, 1):
         place = f"entry {number} of {name}: "
         if not isinstance(entry, dict):
-            raise InputError(f"{place}{entry!r} is neither a text nor a table")
-        _check(entry, place, ["name"])
+            raise InputError(f"{place}{entry!r} is neither a string nor a table")
+        _check_options(entry, place, ["name"])
     return entries
 
 
-def _check(table: Mapping[str, Any], place: str, more: Sequence[str]) -> None:
-    """Make sure that keys are known and that values are of their kind."""
+def _check_options(table: Mapping[str, Any], place: str, more: Sequence[str]) -> None:
+    """Check that keys are known and that values have the right type."""
     for key, value in table.items():
         if key not in (known := [*_OPTIONS, *more]):
             close = difflib.get_close_matches(key.lower(), known, n=3, cutoff=0.5)
             hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(known)}"
             raise InputError(f"{place}unknown key {key!r}; {hint}")
-        kind, words = _OPTIONS.get(key, _TEXT)
-        fits = isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
-        if isinstance(value, str):
-            fits = fits and value in _CHOICES.get(key, (value,))
-        elif isinstance(value, dict):
-            fits = fits and all(type(each) in (str, int, float) for each in value.values())
-        if not fits:
-            raise InputError(f"{place}{key} is {value!r}; give {words}")
+        option = _OPTIONS.get(key)
+        if not _fits(option, value):
+            raise InputError(f"{place}{key} is {value!r}; give {option.expects if option else 'a string'}")
 
 
-def _named(runs: list[Run], path: Path) -> list[Run]:
-    """Return the runs, if every method, protocol and data set that they name is there."""
+def _fits(option: Option | None, value: Any) -> bool:
+    kinds = option.kinds if option else str
+    if not isinstance(value, kinds) or isinstance(value, bool) != (kinds is bool):
+        return False
+    if isinstance(value, str):
+        return not option or not option.choices or value in option.choices
+    return not isinstance(value, dict) or all(type(each) in (str, int, float) for each in value.values())
+
+
+def _check_names(runs: list[Run], path: Path) -> None:
+    """Check that every method, protocol and data set that the runs name exists."""
     from wsol.datasets import DATASETS  # noqa: PLC0415
     from wsol.methods import find_method  # noqa: PLC0415
     from wsol.protocols import find_protocol  # noqa: PLC0415
@@ -201,43 +183,42 @@ def _named(runs: list[Run], path: Path) -> list[Run]:
                 find(name)
             except InputError as error:
                 raise InputError(f"{path}: {error}") from error
-    return runs
 
 
-def _part(runs: list[Run], only: str) -> list[Run]:
+def _select(runs: list[Run], only: str) -> list[Run]:
     first, _, step = only.partition("/")
     if not (first.isdecimal() and step.isdecimal() and 1 <= int(first) <= int(step)):
         raise InputError(f"--only {only!r} should be K/N, the K-th of N parts, with K from 1 to N")
     return runs[int(first) - 1 :: int(step)]
 
 
-def _row(run: Run) -> dict[str, Any]:
-    """Run one and returns its row of the table."""
+def _evaluate(run: Run) -> dict[str, Any]:
+    """Evaluate one run and return its row of the table."""
     from wsol.evaluation.evaluate import evaluate  # noqa: PLC0415
 
     row = {"folder": str(run.folder), "state": "done before" if is_complete(run.folder) else "new", "failure": ""}
     try:
         metrics = evaluate(**run.options, out=run.folder, resume=True).metrics
-    except Exception as error:  # whatever it is, the other runs have nothing to do with it
-        kind, said = type(error).__name__, first_line(error)
-        plain = said if isinstance(error, InputError | OSError) or said == kind else f"{kind}: {said}"
+    except Exception as error:  # the other runs do not depend on it
+        kind, message = type(error).__name__, first_line(error)
+        plain = message if isinstance(error, InputError | OSError) or message == kind else f"{kind}: {message}"
         return row | {"state": "failed", "failure": plain}
-    return row | _headlines(metrics, run.options.get("tau"))
+    return row | _pick_headlines(metrics, run.options.get("tau"))
 
 
-def _headlines(metrics: pd.DataFrame, tau: Any) -> dict[str, float]:
-    """Return the numbers that a run is first asked for: at its tau, or at the best where a metric has no other."""
-    own = tau if isinstance(tau, str) else "fixed"
+def _pick_headlines(metrics: pd.DataFrame, tau: Any) -> dict[str, float]:
+    """Return the headline metrics at the run's tau, or at the best tau where a metric has no other."""
+    rule = tau if isinstance(tau, str) else "fixed"
     values = fill_tau_rule(metrics).set_index(["metric", "tau_rule"])["value"]
-    found = {}
+    headlines = {}
     for name in _HEADLINES:
-        there = [values[name, rule] for rule in (own, "", "oracle") if (name, rule) in values.index]
-        found[name] = float(there[0]) if there else float("nan")
-    return found
+        present = [values[name, each] for each in (rule, "", "oracle") if (name, each) in values.index]
+        headlines[name] = float(present[0]) if present else float("nan")
+    return headlines
 
 
-def _free(run: Run) -> None:
-    """Give back what a run had, so that the next finds the same room as alone."""
+def _free_memory(run: Run) -> None:
+    """Free what a run used, so that the next has as much memory as if it ran alone."""
     import torch  # noqa: PLC0415
 
     gc.collect()
@@ -246,5 +227,5 @@ def _free(run: Run) -> None:
     torch.cuda.empty_cache()
 
 
-def _ended(state: str, failure: str) -> str:
+def _format_state(state: str, failure: str) -> str:
     return f"{state}: {failure}" if failure else state

@@ -1,1 +1,1 @@
-"""Reads files that other people wrote safely, and writes our own files whole."""
+"""Reading the files of other people safely, and writing our own files atomically."""

@@ -1,8 +1,8 @@
-"""Files that anybody may have written: nothing in them is run, and none takes more memory than it has bytes."""
+"""Arrays, tables and JSON from other people: nothing in a file is run, and none takes more memory than its size."""
 
+import io
 import json
 import math
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -10,27 +10,28 @@ from typing import IO, Any
 import numpy as np
 import pandas as pd
 import pyarrow.parquet
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from wsol.errors import first_line
+from wsol.io.display import printable
 from wsol.io.paths import check_file
 
-_LARGEST = 1 << 29  # bytes of an array that is read as a whole
-_LONGEST = 10_000  # bytes of a header, which is NumPy's own limit
-_VERSIONS = {b"\x93NUMPY\x01\x00": 2, b"\x93NUMPY\x02\x00": 4, b"\x93NUMPY\x03\x00": 4}  # bytes of the header's length
-_ENTRIES = (  # of the header, a Python dictionary, where it is that of an array of numbers
-    r"'descr'\s*:\s*'(?P<descr>[<>|=]?[biufc]\d{1,2})'",
-    r"'fortran_order'\s*:\s*(?P<order>True|False)",
-    r"'shape'\s*:\s*\(\s*(?P<shape>(?:\d{1,18}L?\s*,\s*)*(?:\d{1,18}L?)?)\s*\)",
-)
-_HEADER = re.compile(rf"\s*\{{\s*(?:(?:{'|'.join(_ENTRIES)})\s*,?\s*){{3}}\}}\s*")
+_MAX_BYTES = 1 << 29  # of an array that is read into memory
+_MAX_HEADER_BYTES = 10_000  # NumPy's own limit
+_HEADER_READERS = {  # by format version, after the size of the field with the header's length
+    (1, 0): (2, npy.read_array_header_1_0),
+    (2, 0): (4, npy.read_array_header_2_0),
+    (3, 0): (4, npy.read_array_header_2_0),  # it differs from 2.0 in the encoding of field names only
+}
 
 
 def require_file(path: Path) -> Path:
-    """Return the path of a file, or of a link to one; whoever opened a pipe would wait for ever.
+    """Return the path of a regular file, or of a link to one; opening a pipe might never return.
 
     Raises:
-        FileNotFoundError: There is nothing.
-        ValueError: It is something else.
+        FileNotFoundError: The path does not exist.
+        ValueError: The path is not a regular file.
     """
     try:
         check_file(path)
@@ -42,31 +43,31 @@ def require_file(path: Path) -> Path:
 
 
 def read_array(file: IO[bytes], size: int) -> NDArray[np.generic]:
-    """Read an array of numbers in the format of ``.npy``; it cannot be written to.
+    """Read an array of numbers in the ``.npy`` format. The array is read-only.
 
     Args:
-        file: At its start.
-        size: Bytes that it has, or says that it has.
+        file: The file, at its start.
+        size: Its size in bytes, as the file system or the archive states it.
 
     Raises:
-        ValueError: It holds anything else, or less than it promises.
+        ValueError: The file has another content, or less data than its header declares.
     """
-    dtype, shape, order, start = _header(file)
-    length = _length(dtype, shape, size - start)
-    if length > _LARGEST:
-        raise ValueError(f"it holds {length >> 20} MiB, and {_LARGEST >> 20} can be read")
-    content = file.read(length)
-    if len(content) < length:
-        raise ValueError(f"it promises {length} bytes and has {len(content)}")
-    return np.ndarray(shape, dtype, content, order=order)
+    dtype, shape, order, start = _read_header(file)
+    length = _check_length(dtype, shape, size - start)
+    if length > _MAX_BYTES:
+        raise ValueError(f"it holds {length >> 20} MiB; at most {_MAX_BYTES >> 20} MiB are read")
+    data = file.read(length)
+    if len(data) < length:
+        raise ValueError(f"its header declares {length} bytes of data, but it has {len(data)}")
+    return np.ndarray(shape, dtype, data, order=order)
 
 
 def memory_map(path: Path) -> NDArray[Any]:
-    """Return the array of a ``.npy`` file, mapped into memory; errors as those of ``read_array`` and ``regular``."""
+    """Map the array of a ``.npy`` file into memory, read-only; errors as for ``read_array`` and ``require_file``."""
     with require_file(path).open("rb") as file:
         try:
-            dtype, shape, order, start = _header(file)
-            _length(dtype, shape, path.stat().st_size - start)
+            dtype, shape, order, start = _read_header(file)
+            _check_length(dtype, shape, path.stat().st_size - start)
         except ValueError as error:
             raise ValueError(f"{path.name}: {error}") from error
     return np.memmap(path, dtype, "r", start, shape, order)
@@ -76,8 +77,8 @@ def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        FileNotFoundError: There is none.
-        ValueError: It is none.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file is not JSON.
     """
     try:
         return json.loads(require_file(path).read_text(encoding="utf-8"))
@@ -89,42 +90,49 @@ def read_parquet(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     """Read columns of a Parquet file.
 
     Raises:
-        FileNotFoundError: There is none.
-        ValueError: It lacks a column, or has more rows than bytes. Damaged files raise what pyarrow makes of them.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file lacks a column, or declares more rows than it has bytes. For damaged files pyarrow raises
+            its own errors.
     """
     with require_file(path).open("rb") as file:
-        held = pyarrow.parquet.ParquetFile(file)
-        if missing := [column for column in columns if column not in held.schema_arrow.names]:
+        parquet = pyarrow.parquet.ParquetFile(file)
+        if missing := [column for column in columns if column not in parquet.schema_arrow.names]:
             raise ValueError(f"{path.name} lacks the columns {', '.join(missing)}")
-        if held.metadata.num_rows > path.stat().st_size:  # constant columns take next to nothing
-            raise ValueError(f"{path.name} promises {held.metadata.num_rows} rows, more than it has bytes")
-        table: pd.DataFrame = held.read([*columns]).to_pandas(ignore_metadata=True)
+        if parquet.metadata.num_rows > path.stat().st_size:  # constant columns take next to no space
+            raise ValueError(f"{path.name} declares {parquet.metadata.num_rows} rows, more than it has bytes")
+        table: pd.DataFrame = parquet.read([*columns]).to_pandas(ignore_metadata=True)
     return table
 
 
-def _header(file: IO[bytes]) -> tuple[np.dtype[Any], tuple[int, ...], Any, int]:
-    """Read dtype, shape, order and where the content starts; nothing is evaluated."""
-    magic = file.read(8)
-    if magic not in _VERSIONS:
-        raise ValueError("it is no .npy file")
-    width = _VERSIONS[magic]
-    length = int.from_bytes(file.read(width), "little")
-    if length > _LONGEST:
-        raise ValueError(f"its header is {length} bytes long")
-    text = file.read(length).decode("latin-1").replace('"', "'")
-    found = _HEADER.fullmatch(text)
-    if found is None or None in found.groups():
-        raise ValueError("its header is not that of an array of plain numbers")
+def _read_header(file: IO[bytes]) -> tuple[np.dtype[Any], tuple[int, ...], Any, int]:
+    """Return dtype, shape, memory order, and the offset of the data."""
+    magic = file.read(npy.MAGIC_LEN)
     try:
-        dtype = np.dtype(found["descr"])
-    except TypeError as error:
-        raise ValueError(f"it holds {found['descr']}, which is no kind of number") from error
-    shape = tuple(map(int, re.findall(r"\d+", found["shape"])))
-    return dtype, shape, "F" if found["order"] == "True" else "C", len(magic) + width + length
+        width, read_header = _HEADER_READERS[npy.read_magic(io.BytesIO(magic))]
+    except (ValueError, KeyError) as error:
+        raise ValueError("it is not a .npy file") from error
+    prefix = file.read(width)
+    length = int.from_bytes(prefix, "little")
+    if length > _MAX_HEADER_BYTES:  # NumPy would read the header before it checks the length
+        raise ValueError(f"its header is {length} bytes long; at most {_MAX_HEADER_BYTES} are read")
+    header = io.BytesIO(prefix + file.read(length))
+    try:
+        shape, is_fortran, dtype = read_header(header, max_header_size=_MAX_HEADER_BYTES)
+        if dtype.kind not in "biufc" or not all(type(n) is int and 0 <= n < 10**18 for n in shape):
+            raise ValueError(f"dtype {dtype}, shape {shape}")
+    except Exception as error:  # NumPy's parser raises anything from TokenError to MemoryError
+        reason = printable(first_line(error), 100)
+        raise ValueError(f"its header is not that of an array of plain numbers ({reason})") from error
+    return dtype, shape, "F" if is_fortran else "C", len(magic) + width + length
 
 
-def _length(dtype: np.dtype[Any], shape: tuple[int, ...], room: int) -> int:
+def _check_length(dtype: np.dtype[Any], shape: tuple[int, ...], available: int) -> int:
+    """Return the length of the data in bytes.
+
+    Raises:
+        ValueError: Fewer bytes are available.
+    """
     length = math.prod(shape) * dtype.itemsize
-    if length > room:
-        raise ValueError(f"it promises {length} bytes and has {max(room, 0)}")
+    if length > available:
+        raise ValueError(f"its header declares {length} bytes of data, but it has {max(available, 0)}")
     return length

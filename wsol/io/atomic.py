@@ -1,4 +1,4 @@
-"""Folders that can be written, and files in them that appear whole or not at all."""
+"""Writing files that appear complete or not at all, and creating their folders."""
 
 import contextlib
 import os
@@ -7,43 +7,45 @@ from pathlib import Path
 
 from wsol.errors import InputError
 
-TMP_SUFFIX = ".part"
+TMP_SUFFIX = ".tmp"
 
 
 def ensure_dir(folder: Path) -> None:
-    """Make a folder to write to, if it is not there.
+    """Create a folder for output, unless it exists.
 
     Raises:
-        InputError: It cannot be made.
+        InputError: The folder cannot be created.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{folder} cannot be made: {error.strerror} ({error.filename}); give another --out") from error
+        raise InputError(
+            f"{folder} cannot be created: {error.strerror} ({error.filename}); give another --out"
+        ) from error
 
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Give a path to write to; the file appears under ``path`` only once it is complete, even if power fails."""
+    """Yield a path to write to; the file gets the name ``path`` once it is complete, even if power fails."""
     part = path.with_name(path.name + TMP_SUFFIX)
-    part.unlink(missing_ok=True)  # it might be a link to elsewhere
+    part.unlink(missing_ok=True)  # it might be a link to another place
     try:
         yield part
         fsync_rename(part, path)
     except OSError as error:
         if error.errno is not None and error.filename is None:
-            error.filename = str(path)  # as a full disk does not say which file has no room
+            error.filename = str(path)  # the error of a full disk does not name the file
         raise
     finally:
         part.unlink(missing_ok=True)
 
 
 def fsync_rename(part: Path, path: Path) -> None:
-    """Give a written file its name, once the disk has what is in it; then waits until it has the name too."""
+    """Fsync a file, rename it to ``path``, and fsync the folder."""
     with part.open("rb+") as file:
         os.fsync(file.fileno())
     part.replace(path)
-    with contextlib.suppress(OSError):  # Windows opens no folder
+    with contextlib.suppress(OSError):  # Windows cannot open folders
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)

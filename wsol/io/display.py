@@ -1,35 +1,35 @@
-"""Text that data may have brought along, shown in one line: file names and class names may hold anything."""
+"""One-line display of text from data: file names and class names may contain any character."""
 
 import re
 import unicodedata
 
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-"""Control characters, the other line breaks of Unicode, and halves of surrogate pairs, which no file can hold."""
+"""Control characters, the other line breaks of Unicode, and lone surrogates, which no UTF-8 file can hold."""
 
-_MAX_SHOWN = 1200
-_MAX_QUOTED = 120
+_MAX_LENGTH = 1200
+_MAX_QUOTED_LENGTH = 120
 
 
-def printable(text: object, limit: int = _MAX_SHOWN) -> str:
-    r"""Return a name, path or message as one line: runs of white space become a space, the rest is escaped (``\x1b``).
+def printable(text: object, limit: int = _MAX_LENGTH) -> str:
+    r"""Return a name, path or message as one line: white space becomes one space, the rest is escaped (``\x1b``).
 
     Args:
         text: Converted to a string; NFC-normalized.
         limit: Characters after which the text is cut.
     """
-    whole = str(text)
-    cut = unicodedata.normalize("NFC", whole[:limit])
+    full = str(text)
+    cut = unicodedata.normalize("NFC", full[:limit])
     escaped = (c if c.isprintable() else " " if c.isspace() else _escape(c) for c in cut)
-    return " ".join("".join(escaped).split()) + ("..." if len(whole) > limit else "")
+    return " ".join("".join(escaped).split()) + ("..." if len(full) > limit else "")
 
 
 def quote(text: str) -> str:
     """Return a field or line in quotes, cut after 120 characters."""
-    return repr(text) if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]!r}..."
+    return repr(text) if len(text) <= _MAX_QUOTED_LENGTH else f"{text[:_MAX_QUOTED_LENGTH]!r}..."
 
 
 def escape_unprintable(text: str) -> str:
-    r"""Return text in one line, every character that does not print (line breaks, bidi marks) escaped as ``\n``."""
+    r"""Return text as one line, with every unprintable character (line breaks, bidi marks) escaped as ``\n``."""
     return "".join(c if c.isprintable() else _escape(c) for c in text)
 
 

@@ -7,12 +7,9 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-from wsol.errors import InputError
+from filelock import lock_descriptor
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from wsol.errors import InputError
 
 LOCK_FILE = "lock"
 
@@ -21,16 +18,17 @@ LOCK_FILE = "lock"
 def lock_folder(folder: Path) -> Iterator[None]:
     """Keep other processes from writing to a folder while the context lasts.
 
-    The operating system lets go of the lock when the process ends, however it ends.
+    The operating system releases the lock when the process ends, however it ends.
 
     Args:
-        folder: Gets a file ``lock`` meanwhile, which says who holds it.
+        folder: While it is locked, it has a file ``lock`` that names the process that holds the lock.
 
     Raises:
-        InputError: A process that lives holds it.
+        InputError: Another process holds the lock.
+        OSError: ``lock`` cannot be opened; a symbolic link is not followed.
     """
     path = folder / LOCK_FILE
-    descriptor = _locked(path)
+    descriptor = _open_locked(path)
     try:
         os.truncate(descriptor, 0)
         os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
@@ -41,22 +39,28 @@ def lock_folder(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _locked(path: Path) -> int:
+def _open_locked(path: Path) -> int:
+    """Return the descriptor of a file, which is locked while the descriptor is open."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
         try:
-            if fcntl is not None:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            holder = os.read(descriptor, 200).decode(errors="replace") or "another process"
+            # Not FileLock: it hides its descriptor, to which the holder's name is written, and leaves the file behind.
+            is_locked = lock_descriptor(descriptor, blocking=False)
+        except OSError as error:  # some network file systems have no locks
+            message = f"{path} cannot be locked ({error.strerror}): let no second process write there"
+            warnings.warn(message, stacklevel=3)
+            is_locked = True
+        if not is_locked:
+            holder = _read_holder(descriptor)
             os.close(descriptor)
-            raise InputError(
-                f"{path.parent} is being written by {holder}; wait for it, or give another --out"
-            ) from error
-        except OSError as error:  # some network file systems know no locks
-            reason = f"{path} cannot be locked ({error.strerror}): let no second process write there"
-            warnings.warn(reason, stacklevel=3)
-        with contextlib.suppress(FileNotFoundError):  # unless its holder removed it between the two calls
-            if fcntl is None or path.stat().st_ino == os.fstat(descriptor).st_ino:
+            raise InputError(f"{path.parent} is being written by {holder}; wait for it, or give another --out")
+        with contextlib.suppress(FileNotFoundError):  # the holder may have removed the file between the two calls
+            if path.stat().st_ino == os.fstat(descriptor).st_ino:
                 return descriptor
         os.close(descriptor)
+
+
+def _read_holder(descriptor: int) -> str:
+    with contextlib.suppress(OSError):  # Windows does not read a locked file
+        return os.read(descriptor, 200).decode(errors="replace") or "another process"
+    return "another process"

@@ -1,4 +1,4 @@
-"""Names out of lists: what may stand in one, how a sentence shows it, and which files it may mean."""
+"""File names: which names a list may contain, which files they may refer to, and names for our own files."""
 
 import os
 import re
@@ -14,50 +14,55 @@ FOLLOW_LINKS = "follow"
 """The value of the argument ``links`` that lets symbolic links lead out of the data root."""
 
 
+def is_relative_below(name: str) -> bool:
+    """Return whether a name is a relative path that does not climb with ``..``."""
+    climbs = ".." in name and ".." in PurePath(name).parts
+    is_absolute = name.startswith((os.sep, os.altsep or os.sep)) or bool(os.path.splitdrive(name)[0])
+    return bool(name) and not climbs and not is_absolute
+
+
 def safe_join(folder: Path, name: str, source: Path) -> Path:
-    """Join a name that a list gives to the folder that it is to lie in.
+    """Join a folder and the name that a list gives to a file below it.
 
     Args:
         folder: The folder.
-        name: A relative path, as the list has it.
+        name: The relative path, as the list has it.
         source: The list, for the message.
 
     Raises:
         InputError: The name is empty, absolute, or climbs with ``..``.
     """
-    climbs = ".." in name and ".." in PurePath(name).parts
-    if not name or climbs or name.startswith((os.sep, os.altsep or os.sep)) or os.path.splitdrive(name)[0]:
+    if not is_relative_below(name):
         raise InputError(
-            f"{printable(source)}: {quote(name)} is no path below {printable(folder)}; write one that is, without "
-            "'..', "
-            "and put the files there"
+            f"{printable(source)}: {quote(name)} is not a path below {printable(folder)}; move the file there and list "
+            "its relative path, without '..'"
         )
     return folder / name
 
 
 def refuse_links(paths: Iterable[Path], roots: Sequence[Path]) -> None:
-    """Make sure that no file lies, by symbolic links, outside the folders that were named for a data set.
+    """Check that no symbolic link leads from a file's path out of the folders that the user named.
 
-    A folder costs one listing, whatever it holds; a file costs a look of its own only if it is a link.
+    Each folder is listed once, whatever its size; a file is resolved only if it is a link itself.
 
     Args:
-        paths: The files; those that do not exist are left to whoever reads them.
+        paths: The files; those that do not exist are skipped, since reading them raises a better error.
         roots: The folders. They may be links themselves.
 
     Raises:
-        InputError: One does.
+        InputError: A link leads out of the folders.
     """
     homes = tuple(os.path.join(os.path.realpath(root), "") for root in roots)  # noqa: PTH118  # keeps the slash
-    folders: dict[str, set[str]] = defaultdict(set)
+    names_by_folder: dict[str, set[str]] = defaultdict(set)
     for path in paths:
         folder, name = os.path.split(path)
-        folders[folder].add(name)
-    for folder, names in folders.items():
+        names_by_folder[folder].add(name)
+    for folder, names in names_by_folder.items():
         _check_inside(folder, homes)
         try:
             with os.scandir(folder) as entries:
                 links = [entry.path for entry in entries if entry.name in names and entry.is_symlink()]
-        except OSError:  # whoever reads the files says what is the matter
+        except OSError:  # reading the files raises a better error
             continue
         for link in links:
             _check_inside(link, homes)
@@ -67,33 +72,33 @@ def _check_inside(path: str, homes: tuple[str, ...]) -> None:
     target = os.path.realpath(path)
     if not os.path.join(target, "").startswith(homes):  # noqa: PTH118  # keeps the slash
         raise InputError(
-            f"{printable(path)} leads by a link to {printable(target)}, outside the data root; if you made that link, "
-            "give "
-            f"--dataset-arg links={FOLLOW_LINKS}"
+            f"{printable(path)} is a link, or below one, to {printable(target)}, outside the data root; if the link is "
+            f"yours, give --dataset-arg links={FOLLOW_LINKS}"
         )
 
 
-def file_name(*parts: str) -> str:
-    """Join what a file or folder is named after; settings and paths have signs that not every disk takes."""
-    return re.sub(r"[^\w.+=,-]+", "-", "-".join(parts)).strip("-")
-
-
 def check_file(path: Path) -> int:
-    """Make sure that a path is a file, before it is opened: a pipe or a device would never end.
+    """Check that a path is a regular file, before it is opened: reading a pipe or a device might never end.
 
     Returns:
         Its size in bytes.
 
     Raises:
-        FileNotFoundError: There is nothing.
-        OSError: It cannot be looked at, is a loop of links, or is a folder, a pipe or a device; ``strerror`` says so.
+        FileNotFoundError: The path does not exist.
+        OSError: The path cannot be examined, is a loop of links, or is a folder, a pipe or a device; ``strerror`` says
+            which.
     """
     try:
-        found = path.stat()
+        status = path.stat()
     except ValueError as error:  # a NUL in the name
         raise FileNotFoundError(str(path)) from error
-    if not stat.S_ISREG(mode := found.st_mode):
+    if not stat.S_ISREG(mode := status.st_mode):
         kinds = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))
         kind = next((name for is_kind, name in kinds if is_kind(mode)), "a device")
         raise OSError(0, f"it is {kind}")
-    return found.st_size
+    return status.st_size
+
+
+def file_name(*parts: str) -> str:
+    """Join settings into the name of a file or folder, without characters that some file systems refuse."""
+    return re.sub(r"[^\w.+=,-]+", "-", "-".join(parts)).strip("-")

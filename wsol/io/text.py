@@ -1,4 +1,4 @@
-"""Reading the text files that data sets come with."""
+"""Reading the text files of data sets: lines, rows of fields, CSV, and the numbers in them."""
 
 import csv
 import io
@@ -15,29 +15,29 @@ from wsol.io.paths import check_file
 T = TypeVar("T")
 
 MAX_CLASSES = 1_000_000
-"""A larger number is no class but something else, an image id for one."""
+"""Limit of class indices; a larger number is something else, such as an image id."""
 
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 
 
-def read_text(path: Path, what: str) -> str:
-    """Read a UTF-8 text file, with or without a byte order mark; every line ends in a line feed.
+def read_text(path: Path, content: str) -> str:
+    """Read a UTF-8 text file, with or without a byte order mark; every line end becomes a line feed.
 
     Args:
         path: The file.
-        what: What it should hold, for the message.
+        content: What it should contain, for the message.
 
     Raises:
-        InputError: The file is missing, no file, or not UTF-8.
+        InputError: The file is missing, not a regular file, or not UTF-8.
     """
     try:
         check_file(path)
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
-        raise InputError(f"{printable(path)} is missing: it should hold {what}; check --data-root") from error
+        raise InputError(f"{printable(path)} is missing: it should contain {content}; check --data-root") from error
     except OSError as error:
         raise InputError(
-            f"{printable(path)} cannot be read ({error.strerror}); it should be a file with {what}"
+            f"{printable(path)} cannot be read ({error.strerror}); it should be a file with {content}"
         ) from error
     except UnicodeDecodeError as error:
         raise InputError(
@@ -45,71 +45,71 @@ def read_text(path: Path, what: str) -> str:
         ) from error
 
 
-def read_lines(path: Path, what: str) -> list[str]:
-    """Read the lines of a UTF-8 text file, without their ends.
+def read_lines(path: Path, content: str) -> list[str]:
+    """Read the lines of a UTF-8 text file, without line ends.
 
     Args:
         path: The file.
-        what: What it should hold, for the message.
+        content: What it should contain, for the message.
 
     Raises:
-        InputError: As for ``read_text``, or the text has control characters, which a list never means.
+        InputError: As for ``read_text``, or the text has control characters, which no list needs.
     """
-    return _printable(path, what).split("\n")
+    return _read_printable(path, content).split("\n")
 
 
-def read_rows(path: Path, what: str, columns: int, separator: str | None = None) -> Iterator[list[str]]:
+def read_rows(path: Path, content: str, columns: int, separator: str | None = None) -> Iterator[list[str]]:
     """Yield the fields of each line that is not blank.
 
     Args:
         path: The file.
-        what: What a line holds, for the message.
-        columns: How many fields a line has; the first takes what is left over, so that it may hold separators.
-        separator: What stands between fields; white space if None.
+        content: What a line contains, for the message.
+        columns: Fields per line; additional separators belong to the first field.
+        separator: Separator of the fields; white space if None.
 
     Raises:
         InputError: As for ``read_lines``, or a line has too few fields.
     """
-    for number, line in enumerate(read_lines(path, what), 1):
+    for number, line in enumerate(read_lines(path, content), 1):
         if line.strip():
             fields = line.rsplit(separator, columns - 1)
             if len(fields) < columns:
-                raise InputError(f"{printable(path)}, line {number}: {quote(line)} should be {what}")
+                raise InputError(f"{printable(path)}, line {number}: {quote(line)} should be {content}")
             yield [field.strip() for field in fields]
 
 
-def read_csv(path: Path, what: str) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """Read a CSV file with a header line. Fields in quotes may hold separators and line breaks.
+def read_csv(path: Path, content: str) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """Read a CSV file with a header line. Fields in quotes may contain separators and line breaks.
 
     Args:
         path: The file.
-        what: What it should hold, for the message.
+        content: What it should contain, for the message.
 
     Returns:
         The column names, and each row's line number and fields by column.
 
     Raises:
-        InputError: As for ``read_lines``, a column stands twice, a row has more or fewer fields than the header, or a
-            quote is not closed.
+        InputError: As for ``read_lines``, a column is named twice, a row has more or fewer fields than the header, or
+            a quote is not closed.
     """
-    reader = csv.reader(io.StringIO(_printable(path, what)), strict=True)
+    reader = csv.reader(io.StringIO(_read_printable(path, content)), strict=True)
     rows, line = [], 1
     try:
         columns = next(reader, [])
-        twice = next((column for column in columns if columns.count(column) > 1), None)
-        if twice is not None:
-            raise InputError(f"{printable(path)} has the column {quote(twice)} twice; a header names each once")
+        duplicate = next((column for column in columns if columns.count(column) > 1), None)
+        if duplicate is not None:
+            raise InputError(f"{printable(path)} has the column {quote(duplicate)} twice; name each column once")
         line = reader.line_num + 1
         for row in reader:
             if row and len(row) != len(columns):
                 raise InputError(
-                    f"{printable(path)}, line {line}: the row has not the {len(columns)} fields of the header"
+                    f"{printable(path)}, line {line}: the row does not have the {len(columns)} fields of the header"
                 )
             if row:
                 rows.append((line, dict(zip(columns, map(str.strip, row), strict=True))))
             line = reader.line_num + 1
     except csv.Error as error:
-        raise InputError(f"{printable(path)}, line {line}: {error}; mend the line") from error
+        raise InputError(f"{printable(path)}, line {line}: {error}; fix the line") from error
     return columns, rows
 
 
@@ -117,26 +117,26 @@ def parse_number(text: str, path: Path, where: str) -> float:
     """Return ``text`` as a finite number.
 
     Raises:
-        InputError: It is none; the message names ``path`` and ``where``.
+        InputError: The text is not a finite number; the message names ``path`` and ``where``.
     """
     try:
         value = float(text)
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise InputError(f"{printable(path)}, {printable(where)}: {quote(text)} is not a number; mend the field")
+        raise InputError(f"{printable(path)}, {printable(where)}: {quote(text)} is not a number; fix the field")
     return value
 
 
 def parse_int(text: str, path: Path, where: str) -> int:
-    """Return ``text`` as a whole number.
+    """Return ``text`` as an integer.
 
     Raises:
-        InputError: It is none; the message names ``path`` and ``where``.
+        InputError: The text is not an integer; the message names ``path`` and ``where``.
     """
     value = parse_number(text, path, where)
     if value != int(value):
-        raise InputError(f"{printable(path)}, {printable(where)}: {quote(text)} is not a whole number; mend the field")
+        raise InputError(f"{printable(path)}, {printable(where)}: {quote(text)} is not an integer; fix the field")
     return int(value)
 
 
@@ -147,36 +147,35 @@ def parse_class_index(text: str, path: Path, where: str, first: int = 0) -> int:
         text: The number.
         path: The list, for the message.
         where: The line, for the message.
-        first: What the list calls the first class.
+        first: Number of the first class in the list.
 
     Raises:
-        InputError: It is no whole number, or out of range.
+        InputError: The text is not an integer, or out of range.
     """
     value = parse_int(text, path, where) - first
     if not 0 <= value < MAX_CLASSES:
         raise InputError(
-            f"{printable(path)}, {printable(where)}: {quote(text)} is no class; number classes from {first}"
+            f"{printable(path)}, {printable(where)}: {quote(text)} is not a class; number classes from {first}"
         )
     return value
 
 
 def set_once(table: dict[str, T], key: str, value: T, path: Path) -> None:
-    """Enter what a list says of an image.
+    """Store the value that a list gives for a key.
 
     Raises:
-        InputError: The list said something else before.
+        InputError: The list has given another value for the key.
     """
     if table.setdefault(key, value) != value:
-        raise InputError(f"{printable(path)} says two things of {printable(key)}; keep one line")
+        raise InputError(f"{printable(path)} has two different entries for {printable(key)}; keep one line")
 
 
-def _printable(path: Path, what: str) -> str:
-    text = read_text(path, what)
-    if found := _CONTROL.search(text):
-        line = 1 + text.count("\n", 0, found.start())
+def _read_printable(path: Path, content: str) -> str:
+    text = read_text(path, content)
+    if match := _CONTROL.search(text):
+        line = 1 + text.count("\n", 0, match.start())
         raise InputError(
-            f"{printable(path)}, line {line}: there is the control character {quote(found[0])}; take it out, or save "
-            "the "
-            "file as UTF-8 if it has another encoding"
+            f"{printable(path)}, line {line}: the control character {quote(match[0])} is not allowed; remove it, or "
+            "save the file as UTF-8 if it has another encoding"
         )
     return text

@@ -1,4 +1,4 @@
-"""Leaderboards: runs side by side, and whether their numbers follow from what they stored."""
+"""Leaderboards: tables of runs, with checks that their numbers follow from their stored files."""
 
 from wsol.leaderboards.build import Leaderboard, leaderboard
 

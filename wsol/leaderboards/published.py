@@ -1,104 +1,194 @@
-"""Published numbers beside the measured ones, with what they do not have in common."""
+"""Published numbers: reading their tables, and laying them out next to the measured rows."""
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from importlib import resources
+from pathlib import Path
 
-from wsol.leaderboards.literature import Published
-from wsol.leaderboards.rows import Row, column
+from wsol.errors import InputError
+from wsol.io.text import parse_int, parse_number, read_csv
+from wsol.leaderboards.rows import Row, metric_column
+from wsol.metrics.base import METRICS, TAU_RULES
 
-_LISTS = "metadata"  # the lists of Choe et al. do not say which data set they are of
+_METADATA = "metadata"  # the lists of Choe et al. do not name their data set
 
 
-def published_rows(entries: Iterable[Published], measured: Iterable[Row]) -> list[Row]:
-    """Lay published numbers out for every group of measured ones on the same data set and split.
+@dataclass(frozen=True)
+class PublishedNumber:
+    """One number from a publication; a field is empty if the source does not give it.
+
+    Attributes:
+        source: Authors, title, venue and year, as cited in a footnote.
+        year: Year of publication.
+        place: Table of the source.
+        dataset: Registered name, or another name if there is no adapter.
+        split: As in ``wsol``: the official validation set of ILSVRC is ``test``.
+        n: Number of images.
+        model: As spelled by the source.
+        method: Registered name, or the source's name in lower case; empty if the number does not depend on the method.
+        metric: Registered name.
+        tau_rule: ``fixed``, ``val``, ``oracle``, or empty if no threshold is used or the rule is unknown.
+        tau: The threshold, if known.
+        protocol: Name and known settings, such as ``zhou2016:crops=10``.
+        value: Percent.
+        note: Remarks.
+    """
+
+    source: str
+    year: int
+    place: str
+    dataset: str
+    split: str
+    n: int
+    model: str
+    method: str
+    metric: str
+    tau_rule: str
+    tau: float | None
+    protocol: str
+    value: float
+    note: str
+
+
+def read_published(folder: str | Path | None = None) -> list[PublishedNumber]:
+    """Read all tables of a folder.
 
     Args:
-        entries: The numbers; one that does not depend on the method joins the rows of its network.
+        folder: Folder of CSV files with the attributes of ``PublishedNumber`` as columns; None for the tables of the
+            literature that are bundled with the package.
+
+    Raises:
+        InputError: The folder has no such file, or a line is invalid.
+    """
+    if folder is None:
+        with resources.as_file(resources.files("wsol.leaderboards") / "literature") as bundled:
+            return read_published(bundled)
+    paths = sorted(Path(folder).glob("*.csv"))
+    if not paths:
+        raise InputError(f"{folder} contains no tables of published numbers (*.csv); give a folder that does")
+    return [number for path in paths for number in _read_table(path)]
+
+
+def _read_table(path: Path) -> list[PublishedNumber]:
+    columns, rows = read_csv(path, "published numbers")
+    required = [field.name for field in fields(PublishedNumber)]
+    if missing := [name for name in required if name not in columns]:
+        raise InputError(f"{path} lacks the columns {', '.join(missing)}; its header should be {','.join(required)}")
+    return [_parse_row({name: row[name] for name in required}, path, f"line {line}") for line, row in rows]
+
+
+def _parse_row(row: dict[str, str], path: Path, where: str) -> PublishedNumber:
+    if row["metric"] not in METRICS.names():
+        raise InputError(f"{path}, {where}: unknown metric {row['metric']!r}; see python -m wsol.list metrics")
+    if row["tau_rule"] not in ("", *TAU_RULES):
+        raise InputError(
+            f"{path}, {where}: unknown threshold rule {row['tau_rule']!r}; "
+            f"give {', '.join(TAU_RULES)}, or leave the field empty"
+        )
+    value = parse_number(row["value"], path, where)
+    if not 0 <= value <= 100:
+        raise InputError(f"{path}, {where}: {row['value']} is not a percentage; give a number from 0 to 100")
+    numbers = {
+        "year": parse_int(row["year"], path, where),
+        "n": parse_int(row["n"], path, where),
+        "tau": parse_number(row["tau"], path, where) if row["tau"] else None,
+        "value": value,
+    }
+    return PublishedNumber(**{**row, **numbers})  # type: ignore[arg-type]  # by name
+
+
+def build_published_rows(numbers: Iterable[PublishedNumber], measured: Iterable[Row]) -> list[Row]:
+    """Build rows of published numbers for every group of measured rows on the same data set and split.
+
+    Args:
+        numbers: Published numbers; one that does not depend on the method is added to all rows of its network.
         measured: Rows of runs.
 
     Returns:
-        One row a source, network, method and group: in the groups of its protocol, or, where no run follows that, in
-        all groups of its images. ``mismatch`` names the conventions in which it differs from the group; only where that
-        is empty do the numbers compare.
+        One row per source, network, method and group: in the groups of its own protocol or, if no run uses that
+        protocol, in all groups of its images. ``mismatch`` names the conventions in which the row differs from the
+        group; its numbers are comparable only if it is empty.
     """
     groups = dict.fromkeys((row["dataset"], row["protocol"]) for row in measured)
     rows = []
-    for row in _merged(entries):
-        near = {group: found for group in groups if (found := _differences(row, *group)) is not None}
-        followed = {group: found for group, found in near.items() if _name(group[1]) == _name(row["protocol"])}
-        for (dataset, protocol), differences in (followed or near).items():
+    for row in _merge_numbers(numbers):
+        same_images = {group: diffs for group in groups if (diffs := _list_differences(row, *group)) is not None}
+        name = _protocol_name(row["protocol"])
+        same_protocol = {group: diffs for group, diffs in same_images.items() if _protocol_name(group[1]) == name}
+        for (dataset, protocol), differences in (same_protocol or same_images).items():
             rows.append(row | {"group": f"{dataset}|{protocol}", "mismatch": "; ".join(differences)})
     return rows
 
 
-def _merged(entries: Iterable[Published]) -> list[Row]:
-    """Put the numbers of one network, method and protocol into one row."""
-    networks: dict[tuple[object, ...], list[Published]] = {}
-    for entry in entries:
-        key = (entry.source, entry.dataset, entry.split, entry.n, entry.model)
-        networks.setdefault(key, []).append(entry)
+def _merge_numbers(numbers: Iterable[PublishedNumber]) -> list[Row]:
+    """Merge the numbers of one network, method and protocol into one row."""
+    networks: dict[tuple[object, ...], list[PublishedNumber]] = {}
+    for number in numbers:
+        key = (number.source, number.dataset, number.split, number.n, number.model)
+        networks.setdefault(key, []).append(number)
     rows = []
-    for own in networks.values():
-        common = [entry for entry in own if not entry.method]
-        kinds = dict.fromkeys((entry.method, entry.protocol) for entry in own if entry.method)
-        for kind in kinds or {("", common[0].protocol): None}:
-            rows.append(
-                _row(common + [entry for entry in own if entry.method and (entry.method, entry.protocol) == kind])
-            )
+    for of_network in networks.values():
+        common = [number for number in of_network if not number.method]
+        by_method: dict[tuple[str, str], list[PublishedNumber]] = {}
+        for number in of_network:
+            if number.method:
+                by_method.setdefault((number.method, number.protocol), []).append(number)
+        rows += [_build_row(common + of_method) for of_method in by_method.values() or [[]]]
     return rows
 
 
-def _row(entries: Sequence[Published]) -> Row:
-    last = entries[-1]
+def _build_row(numbers: Sequence[PublishedNumber]) -> Row:
+    last = numbers[-1]
     row: Row = {"kind": "published", "dataset": f"{last.dataset}-{last.split}#{last.n}", "n": last.n}
     row |= {"model": last.model, "method": last.method, "protocol": last.protocol, "source": last.source}
-    row["place"] = ", ".join(dict.fromkeys(entry.place for entry in entries if entry.place))
-    row["note"] = "; ".join(dict.fromkeys(entry.note for entry in entries if entry.note))
-    for entry in entries:
-        key = column(entry.metric, entry.tau_rule)
-        row[key] = entry.value
-        if entry.tau is not None:
-            row[f"{key}.tau"] = entry.tau
+    row["place"] = ", ".join(dict.fromkeys(number.place for number in numbers if number.place))
+    row["note"] = "; ".join(dict.fromkeys(number.note for number in numbers if number.note))
+    for number in numbers:
+        column = metric_column(number.metric, number.tau_rule)
+        row[column] = number.value
+        if number.tau is not None:
+            row[f"{column}.tau"] = number.tau
     return row
 
 
 @dataclass(frozen=True)
-class _Images:
-    """The first station of a signature."""
+class _DatasetField:
+    """The data set field of a signature, parsed."""
 
     name: str
     origin: str
     n: int
 
     @classmethod
-    def parse(cls, station: str) -> "_Images":
-        match = re.fullmatch(r"(.*-(?:train|val|test|hidden))(?:\((.*)\))?#(\d+)(?::.*)?", station, re.DOTALL)
-        return cls(match[1], match[2] or "", int(match[3])) if match else cls(station, "", 0)
+    def parse(cls, text: str) -> "_DatasetField":
+        match = re.fullmatch(r"(.*-(?:train|val|test|hidden))(?:\((.*)\))?#(\d+)(?::.*)?", text, re.DOTALL)
+        return cls(match[1], match[2] or "", int(match[3])) if match else cls(text, "", 0)
 
 
-def _differences(row: Row, dataset: str, protocol: str) -> list[str] | None:
-    """Return in what conventions a published row differs from a group; None where it is of other images altogether."""
-    own, theirs = _Images.parse(row["dataset"]), _Images.parse(dataset)
+def _list_differences(row: Row, dataset: str, protocol: str) -> list[str] | None:
+    """List the conventions in which a published row differs from a group; None if the data sets are different."""
+    published, measured = _DatasetField.parse(row["dataset"]), _DatasetField.parse(dataset)
     differences = []
-    if own.name != theirs.name:
-        split = own.name.rpartition("-")[2]
-        if theirs.name != f"{_LISTS}-{split}" or own.n != theirs.n:
+    if published.name != measured.name:
+        split = published.name.rpartition("-")[2]
+        if measured.name != f"{_METADATA}-{split}" or published.n != measured.n:
             return None
-        differences.append(f"data set: {own.name}, which these lists are taken for by their {own.n} images")
-    if own.n != theirs.n or theirs.origin:
-        differences.append(f"images: {own.n}, not {theirs.n}" + f" of {theirs.origin}" * bool(theirs.origin))
-    named, given = _settings(row["protocol"]), _settings(protocol)
-    if named != {key: given.get(key) for key in named}:
+        differences.append(f"data set: assumed to be {published.name}, as it also has {published.n} images")
+    if published.n != measured.n or measured.origin:
+        origin = f" of {measured.origin}" if measured.origin else ""
+        differences.append(f"images: {published.n}, not {measured.n}{origin}")
+    stated, used = _parse_protocol(row["protocol"]), _parse_protocol(protocol)
+    if stated != {key: used.get(key) for key in stated}:
         differences.append(f"protocol: {row['protocol']}, not {protocol}")
     return differences
 
 
-def _name(protocol: str) -> str:
+def _protocol_name(protocol: str) -> str:
     return protocol.partition(":")[0]
 
 
-def _settings(protocol: str) -> dict[str, str]:
-    """Return a protocol's name and the settings that are given."""
+def _parse_protocol(protocol: str) -> dict[str, str]:
+    """Return the name of a protocol, under an empty key, and its settings."""
     name, _, rest = protocol.partition(":")
     return {"": name} | {key: value for key, _, value in (pair.partition("=") for pair in rest.split(",") if pair)}

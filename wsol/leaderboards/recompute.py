@@ -1,4 +1,4 @@
-"""Curves and boxes made again from what they were made of."""
+"""Recomputation of IoU curves and boxes from score maps, baselines or stored boxes."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -13,99 +13,100 @@ from wsol.baselines import baseline_stats
 from wsol.datasets import Mask
 from wsol.metrics.image_stats import kept_tau_indices
 from wsol.metrics.iou import best_iou
-from wsol.protocols import View
 from wsol.runs.read import StoredRun
 from wsol.runs.results import boxes_from_maps
 from wsol.runtime.threads import map_ordered
 
-_CLOSE = 1e-6  # IoU, and pixels
+_TOLERANCE = 1e-6  # IoU, and pixels
 _FILES = {"curves": "curves.npy", "contours": "curves_v2.npy", "second": "curves_second.npy", "peaks": "peaks.npy"}
 
-_Judge = Callable[[int], list[str]]
-"""Says of an image what does not agree: file names."""
+_ImageCheck = Callable[[int], list[str]]
+"""Returns the files in which the values of image ``i`` differ from the recomputed ones."""
 
 
-def recompute_curves(run: StoredRun, level: int, pool: Executor) -> Iterator[str]:
-    """Trace every image again and yields what does not agree, a phrase each.
+def recompute_curves(run: StoredRun, tau_index: int, pool: Executor) -> Iterator[str]:
+    """Recompute the curves of every image; yield one phrase per file that differs.
 
-    Raw maps give curves, peaks and boxes; a baseline is drawn again; without either, the boxes that are kept at a
-    hundred taus give the curves there.
+    Curves, peaks and boxes are computed from the raw score maps, or from the baseline; without either, the curves are
+    computed at the hundred taus for which boxes are stored.
 
     Args:
         run: The run.
-        level: Index of its tau.
-        pool: Threads that work on it.
+        tau_index: Index of its tau.
+        pool: Threads that share the work.
     """
-    if "baseline" in run.facts:
-        judge = _by_baseline(run, pool)
+    if (baseline := run.metadata.provenance.baseline) is not None:
+        check = _baseline_check(run, baseline, pool)
     elif run.maps is not None:
-        judge = _by_maps(run, run.maps, level)
-    elif run.found.boxes is not None:
-        judge = _by_boxes(run, run.found.boxes)
-    else:  # one box an image, which its IoU follows from
+        check = _map_check(run, run.maps, tau_index)
+    elif run.results.boxes is not None:
+        check = _box_check(run, run.results.boxes)
+    else:  # one box per image, from which verify computes the IoU
         return
-    n, title = len(run.found.truths), f"{run.name}, retraced"
-    judged = tqdm(map_ordered(pool, judge, range(n)), total=n, unit="image", desc=title, leave=False, disable=None)
-    wrong: defaultdict[str, list[int]] = defaultdict(list)
-    for i, files in enumerate(judged):
+    n, title = len(run.results.truths), f"{run.name}, recomputed"
+    results = tqdm(map_ordered(pool, check, range(n)), total=n, unit="image", desc=title, leave=False, disable=None)
+    differing: defaultdict[str, list[int]] = defaultdict(list)
+    for i, files in enumerate(results):
         for file in files:
-            wrong[file].append(i)
-    for file, places in wrong.items():
-        first = run.found.images.samples[places[0]].image_id
-        yield f"{file}: {len(places)} of {n} images come out otherwise, the first {first}"
+            differing[file].append(i)
+    for file, indices in differing.items():
+        first = run.results.images.samples[indices[0]].image_id
+        yield f"{file}: {len(indices)} of {n} images differ from the recomputed values, the first is {first}"
 
 
-def _by_baseline(run: StoredRun, pool: Executor) -> _Judge:
-    again = baseline_stats(run.facts["baseline"], run.protocol, run.found.truths, pool)
-    parts = {name: getattr(again, name) for name in _FILES}
-    return lambda i: _unlike(run, i, {name: None if part is None else part[i] for name, part in parts.items()})
+def _baseline_check(run: StoredRun, baseline: str, pool: Executor) -> _ImageCheck:
+    stats = baseline_stats(baseline, run.protocol, run.results.truths, pool)
+    arrays = {name: getattr(stats, name) for name in _FILES}
+    return lambda i: _compare_stats(
+        run, i, {name: None if array is None else array[i] for name, array in arrays.items()}
+    )
 
 
-def _by_boxes(run: StoredRun, boxes: NDArray[np.uint16]) -> _Judge:
-    curves, levels = run.found.stats.curves, kept_tau_indices(len(run.taus))
+def _box_check(run: StoredRun, boxes: NDArray[np.uint16]) -> _ImageCheck:
+    curves, tau_indices = run.results.stats.curves, kept_tau_indices(len(run.taus))
 
-    def judge(i: int) -> list[str]:
-        ious = best_iou(boxes[i].astype(np.float64), run.found.truths[i].boxes)
-        return [] if _agree(curves[i, levels], ious) else ["curves.npy or boxes.npy"]
+    def check(i: int) -> list[str]:
+        ious = best_iou(boxes[i].astype(np.float64), run.results.truths[i].boxes)
+        return [] if _is_close(curves[i, tau_indices], ious) else ["curves.npy or boxes.npy"]
 
-    return judge
+    return check
 
 
-def _by_maps(run: StoredRun, maps: NDArray[np.float32], level: int) -> _Judge:
-    found, protocol, view = run.found, run.protocol, View(**run.facts["view"])
-    draw = boxes_from_maps(protocol, view, maps, found.classes, found.truths)
+def _map_check(run: StoredRun, maps: NDArray[np.float32], tau_index: int) -> _ImageCheck:
+    found, protocol, view = run.results, run.protocol, run.protocol.view
+    boxes_at = boxes_from_maps(protocol, view, maps, found.classes, found.truths)
     pixels = found.stats.pixels
 
-    def judge(i: int) -> list[str]:
+    def check(i: int) -> list[str]:
         truth = found.truths[i]
         prepared = protocol.prepare(view.assemble(maps[i, :1]), truth.size)[0]
-        trace = protocol.score_map_stats(prepared, truth.boxes)
-        peak = np.array(trace.peak_inside)
-        wrong = _unlike(
-            run, i, {"curves": trace.curve, "contours": trace.contours, "second": trace.second, "peaks": peak}
+        stats = protocol.score_map_stats(prepared, truth.boxes)
+        peak = np.array(stats.peak_inside)
+        files = _compare_stats(
+            run, i, {"curves": stats.curve, "contours": stats.contours, "second": stats.second, "peaks": peak}
         )
-        if found.boxes is not None and not _agree(found.boxes[i], trace.boxes[kept_tau_indices(len(trace.boxes))]):
-            wrong.append("boxes.npy")
-        if not _agree(found.boxes_at(i, level), draw(i, level)):
-            wrong.append("predictions.parquet")
-        if pixels is not None:  # which are the object's only the mask says, but the map how many there are
-            nothing = Mask(*np.zeros((2, *prepared.shape), bool))
-            every = protocol.pixels(prepared, lambda: nothing)
-            wrong += ["pixels.npy"] * (every is None or bool((pixels[i].sum(1) > every.sum(1)).any()))
-        return wrong
+        if found.boxes is not None and not _is_close(found.boxes[i], stats.boxes[kept_tau_indices(len(stats.boxes))]):
+            files.append("boxes.npy")
+        if not _is_close(found.boxes_at(i, tau_index), boxes_at(i, tau_index)):
+            files.append("predictions.parquet")
+        if pixels is not None:  # the mask is not stored: only the number of pixels at each score can be checked
+            empty = Mask(*np.zeros((2, *prepared.shape), bool))
+            counts = protocol.count_pixels(prepared, lambda: empty)
+            files += ["pixels.npy"] * (counts is None or bool((pixels[i].sum(1) > counts.sum(1)).any()))
+        return files
 
-    return judge
+    return check
 
 
-def _unlike(run: StoredRun, i: int, parts: dict[str, Any]) -> list[str]:
-    """Return which of an image's arrays are not as they come out."""
-    stored = {name: getattr(run.found.stats, name) for name in parts}
+def _compare_stats(run: StoredRun, i: int, expected: dict[str, Any]) -> list[str]:
+    """Return the files in which the arrays of image ``i`` differ from the expected ones."""
+    stored = {name: getattr(run.results.stats, name) for name in expected}
     return [
         _FILES[name]
-        for name, part in parts.items()
-        if (stored[name] is None) != (part is None) or (part is not None and not _agree(stored[name][i], part))
+        for name, array in expected.items()
+        if (stored[name] is None) != (array is None) or (array is not None and not _is_close(stored[name][i], array))
     ]
 
 
-def _agree(one: NDArray[Any], other: NDArray[Any]) -> bool:
-    return one.shape == other.shape and bool((np.abs(np.subtract(one, other, dtype=np.float64)) <= _CLOSE).all())
+def _is_close(a: NDArray[Any], b: NDArray[Any]) -> bool:
+    return a.shape == b.shape and bool((np.abs(np.subtract(a, b, dtype=np.float64)) <= _TOLERANCE).all())

@@ -1,179 +1,177 @@
-"""A leaderboard for people: Markdown, LaTeX and plain text."""
+"""A leaderboard as Markdown, LaTeX and plain text."""
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wsol.io.display import escape_unprintable
-from wsol.leaderboards.rows import COSTS, Row, column, group_rows
-from wsol.metrics.base import METRICS
+from wsol.leaderboards.rows import COSTS, Row, group_rows, metric_column
+from wsol.metrics.base import METRICS, Metric, headlines
 from wsol.metrics.error_types import ERROR_TYPES
 from wsol.reports.tables import (
     PREAMBLE,
     Cell,
     Table,
-    latex_table,
-    latex_text,
-    markdown_table,
-    markdown_text,
-    plain_table,
+    escape_latex,
+    escape_markdown,
+    format_latex,
+    format_markdown,
+    format_plain,
 )
 from wsol.reports.terminal import RULES
 
-_SHOWN = {
-    "top1_loc_err": ("top-1 loc. error", RULES),
-    "top5_loc_err": ("top-5 loc. error", ("", "fixed")),
-    "gt_known_loc_acc": ("GT-known accuracy", RULES),
-    "max_box_acc_v2": ("MaxBoxAccV2", RULES),
-    "pxap": ("PxAP", RULES),
-    "top1_cls_err": ("top-1 cls. error", RULES),
-}
-_COSTS = ("ms an image", "forwards an image", "peak MiB")
-_EXPLAINED = (
-    "Percent, with the 95 % bootstrap interval over images. Fixed: at a tau that was given; val: at the tau that is "
-    "best on the validation split; oracle: at the tau that is best on these images themselves. The best of a column is "
-    "bold. Sorted by top-1 localization error, or by GT-known accuracy where there are no classes."
+_COLUMN_RULES = {"top5_loc_err": ("", "fixed")}  # of headline metrics; every rule for all others
+_COST_TITLES = ("ms per image", "forward passes per image", "peak MiB")
+_CAPTION = (
+    "Percent, with 95 % bootstrap intervals over images. Fixed: at a given tau; val: at the best tau on the validation "
+    "split; oracle: at the best tau on the evaluated images themselves. The best value of each column is bold. Rows "
+    "are sorted by top-1 localization error, or by GT-known accuracy if there are no class predictions."
 )
-_DAGGERED = "published, not measured here, and outside the ranking"
-_SECOND = "Error types of the first guesses at the run's tau, percent of the images; what it cost."
+_PUBLISHED_NOTE = "published, not measured here and not ranked"
+_COST_CAPTION = "Error types of the top-1 predictions at the run's tau, in percent of the images, and cost."
 
 
 @dataclass(frozen=True)
 class _Section:
-    """What one group of rows comes to.
+    """The tables of one group of rows.
 
     Attributes:
         title: Data set and protocol.
-        numbers: The table of the metrics.
+        metrics: The table of the metrics.
         costs: The table of error types and cost.
-        notes: Mark and text: run and signature of every measured row, source of what is published.
+        notes: Mark and text: run and signature of every measured row, source of every published row.
     """
 
     title: str
-    numbers: Table
+    metrics: Table
     costs: Table
     notes: list[tuple[str, str]]
 
 
-def markdown(rows: Sequence[Row]) -> str:
-    """Return ranked rows as a Markdown document: a section for each group."""
-    parts = ["# Leaderboard", f"{markdown_text(_EXPLAINED)} Numbers of different sections do not compare."]
+def render_markdown(rows: Sequence[Row]) -> str:
+    """Render ranked rows as a Markdown document with one section per group."""
+    parts = ["# Leaderboard", f"{escape_markdown(_CAPTION)} Numbers of different sections are not comparable."]
     for section in _sections(rows):
-        parts += [f"## {markdown_text(section.title)}", markdown_table(section.numbers)]
-        parts += [_SECOND, markdown_table(section.costs)]
-        parts.append("\n".join(f"- {mark}: {markdown_text(note)}" for mark, note in section.notes))
+        parts += [f"## {escape_markdown(section.title)}", format_markdown(section.metrics)]
+        parts += [_COST_CAPTION, format_markdown(section.costs)]
+        parts.append("\n".join(f"- {mark}: {escape_markdown(note)}" for mark, note in section.notes))
     return "\n\n".join(parts) + "\n"
 
 
-def latex(rows: Sequence[Row]) -> str:
-    r"""Return ranked rows as LaTeX to ``\input``: a ``table`` for each group, after ``\usepackage{booktabs}``."""
+def render_latex(rows: Sequence[Row]) -> str:
+    r"""Render ranked rows as LaTeX for ``\input`` with one ``table`` per group; needs ``\usepackage{booktabs}``."""
     parts = [r"% needs \usepackage{booktabs}", PREAMBLE]
     for section in _sections(rows):
-        parts += ["", r"\begin{table}[p]", rf"\caption{{{latex_text(section.title)}. {latex_text(_EXPLAINED)}}}"]
-        parts += [r"\centering\scriptsize\setlength{\tabcolsep}{3pt}\medskip", latex_table(section.numbers)]
-        parts += [r"\par\medskip", latex_table(section.costs), r"\par\smallskip", latex_text(_SECOND)]
+        parts += ["", r"\begin{table}[p]", rf"\caption{{{escape_latex(section.title)}. {escape_latex(_CAPTION)}}}"]
+        parts += [r"\centering\scriptsize\setlength{\tabcolsep}{3pt}\medskip", format_latex(section.metrics)]
+        parts += [r"\par\medskip", format_latex(section.costs), r"\par\smallskip", escape_latex(_COST_CAPTION)]
         parts += [r"\par\medskip\raggedright"]
-        parts += [rf"{latex_text(mark)}: {latex_text(note)}\par" for mark, note in section.notes]
+        parts += [rf"{escape_latex(mark)}: {escape_latex(note)}\par" for mark, note in section.notes]
         parts.append(r"\end{table}")
     return "\n".join(parts) + "\n"
 
 
-def plain(rows: Sequence[Row]) -> str:
-    """Return the numbers of ranked rows for the terminal."""
+def render_text(rows: Sequence[Row]) -> str:
+    """Render the metrics of ranked rows as plain text for the terminal."""
     return "\n\n".join(
-        "\n".join([escape_unprintable(section.title), plain_table(section.numbers), *_sources(section)])
+        "\n".join([escape_unprintable(section.title), format_plain(section.metrics), *_source_lines(section)])
         for section in _sections(rows)
     )
 
 
-def _sources(section: _Section) -> list[str]:
+def _source_lines(section: _Section) -> list[str]:
     return [f"{mark}: {escape_unprintable(note)}" for mark, note in section.notes if not mark.isdigit()]
 
 
 def _sections(rows: Sequence[Row]) -> list[_Section]:
-    return [_section(own) for own in group_rows(rows).values()]
+    return [_build_section(group) for group in group_rows(rows).values()]
 
 
-def _section(rows: Sequence[Row]) -> _Section:
+def _build_section(rows: Sequence[Row]) -> _Section:
     measured = [row for row in rows if row["kind"] == "measured"]
     published = [row for row in rows if row["kind"] != "measured"]
     sources = list(dict.fromkeys(row["source"] for row in published))
     marks = [str(i + 1) for i in range(len(measured))] + [f"†{sources.index(row['source']) + 1}" for row in published]
-    notes = [(mark, _named(row)) for mark, row in zip(marks, measured, strict=False)]
+    notes = [(mark, _describe_run(row)) for mark, row in zip(marks, measured, strict=False)]
     for i, source in enumerate(sources):
         places = dict.fromkeys(row["place"] for row in published if row["source"] == source and row.get("place"))
         tables = dict.fromkeys(", ".join(places).split(", ")) if places else ()
         notes.append((f"†{i + 1}", ", ".join([source, *tables])))
-    notes += [("†", _DAGGERED)] * bool(published)
+    notes += [("†", _PUBLISHED_NOTE)] * bool(published)
     title = ", ".join(rows[0]["group"].rsplit("|", 1))
-    return _Section(title, _numbers(rows, marks), _costs(measured, marks), notes)
+    return _Section(title, _build_metric_table(rows, marks), _build_cost_table(measured, marks), notes)
 
 
-def _named(row: Row) -> str:
-    skipped = f" ({row['skipped']} images could not be used)" if row["skipped"] else ""
+def _describe_run(row: Row) -> str:
+    skipped = f" ({row['skipped']} images skipped)" if row["skipped"] else ""
     return f"{row['run']}{skipped}, {row['signature']}"
 
 
-def _numbers(rows: Sequence[Row], marks: Sequence[str]) -> Table:
-    """Lay the metrics out."""
-    keys = {
-        column(metric, rule): _title(metric, rule)
-        for metric, (_, rules) in _SHOWN.items()
-        for rule in RULES
-        if rule in rules and any(column(metric, rule) in row for row in rows)
+def _build_metric_table(rows: Sequence[Row], marks: Sequence[str]) -> Table:
+    present = {column for row in rows for column in row}
+    titles = {
+        column: _format_title(metric, rule)
+        for metric in headlines()
+        for rule in _COLUMN_RULES.get(metric.name, RULES)
+        if (column := metric_column(metric.name, rule)) in present
     }
-    best = {key: _best(key, [row for row in rows if row["kind"] == "measured"]) for key in keys}
+    best = {column: _find_best(column, [row for row in rows if row["kind"] == "measured"]) for column in titles}
     count = sum(row["kind"] == "measured" for row in rows)
     differing = len(rows) > count
     lines = []
     for i, (mark, row) in enumerate(zip(marks, rows, strict=True)):
-        words = [Cell(text) for text in (mark, row.get("model", ""), row.get("method", ""), _tau(row))]
-        numbers = [_number(row, key, i < count and _shown(row, key) == best[key]) for key in keys]
+        words = [Cell(text) for text in (mark, row.get("model", ""), row.get("method", ""), _format_tau(row))]
+        numbers = [
+            _build_cell(row, column, i < count and _format_value(row, column) == best[column]) for column in titles
+        ]
         lines.append([*words, *numbers, *[Cell(row.get("mismatch", ""))] * differing])
-    header = ["#", "model", "method", "tau", *keys.values(), *["differs in"] * differing]
+    header = ["#", "model", "method", "tau", *titles.values(), *["differs in"] * differing]
     return Table(
-        header, lines, words=4, parts=frozenset({count} - {0}) if differing else frozenset(), remarks=differing
+        header,
+        lines,
+        text_columns=4,
+        ruled_rows=frozenset({count} - {0}) if differing else frozenset(),
+        trailing_text_columns=differing,
     )
 
 
-def _costs(rows: Sequence[Row], marks: Sequence[str]) -> Table:
-    """Lay error types and cost out."""
+def _build_cost_table(rows: Sequence[Row], marks: Sequence[str]) -> Table:
     formats = {f"error_{name}": ".1f" for name in ERROR_TYPES} | dict(zip(COSTS, (".1f", "g", ".0f"), strict=True))
-    titles = dict(zip(formats, (*ERROR_TYPES, *_COSTS), strict=True))
+    titles = dict(zip(formats, (*ERROR_TYPES, *_COST_TITLES), strict=True))
     keys = [key for key in formats if any(key in row for row in rows)]
     lines = []
     for mark, row in zip(marks, rows, strict=False):
         numbers = (format(row[key], formats[key]) if key in row else "" for key in keys)
         lines.append([*map(Cell, (mark, *numbers, row.get("device", "")))])
-    return Table(["#", *(titles[key] for key in keys), "device"], lines, remarks=1)
+    return Table(["#", *(titles[key] for key in keys), "device"], lines, trailing_text_columns=1)
 
 
-def _title(metric: str, rule: str) -> str:
-    title = _SHOWN[metric][0]
-    return f"{title}, {rule or 'no tau'}" if METRICS.get(metric).rules else title
+def _format_title(metric: Metric, rule: str) -> str:
+    title = metric.short_title or metric.title or metric.name
+    return f"{title}, {rule or 'no tau'}" if metric.rules else title
 
 
-def _tau(row: Row) -> str:
-    """Return the tau of a row's station, without the images that it was chosen on."""
+def _format_tau(row: Row) -> str:
+    """Return the tau field of a row's signature, without the images on which tau was chosen."""
     if "tau" in row:
         return re.sub(r"\(.*\)", "", row["tau"].removeprefix("tau:"), flags=re.DOTALL)
-    known = dict.fromkeys(f"{value:g}" for key, value in row.items() if key.endswith(".tau"))
-    return ", ".join(known)
+    taus = dict.fromkeys(f"{value:g}" for column, value in row.items() if column.endswith(".tau"))
+    return ", ".join(taus)
 
 
-def _shown(row: Row, key: str) -> str:
-    return f"{row[key]:.1f}" if key in row else ""
+def _format_value(row: Row, column: str) -> str:
+    return f"{row[column]:.1f}" if column in row else ""
 
 
-def _best(key: str, rows: Sequence[Row]) -> str:
-    """Return the best number of a column as it is shown; nothing where there is none to hold it against."""
-    values = [float(_shown(row, key)) for row in rows if key in row]
+def _find_best(column: str, rows: Sequence[Row]) -> str | None:
+    """Return the best value of a column as displayed; None for fewer than two values."""
+    values = [float(_format_value(row, column)) for row in rows if column in row]
     if len(values) < 2:
-        return "none"
-    return f"{min(values) if METRICS.get(key.partition('@')[0]).better == 'lower' else max(values):.1f}"
+        return None
+    return f"{min(values) if METRICS.get(column.partition('@')[0]).better == 'lower' else max(values):.1f}"
 
 
-def _number(row: Row, key: str, bold: bool) -> Cell:
-    ends = [row.get(key + end) for end in (".low", ".high")]
+def _build_cell(row: Row, column: str, bold: bool) -> Cell:
+    ends = [row.get(column + end) for end in (".low", ".high")]
     detail = "" if None in ends else f"[{ends[0]:.1f}, {ends[1]:.1f}]"
-    return Cell(_shown(row, key), detail, bold)
+    return Cell(_format_value(row, column), detail, bold)

@@ -17,7 +17,7 @@ from wsol.runs.read import StoredRun
 from wsol.runs.signature import Signature
 
 Row = dict[str, Any]
-"""What is known, by column: text, numbers; a column without value is not there."""
+"""Values by column, strings and numbers; a column without a value is absent."""
 
 COSTS = ("ms_per_image", "forwards_per_image", "peak_memory_mib")
 _SHARES = {"": "share", ".low": "share_low", ".high": "share_high"}
@@ -33,65 +33,68 @@ _LAST = (
 )
 
 
-def column(metric: str, rule: str) -> str:
+def metric_column(metric: str, rule: str) -> str:
     """Return the column of a metric under a threshold rule: ``gt_known_loc_acc@fixed``, or the name alone."""
     return f"{metric}@{rule}" if rule else metric
 
 
-def run_row(run: StoredRun, name: str) -> Row:
-    """Lay a run out.
+def build_row(run: StoredRun, name: str) -> Row:
+    """Build the row of a run.
 
     Args:
         run: The run.
-        name: What it is called.
+        name: Its name in the leaderboard.
 
     Returns:
-        ``kind`` (measured), ``group`` (what it compares with: data set and protocol), ``run``, the stations of the
-        signature and itself, ``n``, ``skipped`` (images); for every metric and threshold rule ``METRIC@RULE`` (percent)
-        and, with ``.low``, ``.high`` and ``.tau`` behind it, the ends of its interval and its threshold; the share of
-        each error type, ``error_TYPE``, likewise; what it cost, where that was measured.
+        ``kind`` (measured), ``group`` (data set and protocol; runs are comparable within a group), ``run``, the fields
+        of the signature and the signature itself, ``n`` and ``skipped`` (numbers of images); for every metric and
+        threshold rule ``METRIC@RULE`` (percent) and, with the suffixes ``.low``, ``.high`` and ``.tau``, the ends of
+        its interval and its threshold; for every error type its share, ``error_TYPE``, and the ends of its interval;
+        the cost, if it was measured.
 
     Raises:
-        InputError: Its tables are none, or its signature is.
+        InputError: The tables or the signature of the run are invalid.
     """
-    stations = Signature.parse(run.signature)
-    row: Row = {"kind": "measured", "group": f"{stations.dataset}|{stations.protocol}", "run": name, **asdict(stations)}
-    row |= {"signature": run.signature, "n": len(run.found.images), "skipped": len(run.found.skipped)}
+    signature = Signature.parse(run.signature)
+    group = f"{signature.dataset}|{signature.protocol}"
+    row: Row = {"kind": "measured", "group": group, "run": name, **asdict(signature)}
+    row |= {"signature": run.signature, "n": len(run.results.images), "skipped": len(run.results.skipped)}
     try:
         for entry in run.tables.metrics.to_dict("records"):
             rule = "" if pd.isna(entry["tau_rule"]) else entry["tau_rule"]
             if rule not in RULES:
                 raise ValueError(rule)
-            row |= {column(entry["metric"], rule) + end: float(entry[key]) for end, key in _ENDS.items()}
+            row |= {metric_column(entry["metric"], rule) + end: float(entry[key]) for end, key in _ENDS.items()}
         for entry in run.tables.errors.to_dict("records"):
             row |= {f"error_{entry['error']}{end}": float(entry[key]) for end, key in _SHARES.items()}
-        cost = run.facts.get("cost") or {}
+        cost = asdict(run.metadata.cost) if run.metadata.cost else {}
         row |= {key: float(cost[key]) for key in COSTS if cost.get(key) is not None}
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise InputError(f"the tables of {run.folder} cannot be read ({error!r:.200}); evaluate again") from error
-    row["device"] = run.facts.get("device") or ""
+    network = run.metadata.provenance.network
+    row["device"] = network.device if network else ""
     return {key: value for key, value in row.items() if not _is_empty(value)}
 
 
-def columns_of(rows: Iterable[Row]) -> list[str]:
-    """Return the columns that any row has a value in, in an order that does not depend on the rows."""
+def list_columns(rows: Iterable[Row]) -> list[str]:
+    """List the columns in which any row has a value, in an order that does not depend on the rows."""
     present = {key for row in rows for key in row}
-    metrics = sorted(present.difference(_FIRST, _LAST), key=_place)
+    metrics = sorted(present.difference(_FIRST, _LAST), key=_column_key)
     return [key for key in (*_FIRST, *metrics, *_LAST) if key in present]
 
 
 def to_csv(rows: Sequence[Row]) -> str:
-    """Write rows as CSV, numbers in full precision."""
-    columns = columns_of(rows)
-    lines = [columns, *([_text(row.get(key, "")) for key in columns] for row in rows)]
-    return "".join(",".join(map(_quoted, line)) + "\n" for line in lines)
+    """Format rows as CSV, numbers in full precision."""
+    columns = list_columns(rows)
+    lines = [columns, *([_format_value(row.get(key, "")) for key in columns] for row in rows)]
+    return "".join(",".join(map(_quote_field, line)) + "\n" for line in lines)
 
 
 def read_cells(text: str) -> list[dict[str, str]]:
-    """Read what ``to_csv`` wrote, without making numbers of it.
+    """Read the rows of a text that ``to_csv`` returned, all values as strings.
 
     Raises:
-        ValueError: It is no such text.
+        ValueError: The text is not such a table.
     """
     try:
         header, *lines = csv.reader(io.StringIO(text, newline=""), strict=True)
@@ -100,21 +103,21 @@ def read_cells(text: str) -> list[dict[str, str]]:
     return [dict(zip(header, line, strict=True)) for line in lines]
 
 
-def _place(key: str) -> tuple[str, int, int]:
-    """Sort columns by metric, rule, and what of it they hold."""
-    name, point, end = key.partition(".")
+def _column_key(column: str) -> tuple[str, int, int]:
+    """Return the sort key of a column: metric, rule, and value, interval or threshold."""
+    name, point, end = column.partition(".")
     metric, _, rule = name.partition("@")
     return metric, RULES.index(rule), [*_ENDS].index(point + end)
 
 
-def _text(value: Any) -> str:
+def _format_value(value: Any) -> str:
     text = repr(value) if isinstance(value, float) else str(value)
-    return text.encode("utf-8", "backslashreplace").decode()  # names of files may hold what is no text
+    return text.encode("utf-8", "backslashreplace").decode()  # names of files may be invalid UTF-8
 
 
-def _quoted(field: str) -> str:
-    """Return a field; ``csv.writer`` would leave a lone carriage return bare, at which readers break the line."""
-    special = any(sign in field for sign in ',"\r\n') or field != field.strip()
+def _quote_field(field: str) -> str:
+    """Quote a field if needed; ``csv.writer`` leaves a lone carriage return bare, at which readers break the line."""
+    special = any(character in field for character in ',"\r\n') or field != field.strip()
     return '"' + field.replace('"', '""') + '"' if special else field
 
 
@@ -122,34 +125,34 @@ def _is_empty(value: Any) -> bool:
     return value == "" or (isinstance(value, float) and math.isnan(value))
 
 
-_HEADLINES = ("top1_loc_err", "gt_known_loc_acc")  # the second where there are no classes
+_HEADLINES = ("top1_loc_err", "gt_known_loc_acc")  # the second if there are no class predictions
 _RULES = ("fixed", "", "val", "oracle")
 
 
 def rank_rows(rows: Iterable[Row]) -> list[Row]:
-    """Sort rows by group, measured before published, and by top-1 localization error within.
+    """Sort rows by group, then measured rows before published ones, then by top-1 localization error, best first.
 
-    Rows that have it at the fixed tau come first, best first; then those that have it without a threshold, at the
-    val-chosen tau, at the oracle tau; then those without classes by GT-known accuracy, likewise.
+    Rows with the error at the fixed tau come first, then those with the error without a threshold, at the tau chosen on
+    val, and at the oracle tau; rows without class predictions follow, in the same order by GT-known accuracy.
     """
-    return sorted(rows, key=_key)
+    return sorted(rows, key=_rank_key)
 
 
 def group_rows(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """Divide ranked rows into those that stand in one table."""
+    """Group ranked rows into the tables of the leaderboard, by ``group``."""
     return {group: [row for row in rows if row["group"] == group] for group in dict.fromkeys(r["group"] for r in rows)}
 
 
-def _key(row: Row) -> tuple[str, bool, int, float, tuple[str, ...]]:
-    names = tuple(str(row.get(part, "")) for part in ("run", "source", "model", "method", "protocol"))
-    place, value = _headline(row)
+def _rank_key(row: Row) -> tuple[str, bool, int, float, tuple[str, ...]]:
+    names = tuple(str(row.get(column, "")) for column in ("run", "source", "model", "method", "protocol"))
+    place, value = _headline_value(row)
     return row["group"], row["kind"] != "measured", place, value, names
 
 
-def _headline(row: Row) -> tuple[int, float]:
-    """Return which number a row is sorted by, and the number, small where it is good."""
+def _headline_value(row: Row) -> tuple[int, float]:
+    """Return the priority of the number that a row is sorted by, and the number, negated if higher is better."""
     candidates = [(metric, rule) for metric in _HEADLINES for rule in _RULES]
     for place, (metric, rule) in enumerate(candidates):
-        if (value := row.get(column(metric, rule))) is not None:
+        if (value := row.get(metric_column(metric, rule))) is not None:
             return place, value if METRICS.get(metric).better == "lower" else -value
     return len(candidates), 0.0

@@ -1,70 +1,70 @@
-"""Whether a leaderboard that was written before still says what the runs say."""
+"""Comparison of a leaderboard on disk with the runs that it was built from."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from wsol.leaderboards.rows import Row, read_cells, to_csv
 
-_IDENTITY = ("group", "run", "source", "model", "method", "protocol")
+_KEY_COLUMNS = ("group", "run", "source", "model", "method", "protocol")
 
 
 def find_stale(
     folder: Path,
     rows: Sequence[Row],
-    refused: Collection[str],
-    renderings: Mapping[str, Callable[[Sequence[Row]], str]],
+    excluded: Collection[str],
+    renderers: Mapping[str, Callable[[Sequence[Row]], str]],
 ) -> list[str]:
-    """Hold the files of a leaderboard against the rows as they are now and says what differs, a sentence each.
+    """Compare the files of a leaderboard with the current rows; return one sentence per difference.
 
-    Rows that were added since are no difference; what was written is to follow from the runs.
+    New rows are not a difference: the check is that everything on disk follows from the runs.
 
     Args:
-        folder: Where ``leaderboard.csv`` lies, if there is one.
-        rows: As they are now.
-        refused: Runs that are named already, whose rows are not looked at.
-        renderings: What makes of rows the text of each further file, by its name.
+        folder: Folder of ``leaderboard.csv``, if there is one.
+        rows: The current rows.
+        excluded: Runs that failed another check; their rows are not compared.
+        renderers: Functions from rows to the text of each further file, by file name.
     """
     path = folder / "leaderboard.csv"
     if not path.is_file():
         return []
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            standing = read_cells(file.read())
+            written = read_cells(file.read())
     except ValueError as error:
-        return [f"{path} is no leaderboard ({error}); remove it"]
-    now = {_identity(cells): (cells, row) for cells, row in zip(read_cells(to_csv(rows)), rows, strict=True)}
-    kept: dict[tuple[str, ...], Row] = {}
-    if any(cells.get("kind") == "published" for cells in standing) and all(row["kind"] == "measured" for row in rows):
-        return [f"{path} holds published numbers; give --with-published, so that they are looked at too"]
-    wrong = []
-    for line, cells in enumerate(standing, 2):
-        if cells.get("run") in refused:
+        return [f"{path} is not a leaderboard ({error}); remove it"]
+    current = {_row_key(cells): (cells, row) for cells, row in zip(read_cells(to_csv(rows)), rows, strict=True)}
+    matched: dict[tuple[str, ...], Row] = {}
+    if any(cells.get("kind") == "published" for cells in written) and all(row["kind"] == "measured" for row in rows):
+        return [f"{path} contains published numbers; give --with-published to check them too"]
+    faults = []
+    for line, cells in enumerate(written, 2):
+        if cells.get("run") in excluded:
             continue
-        key = _identity(cells)
+        key = _row_key(cells)
         name = cells.get("run") or " ".join(filter(None, (cells.get(part) for part in ("source", "model", "method"))))
-        if key not in now:
-            wrong.append(f"{path}, line {line}: no run or published number gives the row of {name or 'nothing'}")
-        elif key in kept:
-            wrong.append(f"{path}, line {line}: the row of {name} is there twice")
+        if key not in current:
+            faults.append(f"{path}, line {line}: no run or published number matches the row of {name or 'nothing'}")
+        elif key in matched:
+            faults.append(f"{path}, line {line}: the row of {name} occurs twice")
         else:
-            follows, kept[key] = now[key]
-            wrong += [
+            expected, matched[key] = current[key]
+            faults += [
                 f"{path}, line {line}: {column} of {name} is {cells.get(column) or 'empty'}, "
-                f"and comes out as {follows.get(column) or 'empty'}"
-                for column in dict.fromkeys([*follows, *cells])
-                if cells.get(column, "") != follows.get(column, "")
+                f"but should be {expected.get(column) or 'empty'}"
+                for column in dict.fromkeys([*expected, *cells])
+                if cells.get(column, "") != expected.get(column, "")
             ]
-    if wrong or refused:
-        return wrong
-    left = [row for key, (_, row) in now.items() if key in kept]
+    if faults or excluded:
+        return faults
+    written_rows = [row for key, (_, row) in current.items() if key in matched]
     return [
-        f"{folder / name} does not say what leaderboard.csv says; write it anew"
-        for name, render in renderings.items()
-        if (folder / name).is_file() and (folder / name).read_bytes() != render(left).encode()
+        f"{folder / name} does not match leaderboard.csv; delete it and build the leaderboard again"
+        for name, render in renderers.items()
+        if (folder / name).is_file() and (folder / name).read_bytes() != render(written_rows).encode()
     ]
 
 
-def _identity(cells: Mapping[str, str]) -> tuple[str, ...]:
-    """Return what a row is known by: a run by its folder, a published row by all that names it."""
+def _row_key(cells: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the key of a row: the folder of a run, all descriptive columns of a published row."""
     run = cells.get("run", "")
-    return ("run", run) if run else tuple(cells.get(part, "") for part in _IDENTITY)
+    return ("run", run) if run else tuple(cells.get(column, "") for column in _KEY_COLUMNS)

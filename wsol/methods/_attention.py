@@ -1,4 +1,4 @@
-"""What the tokens of a vision transformer attend to."""
+"""Attention between the tokens of a vision transformer, recorded in a forward pass."""
 
 import math
 import operator
@@ -19,46 +19,48 @@ from wsol.models.graph import attention_kind
 
 
 @dataclass(frozen=True)
-class Attended:
-    """A forward pass of some images that kept all attention between the tokens.
+class AttentionPass:
+    """A forward pass that recorded all attention between the tokens.
 
     Attributes:
         logits: Class scores, ``(n, classes)``.
-        layers: Attention of each layer, ``(n, heads, tokens, tokens)``, rows add up to 1.
-        apart: Number of tokens before the first patch.
-        by_token: Whether the first token is what is classified, and not the mean of the patches.
+        layers: Attention of each layer, ``(n, heads, tokens, tokens)``; rows add up to 1.
+        prefix_tokens: Number of tokens before the first patch.
+        reads_token: Whether the network classifies the first token, not the mean of the patches.
     """
 
     logits: Tensor
     layers: list[Tensor]
     prefix_tokens: int
-    by_token: bool
+    reads_token: bool
 
-    def patches(self, tokens: Tensor) -> Tensor:
-        """Return what the class token has for each patch, or all patches on average where their mean is classified.
+    def to_maps(self, matrix: Tensor) -> Tensor:
+        """Return the class token's row as maps, or the mean row of the patches where their mean is classified.
 
         Args:
-            tokens: ``(n, ..., tokens, tokens)``.
+            matrix: ``(n, ..., tokens, tokens)``.
 
         Returns:
             ``(n, ..., h, w)``.
         """
-        row = tokens[..., 0, :] if self.by_token else tokens[..., self.prefix_tokens :, :].mean(-2)
+        row = matrix[..., 0, :] if self.reads_token else matrix[..., self.prefix_tokens :, :].mean(-2)
         row = row[..., self.prefix_tokens :]
         side = math.isqrt(row.shape[-1])
         return row.reshape(*row.shape[:-1], side, side)
 
 
-def attend(forward: Forward, classes: Tensor, gradients: bool = False) -> Iterator[tuple[Attended, Tensor]]:
-    """Run the images again, keeping all attention, as many at once as the memory allows.
+def record_attention(
+    forward: Forward, classes: Tensor, gradients: bool = False
+) -> Iterator[tuple[AttentionPass, Tensor]]:
+    """Run the images again and record all attention, as many at once as the memory budget allows.
 
     Args:
-        forward: Names the network, the images and the budget.
+        forward: A forward pass with the network, the images and the memory budget.
         classes: int64 ``(n, k)``.
         gradients: Whether the logits can be differentiated with respect to the attention.
 
     Yields:
-        What was kept of some images, and their classes.
+        The recorded pass of each chunk of images, and their classes.
 
     Raises:
         InputError: No layer lets all tokens attend to each other.
@@ -66,48 +68,51 @@ def attend(forward: Forward, classes: Tensor, gradients: bool = False) -> Iterat
     network, size = forward.network, max_batch_size(forward, gradients=True)
     patches = math.prod(forward.features.shape[2:])
     node = find_token_readout(network)
-    by_token = node is not None and node.target is operator.getitem
+    reads_token = node is not None and node.target is operator.getitem
     for images, chosen in zip(torch.split(forward.images, size), torch.split(classes, size), strict=True):
-        kept: list[Tensor] = []
+        recorded: list[Tensor] = []
         with torch.inference_mode(False), torch.set_grad_enabled(gradients):
-            logits = network.run_interpreted(lambda part: _Recording(part, kept, gradients), images.clone())  # noqa: B023
-        sizes = {each.shape[-1] for each in kept if each.shape[-1] == each.shape[-2]}
-        whole = min((size for size in sizes if size >= patches), default=0)  # class token and registers come on top
-        if whole <= (patches if by_token else 0):
-            raise InputError("no layer lets all tokens attend to each other; take another method")
-        layers = [each for each in kept if each.shape[-2:] == (whole, whole) and len(each) == len(images)]
-        yield Attended(logits, layers, whole - patches, by_token), chosen
+            logits = network.run_interpreted(
+                lambda part: _AttentionRecorder(part, recorded, gradients),  # noqa: B023
+                images.clone(),
+            )
+        sizes = {each.shape[-1] for each in recorded if each.shape[-1] == each.shape[-2]}
+        tokens = min((size for size in sizes if size >= patches), default=0)  # patches, class token and registers
+        if tokens <= (patches if reads_token else 0):
+            raise InputError("no layer lets all tokens attend to each other; use another method")
+        layers = [each for each in recorded if each.shape[-2:] == (tokens, tokens) and len(each) == len(images)]
+        yield AttentionPass(logits, layers, tokens - patches, reads_token), chosen
 
 
-def why_no_attention(network: Classifier) -> str | None:
-    """Return in one sentence what a network lacks for methods of attention; None if it lacks nothing."""
+def attention_unsupported_reason(network: Classifier) -> str | None:
+    """Return why methods of attention cannot be applied to a network, in one sentence; None if they can."""
     graphs = [part for part in (network.trunk, network.head) if isinstance(part, fx.GraphModule)]
     attends = any(attention_kind(node, graph) for graph in graphs for node in graph.graph.nodes)
     if attends and isinstance(network.layout, Tokens):
         return None
-    return f"{network.layer} has no tokens that attend to each other; take a vision transformer, or another method"
+    return f"{network.layer} has no tokens that attend to each other; use a vision transformer or another method"
 
 
 def find_token_readout(network: Classifier) -> fx.Node | None:
-    """Return the node, above the target layer, that makes one vector of the tokens: takes one, or their mean."""
+    """Return the node of the head that reduces the tokens to one vector: that selects one, or computes their mean."""
     if not isinstance(network.head, fx.GraphModule):
         return None
-    return next((node for node in reversed(network.head.graph.nodes) if _takes_one(node)), None)
+    return next((node for node in reversed(network.head.graph.nodes) if _is_readout(node)), None)
 
 
-def _takes_one(node: fx.Node) -> bool:
+def _is_readout(node: fx.Node) -> bool:
     if node.target is operator.getitem and isinstance(node.args[1], tuple):
         return len(node.args[1]) > 1 and isinstance(node.args[1][1], int)
     dims = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
     return node.target in ("mean", torch.mean) and dims in (1, [1], (1,))
 
 
-class _Recording(fx.Interpreter):
-    """Keeps every attention; the first starts the graph of gradients, as nothing before it needs any."""
+class _AttentionRecorder(fx.Interpreter):
+    """Interpreter that records every attention; gradients are tracked from the first one on."""
 
-    def __init__(self, part: nn.Module, kept: list[Tensor], gradients: bool) -> None:
+    def __init__(self, part: nn.Module, recorded: list[Tensor], gradients: bool) -> None:
         super().__init__(part)
-        self.kept, self.gradients = kept, gradients
+        self.recorded, self.gradients = recorded, gradients
 
     def run_node(self, n: fx.Node) -> Any:
         kind = attention_kind(n, self.module)
@@ -115,28 +120,28 @@ class _Recording(fx.Interpreter):
             return super().run_node(n)
         args, kwargs = self.fetch_args_kwargs_from_env(n)
         if kind == "call":
-            attention = self._keep(_weights(*args, **kwargs))
+            attention = self._record(_compute_attention(*args, **kwargs))
             return attention @ args[2]
         if kind == "module":
-            return self._multihead(str(n.target), *args, **kwargs)
-        return self._keep(super().run_node(n))
+            return self._run_multihead(str(n.target), *args, **kwargs)
+        return self._record(super().run_node(n))
 
-    def _keep(self, attention: Tensor) -> Tensor:
+    def _record(self, attention: Tensor) -> Tensor:
         if attention.dim() != 4:
             return attention
         if self.gradients and not attention.requires_grad:
             attention.requires_grad_()
-        self.kept.append(attention)
+        self.recorded.append(attention)
         return attention
 
-    def _multihead(
+    def _run_multihead(
         self, name: str, query: Tensor, key: Tensor, value: Tensor, need_weights: bool = True, **others: Any
     ) -> tuple[Tensor, None]:
-        """Does what torch's module does inside, where its attention cannot be had with gradients."""
+        """Compute ``nn.MultiheadAttention`` from its parts, since the module returns no attention with gradients."""
         module: Any = self.module.get_submodule(name)
         unusual = module.in_proj_weight is None or module.bias_k is not None or module.add_zero_attn
         if unusual or any(each is not None and each is not False for each in others.values()):
-            raise InputError(f"the attention of {name} has masks or added keys; take another method")
+            raise InputError(f"the attention of {name} has masks or added keys; use another method")
         biases = (None, None, None) if module.in_proj_bias is None else module.in_proj_bias.chunk(3)
         if not module.batch_first:
             query, key, value = (each.transpose(0, 1) for each in (query, key, value))
@@ -144,12 +149,12 @@ class _Recording(fx.Interpreter):
             functional.linear(each, w, b).reshape(*each.shape[:2], module.num_heads, -1).transpose(1, 2)
             for each, w, b in zip((query, key, value), module.in_proj_weight.chunk(3), biases, strict=True)
         )
-        attention = self._keep(_weights(query, key, value))
+        attention = self._record(_compute_attention(query, key, value))
         output = module.out_proj((attention @ value).transpose(1, 2).flatten(2))
         return output if module.batch_first else output.transpose(0, 1), None
 
 
-def _weights(
+def _compute_attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -159,7 +164,7 @@ def _weights(
     scale: float | None = None,
     **_: Any,
 ) -> Tensor:
-    """Return the attention of ``scaled_dot_product_attention``, with its arguments."""
+    """Return the attention of ``scaled_dot_product_attention``; the arguments are the same."""
     scores = query @ key.transpose(-2, -1) * (query.shape[-1] ** -0.5 if scale is None else scale)
     if is_causal:
         attn_mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()

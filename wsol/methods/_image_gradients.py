@@ -12,7 +12,7 @@ from wsol.methods.base import Forward
 from wsol.models import Classifier
 
 
-def image_gradients(
+def compute_image_gradients(
     forward: Forward,
     images: Tensor,
     classes: Tensor,
@@ -21,35 +21,35 @@ def image_gradients(
     """Return the gradients of class scores with respect to images, ``(n, k, 3, H, W)``.
 
     Args:
-        forward: Names the network and the budget.
-        images: Preprocessed, ``(n, 3, H, W)``.
+        forward: A forward pass with the network and the memory budget.
+        images: Preprocessed images, ``(n, 3, H, W)``.
         classes: int64 ``(n, k)``.
-        run: Gives class scores of a network and images.
+        run: Function from a network and images to class scores.
     """
     parts = []
     size = max_batch_size(forward, gradients=True)
-    for some, chosen in zip(torch.split(images, size), torch.split(classes, size), strict=True):
+    for batch, chosen in zip(torch.split(images, size), torch.split(classes, size), strict=True):
         with torch.inference_mode(False), torch.enable_grad():
-            leaf = some.clone().requires_grad_()
+            leaf = batch.clone().requires_grad_()
             scores = run(forward.network, leaf).gather(1, chosen).sum(0).unbind()
-        found = [torch.autograd.grad(score, leaf, retain_graph=True)[0] for score in scores]
-        parts.append(torch.stack(found, 1))
+        gradients = [torch.autograd.grad(score, leaf, retain_graph=True)[0] for score in scores]
+        parts.append(torch.stack(gradients, 1))
     return torch.cat(parts)
 
 
 @contextmanager
 def record_outputs(layers: list[nn.Module]) -> Iterator[list[tuple[nn.Module, Tensor]]]:
-    """Collect what layers give in this thread, in the order in which they run, while the context lasts."""
+    """Collect the outputs of layers in this thread, in the order in which they run, while the context is active."""
     outputs: list[tuple[nn.Module, Tensor]] = []
-    here = get_ident()
+    thread = get_ident()
 
-    def keep(layer: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
-        if get_ident() != here:
+    def record(layer: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+        if get_ident() != thread:
             return None
         outputs.append((layer, output))
-        return output.clone()  # a layer that works in place would change what was kept
+        return output.clone()  # the next layer may overwrite its input in place
 
-    hooks = [layer.register_forward_hook(keep) for layer in layers]
+    hooks = [layer.register_forward_hook(record) for layer in layers]
     try:
         yield outputs
     finally:

@@ -1,4 +1,4 @@
-"""Class scores of images of which parts are hidden."""
+"""Class scores of partly masked images."""
 
 from collections.abc import Callable, Iterable, Iterator
 
@@ -12,53 +12,54 @@ from wsol.methods.cam import weighted_sum
 
 
 def score_masked(forward: Forward, image: int, masks: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Run one image under many masks, as many at once as the memory allows.
+    """Run one image under many masks, as many at once as the memory budget allows.
 
     Args:
-        forward: Names the network, the images and the budget.
-        image: Which of the images.
-        masks: Each ``(H, W)``, made when it is needed.
+        forward: The forward pass.
+        image: Index of the image.
+        masks: Masks ``(H, W)``, consumed one by one.
 
     Yields:
         Masks ``(m, 1, H, W)`` and the scores of all classes under each, ``(m, classes)``.
     """
     size = max_batch_size(forward, gradients=False)
-    waiting: list[Tensor] = []
+    pending: list[Tensor] = []
 
     def run() -> tuple[Tensor, Tensor]:
-        stacked = torch.stack(waiting)[:, None]
-        waiting.clear()
-        return stacked, forward.scores(forward.images[image] * stacked)
+        batch = torch.stack(pending)[:, None]
+        pending.clear()
+        return batch, forward.scores(forward.images[image] * batch)
 
     for mask in masks:
-        waiting.append(mask)
-        if len(waiting) == size:
+        pending.append(mask)
+        if len(pending) == size:
             yield run()
-    if waiting:
+    if pending:
         yield run()
 
 
-def channel_masks(forward: Forward, image: int) -> Iterator[Tensor]:
-    """Yield each feature map of an image as a mask ``(H, W)``: min-max normalised, then resized (bilinear)."""
+def make_channel_masks(forward: Forward, image: int) -> Iterator[Tensor]:
+    """Yield each feature map of an image as a mask ``(H, W)``: min-max normalized, then resized (bilinear)."""
     features = forward.features[image]
     low, high = features.amin((1, 2), keepdim=True), features.amax((1, 2), keepdim=True)
     span = high - low
-    for scaled in torch.split((features - low) / span.masked_fill(span == 0, 1), 16):
+    for channels in torch.split((features - low) / span.masked_fill(span == 0, 1), 16):
         yield from functional.interpolate(
-            scaled[None], size=forward.images.shape[2:], mode="bilinear", align_corners=False
+            channels[None], size=forward.images.shape[2:], mode="bilinear", align_corners=False
         )[0]
 
 
-def weigh_by_score(
+def weight_by_score(
     forward: Forward, classes: Tensor, masks: Callable[[int], Iterable[Tensor]], rounds: int = 1
 ) -> Tensor:
-    """Weigh feature maps by the class score that each of them as a mask leaves, softmax over the maps.
+    """Weight feature maps by the class scores of the image under each as a mask, with a softmax over the maps.
 
     Args:
         forward: The forward pass.
         classes: int64 ``(n, k)``.
-        masks: Gives those of an image: all of the maps in order, ``rounds`` times; scores are averaged over rounds.
-        rounds: How often.
+        masks: Function from the index of an image to its masks: one for each map in order, ``rounds`` times. Scores are
+            averaged over rounds.
+        rounds: Number of rounds.
 
     Returns:
         ``relu(sum_k w_k A_k)``, ``(n, k, h, w)``.
@@ -66,6 +67,6 @@ def weigh_by_score(
     weights = []
     with torch.no_grad():
         for image, chosen in enumerate(classes):
-            scores = torch.cat([found[:, chosen] for _, found in score_masked(forward, image, masks(image))])
+            scores = torch.cat([logits[:, chosen] for _, logits in score_masked(forward, image, masks(image))])
             weights.append(scores.reshape(rounds, -1, len(chosen)).mean(0).softmax(0).T)
         return weighted_sum(torch.stack(weights), forward.features).relu()

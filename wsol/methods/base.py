@@ -1,11 +1,10 @@
-"""What a method is, and the one forward pass that all methods share."""
+"""The interface of a method, and the forward pass that all methods share."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -16,21 +15,21 @@ from wsol.models.classifier import Tokens
 from wsol.registry import Registry
 
 Precision = Literal["float32", "bfloat16"]
-MEMORY = 2 << 30  # bytes that a method may use beside network and batch, unless told otherwise
+MEMORY = 2 << 30  # default budget of a method in bytes, in addition to network and batch
 
 
 @dataclass(frozen=True)
 class Forward:
-    """What one forward pass leaves behind, on the device it ran on.
+    """Inputs and results of one forward pass, on the device that it ran on.
 
     Attributes:
         network: The network that ran.
-        images: What went in, preprocessed, ``(n, 3, H, W)``.
-        features: The maps of the target layer, ``(n, C, h, w)``.
+        images: Preprocessed images, ``(n, 3, H, W)``.
+        features: Feature maps of the target layer, ``(n, C, h, w)``.
         logits: Class scores, ``(n, classes)``.
-        past: What goes past the target layer, for ``network.upper``.
-        memory: Bytes that a method may use.
-        precision: Of the layers below the target layer.
+        extras: Further inputs of ``network.forward_head``.
+        memory: Memory budget of a method in bytes.
+        precision: Precision of the trunk.
     """
 
     network: Classifier
@@ -43,19 +42,19 @@ class Forward:
 
     @cached_property
     def _graph(self) -> tuple[Tensor, Tensor]:
-        """The features again and the logits, with what is recorded for gradients between them."""
+        """The features as a leaf and the logits, with the graph of gradients between them."""
         with torch.inference_mode(False), torch.enable_grad():
             leaf = self.features.detach().requires_grad_()
             return leaf, self.network.forward_head(leaf, self.extras)
 
     def release_graph(self) -> None:
-        """Let go of what was recorded for gradients."""
+        """Free the graph of gradients."""
         vars(self).pop("_graph", None)
 
     def gradients(self, classes: Tensor) -> Tensor:
         """Return the gradients of class scores with respect to the features, ``(n, k, C, h, w)``.
 
-        One batched vector-Jacobian product through the layers above the target layer, and none below.
+        One batched vector-Jacobian product through the head; nothing is computed for the trunk.
 
         Args:
             classes: int64 ``(n, k)``.
@@ -67,70 +66,71 @@ class Forward:
         with torch.inference_mode(False), torch.enable_grad():
             chosen = logits.gather(1, classes).T
             if len(chosen) == 1:
-                (found,) = torch.autograd.grad(chosen.sum(), leaf, retain_graph=True, allow_unused=True)
-                found = None if found is None else found[None]
+                (gradients,) = torch.autograd.grad(chosen.sum(), leaf, retain_graph=True, allow_unused=True)
+                gradients = None if gradients is None else gradients[None]
             else:
-                one = torch.eye(len(chosen), dtype=chosen.dtype, device=chosen.device)
-                seeds = one[:, :, None].expand(-1, *chosen.shape)
-                (found,) = torch.autograd.grad(
+                identity = torch.eye(len(chosen), dtype=chosen.dtype, device=chosen.device)
+                seeds = identity[:, :, None].expand(-1, *chosen.shape)
+                (gradients,) = torch.autograd.grad(
                     chosen, leaf, seeds, retain_graph=True, is_grads_batched=True, allow_unused=True
                 )
-        # Of the last layers of a transformer, only the class token reaches the scores.
-        if found is None or (isinstance(self.network.layout, Tokens) and not found.any()):
+        # In the last layers of a transformer only the class token reaches the scores.
+        if gradients is None or (isinstance(self.network.layout, Tokens) and not gradients.any()):
             raise InputError(f"no score depends on the maps of {self.network.layer}; name another --layer")
-        return found.transpose(0, 1)
+        return gradients.transpose(0, 1)
 
     def rerun(self, images: Tensor) -> "Forward":
-        """Return the same forward pass of other images."""
+        """Run the forward pass on other images, with the same settings."""
         return forward(self.network, images, self.memory, self.precision)
 
     def scores(self, images: Tensor) -> Tensor:
         """Return the class scores of other images, ``(m, classes)``."""
         with torch.no_grad():
-            maps, past = _lower(self.network, images, self.precision)
-            return self.network.forward_head(maps, past)
+            return self.network.forward_head(*_run_trunk(self.network, images, self.precision))
 
 
 class Method(ABC):
-    """Turns a forward pass into score maps; subclasses are frozen dataclasses whose fields are its settings.
+    """Base class of methods, which turn a forward pass into score maps.
+
+    Subclasses are frozen dataclasses; their fields are the settings of the method.
 
     Attributes:
         name: Registered name.
-        needs: What it costs beyond the forward pass: nothing but the features, gradients of the layers above the target
-            layer, gradients of the whole network, further forward passes, or a pass that keeps all attention.
-        of_class: Whether the map depends on the class; if not, a network that does not classify will do.
+        needs: Cost beyond the forward pass: none (features), gradients of the head, gradients of the whole network down
+            to the image, further forward passes, or a pass that records all attention.
+        class_specific: Whether the map depends on the class; if not, the network need not classify.
     """
 
     name: ClassVar[str]
-    of_class: ClassVar[bool] = True
-    needs: ClassVar[Literal["features", "gradients", "whole gradients", "forwards", "attention"]]
+    class_specific: ClassVar[bool] = True
+    needs: ClassVar[Literal["features", "gradients", "image gradients", "forward passes", "attention"]]
 
     @abstractmethod
     def maps(self, forward: Forward, classes: Tensor) -> Tensor:
-        """Return raw score maps; those of an image do not depend on the others of the batch.
+        """Return raw score maps; the maps of an image do not depend on the rest of the batch.
 
         Args:
             forward: The forward pass of a batch.
-            classes: int64 ``(n, k)``, the classes of interest of each image.
+            classes: Classes of interest of each image, int64 ``(n, k)``.
 
         Returns:
             float ``(n, k, h, w)`` on the device of the forward pass, without gradients.
         """
 
     def unsupported_reason(self, network: Classifier) -> str | None:
-        """Return in one sentence why the method cannot be applied to a network; None if it can."""
+        """Return why the method cannot be applied to a network, in one sentence; None if it can."""
         return None
 
     @property
     def signature(self) -> str:
-        """Name and all settings; ``find_method`` reads it."""
+        """Name and all settings, as ``find_method`` takes them."""
         values = {each.name: getattr(self, each.name) for each in fields(self)}  # type: ignore[arg-type]
         settings = ",".join(f"{k}={str(v).lower() if isinstance(v, bool) else v}" for k, v in values.items())
         return f"{self.name}:{settings}" if settings else self.name
 
 
 class GradientMethod(Method):
-    """A method that combines features with gradients, one class like the other."""
+    """Base class of methods that combine features and gradients, in the same way for every class."""
 
     needs = "gradients"
 
@@ -139,48 +139,37 @@ class GradientMethod(Method):
         """Return the maps ``(n, 1, h, w)`` of one class from features and gradients, both ``(n, 1, C, h, w)``."""
 
     def maps(self, forward: Forward, classes: Tensor) -> Tensor:
-        """Return the maps, as many classes at once as the memory allows."""
+        """Return the maps, computed for as many classes at once as the memory budget allows."""
         features = forward.features
         at_once = max(1, int(forward.memory / (4 * features.numel() * features.element_size())))
         parts = []
-        for some in torch.split(classes, at_once, 1):
-            gradients = forward.gradients(some)
-            with torch.no_grad():  # class by class: what lies between fits the cache, all classes at once does not
+        for columns in torch.split(classes, at_once, 1):
+            gradients = forward.gradients(columns)
+            with torch.no_grad():  # class by class, because intermediate results of one class fit into the cache
                 parts += [self.combine(features[:, None], each[:, None]) for each in gradients.unbind(1)]
         forward.release_graph()
         return torch.cat(parts, 1)
 
 
 def unsupported_reason(method: Method, network: Classifier, classes: int) -> str | None:
-    """Return in one sentence why a method cannot be applied to a network of some classes; None if it can."""
-    if not classes and method.of_class:
-        return "the network does not classify; take self-attention, attention-rollout or eigencam"
+    """Return why a method cannot be applied to a network with a number of classes, in one sentence; None if it can."""
+    if not classes and method.class_specific:
+        applicable = (name for name in METHODS.names() if not METHODS.get(name).class_specific)
+        return f"the network does not classify; use {' or '.join(applicable)}"
     return method.unsupported_reason(network)
 
 
 METHODS: Registry[Method] = Registry("method", "wsol.methods")
-M = TypeVar("M", bound=type[Method])
-
-
-def register(name: str) -> Callable[[M], M]:
-    """Return a decorator that enters a method, with its default settings, under ``name``."""
-
-    def enter(kind: M) -> M:
-        kind.name = name
-        METHODS.register(name)(kind())
-        return kind
-
-    return enter
 
 
 def find_method(text: str) -> Method:
-    """Find a method by its name, with settings that differ from its defaults: ``rise:masks=1000``.
+    """Find a method by its name, with settings in place of its defaults: ``rise:masks=1000``.
 
     Args:
-        text: ``NAME`` or ``NAME:KEY=VALUE,KEY=VALUE``, as its signature has it.
+        text: ``NAME`` or ``NAME:KEY=VALUE,KEY=VALUE``, the form of its signature.
 
     Raises:
-        InputError: The name or a setting is unknown, or a value is not of the setting's kind.
+        InputError: The name or a setting is unknown, or a value does not have the type of its setting.
     """
     return METHODS.find(text)
 
@@ -189,21 +178,23 @@ def forward(network: Classifier, images: Tensor, memory: int = MEMORY, precision
     """Run the network once.
 
     Args:
-        network: In evaluation mode.
-        images: Preprocessed, ``(n, 3, H, W)``.
-        memory: Bytes that a method may use beyond this pass.
-        precision: ``bfloat16`` runs the layers below the target layer in autocast; the rest stays as it is.
+        network: A network in evaluation mode.
+        images: Preprocessed images, ``(n, 3, H, W)``.
+        memory: Memory budget of a method beyond this pass, in bytes.
+        precision: ``bfloat16`` runs the trunk in autocast; the head is not affected.
     """
-    with torch.inference_mode(False), torch.no_grad():  # inference tensors could not be kept for gradients
-        features, past = _lower(network, images, precision)
-        logits = network.forward_head(features, past)
-    return Forward(network, images, features, logits, past, memory, precision)
+    with torch.inference_mode(False), torch.no_grad():  # inference tensors cannot be used for gradients later
+        features, extras = _run_trunk(network, images, precision)
+        logits = network.forward_head(features, extras)
+    return Forward(network, images, features, logits, extras, memory, precision)
 
 
-def _lower(network: Classifier, images: Tensor, precision: Precision) -> tuple[Tensor, tuple[Any, ...]]:
+def _run_trunk(network: Classifier, images: Tensor, precision: Precision) -> tuple[Tensor, tuple[Any, ...]]:
     if precision == "float32":
         return network.forward_features(images)
     autocast: AbstractContextManager[None] = torch.autocast(images.device.type, torch.bfloat16)
     with autocast:
-        features, past = network.forward_features(images)
-    return features.float(), tuple(p.float() if isinstance(p, Tensor) and p.is_floating_point() else p for p in past)
+        features, extras = network.forward_features(images)
+    return features.float(), tuple(
+        each.float() if isinstance(each, Tensor) and each.is_floating_point() else each for each in extras
+    )

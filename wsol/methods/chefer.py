@@ -1,44 +1,44 @@
-"""Gradient x attention, by Chefer et al."""
+"""Gradient times attention, by Chefer et al."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from wsol.methods._attention import Attended, attend, why_no_attention
-from wsol.methods.base import Forward, Method, register
+from wsol.methods._attention import AttentionPass, attention_unsupported_reason, record_attention
+from wsol.methods.base import METHODS, Forward, Method
 from wsol.models import Classifier
 
 
-@register("chefer")
+@METHODS.register("chefer")
 @dataclass(frozen=True)
 class Chefer(Method):
-    """Follows attention through all layers, weighted by the gradient of the class score.
+    """Attention followed through all layers, weighted by the gradient of the class score.
 
     Chefer et al., "Generic Attention-model Explainability for Interpreting Bi-Modal and Encoder-Decoder Transformers",
     ICCV 2021, eq. 5 and 6: ``R <- R + mean_heads(relu(dy_c/dA * A)) R`` over the layers, from ``R = I``; the map is the
-    class token's row of it, or the patches' mean where that is classified. Costs a second forward pass and, for each
-    class, a backward pass down to the first attention.
+    class token's row of R, or the mean row of the patches where their mean is classified. Costs a second forward pass
+    and, for each class, a backward pass down to the first attention.
     """
 
     needs = "attention"
 
     def maps(self, forward: Forward, classes: Tensor) -> Tensor:
-        """Return maps of one value a patch, 0 or more."""
-        found = []
-        for attended, chosen in attend(forward, classes, gradients=True):
+        """Return maps with one value per patch, 0 or more."""
+        maps = []
+        for attention, chosen in record_attention(forward, classes, gradients=True):
             with torch.inference_mode(False), torch.enable_grad():
-                scores = attended.logits.gather(1, chosen.clone()).sum(0).unbind()
-            found.append(torch.stack([_relevance(attended, score) for score in scores], 1))
-        return torch.cat(found)
+                scores = attention.logits.gather(1, chosen.clone()).sum(0).unbind()
+            maps.append(torch.stack([_propagate_relevance(attention, score) for score in scores], 1))
+        return torch.cat(maps)
 
     def unsupported_reason(self, network: Classifier) -> str | None:
-        """Wants tokens that attend to each other."""
-        return why_no_attention(network)
+        """Require tokens that attend to each other."""
+        return attention_unsupported_reason(network)
 
 
-def _relevance(attended: Attended, score: Tensor) -> Tensor:
-    layers = attended.layers
+def _propagate_relevance(attention: AttentionPass, score: Tensor) -> Tensor:
+    layers = attention.layers
     with torch.inference_mode(False):
         gradients = torch.autograd.grad(score, layers, retain_graph=True)
     with torch.no_grad():
@@ -46,4 +46,4 @@ def _relevance(attended: Attended, score: Tensor) -> Tensor:
         relevance = relevance.expand(len(layers[0]), -1, -1)
         for layer, gradient in zip(layers, gradients, strict=True):
             relevance = relevance + (gradient * layer).relu().mean(1) @ relevance
-        return attended.patches(relevance)
+        return attention.to_maps(relevance)

@@ -4,27 +4,27 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from wsol.methods.base import GradientMethod, register
+from wsol.methods.base import METHODS, GradientMethod
 from wsol.methods.cam import weighted_sum
 
 
-@register("gradcam++")
+@METHODS.register("gradcam++")
 @dataclass(frozen=True)
 class GradCAMPlusPlus(GradientMethod):
-    """Weighs feature maps by their positive gradients, each place by its share in the score.
+    """Feature maps weighted by their positive gradients, each place by its share in the score.
 
     Chattopadhay et al., "Grad-CAM++: Improved Visual Explanations for Deep Convolutional Networks", WACV 2018, eq. 5,
     10 and 19: ``relu(sum_k w_k A_k)`` with ``w_k = sum_ij a_kij relu(g_kij)`` and
     ``a_kij = g^2 / (2 g^2 + g^3 sum_ab A_kab)``, where g is the gradient of the class score; the exponential that the
-    paper puts around the score is one factor for the whole map and left out. Costs what Grad-CAM costs.
+    paper applies to the score is one factor for the whole map and is left out. Costs what Grad-CAM costs.
 
-    So ``w_k = sum_ij relu(g_kij) / (2 + g_kij sum_ab A_kab)``, 0 where that divides by 0. There is no epsilon: the
+    So ``w_k = sum_ij relu(g_kij) / (2 + g_kij sum_ab A_kab)``, with 0 for a division by 0. There is no epsilon: the
     package grad-cam adds 1e-6 to a denominator of the size of squared gradients, which may be smaller; the package
-    torchcam computes the denominator and does not use it.
+    torchcam computes the denominator but does not use it.
     """
 
     def combine(self, features: Tensor, gradients: Tensor) -> Tensor:
-        """See the class."""
+        """Return the maps by the formula of the class."""
         denominator = (gradients * features.sum((3, 4), keepdim=True)).add_(2)
         shares = gradients.relu().div_(denominator).masked_fill_(denominator == 0, 0)
         return weighted_sum(shares.sum((3, 4)), features[:, 0]).relu()

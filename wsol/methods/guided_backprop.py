@@ -6,44 +6,48 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from wsol.methods._image_gradients import image_gradients
-from wsol.methods.base import Forward, Method, register
+from wsol.methods._image_gradients import compute_image_gradients
+from wsol.methods.base import METHODS, Forward, Method
 from wsol.models import Classifier
 
 
-@register("guided-backprop")
+@METHODS.register("guided-backprop")
 @dataclass(frozen=True)
 class GuidedBackprop(Method):
-    """As ``backprop``, but a ReLU lets only positive gradients pass.
+    """``backprop`` with ReLUs that let only positive gradients pass.
 
-    Springenberg et al., "Striving for Simplicity: The All Convolutional Net", ICLR workshops 2015, section 3.4. ReLU as
-    a layer and as a call are both changed, other activations are left as they are. Costs what ``backprop`` costs.
+    Springenberg et al., "Striving for Simplicity: The All Convolutional Net", ICLR workshops 2015, section 3.4. ReLU
+    modules and ReLU calls are both changed, other activations are not. Costs what ``backprop`` costs.
     """
 
-    needs = "whole gradients"
+    needs = "image gradients"
 
     def maps(self, forward: Forward, classes: Tensor) -> Tensor:
         """Return maps of the size of the image, 0 or more."""
-        return image_gradients(forward, forward.images, classes, _guided).abs_().amax(2)
+        return compute_image_gradients(forward, forward.images, classes, _run_guided).abs_().amax(2)
 
     def unsupported_reason(self, network: Classifier) -> str | None:
-        """Wants a ReLU."""
+        """Require a ReLU."""
         graphs = [part for part in (network.trunk, network.head) if isinstance(part, fx.GraphModule)]
         if any(_is_relu(node, graph) for graph in graphs for node in graph.graph.nodes):
             return None
-        return "guided backpropagation changes the gradient of ReLU, and there is none; take backprop"
+        return "guided backpropagation changes the gradient of ReLUs, and the network has none; use backprop"
 
 
-def _guided(network: Classifier, images: Tensor) -> Tensor:
-    return network.run_interpreted(_Guided, images)
+def _run_guided(network: Classifier, images: Tensor) -> Tensor:
+    return network.run_interpreted(_GuidedInterpreter, images)
 
 
-class _Guided(fx.Interpreter):
+class _GuidedInterpreter(fx.Interpreter):
     def run_node(self, n: fx.Node) -> Any:
-        return _gate(*self.fetch_args_kwargs_from_env(n)[0]) if _is_relu(n, self.module) else super().run_node(n)
+        return (
+            _apply_guided_relu(*self.fetch_args_kwargs_from_env(n)[0])
+            if _is_relu(n, self.module)
+            else super().run_node(n)
+        )
 
 
-class _Gate(torch.autograd.Function):
+class _GuidedReLU(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
         output = values.clamp(min=0)
@@ -53,13 +57,13 @@ class _Gate(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Tensor:
         (output,) = ctx.saved_tensors
-        passed: Tensor = gradients[0].clamp(min=0) * (output > 0)
-        return passed
+        gradient: Tensor = gradients[0].clamp(min=0) * (output > 0)
+        return gradient
 
 
-def _gate(values: Tensor, *_: Any) -> Tensor:
-    gated: Tensor = _Gate.apply(values)
-    return gated
+def _apply_guided_relu(values: Tensor, *_: Any) -> Tensor:
+    output: Tensor = _GuidedReLU.apply(values)
+    return output
 
 
 def _is_relu(node: fx.Node, graph: nn.Module) -> bool:

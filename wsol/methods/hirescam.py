@@ -4,19 +4,19 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from wsol.methods.base import GradientMethod, register
+from wsol.methods.base import METHODS, GradientMethod
 
 
-@register("hirescam")
+@METHODS.register("hirescam")
 @dataclass(frozen=True)
 class HiResCAM(GradientMethod):
-    """Multiplies feature maps with their gradients, place by place.
+    """Products of feature maps and their gradients, place by place.
 
     Draelos and Carin, "Use HiResCAM instead of Grad-CAM for faithful explanations of convolutional neural networks",
-    2020, eq. 4: ``sum_k g_kij A_kij``, no ReLU. On global average pooling and one linear layer that is ``CAM / (h w)``.
-    Costs what Grad-CAM costs.
+    2020, eq. 4: ``sum_k g_kij A_kij``, no ReLU. With global average pooling and one linear layer this is
+    ``CAM / (h w)``. Costs what Grad-CAM costs.
     """
 
     def combine(self, features: Tensor, gradients: Tensor) -> Tensor:
-        """See the class."""
+        """Return the maps by the formula of the class."""
         return (gradients * features).sum(2)

@@ -4,18 +4,18 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from wsol.methods.base import GradientMethod, register
+from wsol.methods.base import METHODS, GradientMethod
 
 
-@register("layercam")
+@METHODS.register("layercam")
 @dataclass(frozen=True)
 class LayerCAM(GradientMethod):
-    """Weighs every place of every feature map by its own positive gradient.
+    """Feature maps weighted at every place by their positive gradient there.
 
     Jiang et al., "LayerCAM: Exploring Hierarchical Class Activation Maps for Localization", IEEE TIP 2021, eq. 5 to 7:
     ``relu(sum_k relu(g_kij) A_kij)``. Costs what Grad-CAM costs.
     """
 
     def combine(self, features: Tensor, gradients: Tensor) -> Tensor:
-        """See the class."""
+        """Return the maps by the formula of the class."""
         return gradients.relu().mul_(features).sum(2).relu_()

@@ -4,14 +4,14 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from wsol.methods.base import GradientMethod, register
+from wsol.methods.base import METHODS, GradientMethod
 from wsol.methods.cam import weighted_sum
 
 
-@register("xgradcam")
+@METHODS.register("xgradcam")
 @dataclass(frozen=True)
 class XGradCAM(GradientMethod):
-    """Weighs feature maps by their gradient, averaged with the map's own values as weights.
+    """Feature maps weighted by their gradient, averaged with the values of the map as weights.
 
     Fu et al., "Axiom-based Grad-CAM: Towards Accurate Visualization and Explanation of CNNs", BMVC 2020, eq. 8:
     ``relu(sum_k w_k A_k)`` with ``w_k = sum_ij g_kij A_kij / sum_ij A_kij``, 0 for a map whose sum is 0. Costs what
@@ -19,7 +19,7 @@ class XGradCAM(GradientMethod):
     """
 
     def combine(self, features: Tensor, gradients: Tensor) -> Tensor:
-        """See the class."""
+        """Return the maps by the formula of the class."""
         total = features.sum((3, 4))
         weights = (gradients * features).sum((3, 4)).div_(total).masked_fill_(total == 0, 0)
         return weighted_sum(weights, features[:, 0]).relu()

@@ -1,1 +1,1 @@
-"""Boxes and ground truth to numbers: pure functions on arrays; knows neither torch nor files."""
+"""Metrics from boxes and ground truth: pure functions on arrays, independent of torch and files."""

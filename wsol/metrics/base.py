@@ -1,6 +1,7 @@
-"""What metrics are computed from, and what a metric is."""
+"""The interface of a metric, and the per-image statistics that every metric is computed from."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -15,23 +16,23 @@ TAU_RULES: tuple[TauRule, ...] = ("fixed", "val", "oracle")
 
 @dataclass(frozen=True)
 class LocalizationStats:
-    """The sufficient statistic of a run: every metric is computed from it.
+    """The sufficient statistics of a run: every metric is computed from them.
 
     Attributes:
-        curves: float32 ``(n, levels)``, the IoU that the ground-truth class's own map reaches at each threshold. One
-            level where no threshold enters.
-        delta: IoU from which on a box is a hit.
+        curves: float32 ``(n, taus)``, the IoU that the ground-truth class's own map reaches at each threshold; one
+            column where the protocol has no threshold.
+        delta: IoU from which on a box is a hit, inclusive.
         labels: int64 ``(n,)``, the ground-truth class.
-        ranks: int64 ``(n,)``, place of the ground-truth class among the predictions, from 1; 0 where it is not among
+        ranks: int64 ``(n,)``, rank of the ground-truth class among the predictions, from 1; 0 where it is not among
             the top five. None where there are no predictions.
-        peaks: bool ``(n,)``, whether the map's highest pixel lies in a ground-truth box; None where there is no map.
-        contours: float32 ``(n, levels)``, the IoU that the best of all contours' boxes reaches; None where the protocol
-            looks at one box a threshold.
-        second: float32 ``(n, levels)``, the IoU of a second box; None where there is none.
-        pixels: uint32 ``(n, levels + 1, 2)``, foreground and background pixels by score, see ``Trace``; None where
+        peaks: bool ``(n,)``, whether the map's highest pixel is in a ground-truth box; None where there is no map.
+        contours: float32 ``(n, taus)``, the IoU that the best box of any contour reaches; None where the protocol
+            takes one box per threshold.
+        second: float32 ``(n, taus)``, the IoU of a second box; None where there is none.
+        pixels: uint32 ``(n, taus + 1, 2)``, foreground and background pixels by score, see ``ImageStats``; None where
             there are no masks.
-        complete: Whether every image has a box of its ground-truth class. Where one has none, its curve is zero, and
-            only metrics that ask for the class too can be computed.
+        complete: Whether every image has a box of its ground-truth class. The curve of an image without one is zero,
+            and only metrics that also require the predicted class can be computed.
     """
 
     curves: NDArray[np.float32]
@@ -49,48 +50,84 @@ class LocalizationStats:
 
     @property
     def hits(self) -> NDArray[np.bool_]:
-        """Whether a box hits, bool ``(n, levels)``."""
+        """Hits, bool ``(n, taus)``: the IoU of the box reaches delta."""
         return self.curves >= np.float32(self.delta)
 
     @property
     def present(self) -> set[str]:
-        """Names of what there is to compute metrics from."""
-        parts = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {name for name, part in parts.items() if part is not None and part is not False}
+        """Names of the attributes that metrics can be computed from."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name for name, value in values.items() if value is not None and value is not False}
 
 
 @dataclass(frozen=True)
 class Metric:
     """A mean over images, in percent.
 
+    ``METRICS.register(NAME, title=..., ...)`` decorates the function ``per_image`` and takes the other attributes.
+
     Attributes:
         name: Registered name.
-        per_image: Evidence to each image's value in [0, 1]: ``(n,)``, or ``(n, levels)`` where a threshold enters, or
-            ``(n, levels, parts)`` where each part takes a threshold of its own and the metric is their mean.
+        per_image: Computes the value of each image in [0, 1] from the statistics: ``(n,)``, or ``(n, taus)`` if the
+            metric depends on a threshold, or ``(n, taus, parts)`` if each part has its own threshold and the metric is
+            their mean.
+        title: Title of its row in tables; the name if it is empty.
         better: Whether ``higher`` or ``lower`` values are better.
-        rules: The threshold rules it is defined for; empty where no threshold enters.
-        needs: What of the evidence it is computed from.
-        total: Where the metric is no mean over images but a function of means: ``(..., k)`` to ``(...)``, in [0, 1].
-            ``per_image`` gives ``(n, k)`` then.
+        rules: The threshold rules it is defined for; empty if it does not depend on a threshold.
+        needs: Attributes of the statistics that it is computed from.
+        aggregate: For a metric that is not a mean over images but a function of means: maps ``(..., k)`` to ``(...)``
+            in [0, 1]. ``per_image`` then returns ``(n, k)``.
         by_class: Whether it is the mean over classes of their means over images.
+        row: Position of its row in tables, ascending; rows of equal position are sorted by name.
+        part_of: Name of the metric below which it is an indented row; empty for a row of its own.
+        headline: Position among the numbers that a page and a leaderboard show first, from 1; 0 if it is not shown.
+        short_title: Title of its column in a leaderboard; the title if it is empty.
     """
 
     name: str
     per_image: Callable[[LocalizationStats], NDArray[Any]]
+    title: str = ""
     better: Literal["higher", "lower"] = "higher"
     rules: tuple[TauRule, ...] = TAU_RULES
     needs: tuple[str, ...] = ("complete",)
     aggregate: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None
     by_class: bool = False
+    row: int = 1000
+    part_of: str = ""
+    headline: int = 0
+    short_title: str = ""
 
-    def applies(self, evidence: LocalizationStats) -> bool:
-        """Return whether it can be computed."""
-        return evidence.present.issuperset(self.needs)
+    def applies(self, stats: LocalizationStats) -> bool:
+        """Return whether the metric can be computed from the statistics."""
+        return stats.present.issuperset(self.needs)
 
 
-METRICS: Registry[Metric] = Registry("metric", "wsol.metrics")
+METRICS: Registry[Metric] = Registry("metric", "wsol.metrics", create=Metric)
 
 
-def register(metric: Metric) -> None:
-    """Enter a metric under its name."""
-    METRICS.register(metric.name)(metric)
+def headlines() -> list[Metric]:
+    """Return the metrics that a page and a leaderboard show first."""
+    metrics = [metric for metric in map(METRICS.get, METRICS.names()) if metric.headline]
+    return sorted(metrics, key=lambda metric: metric.headline)
+
+
+def sort_rows(names: Iterable[str]) -> list[str]:
+    """Sort metrics by the rows of a table; names that are not registered come last, in their order."""
+    registered = METRICS.names()
+
+    def position(name: str) -> tuple[Any, ...]:
+        if name not in registered:
+            return (math.inf,)
+        metric = METRICS.get(name)
+        parent = METRICS.get(metric.part_of) if metric.part_of in registered else metric
+        return parent.row, parent.name, parent is not metric, metric.row, name
+
+    return sorted(dict.fromkeys(names), key=position)
+
+
+def row_title(name: str) -> str:
+    """Return the title of a metric's row, indented by two spaces if it is part of another metric's."""
+    if name not in METRICS.names():
+        return name
+    metric = METRICS.get(name)
+    return "  " * bool(metric.part_of) + (metric.title or name)

@@ -1,4 +1,4 @@
-"""How far a number would move with other images: the percentile bootstrap."""
+"""The percentile bootstrap over images: uncertainty of a number due to the choice of images."""
 
 from functools import lru_cache
 from typing import Any
@@ -7,8 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES = 1000
-_CHUNK = 1 << 21  # numbers held as floats at a time
-_GRAIN = 2.0**-30  # what fractions are rounded to, so that sums of 2^22 of them are exact in double precision
+_CHUNK = 1 << 21  # numbers converted to floats at a time
+_GRAIN = (
+    2.0**-30
+)  # fractions are rounded to multiples of it, so that sums of 2^22 of them are exact in double precision
 
 
 def intervals(draws: NDArray[np.float64], coverage: float = 0.95) -> NDArray[np.float64]:
@@ -17,8 +19,8 @@ def intervals(draws: NDArray[np.float64], coverage: float = 0.95) -> NDArray[np.
     Efron, "Bootstrap Methods: Another Look at the Jackknife", Annals of Statistics 1979; the percentile method.
 
     Args:
-        draws: ``(resamples, k)``; a resample with NaN is left out, and without any left the ends are NaN.
-        coverage: Share of the draws inside.
+        draws: ``(resamples, k)``; a resample with NaN is ignored, and if none remains the ends are NaN.
+        coverage: Share of the draws inside the interval.
 
     Returns:
         ``(2, k)``, the lower and the upper ends.
@@ -34,38 +36,38 @@ def intervals(draws: NDArray[np.float64], coverage: float = 0.95) -> NDArray[np.
 def resampled_means(values: NDArray[np.generic], seed: int = 0) -> NDArray[np.float64]:
     """Return the mean over images in every resample.
 
-    The resamples depend on the number of images and the seed alone: two runs on the same images meet the same ones, so
-    the difference of their draws is a paired one. Every sum is exact, so that its bits do not depend on the order of
-    additions, which libraries of linear algebra choose by processor and threads.
+    The resamples depend only on the number of images and the seed: two runs on the same images have the same resamples,
+    so the difference of their draws is paired. Every sum is exact, so its bits do not depend on the order of additions,
+    which linear algebra libraries choose by processor and number of threads.
 
     Args:
-        values: ``(n, k)``, a value for each image and, say, threshold: bool, whole numbers whose sum is below 2^52, or
-            numbers in [0, 1], which are rounded to 2^-30.
-        seed: Of the resamples.
+        values: ``(n, k)``, a value for each image and, for example, threshold: bool, integers whose sum is below 2^52,
+            or numbers in [0, 1], which are rounded to 2^-30.
+        seed: Seed of the resamples.
 
     Returns:
         ``(RESAMPLES, k)``.
     """
-    return _sums(_counts(len(values), seed), values) / len(values)
+    return _sum_exactly(_draw_counts(len(values), seed), values) / len(values)
 
 
 def resampled_means_within(
     values: NDArray[np.generic], members: NDArray[np.int64], n: int, seed: int = 0
 ) -> NDArray[np.float64]:
-    """Return the mean over some of the images in every resample of all.
+    """Return the mean over a subset of the images in every resample of all images.
 
     Args:
-        values: ``(m, k)``, the values of these images, as for ``resampled_means``.
-        members: ``(m,)``, their places among all.
+        values: ``(m, k)``, the values of the images of the subset, as for ``resampled_means``.
+        members: ``(m,)``, their indices among all images.
         n: Number of all images.
-        seed: Of the resamples.
+        seed: Seed of the resamples.
 
     Returns:
-        ``(RESAMPLES, k)``; NaN where a resample has none of these images.
+        ``(RESAMPLES, k)``; NaN where a resample has no image of the subset.
     """
-    drawn = _counts(n, seed)[:, members]
-    size = drawn.sum(1, dtype=np.float64)[:, None]
-    sums = _sums(drawn, values)
+    counts = _draw_counts(n, seed)[:, members]
+    size = counts.sum(1, dtype=np.float64)[:, None]
+    sums = _sum_exactly(counts, values)
     means: NDArray[np.float64] = np.divide(sums, size, out=np.full(sums.shape, np.nan), where=size > 0)
     return means
 
@@ -75,22 +77,22 @@ def resampled_class_means(values: NDArray[np.generic], labels: NDArray[np.int64]
 
     Args:
         values: ``(n, k)``; sums of bool are exact.
-        labels: ``(n,)``, the classes; a resample leaves out those of which it has no image.
-        seed: Of the resamples.
+        labels: ``(n,)``, the classes; a resample ignores classes of which it has no image.
+        seed: Seed of the resamples.
 
     Returns:
         ``(RESAMPLES, k)``.
     """
     n = len(values)
-    place, factors = _class_factors(labels.astype(np.int64).tobytes(), seed)
-    counts = _counts(n, seed)
+    class_index, factors = _class_factors(labels.astype(np.int64).tobytes(), seed)
+    counts = _draw_counts(n, seed)
     out = np.empty((RESAMPLES, values.shape[1]), np.float64)
-    for some in _slices(RESAMPLES, n):
-        out[some] = _product(counts[some] * factors[some][:, place], values)
+    for rows in _slices(RESAMPLES, n):
+        out[rows] = _product(counts[rows] * factors[rows][:, class_index], values)
     return out
 
 
-def _sums(counts: NDArray[np.uint8], values: NDArray[Any]) -> NDArray[np.float64]:
+def _sum_exactly(counts: NDArray[np.uint8], values: NDArray[Any]) -> NDArray[np.float64]:
     """Return ``counts @ values``, exactly."""
     if np.issubdtype(values.dtype, np.floating):
         return _product(counts, values, _GRAIN)
@@ -98,54 +100,54 @@ def _sums(counts: NDArray[np.uint8], values: NDArray[Any]) -> NDArray[np.float64
 
 
 def _product(left: NDArray[Any], right: NDArray[Any], grain: float = 0) -> NDArray[np.float64]:
-    """Multiply matrices whose products and sums double precision holds exactly, in pieces.
+    """Multiply matrices whose products and sums are exact in double precision, in chunks.
 
-    Single precision is as exact, and twice as fast, where one side is bool and the other are counts of an image.
+    Single precision is as exact, and twice as fast, if one side is bool and the other has counts of images.
 
     Args:
         left: ``(m, n)``.
         right: ``(n, k)``.
-        grain: What ``right`` is rounded to; 0 to leave it.
+        grain: ``right`` is rounded to its multiples; 0 for no rounding.
     """
-    few = left.dtype == np.uint8 and right.dtype == np.bool_ and len(right) < 2**24
-    precision = np.float32 if few else np.float64
+    is_exact_in_single = left.dtype == np.uint8 and right.dtype == np.bool_ and len(right) < 2**24
+    precision = np.float32 if is_exact_in_single else np.float64
     out = np.empty((len(left), right.shape[1]), np.float64)
     for columns in _slices(right.shape[1], len(right)):
-        part: NDArray[Any] = right[:, columns].astype(precision)
+        chunk: NDArray[Any] = right[:, columns].astype(precision)
         if grain:
-            np.rint(np.divide(part, grain, out=part), out=part)
-            part *= grain
+            np.rint(np.divide(chunk, grain, out=chunk), out=chunk)
+            chunk *= grain
         for rows in _slices(len(left), len(right)):
-            out[rows, columns] = np.matmul(left[rows].astype(precision, copy=False), part)
+            out[rows, columns] = np.matmul(left[rows].astype(precision, copy=False), chunk)
     return out
 
 
 def _slices(count: int, n: int) -> list[slice]:
-    """Divide ``count`` vectors of ``n`` numbers into pieces that do not grow with ``n``."""
+    """Divide ``count`` vectors of ``n`` numbers into chunks whose size does not depend on ``n``."""
     step = max(1, _CHUNK // max(1, n))
     return [slice(start, start + step) for start in range(0, count, step)]
 
 
-@lru_cache(maxsize=1)  # all metrics of a split ask for the same
+@lru_cache(maxsize=1)  # the same for all metrics of a split
 def _class_factors(labels: bytes, seed: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return the class of each image, ``(n,)``, and what an image of each weighs in each resample, ``(RESAMPLES, c)``.
+    """Return the class index of each image, ``(n,)``, and the weight of an image by class, ``(RESAMPLES, classes)``.
 
     The weights of a resample add up to 1 and are rounded to 2^-48, so that any sum of them is exact.
     """
-    _, place = np.unique(np.frombuffer(labels, np.int64), return_inverse=True)
-    order = np.argsort(place, kind="stable")
-    starts = np.flatnonzero(np.diff(place[order], prepend=-1))
-    counts = _counts(len(place), seed)
-    sizes = np.stack([np.add.reduceat(drawn[order], starts, dtype=np.int64) for drawn in counts])
+    _, class_index = np.unique(np.frombuffer(labels, np.int64), return_inverse=True)
+    order = np.argsort(class_index, kind="stable")
+    starts = np.flatnonzero(np.diff(class_index[order], prepend=-1))
+    counts = _draw_counts(len(class_index), seed)
+    sizes = np.stack([np.add.reduceat(row[order], starts, dtype=np.int64) for row in counts])
     factors = 1 / (np.maximum(sizes, 1) * (sizes > 0).sum(1, keepdims=True))
-    return place, np.ldexp(np.rint(np.ldexp(factors, 48)), -48)
+    return class_index, np.ldexp(np.rint(np.ldexp(factors, 48)), -48)
 
 
 @lru_cache(maxsize=2)  # the evaluated split and the validation split
-def _counts(n: int, seed: int) -> NDArray[np.uint8]:
-    """Return how often each of ``n`` images is drawn in each resample, ``(RESAMPLES, n)``."""
+def _draw_counts(n: int, seed: int) -> NDArray[np.uint8]:
+    """Draw the resamples: the number of times that each of ``n`` images is in each, ``(RESAMPLES, n)``."""
     counts = np.empty((RESAMPLES, n), np.uint8)
     for resample, row in enumerate(counts):
-        drawn = np.random.RandomState([seed, resample]).randint(0, n, n)  # its stream is frozen
-        row[:] = np.bincount(drawn, minlength=n)
+        indices = np.random.RandomState([seed, resample]).randint(0, n, n)  # its stream is frozen
+        row[:] = np.bincount(indices, minlength=n)
     return counts

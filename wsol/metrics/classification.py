@@ -1,28 +1,47 @@
-"""Classification: is the class among the first guesses?"""
+"""Classification: is the ground-truth class among the first predictions?"""
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wsol.metrics.base import LocalizationStats, Metric, register
+from wsol.metrics.base import METRICS, LocalizationStats
 
 
-def classification_error(evidence: LocalizationStats, k: int) -> NDArray[np.bool_]:
-    """Return where the class is not among the first ``k`` predictions, bool ``(n,)``."""
-    assert evidence.ranks is not None
-    return (evidence.ranks < 1) | (evidence.ranks > k)
+def classification_error(stats: LocalizationStats, k: int) -> NDArray[np.bool_]:
+    """Return whether the ground-truth class is not among the first ``k`` predictions, bool ``(n,)``."""
+    assert stats.ranks is not None
+    return (stats.ranks < 1) | (stats.ranks > k)
+
+
+@METRICS.register(
+    "top1_cls_err",
+    title="top-1 classification error",
+    short_title="top-1 cls. error",
+    better="lower",
+    rules=(),
+    needs=("ranks",),
+    row=30,
+    headline=6,
+)
+def top1_classification_error(stats: LocalizationStats) -> NDArray[np.bool_]:
+    """Return whether the ground-truth class is not the first prediction, bool ``(n,)``."""
+    return classification_error(stats, 1)
+
+
+@METRICS.register(
+    "top5_cls_err", title="top-5 classification error", better="lower", rules=(), needs=("ranks",), row=40
+)
+def top5_classification_error(stats: LocalizationStats) -> NDArray[np.bool_]:
+    """Return whether the ground-truth class is not among the first five predictions, bool ``(n,)``."""
+    return classification_error(stats, 5)
 
 
 def ranks_of(classes: NDArray[np.int64]) -> NDArray[np.int64] | None:
-    """Return the place of the ground-truth class among the predictions, as ``Evidence.ranks`` has it.
+    """Return the rank of the ground-truth class among the predictions, as in ``LocalizationStats.ranks``.
 
     Args:
         classes: int64 ``(n, k)``, the ground-truth class, then the predictions, if there are any.
     """
     if classes.shape[1] < 2:
         return None
-    right = classes[:, 1:6] == classes[:, :1]
-    return np.where(right.any(1), right.argmax(1) + 1, 0)
-
-
-register(Metric("top1_cls_err", lambda e: classification_error(e, 1), better="lower", rules=(), needs=("ranks",)))
-register(Metric("top5_cls_err", lambda e: classification_error(e, 5), better="lower", rules=(), needs=("ranks",)))
+    matches = classes[:, 1:6] == classes[:, :1]
+    return np.where(matches.any(1), matches.argmax(1) + 1, 0)

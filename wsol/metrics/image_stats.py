@@ -1,4 +1,4 @@
-"""What one image leaves for the metrics, and the stack of it over images."""
+"""Statistics of one image for the metrics, and their arrays over all images."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,17 +12,17 @@ from wsol.metrics.base import LocalizationStats
 
 @dataclass(frozen=True)
 class ImageStats:
-    """One score map held against ground truth at every threshold.
+    """Comparison of one score map with the ground truth at every threshold.
 
     Attributes:
-        boxes: ``(levels, 4)``, the box at each threshold, half-open edges. One level where no threshold enters.
-        curve: float32 ``(levels,)``, the IoU that the box reaches.
-        peak_inside: Whether the map's highest pixel, the first in raster order, lies in a ground-truth box.
-        contours: float32 ``(levels,)``, the IoU that the best of all contours' boxes reaches, where the protocol looks
-            at all.
-        second: float32 ``(levels,)``, the IoU of the second box, where the protocol has one.
-        pixels: uint32 ``(levels + 1, 2)``, foreground and background pixels whose score lies from each tau up to the
-            next, the last row from 1 on; where there is a mask.
+        boxes: ``(taus, 4)``, the box at each threshold, half-open edges; one row if the protocol has no threshold.
+        curve: float32 ``(taus,)``, the IoU that the box reaches.
+        peak_inside: Whether the map's highest pixel, the first in raster order, is in a ground-truth box.
+        contours: float32 ``(taus,)``, the IoU that the best box of any contour reaches, if the protocol uses all
+            contours.
+        second: float32 ``(taus,)``, the IoU of the second box, if the protocol has one.
+        pixels: uint32 ``(taus + 1, 2)``, foreground and background pixels with a score from each tau up to the next;
+            the last row from 1 on. None without a mask.
     """
 
     boxes: NDArray[np.float64]
@@ -34,49 +34,53 @@ class ImageStats:
 
 
 _OPTIONAL = ("contours", "second", "pixels")
-_SHOWN = 100  # boxes of an image that are kept to look at
+_KEPT_BOXES = 100  # per image, for display
 
 
-def kept_tau_indices(levels: int) -> NDArray[np.int64]:
-    """Return which of a grid's levels have their boxes kept: evenly spaced, about a hundred, the first among them."""
-    return np.arange(0, levels, max(1, levels // _SHOWN))
+def kept_tau_indices(count: int) -> NDArray[np.int64]:
+    """Return the indices of the taus whose boxes are kept: evenly spaced, about a hundred, including the first.
 
-
-def stack_stats(traces: Sequence[ImageStats]) -> dict[str, NDArray[Any]]:
-    """Lay the traces of some images out as arrays ``(m, ...)`` by name; a field that any of them lacks is left out.
-
-    Of the boxes, those at ``shown_levels`` are kept, uint16.
+    Args:
+        count: Number of taus.
     """
-    rows: dict[str, NDArray[Any]] = {
-        "curves": np.stack([trace.curve for trace in traces]),
-        "peaks": np.array([trace.peak_inside for trace in traces]),
+    return np.arange(0, count, max(1, count // _KEPT_BOXES))
+
+
+def stack_stats(stats: Sequence[ImageStats]) -> dict[str, NDArray[Any]]:
+    """Stack the statistics of several images into arrays ``(m, ...)`` by name, without fields that an image lacks.
+
+    Only the boxes at ``kept_tau_indices`` are kept, as uint16.
+    """
+    arrays: dict[str, NDArray[Any]] = {
+        "curves": np.stack([image.curve for image in stats]),
+        "peaks": np.array([image.peak_inside for image in stats]),
     }
     for name in _OPTIONAL:
-        parts = [part for trace in traces if (part := getattr(trace, name)) is not None]
-        if len(parts) == len(traces):
-            rows[name] = np.stack(parts)
-    if (levels := len(traces[0].boxes)) > 1:
-        boxes = np.stack([trace.boxes[kept_tau_indices(levels)] for trace in traces])
-        rows["boxes"] = np.clip(np.rint(boxes), 0, 65535).astype(np.uint16)
-    return rows
+        values = [value for image in stats if (value := getattr(image, name)) is not None]
+        if len(values) == len(stats):
+            arrays[name] = np.stack(values)
+    if (count := len(stats[0].boxes)) > 1:
+        boxes = np.stack([image.boxes[kept_tau_indices(count)] for image in stats])
+        arrays["boxes"] = np.clip(np.rint(boxes), 0, 65535).astype(np.uint16)
+    return arrays
 
 
 class StatsAccumulator:
-    """Stacks traces as they come; memory is that of the arrays.
+    """Arrays over all images, filled as the images arrive; no memory is used in addition to the arrays.
 
     Args:
-        n: At most this many come.
-        levels: Of a curve; one of a single level stands for as many equal ones.
+        n: Maximum number of images.
+        taus: Number of columns of a curve; a curve of one column is broadcast.
     """
 
-    def __init__(self, n: int, levels: int) -> None:
+    def __init__(self, n: int, taus: int) -> None:
         self._n = n
-        self._levels = levels
+        self._taus = taus
         self._count = 0
         self._arrays: dict[str, NDArray[Any]] = {}
 
     def add(self, rows: Mapping[str, NDArray[Any]]) -> None:
-        """Add what ``stacked`` made of the next images; a field that any image lacks is left out for all."""
+        """Add the ``stack_stats`` of the next images; a field that any image lacks is dropped for all."""
         if not self._count:
             self._arrays = {name: np.empty((self._n, *part.shape[1:]), part.dtype) for name, part in rows.items()}
         self._arrays = {name: array for name, array in self._arrays.items() if name in rows}
@@ -86,51 +90,51 @@ class StatsAccumulator:
 
     @property
     def boxes(self) -> NDArray[np.uint16] | None:
-        """The boxes at ``shown_levels``, uint16 ``(n, shown, 4)``, half-open edges; None where no threshold enters."""
-        kept = self._arrays.get("boxes")
-        return None if kept is None else kept[: self._count]
+        """Boxes at ``kept_tau_indices``, uint16 ``(n, kept, 4)``, half-open edges; None without a threshold."""
+        boxes = self._arrays.get("boxes")
+        return None if boxes is None else boxes[: self._count]
 
     def stats(self, delta: float, labels: NDArray[np.int64], ranks: NDArray[np.int64] | None) -> LocalizationStats:
-        """Return what came so far, ``(n, ...)`` each; arguments as the attributes of ``Evidence``."""
+        """Return the statistics of the images so far; arguments as the attributes of ``LocalizationStats``."""
         arrays = {name: array[: self._count] for name, array in self._arrays.items() if name != "boxes"}
         for name in ("curves", "contours", "second"):
             if name in arrays:
-                arrays[name] = np.broadcast_to(arrays[name], (self._count, self._levels))
+                arrays[name] = np.broadcast_to(arrays[name], (self._count, self._taus))
         return LocalizationStats(delta=delta, labels=labels, ranks=ranks, **arrays)  # type: ignore[arg-type]  # by name
 
 
-def peak_inside(score_map: NDArray[np.floating], truth: NDArray[np.float64]) -> bool:
-    """Return whether the centre of the highest pixel lies in a box.
+def peak_inside(score_map: NDArray[np.floating], ground_truth: NDArray[np.float64]) -> bool:
+    """Return whether the center of the highest pixel is in a box.
 
     Args:
-        score_map: ``(h, w)``; of equally high pixels the first in raster order counts.
-        truth: ``(g, 4)``, half-open edges.
+        score_map: ``(h, w)``; ties go to the first pixel in raster order.
+        ground_truth: ``(g, 4)``, half-open edges.
     """
     y, x = np.unravel_index(int(score_map.argmax()), score_map.shape)
-    point = np.array([x, y]) + 0.5
-    return bool(((truth[:, :2] <= point) & (point < truth[:, 2:])).all(1).any())
+    center = np.array([x, y]) + 0.5
+    return bool(((ground_truth[:, :2] <= center) & (center < ground_truth[:, 2:])).all(1).any())
 
 
-def count_pixels(
-    reached: NDArray[np.int16],
+def count_pixels_by_tau(
+    tau_indices: NDArray[np.int16],
     full: NDArray[np.bool_],
     foreground: NDArray[np.bool_],
     ignore: NDArray[np.bool_],
-    n: int,
+    count: int,
 ) -> NDArray[np.uint32]:
     """Count foreground and background pixels by the highest tau that their score reaches.
 
     Args:
-        reached: int16 ``(h, w)``, the level of that tau.
+        tau_indices: int16 ``(h, w)``, the index of that tau; -1 if there is none.
         full: bool ``(h, w)``, whether the score is 1 or more.
         foreground: bool ``(h, w)``.
-        ignore: bool ``(h, w)``, pixels left out where they are not foreground.
-        n: Number of taus below 1.
+        ignore: bool ``(h, w)``, pixels that are not counted unless they are foreground.
+        count: Number of taus below 1.
 
     Returns:
-        uint32 ``(n + 1, 2)``.
+        uint32 ``(count + 1, 2)``.
     """
-    bins = reached.astype(np.int64) + full
-    counted = foreground | ~ignore
-    flat = (2 * bins + ~foreground)[counted & (bins >= 0)]
-    return np.bincount(flat, minlength=2 * n + 2).reshape(n + 1, 2).astype(np.uint32)
+    bins = tau_indices.astype(np.int64) + full
+    counted = (foreground | ~ignore) & (bins >= 0)
+    flat = (2 * bins + ~foreground)[counted]
+    return np.bincount(flat, minlength=2 * count + 2).reshape(count + 1, 2).astype(np.uint32)

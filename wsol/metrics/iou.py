@@ -4,50 +4,50 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def overlap(boxes: NDArray[np.float64], truth: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
-    """Measure intersections and areas.
+def overlap(boxes: NDArray[np.float64], ground_truth: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+    """Compute intersections and areas.
 
     Args:
         boxes: ``(..., 4)``, half-open edges ``(x0, y0, x1, y1)``.
-        truth: ``(g, 4)``, likewise.
+        ground_truth: ``(g, 4)``, half-open edges.
 
     Returns:
-        intersection ``(..., g)``, area of the boxes ``(..., 1)``, area of the ground truth ``(g,)``, in square pixels.
+        Intersections ``(..., g)``, areas of the boxes ``(..., 1)`` and of the ground truth ``(g,)``, in square pixels.
     """
-    low = np.maximum(boxes[..., None, :2], truth[:, :2])
-    high = np.minimum(boxes[..., None, 2:], truth[:, 2:])
-    return np.clip(high - low, 0, None).prod(-1), _area(boxes)[..., None], _area(truth)
+    low = np.maximum(boxes[..., None, :2], ground_truth[:, :2])
+    high = np.minimum(boxes[..., None, 2:], ground_truth[:, 2:])
+    return np.clip(high - low, 0, None).prod(-1), _area(boxes)[..., None], _area(ground_truth)
 
 
-def iou(boxes: NDArray[np.float64], truth: NDArray[np.float64]) -> NDArray[np.float64]:
+def iou(boxes: NDArray[np.float64], ground_truth: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the intersection over union of boxes, pair by pair.
 
-    Inclusive corners (the +1 of PASCAL VOC and Choe et al.) are the same thing once they are edges.
+    Inclusive corners (the + 1 of PASCAL VOC and Choe et al.) give the same result once they are converted to edges.
 
     Args:
         boxes: ``(..., 4)``, half-open edges, not inverted.
-        truth: ``(..., 4)``, likewise, of some area; the two are broadcast.
+        ground_truth: ``(..., 4)``, half-open edges of boxes that are not empty; the two arrays are broadcast.
 
     Returns:
         ``(...)`` in [0, 1].
     """
-    sides = np.minimum(boxes[..., 2:], truth[..., 2:]) - np.maximum(boxes[..., :2], truth[..., :2])
-    shared = np.clip(sides, 0, None).prod(-1)
-    ratio: NDArray[np.float64] = shared / (_area(boxes) + _area(truth) - shared)
+    sides = np.minimum(boxes[..., 2:], ground_truth[..., 2:]) - np.maximum(boxes[..., :2], ground_truth[..., :2])
+    intersection = np.clip(sides, 0, None).prod(-1)
+    ratio: NDArray[np.float64] = intersection / (_area(boxes) + _area(ground_truth) - intersection)
     return ratio
 
 
-def best_iou(boxes: NDArray[np.float64], truth: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the intersection over union of each box with the ground-truth box that it fits best.
+def best_iou(boxes: NDArray[np.float64], ground_truth: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the intersection over union of each box with the ground-truth box that fits it best.
 
     Args:
         boxes: ``(..., 4)``, half-open edges, not inverted.
-        truth: ``(g, 4)``, likewise, at least one.
+        ground_truth: ``(g, 4)``, half-open edges, at least one box.
 
     Returns:
         ``(...)`` in [0, 1].
     """
-    best: NDArray[np.float64] = iou(boxes[..., None, :], truth).max(-1)
+    best: NDArray[np.float64] = iou(boxes[..., None, :], ground_truth).max(-1)
     return best
 
 

@@ -6,65 +6,118 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from wsol.metrics.base import LocalizationStats, Metric, register
+from wsol.metrics.base import METRICS, LocalizationStats
 
 
-def localization_error(evidence: LocalizationStats, k: int) -> NDArray[np.bool_]:
-    """Return where none of ``k`` guesses is right, bool ``(n, levels)``.
+def localization_error(stats: LocalizationStats, k: int) -> NDArray[np.bool_]:
+    """Return whether none of the first ``k`` predictions is right, bool ``(n, taus)``.
 
-    A guess is a predicted class with the box of its own map. It is right if the class is the image's and the IoU
+    A prediction is a class with the box of that class's own map. It is right if the class is the image's and the IoU
     reaches delta (Russakovsky et al., "ImageNet Large Scale Visual Recognition Challenge", IJCV 2015, section 4.2), so
-    the guess of the ground-truth class decides, and its box is the one that the curve was taken from.
+    only the prediction of the ground-truth class counts, and its box is the one that the curve is computed from.
     """
-    return ~(_guessed(evidence, 1, k) & evidence.hits)
+    return ~(_has_rank(stats, 1, k) & stats.hits)
 
 
-def localization_error_of_pairs(evidence: LocalizationStats) -> NDArray[np.bool_]:
-    """Return where none of five guesses is right that are two boxes for the first two classes and one for the third.
+@METRICS.register(
+    "top1_loc_err",
+    title="top-1 localization error",
+    short_title="top-1 loc. error",
+    better="lower",
+    needs=("ranks",),
+    row=10,
+    headline=1,
+)
+def top1_localization_error(stats: LocalizationStats) -> NDArray[np.bool_]:
+    """Return whether the first prediction is wrong, bool ``(n, taus)``."""
+    return localization_error(stats, 1)
+
+
+@METRICS.register(
+    "top5_loc_err",
+    title="top-5 localization error",
+    short_title="top-5 loc. error",
+    better="lower",
+    needs=("ranks",),
+    row=20,
+    headline=2,
+)
+def top5_localization_error(stats: LocalizationStats) -> NDArray[np.bool_]:
+    """Return whether all of the first five predictions are wrong, bool ``(n, taus)``."""
+    return localization_error(stats, 5)
+
+
+@METRICS.register(
+    "top5_loc_err_pairs",
+    title="with two boxes a class",
+    better="lower",
+    needs=("ranks", "second"),
+    part_of="top5_loc_err",
+)
+def localization_error_of_pairs(stats: LocalizationStats) -> NDArray[np.bool_]:
+    """Return whether all of five boxes are wrong: two of each of the first two classes and one of the third.
 
     Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016, section 3.2 (the heuristics).
     """
-    assert evidence.second is not None
-    either = evidence.hits | (evidence.second >= np.float32(evidence.delta))
-    return ~(_guessed(evidence, 1, 2) & either | _guessed(evidence, 3, 3) & evidence.hits)
+    assert stats.second is not None
+    either = stats.hits | (stats.second >= np.float32(stats.delta))
+    return ~(_has_rank(stats, 1, 2) & either | _has_rank(stats, 3, 3) & stats.hits)
 
 
-def contour_hits(evidence: LocalizationStats, deltas: Sequence[float]) -> NDArray[np.bool_]:
-    """Return whether any contour's box reaches each delta, bool ``(n, levels, deltas)``.
+@METRICS.register("gt_known_loc_acc", title="GT-known accuracy", row=50, headline=3)
+@METRICS.register("max_box_acc", title="MaxBoxAcc", rules=("oracle",), row=60)
+@METRICS.register("corloc", title="CorLoc", by_class=True, row=90)
+def box_hits(stats: LocalizationStats) -> NDArray[np.bool_]:
+    """Return whether the box of the ground-truth class's own map reaches delta, bool ``(n, taus)``.
+
+    The ground-truth class is given, so only the box counts: GT-known accuracy. MaxBoxAcc (Choe et al., CVPR 2020,
+    eq. 3) is its oracle value. CorLoc (Deselaers et al., "Weakly Supervised Localization and Learning with Generic
+    Knowledge", IJCV 2012, section 5) is the mean over classes of the share of their images with a right box.
+    """
+    return stats.hits
+
+
+def contour_hits(stats: LocalizationStats, deltas: Sequence[float]) -> NDArray[np.bool_]:
+    """Return whether the box of any contour reaches each delta, bool ``(n, taus, deltas)``.
 
     MaxBoxAccV2 (Choe et al., "Evaluation for Weakly Supervised Object Localization", TPAMI 2022, section 5) is the mean
-    over delta in {0.3, 0.5, 0.7} of the best hit rate over thresholds, each delta with a threshold of its own.
+    over delta in {0.3, 0.5, 0.7} of the best hit rate over thresholds; each delta has its own threshold.
     """
-    assert evidence.contours is not None
-    return evidence.contours[:, :, None] >= np.array(deltas, np.float32)
+    assert stats.contours is not None
+    return stats.contours[:, :, None] >= np.array(deltas, np.float32)
 
 
-def peaks_inside(evidence: LocalizationStats) -> NDArray[np.bool_]:
-    """Return whether the map's highest pixel lies in a ground-truth box, bool ``(n,)``.
+METRICS.register(
+    "max_box_acc_v2", title="MaxBoxAccV2", rules=("oracle",), needs=("complete", "contours"), row=70, headline=4
+)(partial(contour_hits, deltas=(0.3, 0.5, 0.7)))
+for _delta in (0.3, 0.5, 0.7):
+    METRICS.register(
+        f"max_box_acc_v2_{100 * _delta:.0f}",
+        title=f"at IoU {_delta}",
+        rules=("oracle",),
+        needs=("complete", "contours"),
+        part_of="max_box_acc_v2",
+    )(partial(contour_hits, deltas=(_delta,)))
+
+
+@METRICS.register("mean_iou", title="mean IoU", row=80)
+def box_iou(stats: LocalizationStats) -> NDArray[np.float32]:
+    """Return the IoU of the box of the ground-truth class's own map, float32 ``(n, taus)``."""
+    return stats.curves
+
+
+@METRICS.register("pointing_game", title="pointing game", rules=(), needs=("peaks",), row=100)
+def peaks_inside(stats: LocalizationStats) -> NDArray[np.bool_]:
+    """Return whether the map's highest pixel is in a ground-truth box, bool ``(n,)``.
 
     The pointing game (Zhang et al., "Top-down Neural Attention by Excitation Backprop", ECCV 2016, section 4.1), for
     the ground-truth class, over images, without a margin around the object.
     """
-    assert evidence.peaks is not None
-    return evidence.peaks
+    assert stats.peaks is not None
+    return stats.peaks
 
 
-def _guessed(evidence: LocalizationStats, first: int, last: int) -> NDArray[np.bool_]:
-    assert evidence.ranks is not None
-    return ((evidence.ranks >= first) & (evidence.ranks <= last))[:, None]
-
-
-register(Metric("top1_loc_err", lambda e: localization_error(e, 1), better="lower", needs=("ranks",)))
-register(Metric("top5_loc_err", lambda e: localization_error(e, 5), better="lower", needs=("ranks",)))
-register(Metric("top5_loc_err_pairs", localization_error_of_pairs, better="lower", needs=("ranks", "second")))
-# The ground-truth class is given: only the box counts. MaxBoxAcc (Choe et al., CVPR 2020, eq. 3) is its oracle value.
-register(Metric("gt_known_loc_acc", lambda e: e.hits))
-register(Metric("max_box_acc", lambda e: e.hits, rules=("oracle",)))
-# CorLoc (Deselaers et al., "Weakly Supervised Localization and Learning with Generic Knowledge", IJCV 2012, section 5):
-# the mean over classes of the share of their images with a right box.
-register(Metric("corloc", lambda e: e.hits, by_class=True))
-for _name, _deltas in (("", (0.3, 0.5, 0.7)), ("_30", (0.3,)), ("_50", (0.5,)), ("_70", (0.7,))):
-    _hits = partial(contour_hits, deltas=_deltas)
-    register(Metric(f"max_box_acc_v2{_name}", _hits, rules=("oracle",), needs=("complete", "contours")))
-register(Metric("mean_iou", lambda e: e.curves))
-register(Metric("pointing_game", peaks_inside, rules=(), needs=("peaks",)))
+def _has_rank(stats: LocalizationStats, first: int, last: int) -> NDArray[np.bool_]:
+    """Return whether the rank of the ground-truth class is in a range, bool ``(n, 1)``."""
+    assert stats.ranks is not None
+    return ((stats.ranks >= first) & (stats.ranks <= last))[:, None]

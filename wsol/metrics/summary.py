@@ -1,4 +1,4 @@
-"""All metrics of a run under all threshold rules, overall and by groups of images."""
+"""Tables of all metrics of a run under all threshold rules, over all images and over groups of images."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -17,31 +17,31 @@ COLUMNS = ["metric", "tau_rule", "tau", "value", "ci_low", "ci_high", "n"]
 
 
 def summarize(
-    evidence: LocalizationStats,
+    stats: LocalizationStats,
     taus: NDArray[np.float64],
     fixed: float | None,
     validation: LocalizationStats | None = None,
 ) -> pd.DataFrame:
     """Compute every metric under every threshold rule that applies.
 
-    ``fixed`` takes the given tau; ``val`` the tau at which the same metric is best on the validation split; ``oracle``
-    the tau at which it is best on these images themselves. Of equally good taus the smallest is taken.
+    ``fixed`` uses the given tau; ``val`` the tau at which the same metric is best on the validation split; ``oracle``
+    the tau at which it is best on these images themselves. Ties go to the smallest tau.
 
     Args:
-        evidence: Of the evaluated images.
-        taus: float64 ``(levels,)``, the grid of the curves; empty where no threshold enters.
+        stats: Statistics of the evaluated images.
+        taus: float64 ``(taus,)``, the grid of the curves; empty if the protocol has no threshold.
         fixed: The fixed tau, one of the grid; None for no row with that rule.
-        validation: Of the validation split; without it no row has the rule ``val``.
+        validation: Statistics of the validation split; without them no row has the rule ``val``.
 
     Returns:
-        One row a metric and rule: metric, tau_rule, tau, value (percent), ci_low, ci_high, n. Rule and tau are empty
-        where no threshold enters. The interval is the 95 % bootstrap over images; under ``oracle`` the best tau is
-        taken again in every resample, the tau of ``val`` stays.
+        One row per metric and rule: metric, tau_rule, tau, value (percent), ci_low, ci_high, n. Rule and tau are empty
+        for metrics without a threshold. The interval is the 95 % bootstrap over images; under ``oracle`` the best tau
+        is chosen again in every resample, the tau of ``val`` stays fixed.
     """
     rows = []
-    for found in resample_metrics(evidence, taus, fixed, validation):
-        numbers = [found.value, *intervals(found.draws[:, None])[:, 0]]
-        rows.append([found.metric.name, found.rule, found.tau, *(100 * np.array(numbers)), len(evidence)])
+    for result in resample_metrics(stats, taus, fixed, validation):
+        numbers = [result.value, *intervals(result.draws[:, None])[:, 0]]
+        rows.append([result.metric.name, result.rule, result.tau, *(100 * np.array(numbers)), len(stats)])
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -51,10 +51,11 @@ class ResampledMetric:
 
     Attributes:
         metric: The metric.
-        rule: The threshold rule; None where no threshold enters.
-        tau: The threshold; NaN where there is none, or several.
-        value: On all images, in [0, 1].
-        draws: float64 ``(RESAMPLES,)``, in each resample; runs on the same number of images meet the same resamples.
+        rule: The threshold rule; None for a metric without a threshold.
+        tau: The threshold; NaN if there is none or more than one.
+        value: Value on all images, in [0, 1].
+        draws: float64 ``(RESAMPLES,)``, value in each resample; runs on the same number of images have the same
+            resamples.
     """
 
     metric: Metric
@@ -65,67 +66,69 @@ class ResampledMetric:
 
 
 def resample_metrics(
-    evidence: LocalizationStats,
+    stats: LocalizationStats,
     taus: NDArray[np.float64],
     fixed: float | None,
     validation: LocalizationStats | None = None,
 ) -> Iterator[ResampledMetric]:
-    """Yield every metric under every threshold rule that applies, with its resamples; arguments as ``summarise``."""
-    source = _Source.of(evidence)
-    for metric, rule, tau, values in _values(source, taus, fixed, _Source.of(validation) if validation else None):
+    """Yield every metric under every threshold rule that applies, with its resamples; arguments as ``summarize``."""
+    source = _Source.from_stats(stats)
+    for metric, rule, tau, values in _values_by_rule(
+        source, taus, fixed, _Source.from_stats(validation) if validation else None
+    ):
         yield ResampledMetric(
-            metric, rule, tau, _overall(metric, evidence, values), _draws(metric, rule, source, values)
+            metric, rule, tau, _overall_value(metric, stats, values), _resample(metric, rule, source, values)
         )
 
 
 def summarize_groups(
-    evidence: LocalizationStats,
+    stats: LocalizationStats,
     groups: Mapping[tuple[str, str], NDArray[np.int64]],
     taus: NDArray[np.float64],
     fixed: float | None,
     validation: LocalizationStats | None = None,
 ) -> pd.DataFrame:
-    """Compute the same for groups of images, at the taus of all images together.
+    """Compute every metric for groups of images, at the taus of all images together.
 
     Args:
-        evidence: Of the evaluated images.
-        groups: Indices of the images, by what divides them and the group's name; empty ones are left out.
-        taus: float64 ``(levels,)``, the grid of the curves; empty where no threshold enters.
+        stats: Statistics of the evaluated images.
+        groups: Indices of the images of each group, by grouping criterion and name; empty groups are omitted.
+        taus: float64 ``(taus,)``, the grid of the curves; empty if the protocol has no threshold.
         fixed: The fixed tau, one of the grid; None for no row with that rule.
-        validation: Of the validation split, if there is one.
+        validation: Statistics of the validation split, if there is one.
 
     Returns:
-        The columns of ``summarise`` behind ``by`` and ``group``. Intervals resample all images; the tau stays.
+        ``by`` and ``group``, then the columns of ``summarize``. Intervals resample all images; the tau stays fixed.
     """
-    found = [
+    results = [
         (metric, rule, tau, values)
-        for metric, rule, tau, values in _values(
-            _Source.of(evidence), taus, fixed, _Source.of(validation) if validation else None
+        for metric, rule, tau, values in _values_by_rule(
+            _Source.from_stats(stats), taus, fixed, _Source.from_stats(validation) if validation else None
         )
         if not metric.by_class
     ]
-    plain = [values for metric, *_, values in found if not metric.aggregate]
-    columns = np.stack(plain, 1) if plain else np.empty((len(evidence), 0))
+    plain = [values for metric, *_, values in results if not metric.aggregate]
+    columns = np.stack(plain, 1) if plain else np.empty((len(stats), 0))
     rows = []
     for (by, name), indices in groups.items():
         if not len(indices):
             continue
-        draws = resampled_means_within(columns[indices], indices, len(evidence))
+        draws = resampled_means_within(columns[indices], indices, len(stats))
         means, ends = iter(columns[indices].mean(0)), iter(intervals(draws).T)
-        for metric, rule, tau, values in found:
+        for metric, rule, tau, values in results:
             if metric.aggregate:
-                part = values[indices]
-                draws = metric.aggregate(resampled_means_within(part, indices, len(evidence)))
-                numbers = [_overall(metric, evidence, part), *intervals(draws[:, None])[:, 0]]
+                members = values[indices]
+                draws = metric.aggregate(resampled_means_within(members, indices, len(stats)))
+                numbers = [_overall_value(metric, stats, members), *intervals(draws[:, None])[:, 0]]
             else:
                 numbers = [next(means), *next(ends)]
             rows.append([by, name, metric.name, rule, tau, *(100 * np.array(numbers)), len(indices)])
     return pd.DataFrame(rows, columns=["by", "group", *COLUMNS])
 
 
-def best_tau_index(metric: Metric, evidence: LocalizationStats) -> int:
+def best_tau_index(metric: Metric, stats: LocalizationStats) -> int:
     """Return the index of the smallest tau at which a metric is best."""
-    return int(_Source.of(evidence).best(metric))
+    return int(_Source.from_stats(stats).best_tau_indices(metric))
 
 
 def find_tau_index(tau: float, taus: NDArray[np.float64]) -> int:
@@ -134,30 +137,30 @@ def find_tau_index(tau: float, taus: NDArray[np.float64]) -> int:
     Raises:
         InputError: It is not on the grid.
     """
-    level = int(np.abs(taus - tau).argmin())
-    if not abs(taus[level] - tau) <= 1e-6:  # so that NaN is refused too
+    tau_index = int(np.abs(taus - tau).argmin())
+    if not abs(taus[tau_index] - tau) <= 1e-6:  # negated, so that NaN is rejected too
         grid = f"0 to {taus[-1]:g} by {taus[1]:g}"
-        raise InputError(f"tau {tau:g} is not on the protocol's grid, {grid}; the nearest is {taus[level]:.6g}")
-    return level
+        raise InputError(f"tau {tau:g} is not on the protocol's grid, {grid}; the nearest is {taus[tau_index]:.6g}")
+    return tau_index
 
 
-def round_tau(taus: NDArray[np.float64], level: int) -> float:
-    """Return a tau as people write it: 0.142, not the 0.14200000000000002 that the grid's product gives."""
-    return round(float(taus[level]), 9)
+def round_tau(taus: NDArray[np.float64], tau_index: int) -> float:
+    """Return a tau without the rounding error of the grid: 0.142, not 0.14200000000000002."""
+    return round(float(taus[tau_index]), 9)
 
 
-def _overall(metric: Metric, evidence: LocalizationStats, values: NDArray[np.generic]) -> float:
-    """Return a metric from each image's value."""
+def _overall_value(metric: Metric, stats: LocalizationStats, values: NDArray[np.generic]) -> float:
+    """Return the value of a metric on all images from the value of each image."""
     if metric.aggregate:
         return float(metric.aggregate(values.mean(0, dtype=np.float64)))
-    return float(_means(metric, evidence, values[:, None])[0])
+    return float(_means(metric, stats, values[:, None])[0])
 
 
-def _means(metric: Metric, evidence: LocalizationStats, per_image: NDArray[np.generic]) -> NDArray[np.float64]:
-    """Return the mean over images, or over classes of that, along the first axis."""
+def _means(metric: Metric, stats: LocalizationStats, per_image: NDArray[np.generic]) -> NDArray[np.float64]:
+    """Return the mean over images, or the mean over classes of the mean over their images, along the first axis."""
     if metric.by_class:
-        order = np.argsort(evidence.labels, kind="stable")
-        _, starts, counts = np.unique(evidence.labels[order], return_index=True, return_counts=True)
+        order = np.argsort(stats.labels, kind="stable")
+        _, starts, counts = np.unique(stats.labels[order], return_index=True, return_counts=True)
         sums = np.add.reduceat(per_image[order], starts, axis=0, dtype=np.float64)
         per_image = sums / counts[:, None]
     means: NDArray[np.float64] = per_image.mean(axis=0, dtype=np.float64)
@@ -166,28 +169,34 @@ def _means(metric: Metric, evidence: LocalizationStats, per_image: NDArray[np.ge
 
 @dataclass(frozen=True)
 class _Source:
-    """Evidence, and the same with one level for each run of thresholds that give the same boxes everywhere."""
+    """Statistics of images, also reduced to the first of each run of taus that give the same curves for all images.
+
+    Attributes:
+        stats: The statistics.
+        distinct: The same with the columns at ``starts`` only, without pixels.
+        starts: int64, index of the first tau of each run.
+    """
 
     stats: LocalizationStats
     distinct: LocalizationStats
     starts: NDArray[np.int64]
 
     @classmethod
-    def of(cls, evidence: LocalizationStats) -> "_Source":
-        parts = {"curves": evidence.curves, "contours": evidence.contours, "second": evidence.second}
-        curves = {name: part for name, part in parts.items() if part is not None}
+    def from_stats(cls, stats: LocalizationStats) -> "_Source":
+        optional = {"curves": stats.curves, "contours": stats.contours, "second": stats.second}
+        curves = {name: curve for name, curve in optional.items() if curve is not None}
         changes = [(curve[:, 1:] != curve[:, :-1]).any(0) for curve in curves.values()]
         starts = np.flatnonzero(np.concatenate([[True], np.any(changes, axis=0)]))
-        narrow: dict[str, Any] = {name: curve[:, starts] for name, curve in curves.items()}
-        return cls(evidence, replace(evidence, pixels=None, **narrow), starts)
+        distinct: dict[str, Any] = {name: curve[:, starts] for name, curve in curves.items()}
+        return cls(stats, replace(stats, pixels=None, **distinct), starts)
 
     def per_image(self, metric: Metric) -> tuple[NDArray[np.generic], NDArray[np.int64]]:
-        """Return the values of a metric, and which levels they are at; pixels differ from every tau to the next."""
+        """Return the values of a metric and the tau indices of their columns; pixels differ at every tau."""
         if "pixels" in metric.needs:
             return metric.per_image(self.stats), np.arange(self.stats.curves.shape[1])
         return metric.per_image(self.distinct), self.starts
 
-    def best(self, metric: Metric) -> NDArray[np.int64]:
+    def best_tau_indices(self, metric: Metric) -> NDArray[np.int64]:
         """Return the index of the smallest tau at which a metric, or each part of it, is best."""
         per_image, starts = self.per_image(metric)
         means = _means(metric, self.stats, per_image)
@@ -195,28 +204,30 @@ class _Source:
         return best
 
 
-def _draws(metric: Metric, rule: TauRule | None, source: _Source, values: NDArray[np.generic]) -> NDArray[np.float64]:
+def _resample(
+    metric: Metric, rule: TauRule | None, source: _Source, values: NDArray[np.generic]
+) -> NDArray[np.float64]:
     """Return the value of a metric in every resample."""
     if metric.aggregate:
         return metric.aggregate(resampled_means(values))
     means = partial(resampled_class_means, labels=source.stats.labels) if metric.by_class else resampled_means
     if rule != "oracle":
         return means(values[:, None])[:, 0]
-    every, _ = source.per_image(metric)
-    parts = [every] if every.ndim == 2 else [every[..., p] for p in range(every.shape[2])]
+    at_all_taus, _ = source.per_image(metric)
+    parts = [at_all_taus] if at_all_taus.ndim == 2 else [*np.moveaxis(at_all_taus, 2, 0)]
     best = []
     for part in parts:
-        changes = (part[:, 1:] != part[:, :-1]).any(0)  # other boxes may hit the same
+        changes = (part[:, 1:] != part[:, :-1]).any(0)  # different boxes may hit the same images
         draws = means(part[:, np.concatenate([[True], changes])])
         best.append(draws.max(1) if metric.better == "higher" else draws.min(1))
     mean: NDArray[np.float64] = np.mean(best, axis=0)
     return mean
 
 
-def _values(
+def _values_by_rule(
     source: _Source, taus: NDArray[np.float64], fixed: float | None, validation: _Source | None
 ) -> Iterator[tuple[Metric, TauRule | None, float, NDArray[np.generic]]]:
-    """Yield metric, rule, tau and the value of each image."""
+    """Yield metric, rule, tau and the values of all images at that tau."""
     for metric in map(METRICS.get, METRICS.names()):
         if not metric.applies(source.stats):
             continue
@@ -227,19 +238,19 @@ def _values(
             if "fixed" in metric.rules:
                 yield metric, None, np.nan, per_image[:, 0]
         elif per_image.ndim == 3:
-            levels = source.best(metric)
-            columns = np.searchsorted(starts, levels, side="right") - 1
-            values = per_image[:, columns, np.arange(len(levels))].mean(1)
-            yield metric, "oracle", round_tau(taus, int(levels[0])) if len(levels) == 1 else np.nan, values
+            best = source.best_tau_indices(metric)
+            columns = np.searchsorted(starts, best, side="right") - 1
+            values = per_image[:, columns, np.arange(len(best))].mean(1)
+            yield metric, "oracle", round_tau(taus, int(best[0])) if len(best) == 1 else np.nan, values
         else:
             for rule in metric.rules:
                 if rule == "fixed" and fixed is not None:
-                    level = find_tau_index(fixed, taus)
+                    tau_index = find_tau_index(fixed, taus)
                 elif rule == "val" and validation and metric.applies(validation.stats):
-                    level = int(validation.best(metric))
+                    tau_index = int(validation.best_tau_indices(metric))
                 elif rule == "oracle":
-                    level = int(source.best(metric))
+                    tau_index = int(source.best_tau_indices(metric))
                 else:
                     continue
-                column = int(np.searchsorted(starts, level, side="right")) - 1
-                yield metric, rule, round_tau(taus, level), per_image[:, column]
+                column = int(np.searchsorted(starts, tau_index, side="right")) - 1
+                yield metric, rule, round_tau(taus, tau_index), per_image[:, column]

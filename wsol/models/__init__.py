@@ -1,4 +1,4 @@
-"""Models: image to logits and the maps of a target layer."""
+"""Models: networks that map images to class scores, split at a target layer."""
 
 from wsol.models.base import MODELS, Model, Preprocessing
 from wsol.models.checkpoint import WeightsMetadata

@@ -13,16 +13,16 @@ from wsol.models.base import Architecture, Preprocessing, PublishedWeights
 
 
 class UserArchitecture(Architecture):
-    """What a function in a Python file returns; the file is run.
+    """Builder of the network that a function in a Python file returns; the file is run.
 
-    The function takes no arguments and returns a ``torch.nn.Module`` that gives logits ``(n, classes)``. Where that has
-    an attribute ``preprocessing``, a ``wsol.models.Preprocessing``, images are normalised so; else as ImageNet's are.
+    The function takes no arguments and returns a ``torch.nn.Module`` that outputs logits ``(n, classes)``. If that has
+    an attribute ``preprocessing``, a ``wsol.models.Preprocessing``, images are normalized with it; else as ImageNet's.
 
     Args:
         name: ``FILE.py:FUNCTION``.
 
     Raises:
-        InputError: There is no such file or function, or it gives no network.
+        InputError: There is no such file or function, or the function returns no network.
     """
 
     comes_with_weights = True
@@ -31,46 +31,47 @@ class UserArchitecture(Architecture):
         path, _, function = name.rpartition(":")
         if not Path(path).is_file():
             raise InputError(f"there is no file {path}; --model takes FILE.py:FUNCTION")
-        self._name, self._make = name, self._loaded(Path(path), function)
-        self._built: nn.Module | None = None
+        self._name, self._function = name, _load_function(Path(path), function)
+        self._network: nn.Module | None = None
 
     def build(
-        self, state: Mapping[str, Tensor], published: PublishedWeights | None, side: int | None = None
+        self, state: Mapping[str, Tensor], published: PublishedWeights | None, map_size: int | None = None
     ) -> nn.Module:
-        if side is not None:
-            raise InputError(f"{self._name} has the maps it has; leave out --map-size")
+        if map_size is not None:
+            raise InputError(f"{self._name} has a fixed map size; leave out --map-size")
         try:
-            network = self._make()
+            network = self._function()
         except Exception as error:  # a user's own code may raise anything
             raise InputError(f"{self._name} raises {type(error).__name__}: {error}") from error
         if not isinstance(network, nn.Module):
             raise InputError(f"{self._name} returns {type(network).__name__}, not a torch.nn.Module")
-        self._built = network
+        self._network = network
         return network
 
-    def build_for_training(self, classes: int, side: int | None = None, from_scratch: bool = True) -> nn.Module:
-        return self.build({}, None, side)
+    def build_for_training(self, classes: int, map_size: int | None = None, from_scratch: bool = True) -> nn.Module:
+        return self.build({}, None, map_size)
 
     def preprocessing(self) -> Preprocessing:
-        found = getattr(self._built or self.build({}, None), "preprocessing", None)
-        if found is not None and not isinstance(found, Preprocessing):
+        preprocessing = getattr(self._network or self.build({}, None), "preprocessing", None)
+        if preprocessing is not None and not isinstance(preprocessing, Preprocessing):
             raise InputError(
-                f"{self._name}: preprocessing is {type(found).__name__}; make it a wsol.models.Preprocessing"
+                f"{self._name}: preprocessing is {type(preprocessing).__name__}; make it a wsol.models.Preprocessing"
             )
-        return found or Preprocessing()
+        return preprocessing or Preprocessing()
 
-    def _loaded(self, path: Path, function: str) -> Any:
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        if spec is None or spec.loader is None:
-            raise InputError(f"{path} is no Python file")
-        module = importlib.util.module_from_spec(spec)
-        sys.path.insert(0, str(path.parent))  # its own imports are of files beside it
-        try:
-            spec.loader.exec_module(module)
-        except Exception as error:  # a user's own code may raise anything
-            raise InputError(f"{path} raises {type(error).__name__}: {error}") from error
-        finally:
-            sys.path.remove(str(path.parent))
-        if not callable(found := getattr(module, function, None)):
-            raise InputError(f"{path} has no function {function!r}")
-        return found
+
+def _load_function(path: Path, name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise InputError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(path.parent))  # so that it can import the files next to it
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # a user's own code may raise anything
+        raise InputError(f"{path} raises {type(error).__name__}: {error}") from error
+    finally:
+        sys.path.remove(str(path.parent))
+    if not callable(function := getattr(module, name, None)):
+        raise InputError(f"{path} has no function {name!r}")
+    return function

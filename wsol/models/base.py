@@ -1,4 +1,4 @@
-"""What a model is to the other stations, and how an architecture makes itself known."""
+"""The model that the later stages work with, and the interface of an architecture."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -17,11 +17,11 @@ from wsol.registry import Registry
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What the weights expect of an RGB image in [0, 1]; its size belongs to the protocol.
+    """Normalization that the weights expect of an RGB image in [0, 1]; the image size belongs to the protocol.
 
     Attributes:
-        mean: Subtracted, per channel.
-        std: Divided by, per channel.
+        mean: Subtracted from each channel.
+        std: Divides each channel.
     """
 
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
@@ -36,72 +36,73 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class PublishedWeights:
-    """Weights that an architecture's authors offer for download.
+    """Weights that the authors of an architecture offer for download.
 
     Attributes:
-        name: Such as ``IMAGENET1K_V1``.
-        digest: How the SHA-256 of the file begins; empty where the authors do not say.
-        preprocessing: What they expect.
+        name: Name of the weights, such as ``IMAGENET1K_V1``.
+        sha256_prefix: First hex digits of the file's SHA-256; empty where the authors do not publish it.
+        preprocessing: Preprocessing that the weights expect.
     """
 
     name: str
-    digest: str
+    sha256_prefix: str
     preprocessing: Preprocessing
 
     def matches(self, sha256: str, weights: object) -> bool:
-        """Return whether a file is this one: by its SHA-256 where that is known, else by what the user asked for."""
-        return sha256.startswith(self.digest) if self.digest else weights == self.name
+        """Return whether a file holds these weights: by its SHA-256 if it is published, else by the requested name."""
+        return sha256.startswith(self.sha256_prefix) if self.sha256_prefix else weights == self.name
 
 
 class Architecture(ABC):
-    """Builds one network, trained or not; registered in ``MODELS`` under its name.
+    """Builder of one network, trained or not; registered in ``MODELS`` under its name.
 
     Attributes:
-        own_weights: Whether what it builds is trained already.
+        comes_with_weights: Whether the network that it builds is already trained.
     """
 
     comes_with_weights: ClassVar[bool] = False
 
     @abstractmethod
     def build(
-        self, state: Mapping[str, Tensor], published: PublishedWeights | None, side: int | None = None
+        self, state: Mapping[str, Tensor], published: PublishedWeights | None, map_size: int | None = None
     ) -> nn.Module:
-        """Return the network with the number of classes that ``state`` has, its weights not yet loaded.
+        """Return the network with the number of classes of ``state``; the weights are not loaded yet.
 
         Args:
-            state: The weights.
-            published: What is known of them.
-            side: Of the maps of a 224 x 224 image; None for the architecture's own.
+            state: Weights by parameter name.
+            published: The published weights that ``state`` is; None for any other file.
+            map_size: Side of the feature maps for a 224 x 224 image; None for the architecture's own.
         """
 
     @abstractmethod
-    def build_for_training(self, classes: int, side: int | None = None, from_scratch: bool = True) -> nn.Module:
-        """Return the network to be trained.
+    def build_for_training(self, classes: int, map_size: int | None = None, from_scratch: bool = True) -> nn.Module:
+        """Return the network for training.
 
         Args:
             classes: Number of classes.
-            side: Of the maps of a 224 x 224 image; None for the architecture's own.
-            from_scratch: Whether it starts from random weights; it may then differ from ``build``'s, see ``trained``.
+            map_size: Side of the feature maps for a 224 x 224 image; None for the architecture's own.
+            from_scratch: Whether training starts from random weights; the network may then differ from that of
+                ``build``, see ``export_state``.
         """
 
     def export_state(self, network: nn.Module) -> dict[str, Tensor]:
-        """Return the weights for ``build``'s network out of what ``fresh`` gave and training made of it."""
+        """Return the weights of a trained network of ``build_for_training`` as the network of ``build`` takes them."""
         return network.state_dict()
 
     def bundled_weights(self) -> Path | None:
-        """Return the weights file that comes with this package, if there is one."""
+        """Return the weights file that is bundled with this package; None if there is none."""
         return None
 
     def preprocessing(self) -> Preprocessing:
-        """Return what weights of unknown origin are taken to expect."""
+        """Return the preprocessing that weights of unknown origin are assumed to expect."""
         return Preprocessing()
 
     def published(self) -> tuple[PublishedWeights, ...]:
-        """Return the weights that ``fetch`` knows."""
+        """Return the weights that ``fetch`` can download."""
         return ()
 
     def fetch(self, name: str) -> Path:
-        """Download published weights, or finds them in the cache, and returns the file."""
+        """Return the file of published weights, downloaded unless it is cached."""
         raise LookupError(name)
 
 
@@ -111,15 +112,15 @@ class Model:
 
     Attributes:
         name: Registered name.
-        network: In evaluation mode, on its device.
-        preprocessing: What its weights expect.
+        network: The network in evaluation mode, on its device.
+        preprocessing: Preprocessing that its weights expect.
         weights: Name of the weights: a file name, or a published name.
-        sha256: Of the weights file, hex.
-        classes: Number of classes; 0 if it does not classify.
-        class_names: In label order; empty where the file names none.
-        notes: What deserves a second look, one sentence each.
-        layer: Name of the target layer, where it was not found but chosen.
-        map_size: Side of the maps of a 224 x 224 image, where it was chosen.
+        sha256: SHA-256 of the weights file, hex.
+        classes: Number of classes; 0 if the network does not classify.
+        class_names: Class names in label order; empty where the weights file has none.
+        notes: Remarks that deserve a second look, one sentence each.
+        layer: Name of the target layer if it was given; None if it was found by inspection.
+        map_size: Side of the feature maps for a 224 x 224 image if it was given.
     """
 
     name: str
@@ -135,11 +136,11 @@ class Model:
 
     @property
     def signature(self) -> str:
-        """Name, map size and target layer where they were chosen, and how the weights' SHA-256 begins."""
+        """Name, map size and target layer where they were given, and the first digits of the weights' SHA-256."""
         name = PurePath(self.name).name if ".py:" in self.name else self.name
-        side = f"+{self.map_size}" if self.map_size else ""
+        map_size = f"+{self.map_size}" if self.map_size else ""
         layer = f"@{self.layer}" if self.layer else ""
-        return f"{name.replace('|', '_')}{side}{layer}:{self.sha256[:8]}"
+        return f"{name.replace('|', '_')}{map_size}{layer}:{self.sha256[:8]}"
 
 
-MODELS: Registry[Architecture] = Registry("model", "wsol.models.architectures")
+MODELS: Registry[Architecture] = Registry("model", "wsol.models.architectures", group="wsol.models")

@@ -1,4 +1,4 @@
-"""A network as a graph: traced once, measured, cut in two."""
+"""A network as a graph: traced once, measured, split in two."""
 
 import importlib
 import inspect
@@ -13,7 +13,7 @@ from torchvision.models.feature_extraction import NodePathTracer
 
 from wsol.errors import InputError, first_line
 
-_SIDE = 224  # sizes are those of an image of this side
+_SIDE = 224  # shapes are those for an image of this side
 
 
 @dataclass(frozen=True)
@@ -21,10 +21,10 @@ class TracedNetwork:
     """The graph of a network in evaluation mode.
 
     Attributes:
-        network: Whose tensors the graph uses.
-        name: What to call it in messages.
+        network: The network whose tensors the graph uses.
+        name: Name of the network in messages.
         graph: From images to logits, in the order of execution.
-        names: Dotted name of every node, as ``named_modules`` has it; ``.add`` and the like behind a module's name.
+        names: Dotted name of every node, as in ``named_modules``; calls inside a module add ``.add`` and the like.
     """
 
     network: nn.Module
@@ -38,100 +38,101 @@ class TracedNetwork:
             return self.network.get_submodule(str(node.target))
         return None
 
-    def at(self, layer: str) -> fx.Node:
-        """Return the node that gives the output of a layer.
+    def find_node(self, layer: str) -> fx.Node:
+        """Return the node that computes the output of a layer.
 
         Raises:
-            InputError: There is none of that name.
+            InputError: There is no layer of that name.
         """
-        within = [node for node, name in self.names.items() if name == layer or name.startswith(f"{layer}.")]
-        if not within:
-            known = ", ".join(name for name, _ in self.network.named_children())
-            raise InputError(f"{self.name} has no layer {layer}; its parts are {known}, and theirs by a dot")
-        return within[-1]
+        nodes = [node for node, name in self.names.items() if name == layer or name.startswith(f"{layer}.")]
+        if not nodes:
+            children = ", ".join(name for name, _ in self.network.named_children())
+            raise InputError(
+                f"{self.name} has no layer {layer}; its children are {children}, name layers inside them with a dot"
+            )
+        return nodes[-1]
 
-    def shapes(self) -> dict[fx.Node, tuple[int, ...]]:
-        """Return the shape of every tensor on the way of one 224 x 224 image.
+    def measure_shapes(self) -> dict[fx.Node, tuple[int, ...]]:
+        """Return the shape of every tensor in the forward pass of one 224 x 224 image.
 
         Raises:
-            InputError: The network does not take such an image.
+            InputError: The network does not accept such an image.
         """
-        whole = fx.GraphModule(self.network, self.graph)
         tensor = next(iter(self.network.parameters()), torch.empty(0))
         try:
             with torch.no_grad():
-                measuring = _Measuring(whole)
-                measuring.run(torch.zeros(1, 3, _SIDE, _SIDE, device=tensor.device, dtype=tensor.dtype))
+                recorder = _ShapeRecorder(fx.GraphModule(self.network, self.graph))
+                recorder.run(torch.zeros(1, 3, _SIDE, _SIDE, device=tensor.device, dtype=tensor.dtype))
         except Exception as error:  # the network's own code may raise anything
-            reason = re.sub(r" \(Proxy\([^)]*\)\)", "", first_line(error))  # what an assertion saw while it was traced
-            raise InputError(f"{self.name} does not take images of {_SIDE} x {_SIDE} ({reason})") from error
-        return measuring.shapes
+            reason = re.sub(r" \(Proxy\([^)]*\)\)", "", first_line(error))  # an assertion's message quotes tracing
+            raise InputError(f"{self.name} does not accept images of {_SIDE} x {_SIDE} ({reason})") from error
+        return recorder.shapes
 
 
 def trace(network: nn.Module, name: str) -> TracedNetwork:
     """Trace a network symbolically.
 
     Args:
-        network: In evaluation mode, as parts that only training uses are left out.
-        name: What to call it in messages.
+        network: A network in evaluation mode, so that parts for training alone are left out.
+        name: Name of the network in messages.
 
     Raises:
-        InputError: It cannot be traced.
+        InputError: The network cannot be traced.
     """
-    tracer = NodePathTracer(**_kept_whole(network))
+    tracer = NodePathTracer(**_leaf_options(network))
     caches = [(d, dict(d)) for m in network.modules() for k, d in vars(m).items() if type(d) is dict and k[0] != "_"]
     try:
-        graph = tracer.trace(network, _defaults(network))
+        graph = tracer.trace(network, _default_arguments(network))
     except Exception as error:  # tracing runs the network's own code, which may raise anything
         reason = first_line(error)
         raise InputError(
             f"{name}: its structure cannot be traced ({reason}); write it without data-dependent control flow"
         ) from error
     finally:
-        for cache, content in caches:  # some networks would find what was traced in them
+        for cache, content in caches:  # networks that cache tensors must not keep the tracer's proxies
             cache.clear()
             cache.update(content)
     for extra in [node for node in graph.nodes if node.op == "placeholder"][1:]:
-        _erase(graph, extra)
-    # torchvision takes a number off the end of a name and counts anew; a module has the name that it has.
+        _erase_with_users(graph, extra)
+    # torchvision replaces a number at the end of a name by a counter; a module keeps the name that it has.
     names = {node: str(node.target) if node.op == "call_module" else n for node, n in tracer.node_to_qualname.items()}
     return TracedNetwork(network, name, graph, {node: names[node] for node in graph.nodes if node in names})
 
 
 def split_graph(traced: TracedNetwork, node: fx.Node) -> tuple[fx.GraphModule, fx.GraphModule]:
-    """Cut a network in two behind a node.
+    """Split a network into trunk and head after a node.
 
     Args:
         traced: The network.
-        node: The last one of the lower part.
+        node: Last node of the trunk.
 
     Returns:
-        The lower part, from images to the node's output and whatever else goes past it, as one tuple; and the upper
-        part, from those to the logits. They share their tensors with the network.
+        The trunk, from images to one tuple of the node's output and whatever else the head needs; and the head, from
+        those to the logits. They share their tensors with the network.
     """
     nodes = list(traced.graph.nodes)
     lower, upper = nodes[: nodes.index(node) + 1], nodes[nodes.index(node) + 1 :]
-    beyond = set(upper)
-    live = [node] + [other for other in lower if other is not node and beyond & set(other.users)]
+    in_head = set(upper)
+    live = [node] + [other for other in lower if other is not node and in_head & set(other.users)]
 
-    below = fx.Graph()
-    copies = _copied(lower, below, {})
-    below.output(tuple(copies[each] for each in live))
+    trunk = fx.Graph()
+    copies = _copy_nodes(lower, trunk, {})
+    trunk.output(tuple(copies[each] for each in live))
 
-    above = fx.Graph()
-    given = {each: above.placeholder(each.name) for each in live}
-    for each, value in given.items():
+    head = fx.Graph()
+    inputs = {each: head.placeholder(each.name) for each in live}
+    for each, value in inputs.items():
         value.meta = dict(each.meta)
-    if any(_in_place(each, traced) for each in upper):  # what is handed in stays as it is
-        given = {each: above.call_function(_own, (value,)) for each, value in given.items()}
-    copies = _copied(upper[:-1], above, given)
+    if any(_is_in_place(each, traced) for each in upper):  # the head must not overwrite its inputs
+        inputs = {each: head.call_function(_clone, (value,)) for each, value in inputs.items()}
+    copies = _copy_nodes(upper[:-1], head, inputs)
     result = upper[-1].args[0]
-    above.output(copies[result] if isinstance(result, fx.Node) else fx.map_arg(result, copies.__getitem__))
-    return _part(traced, below), _part(traced, above)
+    head.output(copies[result] if isinstance(result, fx.Node) else fx.map_arg(result, copies.__getitem__))
+    return _to_module(traced, trunk), _to_module(traced, head)
 
 
 def attention_kind(node: fx.Node, graph: nn.Module) -> str | None:
-    """Return how a node makes attention: in one call, as a module, or by a softmax of its own; None if it does not."""
+    """Return how a node computes attention: in one call, as a module, or by a softmax; None if it does not."""
     if node.target is nn.functional.scaled_dot_product_attention:
         return "call"
     if node.op == "call_module":
@@ -145,46 +146,7 @@ def attention_kind(node: fx.Node, graph: nn.Module) -> str | None:
 _SOFTMAX = (nn.functional.softmax, torch.softmax, "softmax")
 
 
-def _part(traced: TracedNetwork, graph: fx.Graph) -> fx.GraphModule:
-    part = fx.GraphModule(traced.network, graph)
-    part.graph.eliminate_dead_code()
-    part.recompile()
-    part.delete_all_unused_submodules()
-    return part
-
-
-def _own(value: Any) -> Any:
-    return value.clone() if isinstance(value, Tensor) else value
-
-
-def _defaults(network: nn.Module) -> dict[str, Any]:
-    """Return the arguments of a network beside the images, as they are if nobody gives them."""
-    arguments = list(inspect.signature(network.forward).parameters.values())[1:]
-    return {each.name: each.default for each in arguments if each.default is not each.empty}
-
-
-def _erase(graph: fx.Graph, node: fx.Node) -> None:
-    """Take a node out, and the assertions about it."""
-    for user in list(node.users):
-        _erase(graph, user)
-    graph.erase_node(node)
-
-
-def _copied(nodes: Iterable[fx.Node], graph: fx.Graph, known: dict[fx.Node, fx.Node]) -> dict[fx.Node, fx.Node]:
-    copies = dict(known)
-    for node in nodes:
-        copies[node] = graph.node_copy(node, copies.__getitem__)
-    return copies
-
-
-def _in_place(node: fx.Node, traced: TracedNetwork) -> bool:
-    if node.op == "call_module":
-        return bool(getattr(traced.module(node), "inplace", False))
-    named = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
-    return bool(node.kwargs.get("inplace")) or (named.endswith("_") and not named.endswith("__"))
-
-
-class _Measuring(fx.Interpreter):
+class _ShapeRecorder(fx.Interpreter):
     def __init__(self, module: fx.GraphModule) -> None:
         super().__init__(module)
         self.shapes: dict[fx.Node, tuple[int, ...]] = {}
@@ -192,12 +154,51 @@ class _Measuring(fx.Interpreter):
     def run_node(self, n: fx.Node) -> Any:
         result = super().run_node(n)
         if isinstance(result, Tensor):
-            self.shapes[n] = n.meta["shape"] = tuple(result.shape)  # a part that is cut off takes it along
+            self.shapes[n] = n.meta["shape"] = tuple(result.shape)  # copies of the node keep its meta
         return result
 
 
-def _kept_whole(network: nn.Module) -> dict[str, Any]:
-    """Return the parts of timm's networks that timm itself marks as not to be looked into."""
+def _to_module(traced: TracedNetwork, graph: fx.Graph) -> fx.GraphModule:
+    module = fx.GraphModule(traced.network, graph)
+    module.graph.eliminate_dead_code()
+    module.recompile()
+    module.delete_all_unused_submodules()
+    return module
+
+
+def _clone(value: Any) -> Any:
+    return value.clone() if isinstance(value, Tensor) else value
+
+
+def _default_arguments(network: nn.Module) -> dict[str, Any]:
+    """Return the default values of a network's arguments other than the images."""
+    arguments = list(inspect.signature(network.forward).parameters.values())[1:]
+    return {each.name: each.default for each in arguments if each.default is not each.empty}
+
+
+def _erase_with_users(graph: fx.Graph, node: fx.Node) -> None:
+    """Remove a node and the assertions about it."""
+    for user in list(node.users):
+        _erase_with_users(graph, user)
+    graph.erase_node(node)
+
+
+def _copy_nodes(nodes: Iterable[fx.Node], graph: fx.Graph, inputs: dict[fx.Node, fx.Node]) -> dict[fx.Node, fx.Node]:
+    copies = dict(inputs)
+    for node in nodes:
+        copies[node] = graph.node_copy(node, copies.__getitem__)
+    return copies
+
+
+def _is_in_place(node: fx.Node, traced: TracedNetwork) -> bool:
+    if node.op == "call_module":
+        return bool(getattr(traced.module(node), "inplace", False))
+    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+    return bool(node.kwargs.get("inplace")) or (name.endswith("_") and not name.endswith("__"))
+
+
+def _leaf_options(network: nn.Module) -> dict[str, Any]:
+    """Return the tracer's options for the parts of timm's networks that timm marks as not traceable."""
     if not any(type(module).__module__.startswith("timm.") for module in network.modules()):
         return {}
     marks: Any = importlib.import_module("timm.models._features_fx")  # an optional package

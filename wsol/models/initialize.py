@@ -1,4 +1,4 @@
-"""Weights to start a training from."""
+"""Initial weights of a training."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +13,12 @@ from wsol.models.loading import find_architecture
 
 @dataclass(frozen=True)
 class InitReport:
-    """What weights a training starts from.
+    """The weights that a training starts from.
 
     Attributes:
-        preprocessing: What they expect.
-        sha256: Of the file, hex.
-        left: Names of the network's tensors that the file did not fill; they keep their random start.
+        preprocessing: Preprocessing that the weights expect.
+        sha256: SHA-256 of the file, hex.
+        missing: Names of the network's tensors that the file did not fill; they keep their random initialization.
     """
 
     preprocessing: Preprocessing
@@ -27,46 +27,46 @@ class InitReport:
 
 
 def load_matching(network: nn.Module, name: str, weights: str | Path) -> InitReport:
-    """Take over every tensor whose name and shape are the network's, in place; the rest keeps its random start.
+    """Load every tensor whose name and shape match the network, in place; others keep their random initialization.
 
     Args:
-        network: To be trained.
+        network: The network to be trained.
         name: Its registered name; published weights are those of its backbone.
         weights: A file, or the name of published weights.
 
     Returns:
-        What was taken.
+        A report of the weights that were loaded.
 
     Raises:
         InputError: There are no such weights, or no tensor fits.
     """
     backbone = name.removesuffix("-gap").removesuffix("-gmp")
     base = find_architecture(backbone if backbone in MODELS.names() else name)
-    offered = {p.name: p for p in base.published()}
-    path = base.fetch(str(weights)) if str(weights) in offered else Path(weights)
+    published = {p.name: p for p in base.published()}
+    path = base.fetch(str(weights)) if str(weights) in published else Path(weights)
     if not path.is_file():
-        raise InputError(f"there is no weights file {weights}; give {' or '.join(['a file', *offered])}")
+        raise InputError(f"there is no weights file {weights}; give {' or '.join(['a file', *published])}")
     checkpoint = read_checkpoint(path)
-    own = network.state_dict()
-    taken = {}
-    for key, value in own.items():
-        theirs = checkpoint.state.get(key, checkpoint.state.get(key.removeprefix("backbone.body.")))
-        if theirs is None or theirs.shape != value.shape:
+    target = network.state_dict()
+    matching = {}
+    for key, value in target.items():
+        stored = checkpoint.state.get(key, checkpoint.state.get(key.removeprefix("backbone.body.")))
+        if stored is None or stored.shape != value.shape:
             continue
-        if theirs.is_floating_point() == value.is_floating_point():
-            taken[key] = theirs
-    if not any(own[key].dim() > 1 for key in taken):
+        if stored.is_floating_point() == value.is_floating_point():
+            matching[key] = stored
+    if not any(target[key].dim() > 1 for key in matching):
         raise InputError(f"{path} has no layer that fits {name}; check --weights")
-    check_finite(taken, path)
-    network.load_state_dict(taken, strict=False)
-    left = tuple(key for key in own if key not in taken and not key.endswith("num_batches_tracked"))
-    published = next((p for p in offered.values() if p.matches(checkpoint.sha256, weights)), None)
-    known = checkpoint.facts or published
-    preprocessing = known.preprocessing if known else base.preprocessing()
-    if published and backbone in _TRANSFORMING:
+    check_finite(matching, path)
+    network.load_state_dict(matching, strict=False)
+    missing = tuple(key for key in target if key not in matching and not key.endswith("num_batches_tracked"))
+    origin = next((p for p in published.values() if p.matches(checkpoint.sha256, weights)), None)
+    source = checkpoint.metadata or origin
+    preprocessing = source.preprocessing if source else base.preprocessing()
+    if origin and backbone in _TRANSFORMS_INPUT:
         preprocessing = Preprocessing((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-    return InitReport(preprocessing, checkpoint.sha256, left)
+    return InitReport(preprocessing, checkpoint.sha256, missing)
 
 
-# torchvision's own weights of these want (x - 0.5) / 0.5, which its networks make of the usual input by themselves.
-_TRANSFORMING = ("googlenet", "inception_v3")
+# torchvision's own weights of these expect (x - 0.5) / 0.5, which its networks compute from the usual input.
+_TRANSFORMS_INPUT = ("googlenet", "inception_v3")

@@ -1,4 +1,4 @@
-"""Protocols: which conventions the stations right of ``cams`` follow."""
+"""Protocols: the conventions by which score maps become boxes and boxes are compared with the ground truth."""
 
 from wsol.protocols._view import View
 from wsol.protocols.base import PROTOCOLS, Protocol, find_protocol

@@ -1,4 +1,4 @@
-"""What a network sees of an image."""
+"""The input of the network: the squashed image or crops of it."""
 
 from dataclasses import dataclass
 
@@ -10,12 +10,12 @@ from wsol.boxes.resize import bilinear
 
 @dataclass(frozen=True)
 class View:
-    """The image squashed to a square, aspect ratio not kept, and the crops of it that go through the network.
+    """The image squashed to a square, without keeping its aspect ratio, and the crops of it that the network sees.
 
     Attributes:
-        side: Of the square, in pixels.
-        crop: Side of a crop; as large as the square for the whole of it.
-        count: 1 (the centre), or 10 (four corners and the centre, then the same mirrored).
+        side: Side of the square, in pixels.
+        crop: Side of a crop; equal to ``side`` for the whole square.
+        count: Number of crops: 1 (the center), or 10 (four corners and the center, then the same mirrored).
     """
 
     side: int
@@ -29,39 +29,39 @@ class View:
 
     @property
     def suffix(self) -> str:
-        """What a method's name is followed by in a run's signature: nothing for the usual 224."""
+        """Suffix of a method's name in the signature of a run: empty for the usual 224."""
         return "" if self.signature == "224" else f"@{self.signature}"
 
     @property
-    def places(self) -> tuple[tuple[int, int, bool], ...]:
-        """Top, left, and whether it is mirrored, of every crop."""
-        room = self.side - self.crop
-        centre = (room // 2, room // 2)
+    def crop_positions(self) -> tuple[tuple[int, int, bool], ...]:
+        """Top, left, and whether the crop is mirrored, for every crop."""
+        margin = self.side - self.crop
+        center = (margin // 2, margin // 2)
         if self.count == 1:
-            return ((*centre, False),)
-        corners = ((0, 0), (0, room), (room, 0), (room, room), centre)
-        return tuple((*corner, mirrored) for mirrored in (False, True) for corner in corners)
+            return ((*center, False),)
+        positions = ((0, 0), (0, margin), (margin, 0), (margin, margin), center)
+        return tuple((*position, mirrored) for mirrored in (False, True) for position in positions)
 
     def crops(self, pixels: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
-        """Cut squares ``(n, side, side, 3)`` to one array ``(n, crop, crop, 3)`` a place."""
-        cut = [(pixels[:, y : y + self.crop, x : x + self.crop], turned) for y, x, turned in self.places]
-        return [np.ascontiguousarray(crop[:, :, ::-1] if turned else crop) for crop, turned in cut]
+        """Cut squares ``(n, side, side, 3)`` into one array ``(n, crop, crop, 3)`` per crop position."""
+        crops = [(pixels[:, y : y + self.crop, x : x + self.crop], mirrored) for y, x, mirrored in self.crop_positions]
+        return [np.ascontiguousarray(crop[:, :, ::-1] if mirrored else crop) for crop, mirrored in crops]
 
     def assemble(self, maps: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Put the maps of the crops back where they were cut, added up; nothing is added where no crop was.
+        """Add up the maps of the crops at the positions of the crops; zero where there is no crop.
 
         Args:
             maps: float32 ``(k, h, w)``, or ``(k, count, h, w)`` for several crops.
 
         Returns:
-            float32 ``(k, h, w)``, the maps themselves, where the network saw the whole square; else
-            ``(k, side, side)``, each crop's map upsampled bilinearly to the crop's size.
+            float32 ``(k, h, w)``, the maps themselves, if the network saw the whole square; else ``(k, side, side)``,
+            with each crop's map upsampled bilinearly to the crop's size.
         """
         if self.crop == self.side:
             return maps
         views = maps if maps.ndim == 4 else maps[:, None]
         out = np.zeros((len(maps), self.side, self.side), np.float32)
-        for i, (y, x, mirrored) in enumerate(self.places):
+        for i, (y, x, mirrored) in enumerate(self.crop_positions):
             large = bilinear(views[:, i], (self.crop, self.crop))
             out[:, y : y + self.crop, x : x + self.crop] += large[..., ::-1] if mirrored else large
         return out

@@ -1,140 +1,176 @@
-"""What a protocol decides."""
+"""The interface of a protocol, and the ground truth of an image under a protocol."""
 
-import typing
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wsol.boxes.resize import nearest
-from wsol.boxes.thresholds import Reals, levels_reached
+from wsol.boxes.thresholds import FloatArray, highest_tau_reached
 from wsol.datasets import Mask, Sample
-from wsol.metrics.image_stats import ImageStats, count_pixels
+from wsol.metrics.image_stats import ImageStats, count_pixels_by_tau, peak_inside
+from wsol.metrics.iou import best_iou
+from wsol.protocols._external_maps import to_float32, validate
 from wsol.protocols._view import View
 from wsol.registry import Registry
 
 Size = tuple[int, int]
 
 
-class Protocol(typing.Protocol):
-    """A named, frozen set of conventions, from the image's size to what counts as a hit.
+@dataclass(frozen=True)
+class Protocol(ABC):
+    """A named set of conventions, from the size of the network's input to what counts as a hit.
 
-    Its frame is the square or rectangle of pixels in which maps are thresholded and boxes compared. Boxes that it hands
-    out are half-open pixel edges in its frame; a *prepared* map has the frame's size and is ready for thresholds.
-    Sizes are (width, height).
+    A subclass is a frozen dataclass whose fields are its settings; ``delta`` is one of them. The *frame* of a protocol
+    is the rectangle of pixels in which maps are thresholded and boxes compared. All boxes that a protocol returns are
+    half-open pixel edges in its frame. A *prepared* map has the size of the frame and is ready for thresholds. Sizes
+    are (width, height).
+
+    Attributes:
+        name: Registered name.
+        shown_if_changed: Settings that the signature shows only if they differ from their defaults; it always shows
+            the others.
+        uses_all_contours: Whether the boxes of all contours are evaluated in addition to the box of the map.
     """
 
-    def __hash__(self) -> int:
-        """Equal conventions are one protocol."""
+    name: ClassVar[str]
+    shown_if_changed: ClassVar[tuple[str, ...]] = ("delta",)
+    uses_all_contours: ClassVar[bool] = False
 
     @property
-    def signature(self) -> str:
-        """Name and every convention that can vary; ``find_protocol`` reads it."""
-
-    @property
-    def view(self) -> View:
-        """What the network sees of an image."""
-
-    @property
+    @abstractmethod
     def delta(self) -> float:
-        """IoU from which on a box is a hit."""
+        """IoU from which on a box is a hit, inclusive."""
 
     @property
+    @abstractmethod
     def taus(self) -> NDArray[np.float64]:
-        """The threshold grid, ``(levels,)``, ascending; empty where no threshold enters."""
+        """Threshold grid ``(taus,)``, ascending; empty if the protocol has no threshold."""
 
-    @property
-    def contours(self) -> bool:
-        """Whether every contour's box is looked at beside the one that is drawn."""
-
-    def frame(self, size: Size) -> Size:
-        """Return the size of the frame for an image whose annotation's frame is ``size``."""
-
+    @abstractmethod
     def ground_truth(self, sample: Sample, size: Size) -> NDArray[np.float64]:
         """Return the boxes ``(g, 4)`` of a sample whose annotation's frame is ``size``."""
 
+    @abstractmethod
     def prepare(self, maps: NDArray[np.float32], size: Size) -> NDArray[np.float32]:
-        """Return raw maps ``(k, h, w)`` prepared, ``(k, height, width)`` of the frame."""
-
-    def prepare_external(self, score_map: NDArray[np.generic], size: Size, raw: bool) -> Reals:
-        """Return a map that was made elsewhere prepared.
+        """Prepare raw maps ``(k, h, w)``.
 
         Args:
-            score_map: As the protocol wants it to be handed in; or a network's own, of any size and range.
-            size: Of the annotation's frame.
-            raw: Whether it is the latter.
+            maps: The maps of a network, of any size and range.
+            size: Size of the annotation's frame.
+
+        Returns:
+            ``(k, height, width)`` of the protocol's frame.
+        """
+
+    @abstractmethod
+    def boxes(self, prepared: FloatArray, taus: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the boxes ``(k, taus, 4)`` of prepared maps ``(k, h, w)`` at ascending taus."""
+
+    @property
+    def signature(self) -> str:
+        """Name and settings; ``find_protocol`` reads it."""
+        settings = [f"{key}={_format_setting(getattr(self, key))}" for key in self.shown_settings()]
+        return f"{self.name}:{','.join(settings)}" if settings else self.name
+
+    def shown_settings(self) -> list[str]:
+        """Return the names of the settings that the signature shows."""
+        return [
+            field.name
+            for field in fields(self)
+            if field.name not in self.shown_if_changed or getattr(self, field.name) != field.default
+        ]
+
+    @property
+    def view(self) -> View:
+        """Input of the network: by default the whole image, resized to 224 x 224."""
+        return View(224, 224)
+
+    def frame(self, size: Size) -> Size:
+        """Return the size of the frame for an annotation's frame of ``size``: by default the same."""
+        return size
+
+    def prepare_external(self, score_map: NDArray[np.generic], size: Size, raw: bool) -> FloatArray:
+        """Prepare a map that another program computed; by default it is always treated as a raw one.
+
+        Args:
+            score_map: A map in the form that the protocol asks for; or the raw map of a network, of any size and range.
+            size: Size of the annotation's frame.
+            raw: Whether the map is a raw one.
 
         Raises:
-            ValueError: It is not as it should be; the message says in what, without naming the map.
+            ValueError: The map is invalid; the message says in what, without naming the map.
         """
+        prepared: FloatArray = self.prepare(to_float32(validate(score_map))[None], size)[0]
+        return prepared
 
-    def boxes(self, prepared: Reals, taus: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the boxes ``(k, levels, 4)`` that prepared maps ``(k, h, w)`` give at each tau."""
+    def score_map_stats(self, prepared: FloatArray, ground_truth: NDArray[np.float64]) -> ImageStats:
+        """Compare a prepared map ``(h, w)`` with ground-truth boxes ``(g, 4)`` at every tau."""
+        boxes = self.boxes(prepared[None], self.taus)[0]
+        ious = best_iou(boxes, ground_truth).astype(np.float32)
+        return ImageStats(boxes, ious, peak_inside(prepared, ground_truth))
 
-    def score_map_stats(self, prepared: Reals, truth: NDArray[np.float64]) -> ImageStats:
-        """Hold a prepared map ``(h, w)`` against boxes ``(g, 4)`` at every tau."""
-
-    def pixels(self, prepared: Reals, mask: Callable[[], Mask]) -> NDArray[np.uint32] | None:
-        """Count the pixels of a prepared map by score, see ``Trace.pixels``; None if the protocol knows no masks.
+    def count_pixels(self, prepared: FloatArray, mask: Callable[[], Mask]) -> NDArray[np.uint32] | None:
+        """Count the pixels of a prepared map by score, see ``ImageStats.pixels``; None if the protocol ignores masks.
 
         Args:
-            prepared: ``(h, w)``, of the frame's size.
-            mask: Reads the pixel annotation, of whatever size.
+            prepared: ``(h, w)``, in [0, 1].
+            mask: Reads the pixel annotation, which is resized to the map by nearest neighbor.
         """
+        taus = self.taus[self.taus < 1]
+        annotation = mask()
+        foreground, ignore = (nearest(part, prepared.shape) for part in (annotation.foreground, annotation.ignore))
+        return count_pixels_by_tau(highest_tau_reached(prepared, taus), prepared >= 1, foreground, ignore, len(taus))
 
 
 PROTOCOLS: Registry[Protocol] = Registry("protocol", "wsol.protocols")
 
 
 def find_protocol(text: str) -> Protocol:
-    """Find a protocol by its name, with conventions that differ from its defaults: ``wsolevaluation:step=0.01``.
+    """Return a protocol by its name, with the given settings in place of its defaults: ``wsolevaluation:step=0.01``.
 
     Args:
-        text: ``NAME`` or ``NAME:KEY=VALUE,KEY=VALUE``, as its signature has it.
+        text: ``NAME`` or ``NAME:KEY=VALUE,KEY=VALUE``, as in the protocol's signature.
 
     Raises:
-        InputError: The name or a key is unknown, or a value is not of the key's kind.
+        InputError: The name or a key is unknown, or a value does not have the type of its key.
     """
     return PROTOCOLS.find(text)
 
 
 @dataclass(frozen=True, eq=False)
 class GroundTruth:
-    """The ground truth of one image.
+    """The ground truth of one image under a protocol.
 
     Attributes:
-        sample: The image.
-        size: ``(width, height)`` of its annotation's frame.
+        sample: The image and its annotation.
+        size: ``(width, height)`` of the annotation's frame.
         boxes: ``(g, 4)``, half-open edges in the protocol's frame.
     """
 
     sample: Sample
-    size: tuple[int, int]
+    size: Size
     boxes: NDArray[np.float64]
 
-    def pixels(self, protocol: Protocol, prepared: Reals) -> NDArray[np.uint32] | None:
-        """Count the pixels of a prepared map by score; None without a mask, or if the protocol does not look at it."""
-        return None if self.sample.mask is None else protocol.pixels(prepared, self.sample.mask)
+    def count_pixels(self, protocol: Protocol, prepared: FloatArray) -> NDArray[np.uint32] | None:
+        """Count the pixels of a prepared map by score; None without a mask or if the protocol ignores it."""
+        return None if self.sample.mask is None else protocol.count_pixels(prepared, self.sample.mask)
 
-    def score_map_stats(self, protocol: Protocol, prepared: Reals) -> ImageStats:
-        """Hold a prepared map ``(h, w)`` against boxes and mask."""
-        return replace(protocol.score_map_stats(prepared, self.boxes), pixels=self.pixels(protocol, prepared))
+    def score_map_stats(self, protocol: Protocol, prepared: FloatArray) -> ImageStats:
+        """Compare a prepared map ``(h, w)`` with boxes and mask."""
+        return replace(protocol.score_map_stats(prepared, self.boxes), pixels=self.count_pixels(protocol, prepared))
 
 
-def ground_truth_of(protocol: Protocol, sample: Sample, size: tuple[int, int]) -> GroundTruth:
+def ground_truth_of(protocol: Protocol, sample: Sample, size: Size) -> GroundTruth:
     """Return the ground truth of a sample whose annotation's frame is ``size``."""
     return GroundTruth(sample, size, protocol.ground_truth(sample, size))
 
 
-def pixel_counts(prepared: Reals, taus: NDArray[np.float64], mask: Mask) -> NDArray[np.uint32]:
-    """Count the pixels of a prepared map by score, see ``Trace.pixels``.
-
-    Args:
-        prepared: ``(h, w)``, in [0, 1].
-        taus: The protocol's grid.
-        mask: Resized to the map by nearest neighbour.
-    """
-    below = taus[taus < 1]
-    foreground, ignore = (nearest(part, prepared.shape) for part in (mask.foreground, mask.ignore))
-    return count_pixels(levels_reached(prepared, below), prepared >= 1, foreground, ignore, len(below))
+def _format_setting(value: object) -> str:
+    """Return a setting as ``find_protocol`` reads it, numbers with six digits if that is exact."""
+    if isinstance(value, float):
+        return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,6 +1,5 @@
 """The protocol of Choe et al., the field's standard."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,33 +9,44 @@ from numpy.typing import NDArray
 from wsol.boxes.components import best_contour_ious
 from wsol.boxes.contours import largest_contour_boxes
 from wsol.boxes.resize import bicubic
-from wsol.boxes.thresholds import Reals, entry_levels, normalize, tau_grid, thresholds, to_uint8
-from wsol.datasets import Mask, Sample
+from wsol.boxes.thresholds import (
+    FloatArray,
+    highest_threshold_below,
+    normalize,
+    tau_grid,
+    to_uint8,
+    uint8_thresholds,
+)
+from wsol.datasets import Sample
 from wsol.metrics.image_stats import ImageStats, peak_inside
 from wsol.metrics.iou import best_iou
 from wsol.protocols._external_maps import to_float32, validate
 from wsol.protocols._view import View
-from wsol.protocols.base import PROTOCOLS, pixel_counts
+from wsol.protocols.base import PROTOCOLS, Protocol
 
 
+@PROTOCOLS.register("wsolevaluation")
 @dataclass(frozen=True)
-class WsolEvaluation:
+class WsolEvaluation(Protocol):
     """Choe et al., "Evaluating Weakly Supervised Object Localization Methods Right", CVPR 2020 and TPAMI 2022.
 
-    The image is squashed to ``size`` without crop. The map is upsampled to it first (bicubic, a = -0.75), then min-max
-    normalised and truncated to 8 bit; a constant map, or one with NaN, becomes zeros. A pixel is foreground if it lies
+    The image is squashed to ``size`` without crop. The map is first upsampled to it (bicubic, a = -0.75), then min-max
+    normalized and truncated to 8 bit; a constant map, or one with NaN, becomes zeros. A pixel is foreground if it is
     strictly above ``trunc(tau * max)``. The contour of largest area gives the box (V1), or every contour gives one,
-    those of holes too (V2): inclusive corners ``x, y, min(x + w, size - 1), min(y + h, size - 1)`` of its bounding
-    rectangle, or (0, 0, 0, 0) where there is none. Ground truth is the published corners, clipped to width - 1 and
-    height - 1, scaled and truncated. IoU counts corners as inclusive. Masks are resized by nearest neighbour.
+    including those of holes (V2): inclusive corners ``x, y, min(x + w, size - 1), min(y + h, size - 1)`` of its
+    bounding rectangle, or (0, 0, 0, 0) if there is none. Ground truth is the published corners, clipped to width - 1
+    and height - 1, scaled and truncated. The IoU counts corners as inclusive. Masks are resized by nearest neighbor.
 
-    Maps that were made elsewhere are upsampled and normalised already: ``size`` x ``size``, in [0, 1].
+    Maps that another program computed must be upsampled and normalized already: ``size`` x ``size``, in [0, 1].
 
     Attributes:
-        step: Of the threshold grid: 0.001 in their training script, 0.01 in their evaluation script.
+        step: Step of the threshold grid: 0.001 in their training script, 0.01 in their evaluation script.
         delta: IoU from which on a box is a hit, inclusive.
         size: Side of the square, in pixels.
     """
+
+    shown_if_changed = ("delta", "size")
+    uses_all_contours = True  # for MaxBoxAccV2
 
     step: float = 0.001
     delta: float = 0.5
@@ -44,23 +54,12 @@ class WsolEvaluation:
 
     def __post_init__(self) -> None:
         if not 0.0001 <= self.step < 1 or not 2 <= self.size <= 4096 or not 0 < self.delta <= 1:
-            raise ValueError("step lies from 0.0001 to 1, delta above 0 up to 1, size from 2 to 4096")
-
-    @property
-    def signature(self) -> str:
-        """The name, the step of the grid, and what differs from the default."""
-        other = [f"delta={self.delta:g}"] * (self.delta != 0.5) + [f"size={self.size}"] * (self.size != 224)
-        return ",".join([f"wsolevaluation:step={self.step:g}", *other])
+            raise ValueError("step must be from 0.0001 to 1, delta above 0 and up to 1, size from 2 to 4096")
 
     @property
     def view(self) -> View:
         """The whole image, squashed."""
         return View(self.size, self.size)
-
-    @property
-    def contours(self) -> bool:
-        """For MaxBoxAccV2."""
-        return True
 
     @cached_property
     def taus(self) -> NDArray[np.float64]:
@@ -68,7 +67,7 @@ class WsolEvaluation:
         return tau_grid(self.step)
 
     def frame(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Return the square, whatever the image's size."""
+        """Return the square, whatever the size of the image."""
         return self.size, self.size
 
     def ground_truth(self, sample: Sample, size: tuple[int, int]) -> NDArray[np.float64]:
@@ -79,52 +78,45 @@ class WsolEvaluation:
         return np.add(corners, [0, 0, 1, 1])
 
     def prepare(self, maps: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-        """Return raw maps ``(k, h, w)`` upsampled and normalised, ``(k, size, size)``."""
+        """Upsample and normalize raw maps ``(k, h, w)`` to ``(k, size, size)``."""
         return normalize(bicubic(maps, (self.size, self.size)))
 
-    def prepare_external(self, score_map: NDArray[np.generic], size: tuple[int, int], raw: bool) -> Reals:
-        """Return a map ``(size, size)`` in [0, 1] as it is, and a raw one prepared.
+    def prepare_external(self, score_map: NDArray[np.generic], size: tuple[int, int], raw: bool) -> FloatArray:
+        """Return a map ``(size, size)`` in [0, 1] unchanged; prepare a raw one.
 
         Raises:
-            ValueError: Its shape or range is another, or it holds what is not finite.
+            ValueError: The map has another shape or range, or values that are not finite.
         """
         values = validate(score_map)
         if raw:
-            prepared: Reals = self.prepare(to_float32(values)[None], size)[0]
+            prepared: FloatArray = self.prepare(to_float32(values)[None], size)[0]
             return prepared
         if values.shape != (self.size, self.size):
             raise ValueError(f"has the shape {values.shape}, not {(self.size, self.size)}")
         if values.min() < 0 or values.max() > 1:
-            raise ValueError(f"goes from {values.min():g} to {values.max():g}, outside [0, 1]")
+            raise ValueError(f"ranges from {values.min():g} to {values.max():g}, outside [0, 1]")
         return values
 
-    def boxes(self, prepared: Reals, taus: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the boxes ``(k, levels, 4)`` of prepared maps ``(k, h, w)`` at ascending taus, as half-open edges."""
+    def boxes(self, prepared: FloatArray, taus: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the boxes ``(k, taus, 4)`` of prepared maps ``(k, h, w)`` at ascending taus, as half-open edges."""
         gray = to_uint8(prepared)
-        return self._boxes(gray, thresholds(taus, gray.max(axis=(1, 2))))
+        return self._largest_contour_boxes(gray, uint8_thresholds(taus, gray.max(axis=(1, 2))))
 
-    def score_map_stats(self, prepared: Reals, truth: NDArray[np.float64]) -> ImageStats:
-        """Hold the largest contour's box, and every contour's, against ground truth at every tau."""
+    def score_map_stats(self, prepared: FloatArray, ground_truth: NDArray[np.float64]) -> ImageStats:
+        """Compare the largest contour's box, and the boxes of all contours, with ground truth at every tau."""
         gray = to_uint8(prepared[None])
-        limits = thresholds(self.taus, gray.max(axis=(1, 2)))
-        entries = entry_levels(gray, limits)[0]
-        best = best_contour_ious(entries, len(self.taus), truth, reach=1)
-        boxes = self._boxes(gray, limits)[0]
+        thresholds = uint8_thresholds(self.taus, gray.max(axis=(1, 2)))
+        boxes = self._largest_contour_boxes(gray, thresholds)[0]
+        tau_indices = highest_threshold_below(gray, thresholds)[0]
+        best = best_contour_ious(tau_indices, len(self.taus), ground_truth, extension=1)
         return ImageStats(
             boxes,
-            best_iou(boxes, truth).astype(np.float32),
-            peak_inside(prepared, truth),
+            best_iou(boxes, ground_truth).astype(np.float32),
+            peak_inside(prepared, ground_truth),
             contours=best.astype(np.float32),
         )
 
-    def pixels(self, prepared: Reals, mask: Callable[[], Mask]) -> NDArray[np.uint32]:
-        """Count pixels by score; the mask is resized by nearest neighbour."""
-        return pixel_counts(prepared, self.taus, mask())
-
-    def _boxes(self, gray: NDArray[np.uint8], limits: NDArray[np.int64]) -> NDArray[np.float64]:
-        extents = largest_contour_boxes(gray, limits).astype(np.float64)
-        extents[..., 2:] = np.minimum(extents[..., 2:], self.size - 1) + 1  # x + w is the inclusive corner here
-        return extents
-
-
-PROTOCOLS.register("wsolevaluation")(WsolEvaluation())
+    def _largest_contour_boxes(self, gray: NDArray[np.uint8], thresholds: NDArray[np.int64]) -> NDArray[np.float64]:
+        edges = largest_contour_boxes(gray, thresholds).astype(np.float64)
+        edges[..., 2:] = np.minimum(edges[..., 2:], self.size - 1) + 1  # here x + w is the inclusive corner
+        return edges

@@ -1,1 +1,1 @@
-"""What people look at."""
+"""Output for people: terminal tables, figures, and the report page."""

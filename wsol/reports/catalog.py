@@ -1,4 +1,4 @@
-"""What can be said of models and methods before any weights are there."""
+"""The lists of models and methods, made without weights."""
 
 import contextlib
 import fnmatch
@@ -16,25 +16,25 @@ from wsol.methods import METHODS, unsupported_reason
 from wsol.models import MODELS, GapClassifier, find_architecture, find_classifier
 
 
-def model_lines(patterns: Sequence[str]) -> Iterator[str]:
-    """Yield a line a model: name, head, size of the maps of a 224 x 224 image, and the methods that apply.
+def list_models(patterns: Sequence[str]) -> Iterator[str]:
+    """Yield one line per model: name, head, size of the maps of a 224 x 224 image, and the supported methods.
 
     Args:
-        patterns: Names, or patterns of names such as ``resnet*``; if empty, all registered names but those that another
-            one gives with ``-gap`` or ``-gmp``. Names of timm and of a user's own file are taken as they are.
+        patterns: Names, or patterns of names such as ``resnet*``; if empty, all registered names except ``-gap`` and
+            ``-gmp`` variants of registered names. Names of timm and of user files are not expanded.
 
     Raises:
-        InputError: A pattern fits no name.
+        InputError: A pattern matches no name.
     """
     yield f"{'model':<28} {'head':<16} {'maps at 224':<18} methods"
-    for name in _named(patterns):
-        yield f"{name:<28} {describe(name)}"
+    for name in _expand_patterns(patterns):
+        yield f"{name:<28} {describe_model(name)}"
     if not patterns:
-        yield "and any backbone of these as NAME-gap or NAME-gmp; timm/NAME; your own as FILE.py:FUNCTION"
+        yield "also: NAME-gap and NAME-gmp of any backbone above, timm/NAME, and FILE.py:FUNCTION for your own model"
 
 
-def method_lines() -> Iterator[str]:
-    """Yield a line a method: name with its settings, what it needs beyond the forward pass, what it does."""
+def list_methods() -> Iterator[str]:
+    """Yield one line per method: name, requirements beyond the forward pass and summary; settings on a second line."""
     for name in METHODS.names():
         method = METHODS.get(name)
         summary = (type(method).__doc__ or "").strip().splitlines()[0]
@@ -43,10 +43,10 @@ def method_lines() -> Iterator[str]:
             yield f"{'':<22} {'':<16} {method.signature}"
 
 
-def describe(name: str) -> str:
-    """Return head, map size and methods of a model in a line; nothing is computed but shapes."""
+def describe_model(name: str) -> str:
+    """Return head, map size and methods of a model as one line; only shapes are computed."""
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()), _Weightless():
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()), _WithoutWeights():
             warnings.simplefilter("ignore")
             network = find_architecture(name).build({}, None).eval()
             classifier = find_classifier(network, name)
@@ -56,31 +56,31 @@ def describe(name: str) -> str:
     head = "other"
     if isinstance(classifier, GapClassifier):
         head = "GAP" if classifier.pooling == "average" else "GMP"
-        head += " + linear" if classifier.linear is not None else ", map a class"
+        head += " + linear" if classifier.linear is not None else ", class maps"
     classes = 0 if vars(network).get("num_classes") == 0 else 1000
     head = head if classes else "none"
-    refusing = [
+    unsupported = [
         method for method in METHODS.names() if unsupported_reason(METHODS.get(method), classifier, classes) is not None
     ]
-    methods = "all but " + ", ".join(refusing) if refusing else "all"
+    methods = "all but " + ", ".join(unsupported) if unsupported else "all"
     return f"{head:<16} {' x '.join(map(str, maps.shape[1:])):<18} {methods}"
 
 
-def _named(patterns: Sequence[str]) -> list[str]:
+def _expand_patterns(patterns: Sequence[str]) -> list[str]:
     names = MODELS.names()
     if not patterns:
         return [name for name in names if name[-4:] not in ("-gap", "-gmp") or name[:-4] not in names]
-    found = []
+    expanded = []
     for pattern in patterns:
-        own = [pattern] if pattern.startswith("timm/") or ".py:" in pattern else fnmatch.filter(names, pattern)
-        if not own:
-            MODELS.get(pattern)  # whose message names what is near
-        found += own
-    return found
+        matches = [pattern] if pattern.startswith("timm/") or ".py:" in pattern else fnmatch.filter(names, pattern)
+        if not matches:
+            MODELS.get(pattern)  # raises with similar names
+        expanded += matches
+    return expanded
 
 
-class _Weightless(TorchFunctionMode):
-    """Gives weights no memory; what architectures count with stays as it is."""
+class _WithoutWeights(TorchFunctionMode):
+    """Creates weights on the meta device and skips their initialization; other tensors are unchanged."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None

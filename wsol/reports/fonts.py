@@ -1,4 +1,4 @@
-"""Names as text in a picture or on a terminal: file names and class names are data and may hold anything."""
+"""Strings in figures and on terminals: truncation, and fonts for any characters in file and class names."""
 
 from collections.abc import Callable, Iterable, Iterator
 
@@ -8,25 +8,25 @@ from matplotlib.font_manager import get_font
 from wsol.io.display import printable
 
 _FONT = "DejaVu Sans"
-_LONGEST = 400  # characters of a name in a picture
+_MAX_LENGTH = 400  # characters of a name in a figure
 
 
 def truncate_to_width(text: str, room: float, width: Callable[[str], float], tail: int = 0) -> str:
-    """Shorten a text until it fits.
+    """Truncate a string until it fits.
 
     Args:
         text: One line.
-        room: The width that there is, in whatever unit.
-        width: Measures a text.
-        tail: Characters that stay at the end, behind the dots.
+        room: Available width, in any unit.
+        width: Measures a string.
+        tail: Number of characters kept at the end, after the ellipsis.
 
     Returns:
-        The text, or as much of it as fits with dots in the place of the rest; never less than the dots.
+        The string, or as much of it as fits with an ellipsis; at least the ellipsis.
     """
     if width(text) <= room:
         return text
     end = text[len(text) - tail :]
-    short, long = 0, max(0, len(text) - tail - 1)  # the head that fits, and the longest that there is
+    short, long = 0, max(0, len(text) - tail - 1)  # a head that fits, and the longest possible one
     while short < long:
         middle = (short + long + 1) // 2
         if width(f"{text[:middle].rstrip()}…{end}") <= room:
@@ -39,30 +39,30 @@ def truncate_to_width(text: str, room: float, width: Callable[[str], float], tai
 
 
 class FontFallback:
-    """Fonts that have the characters of some texts: DejaVu Sans, which Matplotlib brings, then what is installed.
+    """Fonts for the characters of some strings: DejaVu Sans, which Matplotlib bundles, then installed fonts.
 
     Args:
-        texts: All that is to be written.
+        texts: All strings that will be written.
 
     Attributes:
         families: Names of the fonts, for Matplotlib.
     """
 
     def __init__(self, texts: Iterable[str]) -> None:
-        lacking = {c for text in texts for c in printable(text, _LONGEST)}
+        missing = {c for text in texts for c in printable(text, _MAX_LENGTH)}
         self.families: list[str] = []
         for family, path in _fonts():
-            has = {c for c in lacking if get_font(path).get_char_index(ord(c))}
-            if has or not self.families:
+            covered = {c for c in missing if get_font(path).get_char_index(ord(c))}
+            if covered or not self.families:
                 self.families.append(family)
-            lacking -= has
-            if not lacking:
+            missing -= covered
+            if not missing:
                 break
-        self._lacking = lacking
+        self._missing = missing
 
-    def __call__(self, text: str) -> str:
-        r"""Return a text in one line; characters that no font has become their escape, ``\u732b``."""
-        return "".join(_escape(c) if c in self._lacking else c for c in printable(text, _LONGEST))
+    def escape(self, text: str) -> str:
+        r"""Return a string as one line, in which characters that no font has are escaped, as in ``\u732b``."""
+        return "".join(_escape(c) if c in self._missing else c for c in printable(text, _MAX_LENGTH))
 
 
 def _escape(character: str) -> str:
@@ -70,9 +70,10 @@ def _escape(character: str) -> str:
 
 
 def _fonts() -> Iterator[tuple[str, str]]:
-    """Yield family and file of each upright font: the one that is always there, then what the machine has."""
+    """Yield family and file of each upright font: the bundled one, then the installed ones."""
     yield _FONT, font_manager.findfont(_FONT)
-    own = get_data_path()  # the others there are for formulas
+    bundled = get_data_path()  # its other fonts are for formulas
     for entry in sorted(font_manager.fontManager.ttflist, key=lambda entry: (entry.name, entry.fname)):
-        if entry.style == "normal" and entry.weight in (400, "normal", "regular") and not entry.fname.startswith(own):
+        is_regular = entry.style == "normal" and entry.weight in (400, "normal", "regular")
+        if is_regular and not entry.fname.startswith(bundled):
             yield entry.name, entry.fname

@@ -1,4 +1,4 @@
-"""A sheet of images with map and boxes, to see what the numbers are made of."""
+"""The gallery of a run: a PNG file of images with score maps and boxes."""
 
 import io
 from collections.abc import Mapping
@@ -12,56 +12,63 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
-from wsol.boxes.thresholds import normalize
 from wsol.datasets import read_image
 from wsol.protocols import Protocol
 from wsol.protocols.base import GroundTruth
+from wsol.reports.heat_map import (
+    BOX_COLOR,
+    DEFAULT_ALPHA,
+    DEFAULT_COLORMAP,
+    MISS_COLOR,
+    TRUTH_COLOR,
+    draw_box,
+    overlay_heat_map,
+)
 from wsol.runs.results import LocalizationResults
-from wsol.runs.store import ScoreMapReader
+from wsol.runs.score_maps import ScoreMapReader
 
 _IMAGES, _COLUMNS = 12, 3
-_SIDE = 224  # of a picture
-_LINE = 18  # height of a title
-_TRUE, _HIT, _MISS = "#40e040", "white", "#ff4040"
+_SIDE = 224  # pixels of an image
+_TITLE = 18  # pixels, height of a title
 
 
 def draw_gallery(
-    found: LocalizationResults,
+    results: LocalizationResults,
     protocol: Protocol,
     maps: ScoreMapReader,
     predictions: pd.DataFrame,
     signature: str,
     pool: Executor,
 ) -> bytes:
-    """Draw twelve images, evenly spaced, each beside the map of its ground-truth class.
+    """Draw twelve images, evenly spaced over the data set, each next to the score map of its ground-truth class.
 
-    True boxes are green; the box at the run's threshold is white where it hits and red where it does not.
+    True boxes are dashed and green. The box at the run's threshold is white if it is correct and red if not.
 
     Args:
-        found: What a run collected.
-        protocol: Its conventions.
-        maps: Its raw maps, as ``merge`` returns them.
-        predictions: Its predictions; rank 0 is drawn.
-        signature: Of the run; it goes into the file as a text chunk.
+        results: Results of the run.
+        protocol: Protocol of the run.
+        maps: Raw score maps of the run, as ``merge`` returns them.
+        predictions: Predictions of the run; the rows of rank 0 are drawn.
+        signature: Signature of the run, stored in the file as a text chunk.
         pool: Threads that draw.
 
     Returns:
         A PNG file.
     """
-    count = min(_IMAGES, len(found.images))
-    chosen = (np.arange(count) * len(found.images) // count).tolist()
-    own = predictions[predictions["rank"] == 0].to_dict("records")
-    width, height = 2 * _SIDE + 8, _SIDE + _LINE + 8
+    count = min(_IMAGES, len(results.images))
+    chosen = (np.arange(count) * len(results.images) // count).tolist()
+    rows = predictions[predictions["rank"] == 0].to_dict("records")
+    width, height = 2 * _SIDE + 8, _SIDE + _TITLE + 8
     sheet = Image.new("RGB", (width * min(count, _COLUMNS), height * -(-count // _COLUMNS)), "black")
 
     def cell(i: int) -> Image.Image:
-        truth = found.truths[i]
+        truth = results.truths[i]
         score_map = protocol.prepare(protocol.view.assemble(maps[i][:1]), truth.size)[0]
-        return _cell(truth, found.images.classes[truth.sample.label], score_map, own[i])
+        return _draw_cell(truth, results.images.classes[truth.sample.label], score_map, rows[i])
 
     cells = pool.map(cell, chosen)
-    for place, picture in enumerate(cells):
-        sheet.paste(picture, (place % _COLUMNS * width + 4, place // _COLUMNS * height + 4))
+    for place, image in enumerate(cells):
+        sheet.paste(image, (place % _COLUMNS * width + 4, place // _COLUMNS * height + 4))
     file = io.BytesIO()
     text = PngInfo()
     text.add_text("signature", signature)
@@ -69,25 +76,21 @@ def draw_gallery(
     return file.getvalue()
 
 
-def _cell(truth: GroundTruth, name: str, score_map: NDArray[np.float32], guess: Mapping[Any, Any]) -> Image.Image:
+def _draw_cell(
+    truth: GroundTruth, class_name: str, score_map: NDArray[np.float32], row: Mapping[Any, Any]
+) -> Image.Image:
+    """Draw an image without and with its prepared score map, below a title."""
     image = read_image(truth.sample)[0].resize((_SIDE, _SIDE), Image.Resampling.BILINEAR)
-    cell = Image.new("RGB", (2 * _SIDE, _SIDE + _LINE), "black")
-    cell.paste(image, (0, _LINE))
-    cell.paste(_overlay(image, score_map), (_SIDE, _LINE))
-    pen = ImageDraw.Draw(cell)
-    colour = _HIT if guess["error"] == "correct" else _MISS
-    guessed = np.array([guess[corner] for corner in ("x0", "y0", "x1", "y1")])
+    heat = overlay_heat_map(image, np.clip(score_map, 0, 1), colormaps[DEFAULT_COLORMAP], DEFAULT_ALPHA)
+    pixels = np.stack([np.asarray(image), heat])
+    box = np.array([row[corner] for corner in ("x0", "y0", "x1", "y1")])
     scale = _SIDE / np.array(score_map.shape[::-1] * 2)
-    for left in (0, _SIDE):
-        for box, ink in [*((box, _TRUE) for box in truth.boxes), (guessed, colour)]:
-            x0, y0, x1, y1 = (round(v) for v in (box * scale).tolist())
-            if x1 > x0 and y1 > y0:
-                pen.rectangle((x0 + left, y0 + _LINE, x1 - 1 + left, y1 - 1 + _LINE), outline=ink, width=2)
-    title = f"{name}   IoU {guess['iou']:.2f}   {guess['error']}"
-    pen.text((2, 2), title.encode("latin-1", "replace").decode("latin-1"), fill="white", font=ImageFont.load_default())
+    cell = Image.new("RGB", (2 * _SIDE, _SIDE + _TITLE), "black")
+    for k, panel in enumerate(pixels):
+        draw_box(panel, box * scale, BOX_COLOR if row["error"] == "correct" else MISS_COLOR, dashed=False)
+        for true_box in truth.boxes:  # on top: the other box is visible between the dashes
+            draw_box(panel, true_box * scale, TRUTH_COLOR, dashed=True)
+        cell.paste(Image.fromarray(panel), (k * _SIDE, _TITLE))
+    title = f"{class_name}   IoU {row['iou']:.2f}   {row['error']}".encode("latin-1", "replace").decode("latin-1")
+    ImageDraw.Draw(cell).text((2, 2), title, fill="white", font=ImageFont.load_default())
     return cell
-
-
-def _overlay(image: Image.Image, score_map: NDArray[np.float32]) -> Image.Image:
-    colours = (255 * colormaps["viridis"](normalize(score_map[None])[0])[..., :3]).astype(np.uint8)
-    return Image.blend(image, Image.fromarray(colours).resize(image.size), 0.55)

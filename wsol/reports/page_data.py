@@ -1,4 +1,4 @@
-"""What the page shows of each image, packed into one blob."""
+"""The data of the report page, packed into one string."""
 
 import base64
 import gzip
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from wsol.metrics.error_types import ERROR_TYPES
 from wsol.metrics.image_stats import kept_tau_indices
 from wsol.metrics.summary import find_tau_index, round_tau
-from wsol.protocols import View
+from wsol.reports.heat_map import DEFAULT_COLORMAP
 from wsol.runs.predictions import prediction_arrays
 from wsol.runs.read import StoredRun
 from wsol.runs.thumbnails import thumbnail_path
@@ -23,126 +23,124 @@ from wsol.runtime.threads import map_ordered
 _DELTAS = (0.3, 0.5, 0.7)
 _MAP_SIDE = 28  # of a map in the page
 _MAP_BYTES = 16 << 20  # of all maps of a run; with more images they become smaller
-_THUMB_BYTES = 3 << 20  # of the pictures in the page itself
-_TOGETHER = 64  # maps that are made smaller at once
+_THUMBNAIL_BYTES = 3 << 20  # of the thumbnails in the page itself
+_MAPS_PER_TASK = 64
 _TINY = np.finfo(np.float32).tiny  # a constant map is zero
-_LEVELS = 250  # points of a curve
+_CURVE_POINTS = 250
 
 
-def encode_page_data(runs: Sequence[StoredRun], names: Sequence[str], pictures: str, pool: Executor) -> str:
-    """Pack everything that the page's script needs: base64 of gzip of a JSON header and the arrays behind it.
+def encode_page_data(runs: Sequence[StoredRun], names: Sequence[str], thumbnail_root: str, pool: Executor) -> str:
+    """Pack everything that the page's script needs: base64 of gzip of a JSON header followed by arrays.
 
     Args:
-        runs: On the same images.
-        names: What they are called.
-        pictures: Path from the page to the folder that has ``thumbs``, with a slash behind it unless it is empty.
+        runs: Runs on the same images.
+        names: Names of the runs.
+        thumbnail_root: Relative path from the page to the folder with ``thumbnails``: empty, or with a trailing slash.
         pool: Threads that work on it.
     """
     first = runs[0]
-    arrays = {"colours": np.rint(255 * colormaps["viridis"](np.arange(256))[:, :3]).astype(np.uint8)}
-    arrays |= _of_images(next((run for run in runs if (run.folder / "thumbs").is_dir()), first))
-    facts: dict[str, Any] = {
-        "ids": [sample.image_id for sample in first.found.images],
-        "classes": first.found.images.classes,
+    arrays = {"colors": np.rint(255 * colormaps[DEFAULT_COLORMAP](np.arange(256))[:, :3]).astype(np.uint8)}
+    arrays |= _image_arrays(next((run for run in runs if (run.folder / "thumbnails").is_dir()), first))
+    header: dict[str, Any] = {
+        "ids": [sample.image_id for sample in first.results.images],
+        "classes": first.results.images.classes,
         "errors": ERROR_TYPES,
         "delta": first.protocol.delta,
-        "pictures": pictures,
-        "taus": [round_tau(first.taus, level) for level in kept_tau_indices(len(first.taus)).tolist()],
+        "thumbnailRoot": thumbnail_root,
+        "taus": [round_tau(first.taus, index) for index in kept_tau_indices(len(first.taus)).tolist()],
         "runs": [],
     }
-    for place, (run, name) in enumerate(zip(runs, names, strict=True)):
-        arrays |= {f"{place}.{key}": array for key, array in _of_run(run, pool).items()}
-        facts["runs"].append({"name": name, "tau": run.facts["tau"]["value"], "curves": _curves(run)})
-    return _blob(facts, arrays)
+    for i, (run, name) in enumerate(zip(runs, names, strict=True)):
+        arrays |= {f"{i}.{key}": array for key, array in _run_arrays(run, pool).items()}
+        header["runs"].append({"name": name, "tau": run.metadata.tau.value, "curves": _accuracy_curves(run)})
+    return _pack(header, arrays)
 
 
-def _of_images(run: StoredRun) -> dict[str, NDArray[Any]]:
-    """Return labels, shapes, true boxes and pictures."""
-    truths = run.found.truths
+def _image_arrays(run: StoredRun) -> dict[str, NDArray[Any]]:
+    """Return labels, aspect ratios, true boxes and thumbnails."""
+    truths = run.results.truths
     frames = np.array([run.protocol.frame(truth.size) for truth in truths], np.float64)
     counts = [len(truth.boxes) for truth in truths]
     boxes = np.concatenate([truth.boxes for truth in truths]) / np.repeat(np.tile(frames, 2), counts, axis=0)
-    beside = np.array([(run.folder / thumbnail_path(i)).is_file() for i in range(len(truths))])
-    inside, chosen = _pictures(run, np.flatnonzero(beside))
+    on_disk = np.array([(run.folder / thumbnail_path(i)).is_file() for i in range(len(truths))])
+    thumbnails, embedded = _embedded_thumbnails(run, np.flatnonzero(on_disk))
     return {
-        "labels": run.found.classes[:, 0].astype(np.int32),
+        "labels": run.results.classes[:, 0].astype(np.int32),
         "aspects": np.array([truth.size[0] / truth.size[1] for truth in truths], np.float32),
         "truthStarts": np.cumsum([0, *counts]).astype(np.uint32),
-        "truths": _fractions(boxes),
-        "pictured": chosen.astype(np.uint32),
-        "pictureStarts": np.cumsum([0, *map(len, inside)]).astype(np.uint32),
-        "pictures": np.frombuffer(b"".join(inside), np.uint8),
-        "beside": beside.astype(np.uint8),
+        "truths": _quantize_boxes(boxes),
+        "embedded": embedded.astype(np.uint32),
+        "thumbnailStarts": np.cumsum([0, *map(len, thumbnails)]).astype(np.uint32),
+        "thumbnails": np.frombuffer(b"".join(thumbnails), np.uint8),
+        "onDisk": on_disk.astype(np.uint8),
     }
 
 
-def _pictures(run: StoredRun, places: NDArray[np.int64]) -> tuple[list[bytes], NDArray[np.int64]]:
-    """Return pictures, evenly spaced over the images that have one, up to the budget, and which images they are of."""
-    if not len(places):
-        return [], places
-    typical = np.mean(
-        [(run.folder / thumbnail_path(int(i))).stat().st_size for i in places[:: max(1, len(places) // 50)]]
-    )
-    count = min(len(places), int(_THUMB_BYTES / typical))
-    chosen = places[np.arange(count) * len(places) // max(1, count)]
+def _embedded_thumbnails(run: StoredRun, available: NDArray[np.int64]) -> tuple[list[bytes], NDArray[np.int64]]:
+    """Return thumbnails up to the byte budget, evenly spaced over the available ones, and their image indices."""
+    if not len(available):
+        return [], available
+    sampled = available[:: max(1, len(available) // 50)]
+    mean_size = np.mean([(run.folder / thumbnail_path(int(i))).stat().st_size for i in sampled])
+    count = min(len(available), int(_THUMBNAIL_BYTES / mean_size))
+    chosen = available[np.arange(count) * len(available) // max(1, count)]
     return [(run.folder / thumbnail_path(int(i))).read_bytes() for i in chosen], chosen
 
 
-def _of_run(run: StoredRun, pool: Executor) -> dict[str, NDArray[Any]]:
-    """Return guesses, maps, and the boxes and IoUs over taus."""
-    found, guesses = run.found, run.tables.predictions
+def _run_arrays(run: StoredRun, pool: Executor) -> dict[str, NDArray[Any]]:
+    """Return predictions, maps, and the boxes and IoUs over taus."""
+    found, predictions = run.results, run.tables.predictions
     n, k = found.classes.shape
     frames = np.tile([run.protocol.frame(truth.size) for truth in found.truths], 2).astype(np.float64)
-    boxes = prediction_arrays(guesses, n)[2] / frames[:, None]
-    ious = guesses["iou"].to_numpy().reshape(n, k)
-    codes = guesses["error"].map({name: code for code, name in enumerate(ERROR_TYPES)}).fillna(255)
-    guess = min(1, k - 1)
+    boxes = prediction_arrays(predictions, n)[2] / frames[:, None]
+    ious = predictions["iou"].to_numpy().reshape(n, k)
+    codes = predictions["error"].map({name: code for code, name in enumerate(ERROR_TYPES)}).fillna(255)
+    top1 = min(1, k - 1)  # rank 0 is the ground-truth class
     arrays: dict[str, NDArray[Any]] = {
-        "box": _fractions(boxes[:, 0]),
-        "iou": _ten_thousandths(ious[:, 0]),
+        "box": _quantize_boxes(boxes[:, 0]),
+        "iou": _quantize_ious(ious[:, 0]),
         "score": found.scores[:, 0].astype(np.float32),
-        "guess": found.classes[:, guess].astype(np.int32),
-        "guessScore": found.scores[:, guess].astype(np.float32),
-        "guessBox": _fractions(boxes[:, guess]),
-        "guessIou": _ten_thousandths(ious[:, guess]),
-        "error": codes.to_numpy(np.uint8).reshape(n, k)[:, guess],
+        "top1": found.classes[:, top1].astype(np.int32),
+        "top1Score": found.scores[:, top1].astype(np.float32),
+        "top1Box": _quantize_boxes(boxes[:, top1]),
+        "top1Iou": _quantize_ious(ious[:, top1]),
+        "error": codes.to_numpy(np.uint8).reshape(n, k)[:, top1],
     }
     if found.boxes is not None and len(run.taus):
-        levels = kept_tau_indices(len(run.taus))
+        tau_indices = kept_tau_indices(len(run.taus))
         arrays["boxes"] = np.rint(255 * np.clip(found.boxes / frames[:, None], 0, 1)).astype(np.uint8)
-        arrays["ious"] = _ten_thousandths(found.stats.curves[:, levels])
+        arrays["ious"] = _quantize_ious(found.stats.curves[:, tau_indices])
     if run.maps is not None:
-        arrays["maps"] = _maps(run, run.maps, pool)
+        arrays["maps"] = _small_maps(run, run.maps, pool)
     return arrays
 
 
-def _maps(run: StoredRun, maps: NDArray[np.float32], pool: Executor) -> NDArray[np.uint8]:
-    """Return the maps of the ground-truth class, small, each over its own range: uint8 ``(n, side, side)``."""
-    view = View(**run.facts["view"])
+def _small_maps(run: StoredRun, maps: NDArray[np.float32], pool: Executor) -> NDArray[np.uint8]:
+    """Return downsampled maps of the ground-truth class, each scaled to its own range: uint8 ``(n, side, side)``."""
+    view = run.protocol.view
     side = min(_MAP_SIDE, view.side if maps.ndim > 4 else max(maps.shape[-2:]), int((_MAP_BYTES / len(maps)) ** 0.5))
 
-    def small(start: int) -> NDArray[np.uint8]:
-        some = _again(maps, start, min(_TOGETHER, len(maps) - start))[:, :1]
-        own = np.stack([view.assemble(each)[0] for each in some]) if maps.ndim > 4 else some[:, 0]
-        own = _shrunk(own - own.min((1, 2), keepdims=True), max(1, side))
-        shades: NDArray[np.uint8] = np.rint(255 * own / np.maximum(own.max((1, 2), keepdims=True), _TINY)).astype(
-            np.uint8
-        )
-        return shades
+    def downsample(start: int) -> NDArray[np.uint8]:
+        rows = _remap_rows(maps, start, min(_MAPS_PER_TASK, len(maps) - start))[:, :1]
+        large = np.stack([view.assemble(row)[0] for row in rows]) if maps.ndim > 4 else rows[:, 0]
+        small = _average_tiles(large - large.min((1, 2), keepdims=True), max(1, side))
+        peaks = np.maximum(small.max((1, 2), keepdims=True), _TINY)
+        gray: NDArray[np.uint8] = np.rint(255 * small / peaks).astype(np.uint8)
+        return gray
 
-    return np.concatenate([*map_ordered(pool, small, range(0, len(maps), _TOGETHER))])
+    return np.concatenate([*map_ordered(pool, downsample, range(0, len(maps), _MAPS_PER_TASK))])
 
 
-def _again(maps: NDArray[np.float32], start: int, count: int) -> NDArray[np.float32]:
-    """Return some rows of a file that is mapped, mapped by themselves: their pages leave the memory with them."""
+def _remap_rows(maps: NDArray[np.float32], start: int, count: int) -> NDArray[np.float32]:
+    """Map some rows of a memory-mapped file separately, so that their pages are freed with them."""
     if not isinstance(maps, np.memmap) or maps.filename is None:
         return maps[start : start + count]
     offset = maps.offset + start * (maps.nbytes // len(maps))
     return np.memmap(maps.filename, np.float32, "r", offset, (count, *maps.shape[1:]))
 
 
-def _shrunk(maps: NDArray[np.float32], side: int) -> NDArray[np.float64]:
-    """Return the means of maps ``(n, h, w)`` over ``side`` by ``side`` tiles; where pixels are fewer, they repeat."""
+def _average_tiles(maps: NDArray[np.float32], side: int) -> NDArray[np.float64]:
+    """Average maps ``(n, h, w)`` over ``side`` by ``side`` tiles; along an axis with fewer pixels, repeat them."""
     means = maps.astype(np.float64)
     for axis in (1, 2):
         length = means.shape[axis]
@@ -155,47 +153,47 @@ def _shrunk(maps: NDArray[np.float32], side: int) -> NDArray[np.float64]:
     return means
 
 
-def _curves(run: StoredRun) -> dict[str, list[Any]]:
+def _accuracy_curves(run: StoredRun) -> dict[str, list[Any]]:
     """Return accuracies in percent over taus."""
     if not len(run.taus):
         return {}
-    evidence = run.found.stats
-    own = [] if run.facts["tau"]["value"] is None else [find_tau_index(run.facts["tau"]["value"], run.taus)]
-    even = np.linspace(0, len(run.taus) - 1, _LEVELS).round().astype(int)
-    levels = np.unique(np.concatenate([even, kept_tau_indices(len(run.taus)), np.array(own, int)]))
-    curves = evidence.curves[:, levels]
+    stats = run.results.stats
+    own_index = [] if run.metadata.tau.value is None else [find_tau_index(run.metadata.tau.value, run.taus)]
+    even = np.linspace(0, len(run.taus) - 1, _CURVE_POINTS).round().astype(int)
+    tau_indices = np.unique(np.concatenate([even, kept_tau_indices(len(run.taus)), np.array(own_index, int)]))
+    curves = stats.curves[:, tau_indices]
     lines = {}
-    if evidence.complete:
+    if stats.complete:
         lines = {f"GT-known, IoU {delta}": (curves >= np.float32(delta)).mean(0) for delta in _DELTAS}
-    if evidence.ranks is not None:
+    if stats.ranks is not None:
         for k in (1, 5):
-            guessed = (evidence.ranks >= 1) & (evidence.ranks <= k)
-            lines[f"top-{k} localization"] = (guessed[:, None] & (curves >= np.float32(evidence.delta))).mean(0)
+            in_top_k = (stats.ranks >= 1) & (stats.ranks <= k)
+            lines[f"top-{k} localization"] = (in_top_k[:, None] & (curves >= np.float32(stats.delta))).mean(0)
     accuracies = {name: np.round(100 * line, 3).tolist() for name, line in lines.items()}
-    return {"taus": np.round(run.taus[levels], 6).tolist(), **accuracies}
+    return {"taus": np.round(run.taus[tau_indices], 6).tolist(), **accuracies}
 
 
-def _fractions(boxes: NDArray[np.float64]) -> NDArray[np.uint16]:
-    """Return boxes in units of the frame over 65534; 65535 where there is none."""
+def _quantize_boxes(boxes: NDArray[np.float64]) -> NDArray[np.uint16]:
+    """Return boxes in units of 1/65534 of the frame; 65535 if there is none."""
     scaled = np.rint(65534 * np.clip(boxes, 0, 1))
     return np.where(np.isnan(scaled), 65535, scaled).astype(np.uint16)
 
 
-def _ten_thousandths(ious: NDArray[np.floating]) -> NDArray[np.uint16]:
-    """Return IoUs cut off behind the fourth digit, so that what misses a delta does not show as reaching it."""
+def _quantize_ious(ious: NDArray[np.floating]) -> NDArray[np.uint16]:
+    """Return IoUs truncated to four digits, so that an IoU below delta is never rounded up to it."""
     return np.floor(1e4 * ious.astype(np.float64) + 1e-3).astype(np.uint16)
 
 
-def _blob(facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> str:
-    """Return base64 of gzip of: length of the header (uint32), the header, the arrays, each from a multiple of 8."""
-    places, parts, offset = {}, [], 0
+def _pack(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> str:
+    """Return base64 of gzip of: length of the header (uint32), JSON header, and arrays aligned to 8 bytes."""
+    index, contents, offset = {}, [], 0
     for name, array in arrays.items():
         content = np.ascontiguousarray(array).tobytes()
         content += b"\0" * (-len(content) % 8)
-        places[name] = [array.dtype.name, offset, array.size]
-        parts.append(content)
+        index[name] = [array.dtype.name, offset, array.size]
+        contents.append(content)
         offset += len(content)
-    header = json.dumps({**facts, "arrays": places}, allow_nan=False).encode()
-    header += b" " * (-(len(header) + 4) % 8)
-    whole = b"".join([np.uint32(len(header)).tobytes(), header, *parts])
-    return base64.b64encode(gzip.compress(whole, 3, mtime=0)).decode()
+    encoded = json.dumps({**header, "arrays": index}, allow_nan=False).encode()
+    encoded += b" " * (-(len(encoded) + 4) % 8)
+    packed = b"".join([np.uint32(len(encoded)).tobytes(), encoded, *contents])
+    return base64.b64encode(gzip.compress(packed, 3, mtime=0)).decode()

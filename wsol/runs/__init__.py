@@ -1,1 +1,1 @@
-"""The files of a run."""
+"""The run folder: its format, written and read back."""

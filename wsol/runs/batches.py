@@ -1,4 +1,4 @@
-"""What a run has finished so far: a file for each batch, so that a run that was killed goes on from there."""
+"""Finished batches of an unfinished run: one file per batch, so that a killed run resumes after the last one."""
 
 import contextlib
 import json
@@ -17,16 +17,17 @@ from wsol.io.arrays import read_json
 from wsol.io.atomic import TMP_SUFFIX, atomic_write
 from wsol.runs.signature import signature_differences
 
-BATCHES = "parts"
+BATCHES = "batches"
+"""Folder of the finished batches, in the run folder."""
 
 
 @dataclass(frozen=True)
 class StoredBatch:
-    """What a batch left.
+    """The results of a batch.
 
     Attributes:
-        arrays: By name.
-        facts: JSON.
+        arrays: Arrays by name.
+        facts: Whatever else there is, as JSON.
     """
 
     arrays: dict[str, NDArray[Any]]
@@ -34,12 +35,12 @@ class StoredBatch:
 
 
 class BatchStore:
-    """The finished batches of a split, in ``parts/<split>`` of the run folder.
+    """The finished batches of a split, in ``batches/<split>`` of the run folder.
 
     Args:
-        folder: Of the run.
-        split: ``test`` or ``val``.
-        count: How many batches the split has.
+        folder: The run folder.
+        split: Name of the split: ``run`` or ``val``.
+        count: Number of batches that the split has.
     """
 
     def __init__(self, folder: Path, split: str, count: int) -> None:
@@ -47,17 +48,17 @@ class BatchStore:
         self.count = count
 
     def missing(self) -> list[int]:
-        """Return the numbers of the batches that are not done."""
+        """Return the numbers of the batches that are not finished."""
         done = {path.name for path in self._folder.glob("*.safetensors")}
         return [number for number in range(self.count) if self._path(number).name not in done]
 
-    def write(self, number: int, part: StoredBatch) -> None:
-        """Keep a finished batch; its file appears whole or not at all."""
+    def write(self, number: int, batch: StoredBatch) -> None:
+        """Store a finished batch; its file appears whole or not at all."""
         with atomic_write(self._path(number)) as path:
-            path.write_bytes(safetensors.numpy.save(part.arrays, {"facts": json.dumps(part.facts)}))
+            path.write_bytes(safetensors.numpy.save(batch.arrays, {"facts": json.dumps(batch.facts)}))
 
     def read(self, number: int) -> StoredBatch:
-        """Return a finished batch.
+        """Read a finished batch.
 
         Raises:
             InputError: Its file is damaged.
@@ -68,50 +69,50 @@ class BatchStore:
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
                 return StoredBatch(arrays, json.loads(file.metadata()["facts"]))
         except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{path} is damaged ({error}); delete it and give --resume to make it again") from error
+            raise InputError(f"{path} is damaged ({error}); delete it and give --resume to compute it again") from error
 
     def stop(self) -> None:
-        """Let the other processes know that one of them cannot go on."""
+        """Tell the other processes that one of them cannot continue."""
         with contextlib.suppress(OSError):  # a full disk may be the reason
             self._folder.joinpath("stopped").touch()
 
     @property
     def stopped(self) -> bool:
-        """Whether one of the processes cannot go on."""
+        """Whether one of the processes cannot continue."""
         return self._folder.joinpath("stopped").exists()
 
     def _path(self, number: int) -> Path:
         return self._folder / f"{number:06d}.safetensors"
 
 
-def open_or_resume(folder: Path, splits: Mapping[str, int], asked: Mapping[str, Any], resume: bool) -> None:
-    """Begin a run in a claimed folder, or goes on with the one that was begun there.
+def open_or_resume(folder: Path, splits: Mapping[str, int], request: Mapping[str, Any], resume: bool) -> None:
+    """Start a run in a claimed folder, or continue the one that was started there.
 
     Args:
-        folder: Of the run.
-        splits: The number of batches of each.
-        asked: Everything that the bits of the files depend on, JSON; ``request`` is a signature.
-        resume: Whether what is finished already is to be kept.
+        folder: The run folder.
+        splits: Number of batches by split.
+        request: Everything that the bits of the files depend on, as JSON; its entry ``request`` is a signature.
+        resume: Whether finished batches are kept.
 
     Raises:
-        InputError: What was begun was asked for something else, or is not to be resumed although a batch is finished.
+        InputError: The folder holds an unfinished run with other options, or has finished batches and ``resume`` is
+            false.
     """
     base = folder / BATCHES
     shutil.rmtree(_discarded(folder), ignore_errors=True)
-    known = base / "asked.json"
+    known = base / "request.json"
     if known.is_file():
-        other = _differences(known, asked)
-        if other:
+        if other := _request_differences(known, request):
             raise InputError(
-                f"{folder} holds an unfinished run that was asked for something else ({'; '.join(other)}); ask for the "
-                "same, give another --out, or remove it"
+                f"{folder} holds an unfinished run with other options ({'; '.join(other)}); give the same options, "
+                "give another --out, or remove it"
             )
-        left = sum(len(BatchStore(folder, split, count).missing()) for split, count in splits.items())
-        done = sum(splits.values()) - left
+        missing = sum(len(BatchStore(folder, split, count).missing()) for split, count in splits.items())
+        done = sum(splits.values()) - missing
         if done and not resume:
             raise InputError(
-                f"{folder} holds an unfinished run, {done} of {done + left} batches; give --resume to go on, or remove "
-                "it"
+                f"{folder} holds an unfinished run, {done} of {done + missing} batches; give --resume to continue it, "
+                "or remove it"
             )
     for split in splits:
         place = base / split
@@ -119,22 +120,22 @@ def open_or_resume(folder: Path, splits: Mapping[str, int], asked: Mapping[str, 
         for stale in (*place.glob(f"*{TMP_SUFFIX}"), place / "stopped"):
             stale.unlink(missing_ok=True)
     with atomic_write(known) as path:
-        path.write_text(json.dumps(asked, indent=2) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(request, indent=2) + "\n", encoding="utf-8")
 
 
 def is_complete(folder: Path) -> bool:
-    """Return whether a folder holds a run that was finished."""
+    """Return whether a folder holds a finished run."""
     return (folder / "run.json").is_file() and not (folder / BATCHES).exists()
 
 
 def discard(folder: Path) -> None:
-    """Remove the batches of a run that is complete, all at once."""
+    """Remove the batches of a complete run, all at once."""
     (folder / BATCHES).replace(_discarded(folder))
     shutil.rmtree(_discarded(folder), ignore_errors=True)
 
 
-def abandon(folder: Path, splits: Mapping[str, int]) -> None:
-    """Remove what a run left in which no batch was finished."""
+def discard_if_empty(folder: Path, splits: Mapping[str, int]) -> None:
+    """Remove the batch folders of a run that finished no batch."""
     if all(len(BatchStore(folder, split, count).missing()) == count for split, count in splits.items()):
         shutil.rmtree(folder / BATCHES, ignore_errors=True)
 
@@ -143,11 +144,13 @@ def _discarded(folder: Path) -> Path:
     return folder / f"{BATCHES}{TMP_SUFFIX}"
 
 
-def _differences(known: Path, asked: Mapping[str, Any]) -> list[str]:
+def _request_differences(known: Path, request: Mapping[str, Any]) -> list[str]:
     try:
-        began = read_json(known)
-        if began["request"] != asked["request"]:
-            return signature_differences(began["request"], asked["request"])
-        return [f"{key}: {began.get(key)}, not {value}" for key, value in asked.items() if began.get(key) != value]
+        started = read_json(known)
+        if started["request"] != request["request"]:
+            return signature_differences(started["request"], request["request"])
+        return [
+            f"{key}: {started.get(key)}, not {value}" for key, value in request.items() if started.get(key) != value
+        ]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{known} cannot be read ({error!r}); give another --out or remove the folder") from error

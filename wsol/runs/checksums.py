@@ -1,46 +1,47 @@
-"""Whether the files of a run are still what it wrote."""
+"""SHA-256 checksums that show whether the files of a run are still what it wrote."""
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-CHECKSUM_KEYS = ("files", "seal")  # entries of run.json
+from wsol.runs.metadata import RunMetadata
 
 
-def compute_checksums(run: dict[str, Any], folder: Path, names: Iterable[str]) -> dict[str, Any]:
-    """Return the entries that seal a run: the SHA-256 (hex) of its files, and one over all of ``run.json``.
-
-    Args:
-        run: The other entries of ``run.json``.
-        folder: Holds the files.
-        names: Of the files.
-    """
-    files = {name: _digest(folder / name) for name in sorted(names)}
-    return {"files": files, "seal": _seal({**run, "files": files})}
-
-
-def changed_files(run: dict[str, Any], folder: Path) -> list[str]:
-    """Return which files of a run are not what it wrote: a phrase each.
+def add_checksums(metadata: RunMetadata, folder: Path, names: Iterable[str]) -> RunMetadata:
+    """Return the metadata with the checksums of the run's files, and one over all other entries.
 
     Args:
-        run: What ``run.json`` holds.
-        folder: Holds the files.
+        metadata: Contents of ``run.json``.
+        folder: Folder of the run.
+        names: Names of the files.
     """
-    if not set(run).issuperset(CHECKSUM_KEYS):
-        return ["run.json has no seal"]
-    facts = {key: value for key, value in run.items() if key != "seal"}
-    broken = [] if run["seal"] == _seal(facts) else ["run.json was changed"]
-    for name, digest in run["files"].items():
+    files = {name: _hash_file(folder / name) for name in sorted(names)}
+    filled = replace(metadata, checksums=files, checksum=None)
+    return replace(filled, checksum=_hash_entries(asdict(filled)))
+
+
+def changed_files(metadata: RunMetadata, folder: Path) -> list[str]:
+    """Return which files of a run differ from what it wrote, one phrase each.
+
+    Args:
+        metadata: Contents of its ``run.json``.
+        folder: Folder of the run.
+    """
+    if metadata.checksums is None or metadata.checksum is None:
+        return ["run.json has no checksums"]
+    changed = [] if metadata.checksum == _hash_entries(asdict(metadata)) else ["run.json was changed"]
+    for name, digest in metadata.checksums.items():
         path = folder / name
         if not _is_inside(name):
-            broken.append(f"{name!r:.80} is no file of a run")
+            changed.append(f"{name!r:.80} is no file of a run")
         elif not path.is_file():
-            broken.append(f"{name} is missing")
-        elif _digest(path) != digest:
-            broken.append(f"{name} was changed")
-    return broken
+            changed.append(f"{name} is missing")
+        elif _hash_file(path) != digest:
+            changed.append(f"{name} was changed")
+    return changed
 
 
 def _is_inside(name: str) -> bool:
@@ -48,11 +49,12 @@ def _is_inside(name: str) -> bool:
     return name == "val/run.json" or (PureWindowsPath(name).parts == (name,) and name != "..")
 
 
-def _seal(run: dict[str, Any]) -> str:
-    text = json.dumps(run, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+def _hash_entries(entries: Mapping[str, Any]) -> str:
+    others = {name: value for name, value in entries.items() if name != "checksum"}
+    text = json.dumps(others, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _digest(path: Path) -> str:
+def _hash_file(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,6 +1,6 @@
-"""The ground truth that a run was held against, so that it can be scored again without the data set."""
+"""The ground truth of a run, ``ground_truth.parquet``, so that it can be scored again without the data set."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +10,17 @@ import pandas as pd
 from wsol.datasets import SPLITS, Dataset, Sample, check_dataset
 from wsol.datasets.base import MAX_PIXELS, TO_EDGES
 from wsol.io.arrays import read_parquet
+from wsol.runs.metadata import DatasetRecord
 
 _COLUMNS = ["image_id", "label", "corners", "x0", "y0", "x1", "y1", "width", "height", "published"]
 
 
 def ground_truth_table(samples: Sequence[Sample], sizes: Sequence[tuple[int, int]]) -> pd.DataFrame:
-    """Lay published boxes out, one row a box.
+    """Return the published boxes, one row per box.
 
     Args:
         samples: The images.
-        sizes: ``(width, height)`` of the frame of each one's boxes.
+        sizes: ``(width, height)`` of the frame of each image's boxes.
 
     Returns:
         image_id, label, corners, x0, y0, x1, y1, width, height, published: whether the annotation names that size.
@@ -33,58 +34,56 @@ def ground_truth_table(samples: Sequence[Sample], sizes: Sequence[tuple[int, int
 
 
 def read_ground_truth(path: Path) -> tuple[tuple[Sample, ...], list[tuple[int, int]]]:
-    """Read the samples back, in their order, without images and masks, and the sizes.
+    """Read the samples in their order, without images and masks, and the sizes.
 
     Raises:
-        ValueError: It is not what ``truth_table`` makes. Damaged files raise what pyarrow makes of them.
+        ValueError: It is not what ``ground_truth_table`` returns. Damaged files raise whatever pyarrow raises.
     """
     table = read_parquet(path, _COLUMNS)
-    if wrong := _wrong(table):
-        raise ValueError(f"{path.name}: {wrong}")
+    if problem := _find_problem(table):
+        raise ValueError(f"{path.name}: {problem}")
     ids = table["image_id"].to_numpy()
     starts = np.flatnonzero(np.concatenate([[True], ids[1:] != ids[:-1]]))
     boxes = np.split(table[["x0", "y0", "x1", "y1"]].to_numpy(np.float64), starts[1:])
     first = table.iloc[starts]
     sizes = [*zip(first["width"].astype(int).tolist(), first["height"].astype(int).tolist(), strict=True)]
-    named = [size if known else None for size, known in zip(sizes, first["published"], strict=True)]
-    facts = zip(
-        first["image_id"].astype(str), first["label"].astype(int).tolist(), boxes, first["corners"], strict=True
-    )
-    samples = (Sample(*fact, size=size) for fact, size in zip(facts, named, strict=True))
+    published = [size if known else None for size, known in zip(sizes, first["published"], strict=True)]
+    rows = zip(first["image_id"].astype(str), first["label"].astype(int).tolist(), boxes, first["corners"], strict=True)
+    samples = (Sample(*row, size=size) for row, size in zip(rows, published, strict=True))
     return tuple(samples), sizes
 
 
-def read_dataset(folder: Path, facts: Mapping[str, Any]) -> tuple[Dataset, list[tuple[int, int]]]:
-    """Read the images of a run back, without their files and masks, and the sizes of their frames.
+def read_dataset(folder: Path, record: DatasetRecord) -> tuple[Dataset, list[tuple[int, int]]]:
+    """Read the images of a run, without their files and masks, and the sizes of their frames.
 
     Args:
-        folder: Of the run.
-        facts: What its ``run.json`` says of the data set.
+        folder: The run folder.
+        record: What its ``run.json`` says of the data set.
 
     Raises:
-        ValueError: They do not fit each other.
+        ValueError: The two do not agree.
         InputError: No data set is like that.
     """
-    samples, sizes = read_ground_truth(folder / "truth.parquet")
-    if facts["n"] != len(samples) or facts["split"] not in SPLITS:
-        raise ValueError(f"truth.parquet holds {len(samples)} images, and run.json says otherwise")
-    images = Dataset(facts["name"], facts["split"], samples, tuple(facts["classes"]), facts["origin"])
+    samples, sizes = read_ground_truth(folder / "ground_truth.parquet")
+    if record.n != len(samples) or record.split not in SPLITS:
+        raise ValueError(f"ground_truth.parquet has {len(samples)} images, but run.json says otherwise")
+    images = Dataset(record.name, record.split, samples, record.classes, record.origin)
     check_dataset(images)
     return images, sizes
 
 
-def _wrong(table: pd.DataFrame) -> str:
-    """Return what no run writes, if anything; what ``check`` looks at is left to it."""
+def _find_problem(table: pd.DataFrame) -> str:
+    """Return what no run writes, if anything; what ``check_dataset`` checks is left to it."""
     if not len(table):
         return "there is no image"
     sides = table[["width", "height"]].to_numpy()
     checks: dict[str, Any] = {
         "an image has no name": all(isinstance(name, str) for name in table["image_id"].unique()),
-        "a label is no whole number": np.issubdtype(table["label"].to_numpy().dtype, np.integer),
-        "its corners are of no kind": set(table["corners"]) <= {*TO_EDGES},
-        "a size is no size of an image": np.issubdtype(sides.dtype, np.integer)
+        "a label is not an integer": np.issubdtype(table["label"].to_numpy().dtype, np.integer),
+        "a corner convention is unknown": set(table["corners"]) <= {*TO_EDGES},
+        "a size is not the size of an image": np.issubdtype(sides.dtype, np.integer)
         and sides.min() > 0
         and sides.astype(np.float64).prod(1).max() <= MAX_PIXELS,
         "it does not say which sizes were published": table["published"].to_numpy().dtype == np.bool_,
     }
-    return next((phrase for phrase, good in checks.items() if not good), "")
+    return next((problem for problem, good in checks.items() if not good), "")

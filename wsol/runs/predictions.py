@@ -1,4 +1,4 @@
-"""The table of guesses: one row an image and rank."""
+"""The table of predictions, ``predictions.parquet``: one row per image and rank."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,16 +22,16 @@ def predictions_table(
     ious: NDArray[np.float64],
     errors: NDArray[np.str_],
 ) -> pd.DataFrame:
-    """Lay guesses out by image and rank.
+    """Return predictions by image and rank.
 
     Args:
         samples: The ``n`` images.
-        classes: int64 ``(n, k)``; rank 0 is the ground-truth class, 1 and on the predictions.
+        classes: int64 ``(n, k)``; rank 0 is the ground-truth class, ranks from 1 are the predictions.
         scores: float32 ``(n, k)``, softmax probabilities.
         tau: The threshold of all boxes.
         boxes: ``(n, k, 4)``, half-open pixel edges in the protocol's frame.
-        ious: ``(n, k)``, with the best ground-truth box.
-        errors: str ``(n, k)``, the error type of each guess.
+        ious: ``(n, k)``, IoU with the best ground-truth box.
+        errors: str ``(n, k)``, the error type of each prediction.
 
     Returns:
         image_id, label, rank, class_id, score, tau, x0, y0, x1, y1, iou, error.
@@ -52,14 +52,14 @@ def predictions_table(
 
 
 def read_predictions(path: Path, samples: Sequence[Sample]) -> pd.DataFrame:
-    """Read the table back.
+    """Read the table of predictions.
 
     Args:
         path: The file.
-        samples: The images that it should be of.
+        samples: The images that it should have.
 
     Raises:
-        ValueError: It is not what ``predictions_table`` makes. Damaged files raise what pyarrow makes of them.
+        ValueError: It is not what ``predictions_table`` returns. Damaged files raise whatever pyarrow raises.
     """
     table = read_parquet(path, _COLUMNS)
     n = len(samples)
@@ -75,7 +75,7 @@ def read_predictions(path: Path, samples: Sequence[Sample]) -> pd.DataFrame:
         or np.isinf(numbers).any()
         or not all(isinstance(error, str) for error in table["error"].unique())
     ):
-        raise ValueError(f"{path.name} does not hold guesses for these images")
+        raise ValueError(f"{path.name} does not hold predictions for these images")
     return table
 
 
@@ -85,7 +85,7 @@ def prediction_arrays(
     """Return classes ``(n, k)``, scores ``(n, k)`` and boxes ``(n, k, 4)`` of the table of ``n`` images.
 
     Raises:
-        ValueError: It is of another number of images.
+        ValueError: It has another number of images.
     """
     classes = table["class_id"].to_numpy(np.int64).reshape(n, -1)
     scores = table["score"].to_numpy(np.float32).reshape(n, -1)

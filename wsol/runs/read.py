@@ -3,36 +3,80 @@
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from wsol.datasets import Dataset
-from wsol.evaluation.tables import Tables, Tau
 from wsol.io.arrays import memory_map, require_file
 from wsol.metrics.base import METRICS, TAU_RULES, LocalizationStats
 from wsol.metrics.classification import ranks_of
-from wsol.metrics.image_stats import kept_tau_indices
-from wsol.metrics.summary import COLUMNS
+from wsol.metrics.tau import Tau
 from wsol.protocols import Protocol, find_protocol
 from wsol.protocols.base import ground_truth_of
+from wsol.runs.arrays import ARRAYS, axis_lengths
 from wsol.runs.ground_truth import read_dataset
-from wsol.runs.metadata import as_input_errors, read_facts
+from wsol.runs.metadata import RunMetadata, as_input_errors, read_metadata
 from wsol.runs.predictions import prediction_arrays, read_predictions
-from wsol.runs.results import LocalizationResults
+from wsol.runs.results import TABLES, LocalizationResults, Tables
 from wsol.runs.score_maps import read_maps
 
-_TABLES = {
-    "metrics": COLUMNS,
-    "classes": ["class_id", "class", *COLUMNS],
-    "groups": ["by", "group", *COLUMNS],
-    "errors": ["error", "n", "share", "share_low", "share_high", "gain", "gain_low", "gain_high"],
-    "baselines": ["baseline", *COLUMNS],
-}
-_WORDS = {"metric", "tau_rule", "class", "by", "group", "error", "baseline"}
-_ARRAYS = {"contours": "curves_v2", "second": "curves_second", "peaks": "peaks", "pixels": "pixels"}
+_TEXT_COLUMNS = {"metric", "tau_rule", "class", "by", "group", "error", "baseline"}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The result of ``wsol.evaluate`` and ``wsol.score``.
+
+    Attributes:
+        tables: All tables.
+        metadata: Contents of ``run.json``.
+    """
+
+    tables: Tables
+    metadata: RunMetadata
+
+    @classmethod
+    def read(cls, folder: str | Path) -> "Evaluation":
+        """Read the result of a complete run.
+
+        Args:
+            folder: Folder that ``wsol.eval`` or ``wsol.score`` wrote.
+
+        Raises:
+            InputError: It is no complete run of this version, or its files do not belong together.
+        """
+        run = read_run(folder)
+        return cls(run.tables, run.metadata)
+
+    def __repr__(self) -> str:
+        return f"Evaluation({self.signature})"
+
+    @property
+    def signature(self) -> str:
+        """Everything that decides a number, in one line."""
+        return self.metadata.signature
+
+    @property
+    def metrics(self) -> pd.DataFrame:
+        """metric, tau_rule, tau, value (percent), ci_low, ci_high, n."""
+        return self.tables.metrics
+
+    @property
+    def classes(self) -> pd.DataFrame:
+        """The same per class."""
+        return self.tables.classes
+
+    @property
+    def baselines(self) -> pd.DataFrame:
+        """The localization metrics of boxes that ignore the image, with the run's classification."""
+        return self.tables.baselines
+
+    @property
+    def predictions(self) -> pd.DataFrame:
+        """One row per image and rank, see ``wsol.runs.predictions``."""
+        return self.tables.predictions
 
 
 @dataclass(frozen=True)
@@ -40,144 +84,130 @@ class StoredRun:
     """A complete run on disk.
 
     Attributes:
-        folder: Where it lies.
-        facts: What ``run.json`` holds.
-        protocol: The conventions.
-        tables: As they were written, without the column signature.
-        found: What it collected; ``draw`` knows the boxes of the run's own tau alone.
-        validation: The same of its validation split; None where it has none.
+        folder: The run folder.
+        metadata: Contents of ``run.json``.
+        protocol: The protocol.
+        tables: The tables, without the column signature.
+        results: What the tables were computed from; ``boxes_at`` knows the boxes of the run's own tau only.
+        validation: The run on its validation split; None where it has none.
     """
 
     folder: Path
-    facts: dict[str, Any]
+    metadata: RunMetadata
     protocol: Protocol
     tables: Tables
-    found: LocalizationResults
+    results: LocalizationResults
     validation: "StoredRun | None"
 
     @property
     def signature(self) -> str:
-        """Everything that decides a number, in a line."""
-        return str(self.facts["signature"])
+        """Everything that decides a number, in one line."""
+        return self.metadata.signature
 
     @property
     def name(self) -> str:
-        """The folder's name."""
+        """Name of the folder."""
         return self.folder.resolve().name
 
     @property
     def tau(self) -> Tau | None:
-        """The rule of the run's tau, or the number; None where no threshold enters."""
-        rule, value = self.facts["tau"]["rule"], self.facts["tau"]["value"]
+        """Rule of the run's tau, or the number; None where no threshold applies."""
+        rule, value = self.metadata.tau.rule, self.metadata.tau.value
         return None if rule is None else value if rule == "fixed" else rule
 
     @property
     def taus(self) -> NDArray[np.float64]:
-        """The grid of its curves; empty where no threshold enters."""
-        return self.protocol.taus if self.found.stats.curves.shape[1] > 1 else np.empty(0)
-
-    @property
-    def fixed(self) -> float | None:
-        """The tau of the rule ``fixed`` in its tables; None where there is none."""
-        fixed = self.facts["tau"]["fixed"]
-        return None if fixed is None else float(fixed)
+        """Threshold grid of its curves; empty where no threshold applies."""
+        return self.protocol.taus if self.results.stats.curves.shape[1] > 1 else np.empty(0)
 
     @cached_property
     def maps(self) -> NDArray[np.float32] | None:
-        """Its raw maps, mapped into memory, ``(n, k, ...)``; None where it has none."""
+        """Raw score maps, mapped into memory, ``(n, k, ...)``; None where it has none."""
         path = self.folder / "maps.npy"
-        return read_maps(self.folder, self.facts, self.found.classes.shape)[1] if path.exists() else None
+        return read_maps(self.folder, self.metadata, self.results.classes.shape)[1] if path.exists() else None
 
 
 def read_run(folder: str | Path) -> StoredRun:
     """Read a run.
 
     Args:
-        folder: Where ``wsol.eval`` or ``wsol.score`` wrote it.
+        folder: Folder that ``wsol.eval`` or ``wsol.score`` wrote.
 
     Raises:
         InputError: It is no complete run of this version, or its files do not belong together.
     """
     folder = Path(folder)
-    run = _read(folder)
-    return replace(run, validation=_read(folder / "val")) if run.facts["val"] else run
+    run = _read_folder(folder)
+    return replace(run, validation=_read_folder(folder / "val")) if run.metadata.val else run
 
 
-def _read(folder: Path) -> StoredRun:
+def _read_folder(folder: Path) -> StoredRun:
     with as_input_errors(folder, "complete run; evaluate again"):
-        facts = read_facts(folder)
-        protocol = find_protocol(facts["protocol"]["signature"])
-        tables = {name: _table(folder / f"{name}.csv", columns) for name, columns in _TABLES.items()}
-        images, sizes = read_dataset(folder, facts["dataset"])
+        metadata = read_metadata(folder)
+        protocol = find_protocol(metadata.protocol)
+        tables = {name: _read_table(folder / f"{name}.csv", columns) for name, columns in TABLES.items()}
+        images, sizes = read_dataset(folder, metadata.dataset)
         predictions = read_predictions(folder / "predictions.parquet", images.samples)
-        found = _found(folder, facts, protocol, predictions, images, sizes)
-    return StoredRun(folder, facts, protocol, Tables(**tables, predictions=predictions), found, None)
+        results = _read_results(folder, metadata, protocol, predictions, images, sizes)
+    return StoredRun(folder, metadata, protocol, Tables(**tables, predictions=predictions), results, None)
 
 
-def _found(
+def _read_results(
     folder: Path,
-    facts: dict[str, Any],
+    metadata: RunMetadata,
     protocol: Protocol,
     predictions: pd.DataFrame,
     images: Dataset,
     sizes: list[tuple[int, int]],
 ) -> LocalizationResults:
-    """Return what was collected."""
     samples, n = images.samples, len(images)
     classes, scores, boxes = prediction_arrays(predictions, n)
-    curves, shown = memory_map(folder / "curves.npy"), _array(folder, "boxes")
-    extra = {part: _array(folder, name) for part, name in _ARRAYS.items()}
-    if images.fingerprint != facts["dataset"]["fingerprint"] or not _fit(protocol, n, curves, boxes=shown, **extra):
+    arrays = {
+        array.name: memory_map(folder / array.file)
+        for array in ARRAYS
+        if array.required or (folder / array.file).exists()
+    }
+    lengths = axis_lengths(protocol, n, arrays["curves"])
+    fit = all(array.fits(arrays[array.name], lengths) for array in ARRAYS if array.name in arrays)
+    if not fit or images.fingerprint != metadata.dataset.fingerprint:
         raise ValueError("its files do not belong together")
-    if (folder / "maps.npy").exists():
-        read_maps(folder, facts, classes.shape)
-    evidence = LocalizationStats(
-        curves=curves,
+    ious = [arrays[name] for name in ("curves", "contours", "second") if name in arrays]
+    if not all(values.min() >= 0 and values.max() <= 1 for values in ious):
+        raise ValueError("its files do not belong together")
+    if arrays.pop("maps", None) is not None:
+        read_maps(folder, metadata, classes.shape)
+    kept_boxes = arrays.pop("boxes", None)
+    stats = LocalizationStats(
+        **arrays,
         delta=protocol.delta,
         labels=np.array([sample.label for sample in samples]),
         ranks=ranks_of(classes),
         complete=not bool(np.isnan(boxes[:, 0]).any()),
-        **extra,
     )
-    truths = [ground_truth_of(protocol, *pair) for pair in zip(samples, sizes, strict=True)]
-    skipped, clipped = dict(facts["skipped"]), facts["clipped_boxes"]
     return LocalizationResults(
-        images, truths, classes, scores, evidence, lambda i, _: boxes[i], skipped, clipped, shown
+        images,
+        [ground_truth_of(protocol, *pair) for pair in zip(samples, sizes, strict=True)],
+        classes,
+        scores,
+        stats,
+        lambda i, _: boxes[i],
+        metadata.skipped,
+        metadata.clipped_boxes,
+        kept_boxes,
+        metadata.notes,
     )
 
 
-def _fit(protocol: Protocol, n: int, curves: NDArray[Any], **arrays: NDArray[Any] | None) -> bool:
-    """Return whether arrays have the shapes and types that the traces of ``n`` images have, and IoUs their range."""
-    levels = len(protocol.taus)
-    wanted: dict[str, tuple[Any, Any]] = {
-        "curves": (np.float32, (n, levels if curves.shape[1:] == (levels,) else 1)),
-        "contours": (np.float32, curves.shape),
-        "second": (np.float32, curves.shape),
-        "peaks": (np.bool_, (n,)),
-        "pixels": (np.uint32, (n, int((protocol.taus < 1).sum()) + 1, 2)),
-        "boxes": (np.uint16, (n, len(kept_tau_indices(levels)), 4)),
-    }
-    there = {"curves": curves} | {name: array for name, array in arrays.items() if array is not None}
-    shares = [there[name] for name in ("curves", "contours", "second") if name in there]
-    return all((array.dtype, array.shape) == wanted[name] for name, array in there.items()) and all(
-        array.min() >= 0 and array.max() <= 1 for array in shares
-    )
-
-
-def _table(path: Path, columns: list[str]) -> pd.DataFrame:
+def _read_table(path: Path, columns: list[str]) -> pd.DataFrame:
     table = pd.read_csv(require_file(path))
     if [*table] != [*columns, "signature"]:
         raise ValueError(f"{path.name} has other columns than {', '.join(columns)}")
-    odd = [name for name in columns if name not in _WORDS and table[name].dtype.kind not in "if" and len(table)]
-    if odd:
-        raise ValueError(f"{path.name}: {odd[0]} holds what is no number")
-    if "metric" in columns and not (
-        set(table["metric"]) <= {*METRICS.names()} and set(table["tau_rule"].dropna()) <= {*TAU_RULES}
-    ):
-        raise ValueError(f"{path.name} holds what is no metric")
+    numeric = [name for name in columns if name not in _TEXT_COLUMNS]
+    if wrong := [name for name in numeric if table[name].dtype.kind not in "if" and len(table)]:
+        raise ValueError(f"{path.name}: the column {wrong[0]} is not numeric")
+    if "metric" in columns:
+        if unknown := sorted({*table["metric"]}.difference(METRICS.names())):
+            raise ValueError(f"{path.name} has the metric {unknown[0]!r:.80}, which no installed package registers")
+        if not set(table["tau_rule"].dropna()) <= {*TAU_RULES}:
+            raise ValueError(f"{path.name} has an unknown rule of tau")
     return table.drop(columns="signature")
-
-
-def _array(folder: Path, name: str) -> NDArray[Any] | None:
-    path = folder / f"{name}.npy"
-    return memory_map(path) if path.exists() else None

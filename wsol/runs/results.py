@@ -1,34 +1,68 @@
-"""What is known of one split once every map or box was held against ground truth."""
+"""Results on one split: predictions, ground truth and per-image statistics, and the tables computed from them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from wsol.datasets import Dataset
 from wsol.metrics.base import LocalizationStats
 from wsol.metrics.image_stats import ImageStats
+from wsol.metrics.summary import COLUMNS
 from wsol.protocols import Protocol, View
 from wsol.protocols.base import GroundTruth
-from wsol.runs.store import ScoreMapReader
+from wsol.runs.score_maps import ScoreMapReader
+
+TABLES = {
+    "metrics": COLUMNS,
+    "classes": ["class_id", "class", *COLUMNS],
+    "groups": ["by", "group", *COLUMNS],
+    "errors": ["error", "n", "share", "share_low", "share_high", "gain", "gain_low", "gain_high"],
+    "baselines": ["baseline", *COLUMNS],
+}
+"""Columns of each table that becomes a CSV file; there, the signature follows them."""
+
+
+@dataclass(frozen=True)
+class Tables:
+    """All tables of a run.
+
+    Attributes:
+        metrics: metric, tau_rule, tau, value (percent), ci_low, ci_high, n.
+        classes: The same per class.
+        groups: The same by object size and number of objects.
+        errors: error, n, share (percent of images), gain, each with its interval.
+        baselines: The localization metrics of boxes that ignore the image, with the run's classification.
+        predictions: One row per image and rank, see ``wsol.runs.predictions``.
+    """
+
+    metrics: pd.DataFrame
+    classes: pd.DataFrame
+    groups: pd.DataFrame
+    errors: pd.DataFrame
+    baselines: pd.DataFrame
+    predictions: pd.DataFrame
 
 
 @dataclass(frozen=True)
 class LocalizationResults:
-    """Images, guesses and evidence; ``k`` classes an image: the ground truth's, then the predictions.
+    """Predictions and statistics of a split; ``k`` classes per image: the ground truth's, then the predictions.
 
     Attributes:
-        images: The images that are counted, ``n``.
+        images: The ``n`` images that count.
         truths: Ground truth of each.
         classes: int64 ``(n, k)``; -1 where there is no further prediction.
-        scores: float32 ``(n, k)``, softmax probabilities or whatever came with the boxes; NaN where nothing did.
-        evidence: What metrics are computed from.
-        draw: The boxes ``(k, 4)`` of image ``i`` at the tau of a level; NaN where there is none.
-        skipped: Reason by image id of those that are left out.
-        clipped: Number of ground-truth boxes that leave their image by up to a pixel.
+        scores: float32 ``(n, k)``, softmax probabilities, or the scores that external boxes have; NaN without any.
+        stats: What metrics are computed from.
+        boxes_at: ``boxes_at(i, tau_index)``: float64 ``(k, 4)``, boxes of image ``i``; NaN rows where there is none.
+        skipped: Reason by image id of the images that are left out.
+        clipped: Number of ground-truth boxes that leave their image by up to one pixel.
         boxes: uint16 ``(n, kept, 4)``, the ground-truth class's boxes at ``kept_tau_indices``, for display; None where
-            no threshold enters.
+            no threshold applies.
+        notes: What deserves a second look, one sentence each.
     """
 
     images: Dataset
@@ -40,25 +74,33 @@ class LocalizationResults:
     skipped: dict[str, str]
     clipped: int
     boxes: NDArray[np.uint16] | None = None
+    notes: tuple[str, ...] = ()
+
+    def array(self, name: str) -> NDArray[Any] | None:
+        """Return an array by its name in ``wsol.runs.arrays.ARRAYS``; None for one that is absent or not held here."""
+        if name == "maps":
+            return None
+        values: NDArray[Any] | None = self.boxes if name == "boxes" else getattr(self.stats, name)
+        return values
 
 
 class BoxesAtTau:
-    """Boxes at one level, kept as traces come by.
+    """Boxes of the ground-truth class at one threshold, kept while image statistics are computed.
 
     Args:
         n: Number of images.
-        level: Index of the tau; None where it is chosen only afterwards, and nothing is kept.
+        tau_index: Index of the threshold; None where it is chosen only afterwards, and no boxes are kept.
     """
 
-    def __init__(self, n: int, level: int | None) -> None:
-        self.level = level
-        self.boxes = np.full((n if level is not None else 0, 4), np.nan)
+    def __init__(self, n: int, tau_index: int | None) -> None:
+        self.tau_index = tau_index
+        self.boxes = np.full((n if tau_index is not None else 0, 4), np.nan)
 
-    def __call__(self, i: int, trace: ImageStats) -> ImageStats:
-        """Keep the box of image ``i``."""
-        if self.level is not None:
-            self.boxes[i] = trace.boxes[self.level if len(trace.boxes) > 1 else 0]
-        return trace
+    def keep(self, i: int, stats: ImageStats) -> ImageStats:
+        """Keep the box of image ``i``; return its statistics."""
+        if self.tau_index is not None:
+            self.boxes[i] = stats.boxes[self.tau_index if len(stats.boxes) > 1 else 0]
+        return stats
 
 
 def boxes_from_maps(
@@ -67,26 +109,26 @@ def boxes_from_maps(
     maps: ScoreMapReader | NDArray[np.float32],
     classes: NDArray[np.int64],
     truths: list[GroundTruth],
-    own: BoxesAtTau | None = None,
+    kept: BoxesAtTau | None = None,
 ) -> Callable[[int, int], NDArray[np.float64]]:
-    """Return ``Collected.draw`` for raw maps.
+    """Return ``LocalizationResults.boxes_at`` for raw score maps.
 
     Args:
-        protocol: The conventions.
-        view: What the maps were made of.
-        maps: Of each image float32 ``(k, h, w)`` or ``(k, crops, h, w)``.
+        protocol: The protocol.
+        view: What the network saw of an image.
+        maps: Maps of each image, float32 ``(k, h, w)`` or ``(k, crops, h, w)``.
         classes: int64 ``(n, k)``.
-        truths: Of each image.
-        own: The boxes of the ground-truth class's maps, where they are known at one level.
+        truths: Ground truth of each image.
+        kept: Boxes of the ground-truth class's maps, where they are known at one threshold.
     """
 
-    def draw(i: int, level: int) -> NDArray[np.float64]:
-        if own is not None and level == own.level and classes.shape[1] == 1:
-            return own.boxes[i, None]
-        _, first, places = np.unique(classes[i], return_index=True, return_inverse=True)  # a class has one map
-        # One by one: a prepared map stays in the cache, all classes' together do not.
+    def boxes_at(i: int, tau_index: int) -> NDArray[np.float64]:
+        if kept is not None and tau_index == kept.tau_index and classes.shape[1] == 1:
+            return kept.boxes[i, None]
+        _, first, places = np.unique(classes[i], return_index=True, return_inverse=True)  # one map per class
+        # Map by map: one prepared map stays in the cache, those of all classes do not.
         prepared = (protocol.prepare(view.assemble(each[None]), truths[i].size) for each in maps[i][first])
-        boxes = [protocol.boxes(each, protocol.taus[level : level + 1])[0, 0] for each in prepared]
+        boxes = [protocol.boxes(each, protocol.taus[tau_index : tau_index + 1])[0, 0] for each in prepared]
         return np.stack(boxes)[places]
 
-    return draw
+    return boxes_at

@@ -1,19 +1,24 @@
-"""The signature: everything that decides a number, in a line."""
+"""The signature: everything that decides a number, in one line."""
 
 from dataclasses import astuple, dataclass, fields
+from importlib.metadata import version
 
+from wsol.datasets import Dataset
 from wsol.errors import InputError
+from wsol.metrics.tau import Tau
+from wsol.protocols import Protocol
+from wsol.runs.provenance import Provenance
 
 
 @dataclass(frozen=True)
 class Signature:
-    """The stations of a number, joined by ``|``.
+    """The fields of a signature, joined by ``|``.
 
     Attributes:
         dataset: Name, split, number of images and fingerprint.
         model: Name and hash of what made the maps or boxes.
-        method: How they were made.
-        protocol: The conventions.
+        method: The method.
+        protocol: The protocol.
         tau: The rule of the run's threshold, and its value.
         version: ``wsol:`` and the version.
     """
@@ -30,19 +35,60 @@ class Signature:
 
     @classmethod
     def parse(cls, text: str) -> "Signature":
-        """Read a signature.
+        """Parse a signature.
 
         Raises:
-            InputError: It is none.
+            InputError: It has another number of fields.
         """
         parts = text.split("|")
         if len(parts) != len(fields(cls)):
-            raise InputError(f"{text!r:.80} is no signature: it should have {len(fields(cls))} parts joined by |")
+            raise InputError(f"{text!r:.80} is no signature: it should have {len(fields(cls))} fields joined by |")
         return cls(*parts)
 
 
+@dataclass(frozen=True)
+class RunRequest:
+    """What decides the numbers of a split.
+
+    Attributes:
+        images: The images, before unreadable ones are left out.
+        provenance: Origin of the score maps or boxes.
+        protocol: The protocol.
+        tau: The threshold, or the rule that chooses it.
+        held_out: Signature of the validation images, where tau is chosen on some, and of what was scored on them if it
+            has another provenance.
+    """
+
+    images: Dataset
+    provenance: Provenance
+    protocol: Protocol
+    tau: Tau
+    held_out: str | None = None
+
+    @property
+    def uses_threshold(self) -> bool:
+        """Whether a threshold applies: not to boxes, and not to a protocol without thresholds."""
+        return len(self.protocol.taus) > 0 and not self.provenance.method.startswith("boxes")
+
+    def signature(self, images: Dataset | None = None, chosen: float | None = None) -> str:
+        """Return the signature of a run; without arguments, as it is known before the run.
+
+        Args:
+            images: The images that were left, if some were unreadable.
+            chosen: The threshold that the rule chose.
+        """
+        tau = f"tau:{self.tau}" if self.held_out is None else f"tau:{self.tau}({self.held_out})"
+        if not self.uses_threshold:
+            tau = "tau:none"
+        elif isinstance(self.tau, str) and chosen is not None:
+            tau += f"={chosen:g}"
+        provenance, protocol = self.provenance, self.protocol
+        values = (images or self.images).signature, provenance.model, provenance.method, protocol.signature, tau
+        return str(Signature(*values, f"wsol:{version('wsol')}"))
+
+
 def signature_differences(one: str, other: str) -> list[str]:
-    """Return in what two signatures differ, a phrase for each station: ``protocol: A, not B``."""
+    """Return how two signatures differ, one phrase per field: ``protocol: A, not B``."""
     pair = Signature.parse(one), Signature.parse(other)
     return [
         f"{field.name}: {a}, not {b}"

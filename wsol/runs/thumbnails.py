@@ -1,4 +1,4 @@
-"""Small pictures of a run's images, kept so that a page can show them without the data set."""
+"""Thumbnails of a run's images, so that its page can show them without the data set."""
 
 import contextlib
 import io
@@ -16,70 +16,70 @@ from wsol.errors import ImageError
 from wsol.io.atomic import TMP_SUFFIX
 
 _SIDE = 224
-_READ = 1000  # images that are read for their picture alone
-_QUALITY = 60  # about 9 KB each
+_MAX_READ = 1000  # images that are decoded for their thumbnail alone
+_QUALITY = 60  # about 9 KB per image
 
 
 class ThumbnailWriter:
-    """Writes ``thumbs`` in a run folder, one JPEG file an image, as large as the network saw it (224 x 224 or so).
+    """Writes ``thumbnails`` in a run folder: one JPEG file per image, as large as the network saw it.
 
-    A context: the folder appears when it is left, and only if nothing was raised.
+    A context: the folder appears on exit, and only if nothing was raised.
 
     Args:
-        folder: Of the run.
+        folder: The run folder.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / "thumbs"
-        self._part = folder / f"thumbs{TMP_SUFFIX}"
-        shutil.rmtree(self._part, ignore_errors=True)
-        self._part.mkdir()
+        self._path = folder / "thumbnails"
+        self._tmp = folder / f"thumbnails{TMP_SUFFIX}"
+        shutil.rmtree(self._tmp, ignore_errors=True)
+        self._tmp.mkdir()
 
-    def add(self, i: int, picture: bytes) -> None:
-        """Keep what ``thumb`` made of image ``i``; from whatever thread."""
-        path = self._part / Path(thumbnail_path(i)).relative_to("thumbs")
+    def write(self, i: int, content: bytes) -> None:
+        """Write what ``encode_thumbnail`` returned for image ``i``; safe to call from any thread."""
+        path = self._tmp / Path(thumbnail_path(i)).relative_to("thumbnails")
         path.parent.mkdir(exist_ok=True)
-        path.write_bytes(picture)
+        path.write_bytes(content)
 
     def __enter__(self) -> "ThumbnailWriter":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        shutil.rmtree(self._part if kind else self._path, ignore_errors=True)
+        shutil.rmtree(self._tmp if kind else self._path, ignore_errors=True)
         if kind is None:
-            self._part.replace(self._path)
+            self._tmp.replace(self._path)
 
 
 def encode_thumbnail(pixels: NDArray[np.uint8]) -> bytes:
-    """Return an image ``(height, width, 3)`` as a small JPEG file."""
+    """Encode an image ``(height, width, 3)`` as a small JPEG file."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "JPEG", quality=_QUALITY)
     return file.getvalue()
 
 
 def copy_thumbnails(source: Path, folder: Path) -> None:
-    """Give a run the pictures of another one on the same images, if that has any."""
-    if (source / "thumbs").is_dir():
-        shutil.rmtree(folder / "thumbs", ignore_errors=True)
-        shutil.copytree(source / "thumbs", folder / "thumbs")
+    """Copy the thumbnails of another run on the same images, if it has any."""
+    if (source / "thumbnails").is_dir():
+        shutil.rmtree(folder / "thumbnails", ignore_errors=True)
+        shutil.copytree(source / "thumbnails", folder / "thumbnails")
 
 
 def make_thumbnails(samples: Sequence[Sample], folder: Path, pool: Executor) -> None:
-    """Give a run that looked at no image pictures of a thousand, evenly spaced, as far as they can be read."""
-    count = min(_READ, len(samples))
+    """Write thumbnails of a thousand images, evenly spaced, for a run that read none; skip unreadable ones."""
+    count = min(_MAX_READ, len(samples))
     places = [i * len(samples) // count for i in range(count)]
-    wanted = [i for i in places if samples[i].render is not None or samples[i].path is not None]
-    with ThumbnailWriter(folder) as thumbs:
+    readable = [i for i in places if samples[i].render is not None or samples[i].path is not None]
+    with ThumbnailWriter(folder) as thumbnails:
 
-        def keep(i: int) -> None:
+        def write(i: int) -> None:
             with contextlib.suppress(ImageError):  # no number depends on it
                 small = read_image(samples[i])[0].resize((_SIDE, _SIDE), Image.Resampling.BILINEAR)
-                thumbs.add(i, encode_thumbnail(np.asarray(small)))
+                thumbnails.write(i, encode_thumbnail(np.asarray(small)))
 
-        for _ in pool.map(keep, wanted):
+        for _ in pool.map(write, readable):
             pass
 
 
 def thumbnail_path(i: int) -> str:
-    """Return the path of image ``i`` in a run folder, a thousand in a folder: ``thumbs/012/012345.jpg``."""
-    return f"thumbs/{i // 1000:03d}/{i:06d}.jpg"
+    """Return the path of image ``i`` in a run folder, a thousand per folder: ``thumbnails/012/012345.jpg``."""
+    return f"thumbnails/{i // 1000:03d}/{i:06d}.jpg"

@@ -1,78 +1,62 @@
-"""Where the seconds go."""
+"""The cost of a run: seconds per stage, forward passes, peak memory."""
 
 import contextlib
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
-from wsol.models import Classifier
+_MIB = 1 << 20
 
 
 class Clock:
-    """Adds up the seconds that a run waits for each station."""
+    """Adds up the seconds that a run waits for each stage."""
 
     def __init__(self) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
 
     @contextlib.contextmanager
-    def __call__(self, station: str) -> Iterator[None]:
-        """Times what is done in its context."""
+    def __call__(self, stage: str) -> Iterator[None]:
+        """Time a stage: a context."""
         start = time.perf_counter()
         yield
-        self.seconds[station] += time.perf_counter() - start
+        self.seconds[stage] += time.perf_counter() - start
 
     def lap(self) -> dict[str, float]:
-        """Return the seconds by station since the last lap, and begins another."""
-        taken = dict(self.seconds)
+        """Return the seconds by stage since the last lap, and start another."""
+        seconds = dict(self.seconds)
         self.seconds.clear()
-        return taken
+        return seconds
 
     def add(self, seconds: Mapping[str, float]) -> None:
-        """Add seconds by station that were measured elsewhere."""
-        for station, more in seconds.items():
-            self.seconds[station] += more
+        """Add seconds by stage that were measured elsewhere."""
+        for stage, more in seconds.items():
+            self.seconds[stage] += more
 
 
-_MIB = 1 << 20
-
-
-class Meter:
-    """Measures a run from here on.
+class MemoryMeter:
+    """Measures peak memory from its construction on.
 
     Args:
-        network: What it runs.
+        device: Device of the network.
     """
 
-    def __init__(self, network: Classifier) -> None:
-        self._device = next(network.parameters()).device
+    def __init__(self, device: "torch.device") -> None:
+        self._device = device
+        if device.type == "cuda":
+            import torch  # noqa: PLC0415  # seconds that runs without a network need not wait for
+
+            torch.cuda.reset_peak_memory_stats(device)
+
+    def peak_mib(self) -> float | None:
+        """Return the peak in MiB: of the GPU, else of the process since its start; None if the system does not tell."""
         if self._device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self._device)
+            import torch  # noqa: PLC0415
 
-    def cost(self, clock: Clock, passes: int, n: int) -> dict[str, float | None]:
-        """Return the cost so far.
-
-        Args:
-            clock: Has the seconds of the stations, those of several processes added up.
-            passes: Images that went through the network.
-            n: Images that were evaluated.
-
-        Returns:
-            ``ms_per_image``: wall time of a process from file to IoU curve. ``forwards_per_image``: how often an image,
-            changed or not, or a crop of it went through the network, at least up to the target layer.
-            ``peak_memory_mib``: of the GPU; without one of the whole process, since it began; None where the system
-            does not say. Of several processes, the first.
-        """
-        return {
-            "ms_per_image": round(1000 * sum(clock.seconds.values()) / n, 3),
-            "forwards_per_image": round(passes / n, 3),
-            "peak_memory_mib": self._peak(),
-        }
-
-    def _peak(self) -> float | None:
-        if self._device.type == "cuda":
             return round(torch.cuda.max_memory_allocated(self._device) / _MIB, 1)
         try:
             import resource  # noqa: PLC0415  # Windows has none

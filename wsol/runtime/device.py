@@ -1,4 +1,4 @@
-"""Where a network runs."""
+"""The device that a network runs on."""
 
 import os
 
@@ -8,12 +8,12 @@ from wsol.errors import InputError
 
 
 def find_device(name: str | torch.device) -> torch.device:
-    """Return a device by name; ``auto`` is the GPU where there is one.
+    """Return a device by name; ``auto`` is the GPU if there is one.
 
-    Of several processes on a machine, which torchrun numbers, each gets a GPU of its own.
+    Each of several processes on a machine, which torchrun numbers, gets its own GPU.
 
     Raises:
-        InputError: It cannot be used here.
+        InputError: The device cannot be used.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"

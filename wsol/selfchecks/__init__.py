@@ -1,1 +1,1 @@
-"""Whether this installation computes the right numbers on this machine: cases with known answers."""
+"""Checks that this installation computes the right numbers on this machine: cases with known answers."""

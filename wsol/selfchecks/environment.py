@@ -15,71 +15,71 @@ from wsol.runtime.threads import processor_count
 from wsol.selfchecks.checks.packages import MODULES
 
 
-def facts() -> Iterator[tuple[str, str]]:
-    """Yield name and value of everything that a number may depend on; what cannot be told says why."""
+def collect_facts() -> Iterator[tuple[str, str]]:
+    """Yield name and value of everything that may affect a number; an unknown value names the error."""
     yield "wsol", __version__
     yield "python", platform.python_version()
     for package in MODULES:
-        yield package, _told(lambda package=package: version(package))  # type: ignore[misc]  # bound now
+        yield package, _try_query(lambda package=package: version(package))  # type: ignore[misc]  # bound now
     yield "platform", platform.platform()
-    yield "processor", _told(_processor)
-    yield "threads", _told(_threads)
-    yield "arithmetic", _told(_arithmetic)
+    yield "processor", _try_query(_query_processor)
+    yield "threads", _try_query(_query_threads)
+    yield "arithmetic", _try_query(_query_math_libraries)
     yield "device cpu", f"{processor_count()} processors for this process"
     try:
-        devices = list(_graphics())
+        devices = list(_query_gpus())
     except Exception as error:
-        devices = [("device cuda", _unknown(error))]
+        devices = [("device cuda", _format_unknown(error))]
     yield from devices
 
 
-def _told(tell: Callable[[], str]) -> str:
+def _try_query(query: Callable[[], str]) -> str:
     try:
-        return tell()
-    except Exception as error:  # broken packages raise anything
-        return _unknown(error)
+        return query()
+    except Exception as error:  # broken packages can raise anything
+        return _format_unknown(error)
 
 
-def _unknown(error: Exception) -> str:
+def _format_unknown(error: Exception) -> str:
     return f"unknown ({type(error).__name__}: {first_line(error)})"
 
 
-def _torch() -> Any:
-    return importlib.import_module("torch")  # on its turn: it may be what is broken
+def _import_torch() -> Any:
+    return importlib.import_module("torch")  # only when needed: it may be the broken package
 
 
-def _processor() -> str:
+def _query_processor() -> str:
     info = Path("/proc/cpuinfo")
     text = info.read_text(encoding="utf-8", errors="replace") if info.is_file() else ""
-    named = re.search(r"^model name\s*:\s*(.+)$", text, re.M)
-    return named.group(1) if named else platform.processor() or platform.machine()
+    name = re.search(r"^model name\s*:\s*(.+)$", text, re.M)
+    return name.group(1) if name else platform.processor() or platform.machine()
 
 
-def _threads() -> str:
-    set_ = [f"{name}={os.environ[name]}" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS") if name in os.environ]
-    return ", ".join([f"{_torch().get_num_threads()} in torch", *set_])
+def _query_threads() -> str:
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+    variables = [f"{name}={os.environ[name]}" for name in names if name in os.environ]
+    return ", ".join([f"{_import_torch().get_num_threads()} in torch", *variables])
 
 
-def _arithmetic() -> str:
-    """Return what torch's long description says of the libraries that multiply."""
-    text = _torch().__config__.show()
-    patterns = (
-        r"Math Kernel Library Version ([\d.]+)",
-        r"MKL-DNN (v\S+)",
-        r"CPU capability usage: (\S+)",
-        r"BLAS_INFO=(\w+)",
-    )
-    names = ("MKL", "oneDNN", "CPU capability", "BLAS")
-    found = [(name, re.search(pattern, text)) for name, pattern in zip(names, patterns, strict=True)]
-    told = [f"{name} {match.group(1)}" for name, match in found if match]
-    return ", ".join([f"torch {_torch().__version__}", *told])
+def _query_math_libraries() -> str:
+    """Return the versions of torch and of its math libraries, from torch's description of its build."""
+    torch = _import_torch()
+    text = torch.__config__.show()
+    patterns = {
+        "MKL": r"Math Kernel Library Version ([\d.]+)",
+        "oneDNN": r"MKL-DNN (v\S+)",
+        "CPU capability": r"CPU capability usage: (\S+)",
+        "BLAS": r"BLAS_INFO=(\w+)",
+    }
+    matches = {name: re.search(pattern, text) for name, pattern in patterns.items()}
+    return ", ".join([f"torch {torch.__version__}", *(f"{name} {m.group(1)}" for name, m in matches.items() if m)])
 
 
-def _graphics() -> Iterator[tuple[str, str]]:
-    torch = _torch()
+def _query_gpus() -> Iterator[tuple[str, str]]:
+    torch = _import_torch()
     for index in range(torch.cuda.device_count()):
         device = torch.cuda.get_device_properties(index)
-        parts = [
+        properties = [
             device.name,
             f"{device.total_memory / 2**30:.1f} GiB",
             f"capability {device.major}.{device.minor}",
@@ -87,6 +87,6 @@ def _graphics() -> Iterator[tuple[str, str]]:
             f"cuDNN {torch.backends.cudnn.version()}",
             f"TF32 {'on' if torch.backends.cudnn.allow_tf32 else 'off'}",
         ]
-        yield f"device cuda:{index}", ", ".join(parts)
+        yield f"device cuda:{index}", ", ".join(properties)
     if not torch.cuda.device_count():
         yield "device cuda", "none"

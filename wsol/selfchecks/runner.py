@@ -1,80 +1,82 @@
-"""Runs all checks, whatever becomes of any."""
+"""Runs all checks and formats their outcomes."""
 
 import contextlib
 import importlib
 import io
+import pkgutil
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from wsol.errors import first_line
-from wsol.selfchecks.expect import Check, CheckFailed, Checks, Outcome
+from wsol.selfchecks import checks
+from wsol.selfchecks.outcome import Check, CheckFailed, Checks, Outcome
 
-# Modules beside this one. The first loads the packages; of the others two run at a time, as Numba compiles on one core
-# what the protocols need while networks run on another.
-FIRST = "packages"
-PARTS = (
-    "wsolevaluation",
-    "bundled",
-    "activation",
-    "overlap",
-    "upsampling",
-    "exact",
-    "zhou2016",
-    "metrics",
-    "images",
-    "end_to_end",
-)
+FIRST = "packages"  # imports everything, before the other modules run two at a time
+MODULES = sorted(module.name for module in pkgutil.iter_modules(checks.__path__) if module.name != FIRST)
+"""The other modules of ``wsol.selfchecks.checks``; each has a mapping ``CHECKS``."""
 
 
 def run_checks() -> Iterator[Outcome]:
-    """Yield what each check comes to, part by part; no exception of a check gets out."""
-    with contextlib.redirect_stderr(io.StringIO()):  # bars and warnings would stand between the lines
-        yield from _part(FIRST)
+    """Yield the outcome of each check, module by module; an exception in a check is a failure of that check."""
+    with contextlib.redirect_stderr(io.StringIO()):  # progress bars and warnings would interrupt the lines
+        yield from _run_module(_load_checks(FIRST))
+        modules = [_load_checks(name) for name in MODULES]
+        # Two at a time: Numba compiles on one core while networks run on another.
         with ThreadPoolExecutor(2) as pool:
-            for outcomes in pool.map(_part, PARTS):
+            for outcomes in pool.map(_run_module, modules):
                 yield from outcomes
 
 
-def _part(name: str) -> list[Outcome]:
-    start = time.perf_counter()
+def _load_checks(name: str) -> Checks:
+    """Import the checks of a module; if that fails, return one check that fails."""
     try:
-        checks: Checks = importlib.import_module(f"wsol.selfchecks.checks.{name}").CHECKS
-    except Exception as error:  # a package that is broken raises anything when it is imported
-        return [Outcome(f"{name} can be checked", time.perf_counter() - start, _unexpected(error))]
-    return [_outcome(title, check) for title, check in checks.items()]
+        module_checks: Checks = importlib.import_module(f"{checks.__name__}.{name}").CHECKS
+    except Exception as error:  # the import of a broken package can raise anything
+        failure = CheckFailed(_describe_error(error))
+
+        def fail() -> None:
+            raise failure
+
+        return {f"{name}: import of the checks": fail}
+    return module_checks
 
 
-def _outcome(title: str, check: Check) -> Outcome:
+def _run_module(module_checks: Checks) -> list[Outcome]:
+    return [_run_check(title, check) for title, check in module_checks.items()]
+
+
+def _run_check(title: str, check: Check) -> Outcome:
     start = time.perf_counter()
-    wrong = remark = None
+    failure = remark = None
     try:
         remark = check()
     except CheckFailed as error:
-        wrong = str(error)
+        failure = str(error)
     except Exception as error:
-        wrong = _unexpected(error)
-    return Outcome(title, time.perf_counter() - start, wrong, remark)
+        failure = _describe_error(error)
+    return Outcome(title, time.perf_counter() - start, failure, remark)
 
 
-def _unexpected(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     return f"expected no error, found {type(error).__name__}: {first_line(error)}"
 
 
-def outcome_line(outcome: Outcome) -> str:
-    """Return the line of one check: seconds, title, and ``ok`` or what is wrong."""
-    verdict = f"WRONG: {outcome.wrong}" if outcome.wrong else "ok" + (f" ({outcome.remark})" if outcome.remark else "")
-    return f"{outcome.seconds:6.2f} s  {outcome.title:<58}  {verdict}"
+def format_outcome(outcome: Outcome) -> str:
+    """Return the line of one check: seconds, title, and ``ok`` or the failure."""
+    verdict = f"WRONG: {outcome.failure}" if outcome.failure else "ok"
+    remark = f" ({outcome.remark})" if outcome.remark else ""
+    return f"{outcome.seconds:6.2f} s  {outcome.title:<58}  {verdict}{remark}"
 
 
-def fact_line(name: str, value: str) -> str:
+def format_fact(name: str, value: str) -> str:
     """Return the line of one fact."""
     return f"{name:<14} {value}"
 
 
-def last_line(outcomes: Sequence[Outcome], seconds: float) -> str:
-    """Return how many checks came out right, in how many seconds."""
-    wrong = sum(outcome.wrong is not None for outcome in outcomes)
-    if wrong:
-        return f"{wrong} of {len(outcomes)} checks are WRONG ({seconds:.0f} s)"
+def format_summary(outcomes: Sequence[Outcome], seconds: float) -> str:
+    """Return the last line: the number of checks that failed or passed, and the duration."""
+    failed = sum(outcome.failure is not None for outcome in outcomes)
+    if failed:
+        return f"{failed} of {len(outcomes)} checks are WRONG ({seconds:.0f} s)"
     return f"all {len(outcomes)} checks are right ({seconds:.0f} s)"

@@ -1,4 +1,4 @@
-"""Score maps of 224 x 224 whose boxes are known by geometry."""
+"""Score maps of 224 x 224 whose boxes follow from their geometry."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,7 +7,7 @@ Map = NDArray[np.float32]
 
 
 def rectangles(*painted: tuple[tuple[int, int, int, int], float]) -> Map:
-    """Paint rectangles ``((x0, y0, x1, y1), value)``, half-open edges, one over the other on zeros."""
+    """Paint rectangles ``((x0, y0, x1, y1), value)``, half-open edges, over each other on zeros."""
     values = np.zeros((224, 224), np.float32)
     for (x0, y0, x1, y1), value in painted:
         values[y0:y1, x0:x1] = value
@@ -15,19 +15,19 @@ def rectangles(*painted: tuple[tuple[int, int, int, int], float]) -> Map:
 
 
 def disc() -> Map:
-    """Paint the pixels whose centre lies within 30 of that of pixel (100, 90): x from 70 to 130, y from 60 to 120."""
+    """Paint the pixels whose center is within 30 of that of pixel (100, 90): x from 70 to 130, y from 60 to 120."""
     y, x = np.mgrid[:224, :224]
     values: Map = ((x - 100) ** 2 + (y - 90) ** 2 <= 30**2).astype(np.float32)
     return values
 
 
 def two_blobs() -> Map:
-    """Paint a small blob of 1 and, apart from it, a large one of 0.5."""
+    """Paint a small blob of 1 and a separate large one of 0.5."""
     return rectangles(((20, 30, 40, 50), 1), ((100, 90, 160, 130), 0.5))
 
 
-def corners_touch() -> Map:
-    """Paint two squares that meet at a corner."""
+def touching_squares() -> Map:
+    """Paint two squares that touch at a corner."""
     return rectangles(((50, 60, 70, 80), 1), ((70, 80, 90, 100), 1))
 
 
@@ -36,8 +36,8 @@ def ring_and_block() -> Map:
     return rectangles(((30, 30, 70, 70), 1), ((31, 31, 69, 69), 0), ((120, 100, 140, 120), 1))
 
 
-def without_signal() -> dict[str, Map]:
-    """Return maps that say nothing: constant ones, and one with NaN."""
-    spoilt = disc()
-    spoilt[5, 7] = np.nan
-    return {"zeros": np.zeros((224, 224), np.float32), "of a NaN": spoilt}
+def maps_without_signal() -> dict[str, Map]:
+    """Return maps without information: a constant one, and one with NaN."""
+    with_nan = disc()
+    with_nan[5, 7] = np.nan
+    return {"of zeros": np.zeros((224, 224), np.float32), "with a NaN": with_nan}

@@ -1,4 +1,4 @@
-"""Training on image labels alone: the recipe, the loop, and what they write."""
+"""Training on image labels alone: the recipe, the training loop and its files."""
 
 from wsol.training.recipe import Recipe, Stage, read_stages
 from wsol.training.train import train

@@ -1,8 +1,9 @@
-"""Where a step's inputs come from: images, or features computed once."""
+"""The data of a training: images of every stage, and batches of images or of features computed once."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from itertools import chain
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,161 +12,187 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from wsol.datasets import Dataset, Split, read_batches
+from wsol.datasets import Dataset, Split, load_dataset, read_batches
 from wsol.models import GapClassifier, Preprocessing
 from wsol.runtime.distributed import ProcessGroup
 from wsol.training.augment import augment
 from wsol.training.recipe import Stage
 
 
-class BatchSource(Protocol):
-    """Gives batches of a split, to each process its part."""
-
-    def train(self, stage: Stage, epoch: int) -> Iterator[tuple[Tensor, Tensor, int]]:
-        """Yield inputs and int64 labels ``(n,)`` in the epoch's random order, and the length of the whole batch."""
-
-    def in_order(self, stage: Stage, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
-        """Return inputs and int64 labels ``(n,)`` of this process's share of a split, unchanged."""
-
-
-class Images:
-    """Decodes, augments and normalises images.
+class StageDatasets:
+    """The images of every stage; each split of each stage is loaded once.
 
     Args:
-        load: Gives the split of a stage.
-        preprocessing: What the network expects.
-        seed: Of order and augmentation.
-        device: Where batches go.
-        pool: Threads that decode.
+        name: Registered name of the data set.
+        root: Folder of the data set; None for the default.
+        arguments: Arguments of the data set; those of a stage override them.
+        stages: The stages.
+    """
+
+    def __init__(
+        self, name: str, root: str | Path | None, arguments: Mapping[str, str], stages: Sequence[Stage]
+    ) -> None:
+        self._name, self._root, self._arguments, self._stages = name, root, arguments, stages
+        self._loaded: dict[tuple[int, Split], Dataset] = {}
+
+    def load(self, stage: Stage, split: Split) -> Dataset:
+        """Return a split with the arguments of a stage."""
+        key = (self._stages.index(stage), split)
+        if key not in self._loaded:
+            arguments = {**self._arguments, **stage.dataset_args}
+            self._loaded[key] = load_dataset(self._name, self._root, split, arguments)
+        return self._loaded[key]
+
+
+class BatchSource(Protocol):
+    """Batches of a split; each process gets its share of every batch."""
+
+    def train_batches(self, stage: Stage, epoch: int) -> Iterator[tuple[Tensor, Tensor, int]]:
+        """Yield inputs and int64 labels ``(n,)`` in the random order of the epoch, and the size of the whole batch."""
+
+    def eval_batches(self, stage: Stage, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
+        """Return inputs and int64 labels ``(n,)`` of this process's share of a split, in order and not augmented."""
+
+
+class ImageBatches:
+    """Batches of decoded, augmented and normalized images.
+
+    Args:
+        datasets: The images of every stage.
+        preprocessing: The preprocessing that the network expects.
+        seed: Seed of order and augmentation.
+        device: Device of the batches.
+        pool: Threads that decode images.
         group: The processes that share the images.
     """
 
     def __init__(
         self,
-        load: Callable[[Stage, Split], Dataset],
+        datasets: StageDatasets,
         preprocessing: Preprocessing,
         seed: int,
         device: torch.device,
         pool: Executor,
         group: ProcessGroup,
     ) -> None:
-        self.load, self.device = load, device
+        self.datasets, self.device = datasets, device
         self._preprocessing, self._seed, self._pool, self._group = preprocessing, seed, pool, group
 
-    def train(self, stage: Stage, epoch: int) -> Iterator[tuple[Tensor, Tensor, int]]:
-        """Yield images ``(n, 3, side, side)``, augmented, labels, and the length of the whole batch."""
-        images = self.load(stage, "train")
+    def train_batches(self, stage: Stage, epoch: int) -> Iterator[tuple[Tensor, Tensor, int]]:
+        """Yield augmented images ``(n, 3, side, side)``, labels, and the size of the whole batch."""
+        images = self.datasets.load(stage, "train")
         order = np.random.default_rng([self._seed, epoch]).permutation(len(images)).tolist()
-        mine = list(split_batches(order, stage.batch_size, self._group))
-        read = self._read(images, stage, [places for places, _ in mine])
-        for places, total in mine:
-            with self._group.sync_errors():  # an image that one cannot read stops all
-                pixels = next(read)
+        batches = list(split_batches(order, stage.batch_size, self._group))
+        decoded = self._decode(images, stage, [indices for indices, _ in batches])
+        for indices, total in batches:
+            with self._group.sync_errors():  # an image that one process cannot read stops all
+                pixels = next(decoded)
             if total == 1 < len(images):
-                continue  # batch normalisation has no spread to divide by; another epoch has the image elsewhere
-            changed = augment(pixels, [[self._seed, epoch, place] for place in places])
-            yield self._preprocessing.normalize(changed, self.device), self._labels(images, places), total
+                continue  # batch normalization needs two images; in another epoch this one is in a larger batch
+            augmented = augment(pixels, [[self._seed, epoch, index] for index in indices])
+            yield self._preprocessing.normalize(augmented, self.device), self._labels(images, indices), total
 
-    def in_order(self, stage: Stage, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield images ``(n, 3, side, side)`` of this process's share of a split and labels, unchanged."""
-        images = self.load(stage, split)
+    def eval_batches(self, stage: Stage, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield images ``(n, 3, side, side)`` and labels of this process's share of a split."""
+        images = self.datasets.load(stage, split)
         share = self._group.share(range(len(images)))
         batches = [share[start : start + stage.batch_size] for start in range(0, len(share), stage.batch_size)]
-        for places, pixels in zip(batches, self._read(images, stage, batches), strict=True):
-            yield self._preprocessing.normalize(pixels, self.device), self._labels(images, places)
+        for indices, pixels in zip(batches, self._decode(images, stage, batches), strict=True):
+            yield self._preprocessing.normalize(pixels, self.device), self._labels(images, indices)
 
-    def _read(self, images: Dataset, stage: Stage, batches: list[Sequence[int]]) -> Iterator[NDArray[np.uint8]]:
-        usual = len(batches[0]) if batches else 0
-        even = [batch for batch in batches if len(batch) <= usual]
-        longer = batches[len(even) :]  # the last one, which all processes compute in full
-        read: Iterator[Any] = chain.from_iterable(
+    def _decode(self, images: Dataset, stage: Stage, batches: list[Sequence[int]]) -> Iterator[NDArray[np.uint8]]:
+        regular_size = len(batches[0]) if batches else 0
+        regular = [batch for batch in batches if len(batch) <= regular_size]
+        longer = batches[len(regular) :]  # the last one, if every process computes all of it
+        decoded: Iterator[Any] = chain.from_iterable(
             read_batches(
-                images.subset([place for batch in some for place in batch]).samples,
+                images.subset([index for batch in same_size for index in batch]).samples,
                 stage.image_size,
-                len(some[0]),
+                len(same_size[0]),
                 self._pool,
                 skip_bad=False,
             )
-            for some in (even, longer)
-            if some
+            for same_size in (regular, longer)
+            if same_size
         )
         title = f"{images.name} {images.split}"
-        shown = None if self._group.is_main else True  # None: where somebody looks on
+        disable = None if self._group.is_main else True  # None: shown on a terminal only
         total = sum(map(len, batches))
-        with tqdm(total=total, unit="image", desc=title, leave=False, disable=shown) as progress:
-            for batch in read:
+        with tqdm(total=total, unit="image", desc=title, leave=False, disable=disable) as progress:
+            for batch in decoded:
                 yield batch.pixels
                 progress.update(len(batch.pixels))
 
-    def _labels(self, images: Dataset, places: Sequence[int]) -> Tensor:
-        return torch.tensor([images.samples[i].label for i in places], device=self.device)
+    def _labels(self, images: Dataset, indices: Sequence[int]) -> Tensor:
+        return torch.tensor([images.samples[i].label for i in indices], device=self.device)
 
 
-class Pooled:
-    """Pools the features of each image once and gives them again every epoch, without augmentation.
+class FeatureBatches:
+    """Batches of pooled features, which are computed once per image, without augmentation.
 
     Args:
-        images: The images.
-        network: Its features are frozen.
+        images: Batches of images.
+        network: The network with frozen features.
         linear: Its linear layer.
-        seed: Of the order.
-        group: The processes; each computes its share of the features, and all get them all.
+        seed: Seed of the order.
+        group: The processes; each computes its share of the features, and all get all of them.
     """
 
     def __init__(
-        self, images: Images, network: GapClassifier, linear: nn.Linear, seed: int, group: ProcessGroup
+        self, images: ImageBatches, network: GapClassifier, linear: nn.Linear, seed: int, group: ProcessGroup
     ) -> None:
         self._images, self._network, self._seed, self._group = images, network, seed, group
         self._width = linear.in_features
-        self._known: dict[str, tuple[Tensor, Tensor]] = {}
+        self._cache: dict[str, tuple[Tensor, Tensor]] = {}
 
-    def train(self, stage: Stage, epoch: int) -> Iterator[tuple[Tensor, Tensor, int]]:
-        """Yield features ``(n, C)``, labels, and the length of the whole batch."""
-        features, labels = self._split(stage, "train")
+    def train_batches(self, stage: Stage, epoch: int) -> Iterator[tuple[Tensor, Tensor, int]]:
+        """Yield features ``(n, C)``, labels, and the size of the whole batch."""
+        features, labels = self._compute_split(stage, "train")
         order = np.random.default_rng([self._seed, epoch]).permutation(len(labels)).tolist()
-        for places, total in split_batches(order, stage.batch_size, self._group):
-            chosen = torch.tensor(places, device=labels.device)
-            yield features[chosen], labels[chosen], total
+        for indices, total in split_batches(order, stage.batch_size, self._group):
+            rows = torch.tensor(indices, device=labels.device)
+            yield features[rows], labels[rows], total
 
-    def in_order(self, stage: Stage, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
-        """Return the features ``(n, C)`` of this process's share of a split and labels, at once."""
-        features, labels = self._split(stage, split)
+    def eval_batches(self, stage: Stage, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
+        """Return features ``(n, C)`` and labels of this process's share of a split, as one batch."""
+        features, labels = self._compute_split(stage, split)
         share = slice(self._group.rank, None, self._group.size)
         return iter([(features[share], labels[share])])
 
-    def _split(self, stage: Stage, split: Split) -> tuple[Tensor, Tensor]:
-        if split not in self._known:
-            samples = self._images.load(stage, split).samples
+    def _compute_split(self, stage: Stage, split: Split) -> tuple[Tensor, Tensor]:
+        if split not in self._cache:
+            samples = self._images.datasets.load(stage, split).samples
             features = torch.zeros(len(samples), self._width, device=self._images.device)
             with self._group.sync_errors(), torch.no_grad():
-                mine = [
-                    self._network.pooled(self._network.features(batch))
-                    for batch, _ in self._images.in_order(stage, split)
+                pooled = [
+                    self._network.pool(self._network.features(batch))
+                    for batch, _ in self._images.eval_batches(stage, split)
                 ]
-                if mine:
-                    features[self._group.rank :: self._group.size] = torch.cat(mine)
+                if pooled:
+                    features[self._group.rank :: self._group.size] = torch.cat(pooled)
             labels = torch.tensor([sample.label for sample in samples], device=self._images.device)
-            self._known[split] = self._group.all_reduce_sum(features), labels
-        return self._known[split]
+            self._cache[split] = self._group.all_reduce_sum(features), labels
+        return self._cache[split]
 
 
-_LEAST = 2  # images a process; batch normalisation needs a spread to divide by
+_MIN_PER_PROCESS = 2  # images: batch normalization needs a variance
 
 
-def split_batches(places: Sequence[int], batch_size: int, group: ProcessGroup) -> Iterator[tuple[Sequence[int], int]]:
-    """Cut places into batches, and batches into what each process gets.
+def split_batches(indices: Sequence[int], batch_size: int, group: ProcessGroup) -> Iterator[tuple[Sequence[int], int]]:
+    """Split indices into batches, and each batch into the shares of the processes.
 
-    Every place of a batch is in one process's part. A batch with fewer than two images a process, as an epoch's last
-    may be, all compute in full: the mean of their gradients is its gradient, and none has to leave out the step.
+    Every index of a batch is in the share of exactly one process. All processes compute a batch in full if it has fewer
+    than two images per process, as the last batch of an epoch may: the mean of their gradients is the gradient of the
+    batch, and no process has to skip the step.
 
     Args:
-        places: In the order in which they are learnt.
-        batch_size: Images in a step of all processes together.
+        indices: Image indices in training order.
+        batch_size: Images per step of all processes together.
         group: The processes.
 
     Yields:
-        The places of this process's part, and how many the whole batch has.
+        The share of this process, and the size of the whole batch.
     """
-    for start in range(0, len(places), batch_size):
-        batch = places[start : start + batch_size]
-        yield batch if len(batch) < _LEAST * group.size else group.share(batch), len(batch)
+    for start in range(0, len(indices), batch_size):
+        batch = indices[start : start + batch_size]
+        yield batch if len(batch) < _MIN_PER_PROCESS * group.size else group.share(batch), len(batch)

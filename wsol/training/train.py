@@ -1,4 +1,4 @@
-"""The public function: from names to a weights file."""
+"""The function ``wsol.train``: from registered names to a weights file."""
 
 import contextlib
 from collections.abc import Mapping
@@ -6,14 +6,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
+from torch import nn
+
 from wsol.errors import InputError
 from wsol.io.atomic import ensure_dir
 from wsol.io.lock import lock_folder
 from wsol.io.paths import file_name
 from wsol.runtime.distributed import process_group
 from wsol.training.checkpoint import Checkpointer
-from wsol.training.config import Job, TrainConfig
-from wsol.training.data import Images, Pooled
+from wsol.training.config import TrainConfig, prepare_training
+from wsol.training.data import BatchSource, FeatureBatches, ImageBatches
 from wsol.training.recipe import Recipe
 from wsol.training.trainer import Trainer
 
@@ -37,69 +39,71 @@ def train(
 ) -> Path | None:
     """Train a classifier on image labels alone.
 
-    After each epoch everything that the next one depends on is in ``out``. Called again with the same arguments, the
-    training goes on from there, wherever it was killed, and ends with the files of one that was never stopped, bit for
-    bit on a CPU with as many threads of torch; other numbers of threads divide sums otherwise, and the last digits of
-    the weights differ.
+    The state of the training is written to ``out`` after each epoch. A call with the same arguments resumes an
+    interrupted training, at whatever point it was killed, and ends with the same files as an uninterrupted training:
+    bit for bit on a CPU with the same number of torch's threads; another number of threads splits sums differently,
+    which changes the last digits of the weights.
 
-    Under torchrun the processes share each batch of the recipe: batch size, steps, rates, order and augmentation are
-    those of one process, and the weights differ from its by rounding; and, on a CPU, by batch normalisation, which
-    there takes the statistics of each process's images, and by dropout, which each draws for itself. The first process
-    writes ``out``. Training goes on with as many processes as began it.
+    Under torchrun the processes share each batch of the recipe: batch size, steps, learning rates, order and
+    augmentation are those of a single process. The weights differ from those of a single process by rounding, and on a
+    CPU also by batch normalization, which uses the statistics of each process's own images, and by dropout, which each
+    process draws separately. The first process writes ``out``. A training is only resumed with the same number of
+    processes.
 
     Args:
         model: Registered name.
         dataset: Registered name.
-        recipe: What to do; ``Recipe()`` if None.
-        weights: Weights to start from, a file or a published name of the backbone; random ones if None.
-        freeze: ``features`` to train the linear layer alone, on features computed once and not augmented.
-        map_size: Side of the last maps of a 224 x 224 image; None for the model's own.
+        recipe: The recipe; ``Recipe()`` if None.
+        weights: Weights to start from, a file or a published name of the backbone; random weights if None.
+        freeze: ``features`` to train only the linear layer, on features that are computed once, without augmentation.
+        map_size: Side of the last feature maps of a 224 x 224 image; None for the model's own.
         data_root: Folder of the data set; ``datasets/<name>`` if None. A generated data set has none.
-        dataset_args: The adapter's own arguments; a stage's come on top.
-        validation: Whether the split ``val`` is classified after each epoch; it has no influence on the weights.
+        dataset_args: Arguments of the data set; those of a stage override them.
+        validation: Whether to measure the classification error on ``val`` after each epoch; it does not influence the
+            weights.
         device: ``auto``, ``cpu``, ``cuda`` ...
-        workers: Threads that decode images, in each process; one a processor if None.
-        half: Whether the weights are written in half precision.
+        workers: Number of threads that decode images, in each process; one per processor if None.
+        half: Whether to write the weights in half precision.
         out: Folder for ``MODEL.safetensors``, ``log.csv``, ``log.png`` and the state between epochs.
-        stop_after: Stop after this many epochs of this call, as an interruption would.
+        stop_after: Stop after this number of epochs of this call, like an interruption.
 
     Returns:
-        The weights file, which names model, classes and preprocessing; None if stopped before the end.
+        The weights file, which names model, classes and preprocessing; None if ``stop_after`` ended the call earlier.
 
     Raises:
-        InputError: Something handed in cannot be used, ``out`` holds another training or is being written, or the loss
-            overflows.
+        InputError: An argument is invalid, ``out`` holds another training or is being written by another process, or
+            the loss overflows.
         OSError: The disk is full.
     """
     if workers is not None and workers < 1:
         raise InputError(f"workers is {workers}; give 1 or more")
     recipe, folder, group = recipe or Recipe(), Path(out), process_group()
     arguments = dict(dataset_args or {})
-    wish = TrainConfig(model, dataset, recipe, weights, freeze, map_size, data_root, arguments, validation, device)
+    config = TrainConfig(model, dataset, recipe, weights, freeze, map_size, data_root, arguments, validation, device)
     with contextlib.ExitStack() as stack:
         with group.sync_errors():
-            job = Job(wish, group)
+            plan = prepare_training(config, group)
             if group.is_main:
                 ensure_dir(folder)
                 stack.enter_context(lock_folder(folder))
-        epochs = [stage for stage in recipe.stages for _ in range(stage.epochs)]
-        costs = [stage.steps(len(job.load(stage, "train"))) * stage.work for stage in epochs]
+        stages = [stage for stage in recipe.stages for _ in range(stage.epochs)]  # of each epoch
+        work = [stage.steps_per_epoch(len(plan.datasets.load(stage, "train"))) * stage.work for stage in stages]
         pool = stack.enter_context(ThreadPoolExecutor(workers or group.threads))
-        images = Images(job.load, job.preprocessing, recipe.seed, job.device, pool, group)
-        if job.frozen:
-            feed, module = Pooled(images, *job.frozen, recipe.seed, group), job.frozen[1]
-            trainer = Trainer(module, feed, recipe, job.device, sum(costs), group)
-        else:
-            trainer = Trainer(job.network, images, recipe, job.device, sum(costs), group)
-        record = Checkpointer(folder, job, trainer.optimizer, group)
-        for epoch in range(record.epochs, len(epochs)):
-            if epoch - record.epochs == stop_after:
+        images = ImageBatches(plan.datasets, plan.preprocessing, recipe.seed, plan.device, pool, group)
+        module: nn.Module = plan.network
+        batches: BatchSource = images
+        if plan.frozen:
+            module, batches = plan.frozen[1], FeatureBatches(images, *plan.frozen, recipe.seed, group)
+        trainer = Trainer(module, batches, recipe, plan.device, sum(work), group)
+        checkpointer = Checkpointer(folder, plan, trainer.optimizer, group)
+        for epoch in range(checkpointer.epochs, len(stages)):
+            if epoch - checkpointer.epochs == stop_after:
                 return None
-            stage = epochs[epoch]
+            stage = stages[epoch]
             row: dict[str, float] = {"epoch": epoch + 1, "image_size": stage.image_size}
-            row |= trainer.train(stage, epoch, sum(costs[:epoch]))
-            row |= {"val_err": trainer.error(stage, "val")} if validation else {}
-            record.add(row)
+            row |= trainer.train(stage, epoch, sum(work[:epoch]))
+            row |= {"val_err": trainer.compute_error(stage, "val")} if validation else {}
+            checkpointer.save_epoch(row)
         path = folder / f"{file_name(model)}.safetensors"
-        record.end(path, half)
+        checkpointer.finish(path, half)
     return path

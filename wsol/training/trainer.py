@@ -18,26 +18,32 @@ class Trainer:
     """Trains a module on batches.
 
     Args:
-        module: Inputs to logits; what of it requires gradients is trained.
-        feed: Gives inputs and labels.
-        recipe: What to do.
-        device: Where the module is.
-        work: Of the whole training, in pixels.
-        group: The processes that share each batch; all come out with the same weights.
+        module: Module from inputs to logits; its parameters that require gradients are trained.
+        batches: Batches of inputs and labels.
+        recipe: The recipe.
+        device: Device of the module.
+        work: Work of the whole training, in pixels.
+        group: The processes that share each batch; all end with the same weights.
 
     Attributes:
-        optimizer: Holds the momentum.
+        optimizer: The optimizer, with its momentum.
     """
 
     def __init__(
-        self, module: nn.Module, feed: BatchSource, recipe: Recipe, device: torch.device, work: int, group: ProcessGroup
+        self,
+        module: nn.Module,
+        batches: BatchSource,
+        recipe: Recipe,
+        device: torch.device,
+        work: int,
+        group: ProcessGroup,
     ) -> None:
-        self._module, self._feed, self._recipe, self._work, self._group = module, feed, recipe, work, group
-        self._trained = module if group.size == 1 else parallel(module, device)
+        self._module, self._batches, self._recipe, self._work, self._group = module, batches, recipe, work, group
+        self._parallel = module if group.size == 1 else wrap_ddp(module, device)
         self._loss = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
         self._autocast = torch.autocast(device.type, torch.bfloat16, enabled=has_bf16(device))
         decayed = [p for p in module.parameters() if p.dim() > 1]
-        others = [p for p in module.parameters() if p.dim() <= 1]  # biases and normalisation
+        others = [p for p in module.parameters() if p.dim() <= 1]  # biases and normalization
         self.optimizer = torch.optim.SGD(
             [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}],
             lr=recipe.learning_rate,
@@ -45,86 +51,86 @@ class Trainer:
         )
 
     def train(self, stage: Stage, epoch: int, done: int) -> dict[str, float]:
-        """Goes over the training split once.
+        """Train for one epoch.
 
         Args:
-            stage: Of the epoch.
-            epoch: Its number over all stages, from 0.
-            done: Work before it, in pixels.
+            stage: The stage of the epoch.
+            epoch: Number of the epoch over all stages, from 0.
+            done: Work of all previous epochs, in pixels.
 
         Returns:
-            The last learning rate, mean loss and error (percent).
+            The last learning rate, the mean loss and the top-1 classification error (percent).
 
         Raises:
             InputError: The loss is no longer finite, or an image cannot be read.
         """
-        self._trained.train()
-        # Dropout draws from torch's own stream: seeded here, an epoch does not depend on those before it.
+        self._parallel.train()
+        # Dropout draws from torch's global generator: seeded here, an epoch does not depend on previous ones.
         torch.manual_seed(1_000_003 * self._recipe.seed + epoch + 10_007 * self._group.rank)
         losses = wrong = seen = rate = 0.0
-        for inputs, labels, total in self._feed.train(stage, epoch):
+        for inputs, labels, total in self._batches.train_batches(stage, epoch):
             rate = self._recipe.learning_rate_at(done / self._work, stage)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
             with self._autocast:
-                logits = self._trained(inputs)
+                logits = self._parallel(inputs)
             loss = self._loss(logits.float(), labels)
             shared = len(labels) < total
             self.optimizer.zero_grad(set_to_none=True)
-            # The mean of the processes' gradients is that of the whole batch.
+            # Scaled so that the mean of the processes' gradients is the gradient of the whole batch.
             (loss * (len(labels) * self._group.size / total if shared else 1)).backward()
             self.optimizer.step()
-            if shared or self._group.is_main:  # each image counts once
+            if shared or self._group.is_main:  # count each image once
                 losses += loss.item() * len(labels)
                 wrong += float((logits.argmax(1) != labels).sum())
                 seen += len(labels)
             done += stage.work
         if self._group.size > 1:
-            for buffer in self._module.buffers():  # such as statistics of batch normalisation
+            for buffer in self._module.buffers():  # such as statistics of batch normalization
                 distributed.broadcast(buffer, 0)
-        losses, wrong, seen = self._added(losses, wrong, seen)
+        losses, wrong, seen = self._sum_over_processes(losses, wrong, seen)
         if not np.isfinite(losses):
             raise InputError(f"the loss is no longer finite in epoch {epoch + 1}; give a smaller --learning-rate")
         return {"learning_rate": rate, "train_loss": losses / seen, "train_err": 100 * wrong / seen}
 
-    def error(self, stage: Stage, split: Split) -> float:
+    def compute_error(self, stage: Stage, split: Split) -> float:
         """Return the top-1 classification error on a split, in percent."""
         self._module.eval()
         wrong = seen = 0.0
-        batches = self._feed.in_order(stage, split)
+        batches = self._batches.eval_batches(stage, split)
         with self._group.sync_errors():
             for inputs, labels in batches:
                 with torch.inference_mode(), self._autocast:
                     wrong += float((self._module(inputs).argmax(1) != labels).sum())
                 seen += len(labels)
-        wrong, seen = self._added(wrong, seen)
+        wrong, seen = self._sum_over_processes(wrong, seen)
         return 100 * wrong / seen
 
-    def _added(self, *numbers: float) -> list[float]:
+    def _sum_over_processes(self, *numbers: float) -> list[float]:
         return self._group.all_reduce_sum(torch.tensor(numbers, dtype=torch.float64)).tolist()
 
 
-def parallel(module: nn.Module, device: torch.device) -> nn.Module:
-    """Return a module that shares its tensors with one, whose gradients are the means over all processes.
+def wrap_ddp(module: nn.Module, device: torch.device) -> nn.Module:
+    """Wrap a module in ``DistributedDataParallel``: it shares the tensors, and gradients are means over all processes.
 
-    On a GPU batch normalisation takes the statistics of all processes' images; on a CPU, where torch cannot, each
-    process takes those of its own, and the first's running statistics are kept.
+    On a GPU batch normalization uses the statistics of the images of all processes. On a CPU, where torch does not
+    support this, each process uses those of its own images, and the running statistics of the first process are kept.
 
     Args:
-        module: The same in every process; the first's tensors are copied to the others.
-        device: Where it is.
+        module: The same module in every process; the tensors of the first process are copied to the others.
+        device: Device of the module.
     """
     if device.type == "cuda":
         tensors = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
-        twin = copy.deepcopy(module, tensors)
-        module = nn.SyncBatchNorm.convert_sync_batchnorm(twin)  # type: ignore[no-untyped-call]  # torch's
-    # Asked to look for unused parameters, torch never rearranges how it adds gradients up, so that the sums of a
-    # training that goes on have the bits of one that was never stopped.
-    return DistributedDataParallel(_WithUnused(module), find_unused_parameters=True)
+        shared = copy.deepcopy(module, tensors)
+        module = nn.SyncBatchNorm.convert_sync_batchnorm(shared)  # type: ignore[no-untyped-call]  # torch's
+    # With find_unused_parameters torch never rearranges its gradient buckets, so that the sums of a resumed training
+    # are bit for bit those of an uninterrupted one.
+    return DistributedDataParallel(_WithUnusedParameter(module), find_unused_parameters=True)
 
 
-class _WithUnused(nn.Module):
-    """A module, and a parameter that it does not use: torch warns where it looks for one and finds none."""
+class _WithUnusedParameter(nn.Module):
+    """A module with one unused parameter: ``find_unused_parameters`` warns if there is none."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -136,10 +142,10 @@ class _WithUnused(nn.Module):
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Return whether a device computes in bfloat16 by its own instructions; emulated, it is far slower than float32."""
+    """Return whether a device has bfloat16 instructions; emulated, bfloat16 is far slower than float32."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
-        asked = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
-        return any(bool(ask()) for ask in asked if ask)
+        queries = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+        return any(bool(query()) for query in queries if query)
     return False

@@ -1,1 +1,1 @@
-"""What a network looks at in a photo: from photos over guesses to pictures."""
+"""The library of ``wsol.explain`` and ``wsol.show``: photos are read, classified, localized and drawn."""

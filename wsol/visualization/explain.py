@@ -1,4 +1,4 @@
-"""The loop of the command: this process runs networks, another one reads photos and draws."""
+"""The loop of ``wsol.explain``: this process runs the networks, a child process reads photos and draws."""
 
 import gc
 from collections import deque
@@ -11,7 +11,7 @@ from wsol.errors import ImageError, InputError
 from wsol.io.atomic import ensure_dir
 from wsol.visualization.child_process import ChildProcess
 
-_WAITING = 3  # pictures that may wait to be drawn
+_MAX_PENDING = 3  # figures that may wait to be drawn
 
 
 def explain(
@@ -36,70 +36,73 @@ def explain(
     skip_bad_images: bool,
     save_maps: bool,
 ) -> Iterator[str]:
-    """Write a picture of every photo.
+    """Write a figure of every photo.
 
-    The other process imports Matplotlib and Numba while this one imports Torch and loads the networks, and draws a
-    photo while this one runs the next. So a single photo takes hardly longer than loading and a forward pass.
+    The child process imports Matplotlib and Numba while this process imports Torch and loads the networks, and draws
+    one photo while this process runs the next. So a single photo takes hardly longer than loading the network and one
+    forward pass.
 
     Args:
-        images: Paths, folders, image ids of the data set.
+        images: Paths, folders, or image ids of the data set.
         networks: Name and weights of each network.
         methods: Names, or names with settings.
-        out: Folder to write.
-        dataset: As for ``wsol.show``, and so on.
-        data_root: Likewise.
-        dataset_args: Likewise.
-        split: Likewise.
-        top: Likewise.
-        layer: Likewise.
-        map_size: Likewise.
-        protocol: Likewise.
-        tau: Likewise.
-        device: Likewise.
-        memory: Likewise.
-        cmap: Likewise.
-        alpha: Likewise.
-        skip_bad_images: Go on where a photo cannot be read.
-        save_maps: Write arrays beside each picture.
+        out: Folder of the figures.
+        dataset: See ``wsol.show``.
+        data_root: See ``wsol.show``.
+        dataset_args: See ``wsol.show``.
+        split: See ``wsol.show``.
+        top: See ``wsol.show``.
+        layer: See ``wsol.show``.
+        map_size: See ``wsol.show``.
+        protocol: See ``wsol.show``.
+        tau: See ``wsol.show``.
+        device: See ``wsol.show``.
+        memory: See ``wsol.show``.
+        cmap: See ``wsol.show``.
+        alpha: See ``wsol.show``.
+        skip_bad_images: Whether to continue after a photo that cannot be read.
+        save_maps: Whether to write arrays next to each figure.
 
     Yields:
-        A line for the terminal, one a photo.
+        One line for the terminal per photo.
 
     Raises:
-        InputError: Something handed in cannot be used.
+        InputError: An argument is invalid.
     """
     ensure_dir(out)
     try:
-        with ChildProcess("wsol.visualization.renderer:Studio", protocol, tau, cmap, alpha) as studio:
-            found = studio.submit("find", images, dataset, data_root, split, dataset_args)
-            ahead = studio.submit("see", 0)
-            studio.submit("warm")
-            gc.disable()  # importing throws little away, and looking for it takes half a second
+        with ChildProcess("wsol.visualization.renderer:PhotoRenderer", protocol, tau, cmap, alpha) as renderer:
+            photos = renderer.submit("find", images, dataset, data_root, split, dataset_args)
+            next_crops = renderer.submit("load", 0)
+            renderer.submit("warm_up")
+            gc.disable()  # importing leaves little garbage, and looking for it takes half a second
             try:
-                from wsol.visualization.predictor import PhotoPredictor  # noqa: PLC0415  # torch takes seconds; the child uses them
+                from wsol.visualization.predictor import PhotoPredictor  # noqa: PLC0415  # torch takes seconds, which the child uses
             finally:
                 gc.enable()
 
-            names, classes = found.result()
-            guesser = PhotoPredictor(networks, methods, top, layer, map_size, device, memory)
-            waiting: deque[Future[str]] = deque()
+            names, classes = photos.result()
+            predictor = PhotoPredictor(networks, methods, top, layer, map_size, device, memory)
+            pending: deque[Future[str]] = deque()
             skipped = 0
             for i, name in enumerate(names):
-                seen, ahead = ahead, studio.submit("see", i + 1) if i + 1 < len(names) else ahead
+                current = next_crops
+                if i + 1 < len(names):
+                    next_crops = renderer.submit("load", i + 1)
                 try:
-                    crops = seen.result()
+                    crops = current.result()
                 except ImageError as error:
                     if not skip_bad_images:
-                        raise ImageError(f"{error}, or give --skip-bad-images to go on without it") from error
+                        raise ImageError(f"{error}, or give --skip-bad-images to continue without it") from error
                     yield f"skipped: {error}"
                     skipped += 1
                     continue
-                waiting.append(studio.submit("write", i, guesser.predict(crops, classes, name), out, save_maps))
-                while len(waiting) >= _WAITING:
-                    yield waiting.popleft().result()
-            for picture in waiting:
-                yield picture.result()
+                pending.append(renderer.submit("write", i, predictor.predict(crops, classes, name), out, save_maps))
+                while len(pending) >= _MAX_PENDING:
+                    yield pending.popleft().result()
+            for line in pending:
+                yield line.result()
             if skipped == len(names):
                 raise InputError(f"none of the {skipped} photos can be read; see the reasons above")
     except BrokenProcessPool as error:
-        raise InputError("the process that draws was ended from outside; see whether there is memory left") from error
+        raise InputError("the process that draws was killed; check that enough memory is free") from error

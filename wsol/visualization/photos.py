@@ -1,4 +1,4 @@
-"""Photographs to look at: files, folders, images of a data set, and images in memory."""
+"""Photos from files, folders, data sets and memory."""
 
 import contextlib
 import hashlib
@@ -16,7 +16,7 @@ from wsol.errors import InputError
 from wsol.protocols import View
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-_THUMBNAIL = 1024  # pixels of its longer side at most
+_THUMBNAIL = 1024  # pixels of the longer side at most
 
 Source = str | Path | Image.Image | NDArray[np.uint8]
 
@@ -26,10 +26,10 @@ class Photo:
     """A photo that can be read.
 
     Attributes:
-        name: What people call it.
-        key: What tells it from every other: its resolved path, or its id in the data set.
-        sample: How it is read.
-        truth: What the data set says of it, one sample a class; none if it is of no data set.
+        name: Display name.
+        key: Unique key: its resolved path, or its id in the data set.
+        sample: Sample that reads it.
+        truth: Ground truth of the data set, one sample per class; empty if the photo is in no data set.
     """
 
     name: str
@@ -40,12 +40,12 @@ class Photo:
 
 @dataclass(frozen=True, eq=False)
 class LoadedPhoto:
-    """A photo that was read.
+    """A photo after reading.
 
     Attributes:
-        crops: uint8 ``(1, crop, crop, 3)`` each: what a network sees.
+        crops: Network inputs, uint8 ``(1, crop, crop, 3)`` each.
         digest: SHA-256 (hex) of the crops.
-        thumbnail: uint8 ``(h, w, 3)``, what people see.
+        thumbnail: uint8 ``(h, w, 3)``, drawn in the figure.
         size: ``(width, height)`` of the frame of its boxes: the annotation's, or the photo's own.
     """
 
@@ -56,43 +56,44 @@ class LoadedPhoto:
 
 
 def find_photos(sources: Sequence[Source], dataset: Dataset | None = None) -> list[Photo]:
-    """Find photos, each once.
+    """Find photos, without duplicates.
 
     Args:
-        sources: Files; folders, whose images at any depth are taken in the order of their paths; ids of the data set;
-            or images in memory: RGB or gray, uint8 if they are arrays.
-        dataset: Where ids and ground truth come from. A file is one of its images if it has the same resolved path.
+        sources: Files; folders, which are searched recursively in the order of paths; ids of the data set; or images
+            in memory: RGB or gray, uint8 if they are arrays.
+        dataset: Data set that ids and ground truth come from. A file is one of its images if it has the same resolved
+            path.
 
     Raises:
-        InputError: A file, folder or id does not exist, a folder has no image, or an array is no image.
+        InputError: A file, folder or id does not exist, a folder has no image, or an array is not an image.
     """
     samples = defaultdict(list)
     for sample in dataset or ():
         if sample.path is not None:
             samples[sample.path.resolve()].append(sample)
-    found: dict[str, Photo] = {}
+    photos: dict[str, Photo] = {}
     for n, source in enumerate(sources, 1):
-        for photo in _photos(source, n, dataset, samples):
-            found.setdefault(photo.key, photo)
-    return [*found.values()]
+        for photo in _resolve_source(source, n, dataset, samples):
+            photos.setdefault(photo.key, photo)
+    return [*photos.values()]
 
 
 def load(photo: Photo, view: View) -> LoadedPhoto:
     """Read a photo.
 
-    A photo of a data set is read as the data set means it; a file of none is turned as its EXIF orientation says, as
-    every viewer does.
+    A photo of a data set is read without regard to EXIF, like in an evaluation; any other file is rotated by its EXIF
+    orientation, like in every viewer.
 
     Args:
         photo: The photo.
-        view: What the network sees of it.
+        view: Size of the network's input, and its crops.
 
     Raises:
-        ImageError: The file is missing or no image.
+        ImageError: The file is missing or not an image.
     """
     image, size = read_image(photo.sample)
     if not photo.truth:
-        with contextlib.suppress(Exception):  # what others wrote there may be anything
+        with contextlib.suppress(Exception):  # EXIF data may be malformed in any way
             image = ImageOps.exif_transpose(image)
         size = image.size
     square = np.array(image.resize((view.side, view.side), Image.Resampling.BILINEAR))[None]
@@ -102,47 +103,49 @@ def load(photo: Photo, view: View) -> LoadedPhoto:
     return LoadedPhoto(crops, digest, np.array(image), size)
 
 
-def _photos(source: Source, n: int, dataset: Dataset | None, samples: dict[Path, list[Sample]]) -> Iterator[Photo]:
+def _resolve_source(
+    source: Source, n: int, dataset: Dataset | None, samples: dict[Path, list[Sample]]
+) -> Iterator[Photo]:
     if not isinstance(source, str | Path):
-        yield _in_memory(source, f"image {n}")
+        yield _photo_from_memory(source, f"image {n}")
         return
     path = Path(source)
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if _is_image(file.relative_to(path)) and file.is_file())
         if not files:
-            raise InputError(f"{str(path)!r} holds no image; their names should end in {', '.join(SUFFIXES)}")
+            raise InputError(f"{str(path)!r} has no image; names of images end in {', '.join(SUFFIXES)}")
     elif path.is_file():
         files = [path]
     else:
-        yield _by_id(str(source), dataset)
+        yield _photo_from_id(str(source), dataset)
         return
     for file in files:
-        known = tuple(samples.get(file.resolve(), ()))
-        sample = known[0] if known else Sample(file.name, 0, np.empty((0, 4)), "edges", file)
-        yield Photo(file.name, str(file.resolve()), sample, known)
+        truth = tuple(samples.get(file.resolve(), ()))
+        sample = truth[0] if truth else Sample(file.name, 0, np.empty((0, 4)), "edges", file)
+        yield Photo(file.name, str(file.resolve()), sample, truth)
 
 
 def _is_image(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in path.parts)
 
 
-def _by_id(image_id: str, dataset: Dataset | None) -> Photo:
+def _photo_from_id(image_id: str, dataset: Dataset | None) -> Photo:
     if dataset is None:
-        raise InputError(f"there is no photo {image_id!r}; check the path")
+        raise InputError(f"photo {image_id!r} does not exist; check the path")
     sample = next((sample for sample in dataset if sample.image_id == image_id), None)
     if sample is None:
-        known = f"{dataset.name} {dataset.split}, whose ids look like {dataset.samples[0].image_id!r}"
-        raise InputError(f"{image_id!r} is neither a photo nor an image of {known}; check the path or the id")
+        known = f"{dataset.name} {dataset.split}, with ids such as {dataset.samples[0].image_id!r}"
+        raise InputError(f"{image_id!r} is neither a file nor an image id of {known}; check the path or the id")
     return Photo(image_id, f"{dataset.signature}|{image_id}", sample, (sample,))
 
 
-def _in_memory(image: Image.Image | NDArray[np.uint8], name: str) -> Photo:
+def _photo_from_memory(image: Image.Image | NDArray[np.uint8], name: str) -> Photo:
     if isinstance(image, np.ndarray):
-        colours = image.shape[2:] in ((), (3,)) and image.ndim in (2, 3)
-        if image.dtype != np.uint8 or not image.size or not colours:
+        valid_shape = image.shape[2:] in ((), (3,)) and image.ndim in (2, 3)
+        if image.dtype != np.uint8 or not image.size or not valid_shape:
             raise InputError(
-                f"{name} is {image.dtype} of shape {image.shape}; give uint8 of shape (height, width, 3) or "
-                "(height, width)"
+                f"{name} is an array of {image.dtype} of shape {image.shape}; give uint8 of shape (height, width, 3) "
+                "or (height, width)"
             )
         image = Image.fromarray(image)
     pixels = np.asarray(image.convert("RGB"))

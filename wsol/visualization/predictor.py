@@ -1,4 +1,4 @@
-"""Networks that look at a photo, one method or several at each."""
+"""Predictions for photos, of several networks and methods."""
 
 from collections.abc import Sequence
 from pathlib import Path, PurePath
@@ -18,19 +18,19 @@ Weights = str | Path | None
 
 
 class PhotoPredictor:
-    """Guesses the classes of photos with every network, and makes their maps with every method.
+    """Predicts the classes of photos with every network, and computes their maps with every method.
 
     Args:
-        networks: Name (None where the weights name it) and weights, or a loaded model, of each.
+        networks: Name (None if the weights file contains it) and weights of each network, or a loaded model.
         methods: Names, or names with settings.
         top: Number of classes.
-        layer: Of ``load_model``, for all that are loaded here.
-        map_size: Likewise.
-        device: Likewise, or ``auto``.
-        memory: GiB that a method may use.
+        layer: Target layer of the networks that are loaded here, see ``load_model``.
+        map_size: Map size of the networks that are loaded here, see ``load_model``.
+        device: Device of the networks that are loaded here, or ``auto``.
+        memory: Memory budget of a method in GiB.
 
     Raises:
-        InputError: Something is unknown, unreadable or out of range, or a method cannot be applied to a network.
+        InputError: An argument is unknown, unreadable or out of range, or a method cannot be applied to a network.
     """
 
     def __init__(
@@ -60,45 +60,46 @@ class PhotoPredictor:
                 if (reason := unsupported_reason(method, model.network, model.classes)) is not None:
                     raise InputError(f"{method.name} cannot be applied to {model.name}: {reason}")
             self._models.append(model)
-        self._labels = _labels(self._models)
+        self._labels = _model_labels(self._models)
 
     def predict(
         self, crops: Sequence[NDArray[np.uint8]], dataset_classes: tuple[str, ...], where: str
     ) -> list[PhotoPrediction]:
-        """Look at one photo.
+        """Predict the classes of one photo and compute their maps.
 
         Args:
-            crops: uint8 ``(1, side, side, 3)`` each, as ``View.crops`` cuts them.
-            dataset_classes: Class names of the data set that photos come from; empty if they come from none.
-            where: The photo, for messages.
+            crops: uint8 ``(1, side, side, 3)`` each, as ``View.crops`` returns them.
+            dataset_classes: Class names of the photo's data set; empty if it comes from none.
+            where: Name of the photo, for messages.
 
         Returns:
-            One entry a network and method. A method that looks at no class makes one map.
+            One prediction per network and method. A class-agnostic method computes one map.
         """
         rows = []
         for label, model in zip(self._labels, self._models, strict=True):
             passed = forward_crops(model, crops, self._memory)
-            nothing = torch.zeros((1, 0 if model.classes else 1), dtype=torch.int64)
-            classes, probabilities = rank_classes(model, passed, nothing, self._top, where)
-            known = classes[0].tolist() if model.classes else []
-            guessed = np.array(known, np.int64), _names(model, dataset_classes, known)
-            scores = probabilities[0, : len(known)].cpu().numpy()
+            first = torch.zeros((1, 0 if model.classes else 1), dtype=torch.int64)
+            classes, probabilities = rank_classes(model, passed, first, self._top, where)
+            ranked = classes[0].tolist() if model.classes else []
+            names = _class_names(model, dataset_classes, ranked)
+            scores = probabilities[0, : len(ranked)].cpu().numpy()
             for text, method in self._methods:
-                maps = score_maps(method, passed, classes if method.of_class else classes[:, :1], where)[0]
-                stations = model.signature, method.signature
-                rows.append(PhotoPrediction(label, text, stations, *guessed, scores, maps, method.of_class))
+                maps = score_maps(method, passed, classes if method.class_specific else classes[:, :1], where)[0]
+                fields = model.signature, method.signature
+                prediction = np.array(ranked, np.int64), names, scores, maps, method.class_specific
+                rows.append(PhotoPrediction(label, text, fields, *prediction))
         return rows
 
 
-def _labels(models: Sequence[Model]) -> list[str]:
-    """Return a short name of each model, with the weights where two have the same."""
+def _model_labels(models: Sequence[Model]) -> list[str]:
+    """Return a short name of each model, with the weights if two models have the same name."""
     names = [PurePath(model.name).name if ".py:" in model.name else model.name for model in models]
     return [
         f"{name} {model.weights}" if names.count(name) > 1 else name for name, model in zip(names, models, strict=True)
     ]
 
 
-def _names(model: Model, dataset_classes: tuple[str, ...], classes: Sequence[int]) -> tuple[str, ...]:
-    """Return names: the model's own, or those of a data set that has as many classes, or the class's number."""
-    known = model.class_names or (dataset_classes if len(dataset_classes) == model.classes else ())
-    return tuple(known[i] if known else f"class {i}" for i in classes)
+def _class_names(model: Model, dataset_classes: tuple[str, ...], classes: Sequence[int]) -> tuple[str, ...]:
+    """Return class names: the model's, or those of a data set with as many classes, or class numbers."""
+    names = model.class_names or (dataset_classes if len(dataset_classes) == model.classes else ())
+    return tuple(names[i] if names else f"class {i}" for i in classes)

@@ -1,4 +1,4 @@
-"""The public function that shows what networks look at in a photo."""
+"""The public function that draws class activation maps over photos."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +10,7 @@ from PIL import Image
 from wsol.datasets import Dataset, Split
 from wsol.errors import InputError
 from wsol.models import Model
+from wsol.reports.heat_map import DEFAULT_ALPHA, DEFAULT_COLORMAP
 from wsol.visualization.photos import Source
 from wsol.visualization.predictor import PhotoPredictor
 from wsol.visualization.renderer import PhotoRenderer
@@ -32,66 +33,67 @@ def show(
     tau: float = 0.2,
     device: str = "auto",
     memory: float = 2.0,
-    cmap: str = "inferno",
-    alpha: float = 0.6,
+    cmap: str = DEFAULT_COLORMAP,
+    alpha: float = DEFAULT_ALPHA,
 ) -> Figure:
-    """Draw photos, and beside each the map and the box of the first classes laid over it.
+    """Draw photos, each next to the map and the box of its top classes laid over it.
 
-    The overlay is the map as the protocol thresholds it, over the photo in gray, so that every colour is the map's.
-    The box is the protocol's at ``tau``. True boxes are dashed and green where the photo is an image of ``dataset``;
-    IoU is the protocol's too.
+    The overlay is the map as the protocol thresholds it, over the photo in gray, so that every color is the map's. The
+    box is the protocol's at ``tau``. If the photo is an image of ``dataset``, true boxes are dashed and green, and the
+    IoU is that of the protocol.
 
     Args:
         images: A path, a folder, an image id of the data set, a PIL image or an array, uint8 ``(h, w, 3)`` or
-            ``(h, w)``; or a list of such.
-        model: Registered name or loaded model; a list of them gives one row a model. None where the weights name it.
-        weights: Weights file or published name; a list as long as that of the models. None for weights that come with
-            the package, and for loaded models.
-        method: Registered name, or one with settings; a list of them gives one row a method.
-        top: Classes in a row.
-        dataset: Registered name or loaded data set: where class names, true boxes and image ids come from.
+            ``(h, w)``; or a list of these.
+        model: Registered name or loaded model; a list gives one row per model. None if the weights file contains the
+            name.
+        weights: Weights file or published name; a list as long as that of the models. None for bundled weights and for
+            loaded models.
+        method: Registered name, or one with settings; a list gives one row per method.
+        top: Number of classes in a row.
+        dataset: Registered name or loaded data set that class names, true boxes and image ids come from.
         data_root: Folder of the data set; ``datasets/<name>`` if None.
-        dataset_args: The adapter's own arguments.
-        split: Of the data set.
-        layer: Name of the target layer, where ``model`` is a name; None to find it.
-        map_size: Side of the maps of a 224 x 224 image, where ``model`` is a name; None for the network's own.
-        protocol: The conventions: a registered name, or one with changes.
+        dataset_args: Additional arguments of the data set.
+        split: Split of the data set.
+        layer: Name of the target layer, if ``model`` is a name; chosen automatically if None.
+        map_size: Side of the maps of a 224 x 224 image, if ``model`` is a name; the network's own if None.
+        protocol: Registered name, or one with settings.
         tau: Threshold of the boxes, on the protocol's grid.
         device: ``auto``, ``cpu``, ``cuda`` ...; a loaded model stays where it is.
-        memory: GiB that a method may use.
-        cmap: Name of a colour map of Matplotlib.
-        alpha: What the map's colour has of an overlay, in [0, 1].
+        memory: Memory budget of a method in GiB.
+        cmap: Name of a Matplotlib colormap.
+        alpha: Weight of the map's color in an overlay, in [0, 1].
 
     Returns:
-        A figure that a notebook shows where it is the value of a cell, and that ``savefig`` writes. Pyplot does not
-        know it, so nothing needs to be closed.
+        A figure that a notebook displays as the value of a cell and that ``savefig`` writes. Pyplot does not manage it,
+        so it need not be closed.
 
     Raises:
-        InputError: Something handed in cannot be used.
+        InputError: An argument is invalid.
     """
-    studio = PhotoRenderer(protocol, tau, cmap, alpha)
+    renderer = PhotoRenderer(protocol, tau, cmap, alpha)
     sources = [images] if isinstance(images, str | Path | Image.Image | np.ndarray) else [*images]
     if not sources:
-        raise InputError("there is no image in the list; give one or more")
-    names, classes = studio.find(sources, dataset, data_root, split, dataset_args)
+        raise InputError("the list of images is empty; give at least one")
+    names, classes = renderer.find(sources, dataset, data_root, split, dataset_args)
     methods = [method] if isinstance(method, str) else [*method]
-    guesser = PhotoPredictor(_networks(model, weights), methods, top, layer, map_size, device, memory)
-    return studio.draw({i: guesser.predict(studio.load(i), classes, name) for i, name in enumerate(names)})
+    predictor = PhotoPredictor(_pair_weights(model, weights), methods, top, layer, map_size, device, memory)
+    return renderer.draw({i: predictor.predict(renderer.load(i), classes, name) for i, name in enumerate(names)})
 
 
-def _networks(
+def _pair_weights(
     model: str | Model | Sequence[str | Model] | None, weights: str | Path | Sequence[str | Path | None] | None
 ) -> list[Model | tuple[str | None, str | Path | None]]:
-    """Bring models and weights together."""
+    """Pair each model with its weights."""
     models = [model] if model is None or isinstance(model, str | Model) else [*model]
     files = [weights] if weights is None or isinstance(weights, str | Path) else [*weights]
     if weights is None:
         files *= len(models)
     if len(models) != len(files):
-        raise InputError(f"there are {len(models)} models and {len(files)} weights; give as many, None where none")
-    found: list[Model | tuple[str | None, str | Path | None]] = []
+        raise InputError(f"there are {len(models)} models and {len(files)} weights; give one entry per model, or None")
+    networks: list[Model | tuple[str | None, str | Path | None]] = []
     for network, file in zip(models, files, strict=True):
         if isinstance(network, Model) and file is not None:
-            raise InputError(f"{network.name} is loaded and brings its weights; give None for it")
-        found.append(network if isinstance(network, Model) else (network, file))
-    return found
+            raise InputError(f"model {network.name} is already loaded; give None as its weights")
+        networks.append(network if isinstance(network, Model) else (network, file))
+    return networks

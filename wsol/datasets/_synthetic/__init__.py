@@ -1,1 +1,1 @@
-"""How the synthetic data set makes its images: photographs, scenes, pixels."""
+"""The generator of the synthetic data set: photographs, scenes, pixels."""

@@ -1,4 +1,4 @@
-"""Integer rasterisation: the same pixels on every machine, about a millisecond an image."""
+"""Integer rasterization: the same pixels on every machine, in about a millisecond per image."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,19 +22,19 @@ def paint(
     grain: Ints,
     gain: int,
 ) -> None:
-    """Paint a textured shape and marks its pixels.
+    """Paint a textured shape and mark its pixels.
 
     Args:
-        canvas: uint8 ``(h, w, 3)``, painted on.
-        layers: uint8 ``(h, w)``, gets ``layer`` where the shape is.
-        layer: Mark of the shape.
-        shape: One of the constants above; all but ``EVERYWHERE`` lie in the square [-1, 1]^2 of their own coordinates.
-        frame: ``(ux, uy, u0, vx, vy, v0)`` in 2^-20: pixel ``(x, y)`` has the coordinates ``u = ux x + uy y + u0``
-            and ``v`` likewise.
-        window: ``(x0, y0, x1, y1)``, the pixels to look at, half-open.
-        texture: uint8 ``(th, tw, 3)``, continued by mirroring.
-        grain: As ``frame``, in 2^-16: the place in the texture, in its pixels; interpolated bilinearly.
-        gain: Factor of the texture, in 256ths.
+        canvas: uint8 ``(h, w, 3)``, modified in place.
+        layers: uint8 ``(h, w)``, set to ``layer`` inside the shape.
+        layer: Number of the shape.
+        shape: One of the constants above; all but ``EVERYWHERE`` are within [-1, 1]^2 in the shape's coordinates.
+        frame: ``(ux, uy, u0, vx, vy, v0)`` in units of 2^-20: pixel ``(x, y)`` has the shape coordinates
+            ``u = ux x + uy y + u0`` and ``v = vx x + vy y + v0``.
+        window: ``(x0, y0, x1, y1)``, the pixels to visit, half-open.
+        texture: uint8 ``(th, tw, 3)``, extended by mirroring.
+        grain: Like ``frame``, in units of 2^-16: the position in the texture, in its pixels; interpolated bilinearly.
+        gain: Brightness factor of the texture, in units of 1/256.
     """
     height, width = texture.shape[:2]
     flat = texture.ravel()
@@ -42,13 +42,13 @@ def paint(
     sx, sy, s0, tx, ty, t0 = grain
     for y in range(window[1], window[3]):
         for x in range(window[0], window[2]):
-            if not _inside(shape, (ux * x + uy * y + u0) >> 10, (vx * x + vy * y + v0) >> 10):
+            if not _is_inside(shape, (ux * x + uy * y + u0) >> 10, (vx * x + vy * y + v0) >> 10):
                 continue
             layers[y, x] = layer
             s, t = sx * x + sy * y + s0, tx * x + ty * y + t0
             fs, ft = (s >> 8) & 255, (t >> 8) & 255
-            c0, c1 = 3 * _mirrored(s >> 16, width), 3 * _mirrored((s >> 16) + 1, width)
-            r0, r1 = 3 * width * _mirrored(t >> 16, height), 3 * width * _mirrored((t >> 16) + 1, height)
+            c0, c1 = 3 * _mirror_index(s >> 16, width), 3 * _mirror_index((s >> 16) + 1, width)
+            r0, r1 = 3 * width * _mirror_index(t >> 16, height), 3 * width * _mirror_index((t >> 16) + 1, height)
             w00, w01, w10, w11 = (256 - fs) * (256 - ft), fs * (256 - ft), (256 - fs) * ft, fs * ft
             for k in range(3):
                 value = flat[r0 + c0 + k] * w00 + flat[r0 + c1 + k] * w01
@@ -57,8 +57,8 @@ def paint(
 
 
 @jit
-def _inside(shape: int, u: int, v: int) -> bool:
-    """Return whether a place lies in a shape; ``u`` and ``v`` in 1024ths."""
+def _is_inside(shape: int, u: int, v: int) -> bool:
+    """Return whether a point is inside a shape; ``u`` and ``v`` in units of 1/1024."""
     one = 1024
     inside = -one <= u <= one and -one <= v <= one
     if shape == ELLIPSE:
@@ -75,7 +75,7 @@ def _inside(shape: int, u: int, v: int) -> bool:
 
 
 @jit
-def _mirrored(i: int, n: int) -> int:
+def _mirror_index(i: int, n: int) -> int:
     while not 0 <= i < n:
         i = -1 - i if i < 0 else 2 * n - 1 - i
     return i
@@ -83,14 +83,14 @@ def _mirrored(i: int, n: int) -> int:
 
 @jit
 def light(canvas: NDArray[np.uint8], gains: Ints, slope: Ints, noise: int, key: int) -> None:
-    """Light a scene and adds sensor noise, in place.
+    """Light a scene and add sensor noise, in place.
 
     Args:
         canvas: uint8 ``(h, w, 3)``.
-        gains: Factors of red, green and blue at the top-left pixel, in 2^-16.
-        slope: What the factors gain with each pixel to the right and down, in 2^-16.
-        noise: Largest deviation of the noise, in gray values; its distribution is a triangle.
-        key: Where in the stream of random numbers to begin.
+        gains: Factors of red, green and blue at the top-left pixel, in units of 2^-16.
+        slope: Increase of the factors per pixel to the right and down, in units of 2^-16.
+        noise: Largest deviation of the noise, in gray values; its distribution is triangular.
+        key: Start of the stream of random numbers.
     """
     height, width = canvas.shape[:2]
     state = np.uint64(key)
@@ -101,9 +101,9 @@ def light(canvas: NDArray[np.uint8], gains: Ints, slope: Ints, noise: int, key: 
             z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
             z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
             z ^= z >> np.uint64(31)
-            lit = slope[0] * x + slope[1] * y
+            increase = slope[0] * x + slope[1] * y
             for k in range(3):
                 a = np.int64((z >> np.uint64(16 * k)) & np.uint64(255))
                 b = np.int64((z >> np.uint64(16 * k + 8)) & np.uint64(255))
-                value = ((np.int64(canvas[y, x, k]) * (gains[k] + lit)) >> 16) + (((a + b - 255) * noise) >> 8)
+                value = ((np.int64(canvas[y, x, k]) * (gains[k] + increase)) >> 16) + (((a + b - 255) * noise) >> 8)
                 canvas[y, x, k] = min(max(value, 0), 255)

@@ -1,4 +1,4 @@
-"""Surfaces cut from the photographs in scikit-image's wheel."""
+"""Textures from the photographs that are bundled with scikit-image."""
 
 import hashlib
 from dataclasses import dataclass
@@ -8,9 +8,12 @@ from pathlib import Path
 import numpy as np
 import skimage
 from numpy.typing import NDArray
-from PIL import Image
 
 from wsol.errors import InputError
+from wsol.io.display import printable
+from wsol.io.images import open_image
+
+_REMEDY = "install a release of scikit-image that has it: pip install 'scikit-image>=0.22,<0.27'"
 
 
 @dataclass(frozen=True)
@@ -18,9 +21,9 @@ class Photo:
     """A photograph in one role.
 
     Attributes:
-        file: Name in ``skimage/data``; PNG only, as decoders of JPEG may differ in a bit.
-        digest: How the SHA-256 of its decoded pixels begins.
-        window: ``(x0, y0, x1, y1)`` of the part that is used, half-open.
+        file: Name in ``skimage/data``; PNG only, since JPEG decoders may differ in single bits.
+        digest: First 16 digits of the SHA-256 of its RGB pixels.
+        window: ``(x0, y0, x1, y1)`` of the region that is used, half-open.
     """
 
     file: str
@@ -59,37 +62,38 @@ DISTRACTORS = (
 
 @cache
 def cut_texture(photo: Photo, training: bool, tint: Tint = PLAIN) -> NDArray[np.uint8]:
-    """Return one half of a photograph, uint8 ``(h, w, 3)``: the left one for training, the right one for evaluation.
+    """Return one half of a photograph, uint8 ``(h, w, 3)``: the left half for training, the right half for evaluation.
 
-    Values are stretched so that the darkest and the brightest fiftieth of the photograph begin at 16 and 224, then
-    multiplied by the tint, in 256ths; all in integers.
+    Values are stretched so that the 2nd and the 98th percentile of the photograph map to 16 and 224, then multiplied by
+    the tint; all in integers.
 
     Args:
         photo: The photograph.
-        training: Which half.
-        tint: Factors of red, green and blue.
+        training: Whether to return the left half.
+        tint: Factors of red, green and blue, in units of 1/256.
 
     Raises:
         InputError: The installed scikit-image lacks the photograph or has another one.
     """
-    path = Path(skimage.__file__).parent / "data" / photo.file
-    try:
-        with Image.open(path) as file:
-            pixels = np.asarray(file.convert("RGB"))
-    except FileNotFoundError as error:
-        raise InputError(
-            f"{path} is missing: synthetic needs the photographs of scikit-image's wheel; install it again"
-        ) from error
-    found = hashlib.sha256(pixels.tobytes()).hexdigest()
-    if not found.startswith(photo.digest):
-        raise InputError(
-            f"{path} is another photograph than synthetic was made with; install scikit-image 0.22 to 0.26"
-        )
     x0, y0, x1, y1 = photo.window
-    cut = pixels[y0:y1, x0:x1].astype(np.int64)
+    cut = _read_pixels(photo.file, photo.digest)[y0:y1, x0:x1].astype(np.int64)
     ordered = np.sort(cut, axis=None)
     low, high = int(ordered[len(ordered) // 50]), int(ordered[-(len(ordered) // 50)])
     middle = cut.shape[1] // 2
     half = cut[:, :middle] if training else cut[:, middle:]
     stretched = (16 + (half - low) * 208 // (high - low)).clip(0, 255)
     return np.ascontiguousarray(((stretched * np.array(tint)) >> 8).astype(np.uint8))
+
+
+@cache
+def _read_pixels(name: str, digest: str) -> NDArray[np.uint8]:
+    """Return the RGB pixels of a photograph, whose digest is checked once per process."""
+    path = Path(skimage.__file__).parent / "data" / name
+    with open_image(path, InputError, f": synthetic is generated from this photograph; {_REMEDY}", _REMEDY) as file:
+        pixels = np.asarray(file.convert("RGB"))
+    if not hashlib.sha256(pixels.tobytes()).hexdigest().startswith(digest):
+        raise InputError(
+            f"{printable(path)} is not the photograph that synthetic is generated from, so the images would differ; "
+            f"{_REMEDY}"
+        )
+    return pixels

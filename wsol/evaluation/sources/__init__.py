@@ -1,1 +1,1 @@
-"""Maps and boxes that no network has to be run for: of a stored run, a folder, a file, or a baseline."""
+"""Sources of score maps and boxes that need no network: a stored run, a folder, a file, or a baseline."""

@@ -1,4 +1,4 @@
-"""A baseline as what is scored."""
+"""A baseline as the source of boxes."""
 
 from concurrent.futures import Executor
 
@@ -7,42 +7,44 @@ from numpy.typing import NDArray
 
 from wsol.baselines import BASELINES, baseline_stats
 from wsol.datasets import Dataset
-from wsol.evaluation.finish import Provenance
-from wsol.evaluation.sources._gather import ground_truths_of
+from wsol.evaluation.sources._scoring import ground_truths_of
 from wsol.metrics.image_stats import kept_tau_indices
 from wsol.protocols import Protocol
+from wsol.runs.provenance import Provenance
 from wsol.runs.results import LocalizationResults
 from wsol.runtime.cost import Clock
 
 
-def from_baseline(
+def score_baseline(
     name: str, images: Dataset, protocol: Protocol, pool: Executor, clock: Clock
 ) -> tuple[Provenance, LocalizationResults]:
-    """Score boxes that look at no image.
+    """Score a baseline, whose boxes ignore the image.
 
     Args:
         name: Registered name.
-        images: The images; their files are not opened where the data set knows their sizes.
-        protocol: The conventions.
-        pool: Threads that work on it.
+        images: The images; their files are not opened if the data set knows their sizes.
+        protocol: The protocol.
+        pool: Threads for boxes and pixels.
         clock: Gets the seconds.
     """
-    draw = BASELINES.get(name)
+    baseline = BASELINES.get(name)
     truths, clipped = ground_truths_of(protocol, images)
     labels = np.array([sample.label for sample in images])
 
-    def box(i: int, level: int) -> NDArray[np.float64]:
-        boxes = draw(protocol, truths[i].sample.image_id, truths[i].size).boxes
-        return boxes[[level if len(boxes) > 1 else 0]]
+    def boxes_of(i: int) -> NDArray[np.float64]:
+        return baseline(protocol, truths[i].sample.image_id, truths[i].size).boxes
 
-    def looked_at(i: int) -> NDArray[np.uint16]:
-        boxes = draw(protocol, truths[i].sample.image_id, truths[i].size).boxes
-        levels = kept_tau_indices(len(protocol.taus))
-        return np.rint(np.broadcast_to(boxes, (len(protocol.taus), 4))[levels]).astype(np.uint16)
+    def boxes_at(i: int, tau_index: int) -> NDArray[np.float64]:
+        boxes = boxes_of(i)
+        return boxes[[tau_index if len(boxes) > 1 else 0]]
+
+    def kept_boxes(i: int) -> NDArray[np.uint16]:
+        boxes = np.broadcast_to(boxes_of(i), (len(protocol.taus), 4))
+        return np.rint(boxes[kept_tau_indices(len(protocol.taus))]).astype(np.uint16)
 
     with clock("boxes"):
-        evidence = baseline_stats(name, protocol, truths, pool)
-        shown = np.stack([looked_at(i) for i in range(len(images))]) if len(protocol.taus) else None
-    origin = Provenance(name, "baseline", None, {"baseline": name})
+        stats = baseline_stats(name, protocol, truths, pool)
+        kept = np.stack([kept_boxes(i) for i in range(len(images))]) if len(protocol.taus) else None
     scores = np.full((len(images), 1), np.nan, np.float32)
-    return origin, LocalizationResults(images, truths, labels[:, None], scores, evidence, box, {}, clipped, shown)
+    results = LocalizationResults(images, truths, labels[:, None], scores, stats, boxes_at, {}, clipped, kept)
+    return Provenance(name, "baseline", baseline=name), results

@@ -1,4 +1,4 @@
-"""Score maps that were made elsewhere."""
+"""External score maps: a folder of arrays, or an archive of them."""
 
 import hashlib
 import threading
@@ -11,111 +11,113 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from wsol.boxes.thresholds import Reals
+from wsol.boxes.thresholds import FloatArray
 from wsol.datasets import Dataset
 from wsol.errors import InputError, first_line
-from wsol.evaluation.finish import Provenance, file_signature
 from wsol.evaluation.sources._faults import Faults
-from wsol.evaluation.sources._gather import collected, ground_truths_of, score_all
+from wsol.evaluation.sources._scoring import gather_results, ground_truths_of, score_all
 from wsol.io.arrays import read_array, require_file
 from wsol.metrics.image_stats import ImageStats
 from wsol.protocols import Protocol
+from wsol.runs.provenance import ExternalFile, Provenance, file_signature
 from wsol.runs.results import BoxesAtTau, LocalizationResults
 from wsol.runtime.cost import Clock
 
 _SUFFIXES = (".npy", ".npz")
 
 
-def from_maps(
+def score_maps(
     path: Path,
     images: Dataset,
-    among: Dataset,
+    dataset: Dataset,
     protocol: Protocol,
     raw: bool,
     skip_bad: bool,
     pool: Executor,
     clock: Clock,
-    level: int | None = None,
+    tau_index: int | None = None,
 ) -> tuple[Provenance, LocalizationResults]:
-    """Score one map an image, that of its ground-truth class.
+    """Score one map per image, that of its ground-truth class.
 
     Args:
         path: A folder with ``<image_id>.npy``, the image's own suffix kept or replaced (or ``.npz`` with one array); or
-            one ``.npz`` file whose arrays are named likewise.
-        images: The images; their files are not opened where the data set knows their sizes.
-        among: The data set that they were taken from: a map of any of its images is not one too many.
-        protocol: The conventions.
-        raw: Whether maps are a network's own, of any size and range, to be upsampled and normalised by the protocol;
-            else they are as the protocol takes them from others.
-        skip_bad: Whether images without a good map are left out.
-        pool: Threads that read.
+            one ``.npz`` file with arrays of these names.
+        images: The images; their files are not opened if the data set knows their sizes.
+        dataset: The data set that they are part of: a map of any of its images is not an extra one.
+        protocol: The protocol.
+        raw: Whether maps are a network's own output, of any size and range, for the protocol to upsample and normalize;
+            otherwise they are as the protocol's authors hand them in.
+        skip_bad: Whether images without a usable map are left out.
+        pool: Threads that read maps.
         clock: Gets the seconds.
-        level: Index of the tau at which boxes will be drawn, if it is known; else maps are read again for that.
+        tau_index: Index of the threshold of the predictions, if it is known; otherwise maps are read again for that.
 
     Raises:
-        InputError: Maps are missing, too many, or not as they should be, and ``skip_bad`` is not given.
+        InputError: Maps are missing, extra or unusable, and ``skip_bad`` is false.
     """
     truths, clipped = ground_truths_of(protocol, images)
     faults = Faults(str(path))
-    readers = _matched(path, images, among, faults)
+    readers = _match_readers(path, images, dataset, faults)
     faults.raise_or_report(skip_bad)
-    own = BoxesAtTau(len(images), level)
+    kept_boxes = BoxesAtTau(len(images), tau_index)
     digests: list[bytes] = [b""] * len(images)
 
-    def prepared(i: int) -> Reals:
+    def prepare(i: int) -> FloatArray:
         values = _read(readers[images.samples[i].image_id])
         score_map = protocol.prepare_external(values, truths[i].size, raw)
         content = np.ascontiguousarray(values).tobytes() + f"{values.dtype.str}{values.shape}".encode()
         digests[i] = hashlib.blake2b(content, digest_size=16).digest()
         return score_map
 
-    def trace(i: int) -> ImageStats | None:
+    def image_stats(i: int) -> ImageStats | None:
         name = images.samples[i].image_id
         if name not in readers:
             return None
         try:
-            score_map = prepared(i)
+            score_map = prepare(i)
         except ValueError as error:
             faults.add("unusable", name, str(error), name)
             return None
-        return own(i, truths[i].score_map_stats(protocol, score_map))
+        return kept_boxes.keep(i, truths[i].score_map_stats(protocol, score_map))
 
-    def draw(i: int, at: int) -> NDArray[np.float64]:
-        if at == own.level:
-            return own.boxes[i, None]
-        boxes: NDArray[np.float64] = protocol.boxes(prepared(i)[None], protocol.taus[at : at + 1])[:, 0]
+    def boxes_at(i: int, at: int) -> NDArray[np.float64]:
+        if at == kept_boxes.tau_index:
+            return kept_boxes.boxes[i, None]
+        boxes: NDArray[np.float64] = protocol.boxes(prepare(i)[None], protocol.taus[at : at + 1])[:, 0]
         return boxes
 
-    stack, kept = score_all(protocol, images, truths, trace, pool, clock)
+    accumulator, kept = score_all(protocol, images, image_stats, pool, clock)
     notes = faults.raise_or_report(skip_bad)
-    digest = hashlib.sha256(b"".join(digests)).hexdigest()
-    facts = {"maps": {"path": path.name, "digest": digest}, "notes": notes}
-    origin = Provenance(file_signature(path, digest), "raw-maps" if raw else "maps", None, facts)
-    return origin, collected(protocol, images, truths, stack, kept, draw, faults.reasons, clipped)
+    external = ExternalFile(path.name, hashlib.sha256(b"".join(digests)).hexdigest())
+    method = "raw-maps" if raw else "maps"
+    provenance = Provenance(file_signature(path, external.sha256), method, external=external)
+    return provenance, gather_results(
+        protocol, images, truths, accumulator, kept, boxes_at, faults.reasons, clipped, notes
+    )
 
 
-def _matched(
-    path: Path, images: Dataset, among: Dataset, faults: Faults
+def _match_readers(
+    path: Path, images: Dataset, dataset: Dataset, faults: Faults
 ) -> dict[str, Callable[[], NDArray[np.generic]]]:
-    """Find the array of every image, and notes what is missing, too many, or claimed twice."""
-    arrays = _arrays(path)
+    """Return the reader of every image's map; note what is missing, extra, or shared by several images."""
+    arrays = _find_readers(path)
     claims: defaultdict[str, list[str]] = defaultdict(list)
     readers, used = {}, set()
-    wanted = {sample.image_id for sample in images}
-    for sample in among:
+    needed = {sample.image_id for sample in images}
+    for sample in dataset:
         names = dict.fromkeys((sample.image_id, str(PurePosixPath(sample.image_id).with_suffix(""))))
-        found = [name for name in names if name in arrays]
-        used.update(found)
-        if sample.image_id not in wanted:
+        present = [name for name in names if name in arrays]
+        used.update(present)
+        if sample.image_id not in needed:
             continue
-        for name in found:
+        for name in present:
             claims[name].append(sample.image_id)
-        if not found:
+        if not present:
             faults.add("missing", sample.image_id, image_id=sample.image_id)
-        elif sum(len(arrays[name]) for name in found) > 1:
+        elif sum(len(arrays[name]) for name in present) > 1:
             faults.add("duplicate", sample.image_id, image_id=sample.image_id)
         else:
-            readers[sample.image_id] = arrays[found[0]][0]
+            readers[sample.image_id] = arrays[present[0]][0]
     for name, claimants in claims.items():
         if len(claimants) > 1:
             for image_id in claimants:
@@ -133,25 +135,25 @@ def _read(reader: Callable[[], NDArray[np.generic]]) -> NDArray[np.generic]:
         raise ValueError(f"cannot be read: {first_line(error)}") from error
 
 
-def _arrays(path: Path) -> dict[str, list[Callable[[], NDArray[np.generic]]]]:
-    """Return what reads each array, by its name without the suffix."""
+def _find_readers(path: Path) -> dict[str, list[Callable[[], NDArray[np.generic]]]]:
+    """Return the readers of all arrays by name, without the suffix."""
     readers: defaultdict[str, list[Callable[[], NDArray[np.generic]]]] = defaultdict(list)
     if path.is_dir():
         for file in sorted(file for file in path.rglob("*") if file.suffix in _SUFFIXES):
-            readers[str(PurePosixPath(file.relative_to(path).with_suffix("")))].append(_Lone(file))
+            readers[str(PurePosixPath(file.relative_to(path).with_suffix("")))].append(_FileReader(file))
         if not readers:
-            raise InputError(f"{path} holds no .npy or .npz files; give the folder of the score maps")
+            raise InputError(f"{path} has no .npy or .npz files; give the folder of the score maps")
         return readers
     try:
         archive = zipfile.ZipFile(require_file(path))
     except Exception as error:  # broken files raise anything
         raise InputError(f"{path} is neither a folder of .npy files nor an .npz file ({first_line(error)})") from error
     for member in archive.infolist():
-        readers[member.filename.removesuffix(".npy")].append(_Member(archive, member))
+        readers[member.filename.removesuffix(".npy")].append(_MemberReader(archive, member))
     return readers
 
 
-class _Lone:
+class _FileReader:
     """Reads a ``.npy`` file, or the one array of an ``.npz`` file."""
 
     def __init__(self, path: Path) -> None:
@@ -165,12 +167,12 @@ class _Lone:
             with zipfile.ZipFile(file) as archive:
                 members = archive.infolist()
                 if len(members) != 1:
-                    raise ValueError(f"it holds {len(members)} arrays, not one")
+                    raise ValueError(f"it has {len(members)} arrays, not one")
                 return _read_member(archive, members[0])
 
 
-class _Member:
-    """Reads one array of an archive, a thread at a time."""
+class _MemberReader:
+    """Reads one array of an archive, one thread at a time."""
 
     _lock = threading.Lock()
 
@@ -184,6 +186,6 @@ class _Member:
 
 def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[np.generic]:
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise ValueError("it is compressed as no .npz file is")  # and is unpacked as a whole, however large it grows
+        raise ValueError("its compression is not one of .npz files")  # others may unpack to any size
     with archive.open(member) as file:
         return read_array(file, member.file_size)

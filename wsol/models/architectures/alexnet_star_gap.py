@@ -13,8 +13,8 @@ class AlexNetStarGAP(nn.Module):
     """AlexNet up to conv5, two more convolutions, global average pooling, one linear layer.
 
     Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016, section 3.1: two more
-    convolutions before the pooling, 3 x 3, 512 units each, with ReLU; 13 x 13 maps at 224. The convolutions up to conv5
-    are torchvision's AlexNet's.
+    convolutions before the pooling, 3 x 3, 512 units each, with ReLU; 13 x 13 maps for 224 x 224 images. The
+    convolutions up to conv5 are those of torchvision's AlexNet.
 
     Args:
         classes: Number of classes.
@@ -41,17 +41,15 @@ class AlexNetStarGAP(nn.Module):
         return logits
 
 
+@MODELS.register("alexnet-star-gap")
 class _AlexNetStar(Architecture):
     def build(
-        self, state: Mapping[str, Tensor], published: PublishedWeights | None, side: int | None = None
+        self, state: Mapping[str, Tensor], published: PublishedWeights | None, map_size: int | None = None
     ) -> nn.Module:
         head = state.get("fc.weight", torch.empty(1000, 0))
-        return self.build_for_training(len(head) if head.dim() else 1000, side)
+        return self.build_for_training(len(head) if head.dim() else 1000, map_size)
 
-    def build_for_training(self, classes: int, side: int | None = None, from_scratch: bool = True) -> nn.Module:
-        if side is not None:
+    def build_for_training(self, classes: int, map_size: int | None = None, from_scratch: bool = True) -> nn.Module:
+        if map_size is not None:
             raise InputError("alexnet-star-gap has maps of 13 x 13; leave out --map-size")
         return AlexNetStarGAP(classes)
-
-
-MODELS.register("alexnet-star-gap")(_AlexNetStar())

@@ -10,9 +10,9 @@ from wsol.models.base import MODELS, Architecture, PublishedWeights
 
 
 class NIN(nn.Module):
-    """The ImageNet network of Lin et al., "Network in Network", ICLR 2014: one map a class, averaged, nothing behind.
+    """The ImageNet network of Lin et al., "Network in Network", ICLR 2014: the class scores average one map per class.
 
-    Sizes are those of the authors' released model: after each large convolution two of 1 x 1, ReLU behind every one.
+    Sizes are those of the authors' released model: two 1 x 1 convolutions after each large one, a ReLU after each.
 
     Args:
         classes: Number of classes.
@@ -22,14 +22,14 @@ class NIN(nn.Module):
         super().__init__()
         pool = nn.MaxPool2d(3, 2, ceil_mode=True)
         self.features = nn.Sequential(
-            *_block(3, (96, 96, 96), 11, stride=4),
+            *_build_block(3, (96, 96, 96), 11, stride=4),
             pool,
-            *_block(96, (256, 256, 256), 5, padding=2),
+            *_build_block(96, (256, 256, 256), 5, padding=2),
             pool,
-            *_block(256, (384, 384, 384), 3, padding=1),
+            *_build_block(256, (384, 384, 384), 3, padding=1),
             pool,
             nn.Dropout(0.5),
-            *_block(384, (1024, 1024, classes), 3, padding=1),
+            *_build_block(384, (1024, 1024, classes), 3, padding=1),
         )
         self.pool = nn.AdaptiveAvgPool2d(1)
 
@@ -39,27 +39,27 @@ class NIN(nn.Module):
         return logits
 
 
-def _block(given: int, widths: tuple[int, int, int], size: int, stride: int = 1, padding: int = 0) -> list[nn.Module]:
+def _build_block(
+    inputs: int, widths: tuple[int, int, int], size: int, stride: int = 1, padding: int = 0
+) -> list[nn.Module]:
     first, second, third = widths
     convolutions = (
-        nn.Conv2d(given, first, size, stride, padding),
+        nn.Conv2d(inputs, first, size, stride, padding),
         nn.Conv2d(first, second, 1),
         nn.Conv2d(second, third, 1),
     )
     return [layer for convolution in convolutions for layer in (convolution, nn.ReLU(inplace=True))]
 
 
+@MODELS.register("nin")
 class _NIN(Architecture):
     def build(
-        self, state: Mapping[str, Tensor], published: PublishedWeights | None, side: int | None = None
+        self, state: Mapping[str, Tensor], published: PublishedWeights | None, map_size: int | None = None
     ) -> nn.Module:
         last = state.get(list(NIN(1).state_dict())[-1], torch.empty(1000))
-        return self.build_for_training(len(last) if last.dim() else 1000, side)
+        return self.build_for_training(len(last) if last.dim() else 1000, map_size)
 
-    def build_for_training(self, classes: int, side: int | None = None, from_scratch: bool = True) -> nn.Module:
-        if side is not None:
-            raise InputError("nin has the maps it has; leave out --map-size")
+    def build_for_training(self, classes: int, map_size: int | None = None, from_scratch: bool = True) -> nn.Module:
+        if map_size is not None:
+            raise InputError("nin has a fixed map size; leave out --map-size")
         return NIN(classes)
-
-
-MODELS.register("nin")(_NIN())

@@ -6,38 +6,40 @@ import torch
 import torchvision.models
 from torch import Tensor, nn
 
-from wsol.models._feature_extractor import Features, enlarge_maps, map_size
-from wsol.models.architectures._inception import padded_inception_v3
+from wsol.models._feature_extractor import FeatureExtractor, enlarge_maps, measure_maps
+from wsol.models.architectures._inception import build_padded_inception_v3
 from wsol.models.base import MODELS, Architecture, Preprocessing, PublishedWeights
 from wsol.models.global_pooling import POOLINGS, Pooling
 
 
-class Pooled(nn.Module):
+class PooledClassifier(nn.Module):
     """Features, one more convolution where the CAM paper has it, global pooling, dropout, one linear layer.
 
-    Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016, section 3: what follows the
-    features is replaced by a convolution 3 x 3, stride 1, pad 1, 1024 units, ReLU, and global pooling. A backbone that
-    pools to 1 x 1 by itself (ResNet, DenseNet ...) needs no added convolution.
+    Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016, section 3: the layers after the
+    features are replaced by a convolution 3 x 3, stride 1, pad 1, 1024 units, ReLU, and global pooling. A backbone that
+    itself pools to 1 x 1 (ResNet, DenseNet ...) needs no added convolution.
 
     Args:
-        name: Of torchvision's classifier.
+        name: Name of torchvision's classifier.
         classes: Number of classes.
         pooling: ``average`` or ``max``.
-        side: Of the maps of a 224 x 224 image; None for the backbone's own.
+        map_size: Side of the feature maps for a 224 x 224 image; None for the backbone's own.
     """
 
-    def __init__(self, name: str, classes: int, pooling: Pooling, side: int | None = None) -> None:
+    def __init__(self, name: str, classes: int, pooling: Pooling, map_size: int | None = None) -> None:
         super().__init__()
-        side = _SIDES.get(name) if side is None else side
+        map_size = _MAP_SIZES.get(name) if map_size is None else map_size
         if name == "inception_v3":
-            self.backbone = Features(padded_inception_v3(28 if side == 28 else 14), name, _CUTS[name])
+            self.backbone = FeatureExtractor(
+                build_padded_inception_v3(28 if map_size == 28 else 14), name, _LAST_LAYERS[name]
+            )
         else:
             settings = {"aux_logits": False, "init_weights": True} if name == "googlenet" else {}
-            whole = torchvision.models.get_model(name, weights=None, **settings)
-            self.backbone = Features(whole, name, _CUTS.get(name))
-        if side is not None:
-            enlarge_maps(self.backbone, side, name)
-        channels = map_size(self.backbone)[0]
+            network = torchvision.models.get_model(name, weights=None, **settings)
+            self.backbone = FeatureExtractor(network, name, _LAST_LAYERS.get(name))
+        if map_size is not None:
+            enlarge_maps(self.backbone, map_size, name)
+        channels = measure_maps(self.backbone)[0]
         self.added = nn.Sequential()
         if not self.backbone.pools_to_one:
             self.added = nn.Sequential(nn.Conv2d(channels, 1024, 3, padding=1), nn.ReLU(inplace=True))
@@ -53,23 +55,23 @@ class Pooled(nn.Module):
         return logits
 
 
-# The CAM paper removes what follows inception4e; the WSOL literature does the like to Inception v3.
-_CUTS = {"googlenet": "inception4e", "inception_v3": "Mixed_6e"}
-_SIDES = {"alexnet": 13} | {f"vgg{depth}{norm}": 14 for depth in (11, 13, 16, 19) for norm in ("", "_bn")}
+# The CAM paper removes the layers after inception4e; the WSOL literature does the same to Inception v3.
+_LAST_LAYERS = {"googlenet": "inception4e", "inception_v3": "Mixed_6e"}
+_MAP_SIZES = {"alexnet": 13} | {f"vgg{depth}{norm}": 14 for depth in (11, 13, 16, 19) for norm in ("", "_bn")}
 
 
-class _Pooled(Architecture):
+class _PooledArchitecture(Architecture):
     def __init__(self, name: str, pooling: Pooling) -> None:
         self.name, self.pooling = name, pooling
 
     def build(
-        self, state: Mapping[str, Tensor], published: PublishedWeights | None, side: int | None = None
+        self, state: Mapping[str, Tensor], published: PublishedWeights | None, map_size: int | None = None
     ) -> nn.Module:
         head = state.get("fc.weight", torch.empty(1000, 0))
-        return Pooled(self.name, len(head) if head.dim() else 1000, self.pooling, side)
+        return PooledClassifier(self.name, len(head) if head.dim() else 1000, self.pooling, map_size)
 
-    def build_for_training(self, classes: int, side: int | None = None, from_scratch: bool = True) -> nn.Module:
-        return Pooled(self.name, classes, self.pooling, side)
+    def build_for_training(self, classes: int, map_size: int | None = None, from_scratch: bool = True) -> nn.Module:
+        return PooledClassifier(self.name, classes, self.pooling, map_size)
 
     def preprocessing(self) -> Preprocessing:
         return MODELS.get(self.name).preprocessing()
@@ -79,5 +81,5 @@ _POOLINGS: dict[str, Pooling] = {"gap": "average", "gmp": "max"}
 
 for _name in torchvision.models.list_models(module=torchvision.models):
     for _suffix, _pooling in _POOLINGS.items():
-        if not _name.startswith("vit_") and _name != "vgg16":  # no feature map; and VGG16-GAP has a file of its own
-            MODELS.register(f"{_name}-{_suffix}")(_Pooled(_name, _pooling))
+        if not _name.startswith("vit_") and _name != "vgg16":  # vit_* has no feature map, VGG16-GAP its own file
+            MODELS.register(f"{_name}-{_suffix}")(_PooledArchitecture(_name, _pooling))

@@ -1,4 +1,4 @@
-"""Every torchvision classifier; whether it has a global-average-pooling head is found by inspection."""
+"""Every torchvision classifier; inspection finds out whether it ends in global average pooling."""
 
 import sys
 import urllib.error
@@ -12,53 +12,53 @@ import torchvision.models
 from torch import Tensor, nn
 
 from wsol.errors import InputError
-from wsol.models._feature_extractor import Features, enlarge_maps, map_size
+from wsol.models._feature_extractor import FeatureExtractor, enlarge_maps, measure_maps
 from wsol.models.base import MODELS, Architecture, Preprocessing, PublishedWeights
 
 
 class _Torchvision(Architecture):
-    """A builder of ``torchvision.models``, see torchvision's documentation for the papers.
+    """Builder of a classifier of ``torchvision.models``, see torchvision's documentation for the papers.
 
     Args:
-        name: As ``torchvision.models.list_models`` has it.
+        name: Name in ``torchvision.models.list_models``.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
 
     def preprocessing(self) -> Preprocessing:
-        return _preprocessing(torchvision.models.get_model_weights(self.name).DEFAULT)
+        return _read_preprocessing(torchvision.models.get_model_weights(self.name).DEFAULT)
 
     def build(
-        self, state: Mapping[str, Tensor], published: PublishedWeights | None, side: int | None = None
+        self, state: Mapping[str, Tensor], published: PublishedWeights | None, map_size: int | None = None
     ) -> nn.Module:
-        network = self._network()
+        network = self._create()
         classes = {
             len(state[key])
-            for key, own in network.state_dict().items()
+            for key, default in network.state_dict().items()
             if key in state
-            and own.shape[:1] == (_CLASSES,)
+            and default.shape[:1] == (_CLASSES,)
             and state[key].dim()
-            and state[key].shape[1:] == own.shape[1:]
+            and state[key].shape[1:] == default.shape[1:]
         } - {_CLASSES}
         if len(classes) == 1:
-            network = self._network(num_classes=classes.pop())
-        if side is not None:
-            self._enlarge(network, side)
+            network = self._create(num_classes=classes.pop())
+        if map_size is not None:
+            self._enlarge_maps(network, map_size)
         if published and "transform_input" in vars(network):
-            vars(network)["transform_input"] = True  # torchvision sets it for its own weights of the Inception family
+            vars(network)["transform_input"] = True  # torchvision sets this for its own weights of the Inception family
         return network
 
-    def build_for_training(self, classes: int, side: int | None = None, from_scratch: bool = True) -> nn.Module:
+    def build_for_training(self, classes: int, map_size: int | None = None, from_scratch: bool = True) -> nn.Module:
         auxiliary = {"aux_logits": False, "init_weights": from_scratch} if self.name in _AUXILIARY else {}
-        network = self._network(num_classes=classes, **auxiliary)
-        if side is not None:
-            self._enlarge(network, side)
+        network = self._create(num_classes=classes, **auxiliary)
+        if map_size is not None:
+            self._enlarge_maps(network, map_size)
         return network
 
     def published(self) -> tuple[PublishedWeights, ...]:
         return tuple(
-            PublishedWeights(weights.name, _digest(weights.url), _preprocessing(weights))
+            PublishedWeights(weights.name, _sha256_prefix(weights.url), _read_preprocessing(weights))
             for weights in torchvision.models.get_model_weights(self.name)
         )
 
@@ -68,37 +68,37 @@ class _Torchvision(Architecture):
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
-                torch.hub.download_url_to_file(url, str(path), _digest(url), progress=sys.stderr.isatty())
+                torch.hub.download_url_to_file(url, str(path), _sha256_prefix(url), progress=sys.stderr.isatty())
             except (urllib.error.URLError, TimeoutError, RuntimeError) as error:
                 raise InputError(
-                    f"cannot download {url} ({error}); fetch it by hand and give --weights FILE"
+                    f"cannot download {url} ({error}); download it by hand and give --weights FILE"
                 ) from error
         return path
 
-    def _enlarge(self, network: nn.Module, side: int) -> None:
-        features = Features(network, self.name)
-        enlarge_maps(features, side, self.name)
-        if map_size(Features(network, self.name))[1] != side:  # a pooling layer cannot be taken out of the classifier
-            raise InputError(f"{self.name} cannot have maps of {side} x {side}; take {self.name}-gap")
+    def _enlarge_maps(self, network: nn.Module, map_size: int) -> None:
+        features = FeatureExtractor(network, self.name)
+        enlarge_maps(features, map_size, self.name)
+        if measure_maps(FeatureExtractor(network, self.name))[1] != map_size:  # removing a pool changes only features
+            raise InputError(f"{self.name} cannot have maps of {map_size} x {map_size}; use {self.name}-gap")
 
-    def _network(self, **arguments: Any) -> nn.Module:
+    def _create(self, **arguments: Any) -> nn.Module:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # on how the weights that are overwritten get sampled
+            warnings.simplefilter("ignore", FutureWarning)  # about the random initialization, which is overwritten
             network: nn.Module = torchvision.models.get_model(self.name, weights=None, **arguments)
         return network
 
 
-_AUXILIARY = ("googlenet", "inception_v3")  # whose training heads hang off the middle
+_AUXILIARY = ("googlenet", "inception_v3")  # have auxiliary classifiers for training
 
-_CLASSES = 1000  # what every torchvision classifier is built with
+_CLASSES = 1000  # default of every torchvision classifier
 
 
-def _digest(url: str) -> str:
-    """Return how a published file's SHA-256 begins; its name says so, resnet50-0676ba61.pth."""
+def _sha256_prefix(url: str) -> str:
+    """Return the first digits of a published file's SHA-256, which its name contains: resnet50-0676ba61.pth."""
     return url.rsplit("-", 1)[-1].removesuffix(".pth")
 
 
-def _preprocessing(weights: Any) -> Preprocessing:
+def _read_preprocessing(weights: Any) -> Preprocessing:
     preset = weights.transforms()
     return Preprocessing(tuple(preset.mean), tuple(preset.std))
 

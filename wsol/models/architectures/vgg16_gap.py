@@ -16,14 +16,14 @@ class VGG16GAP(nn.Module):
     """VGG-16 up to conv5_3, one more convolution, global average pooling, one linear layer.
 
     Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016, section 3: pool5 and the fully
-    connected layers are gone; conv 3 x 3, stride 1, pad 1, 1024 units, ReLU; average pooling over 14 x 14 (at 224);
-    dropout 0.5; linear without bias.
+    connected layers are removed; conv 3 x 3, stride 1, pad 1, 1024 units, ReLU; average pooling over 14 x 14 (for
+    224 x 224 images); dropout 0.5; linear without bias.
 
     Args:
         classes: Number of classes.
-        groups: Of the added convolution; 2 in the authors' deploy file.
-        bias: Whether the linear layer has a bias; others' reimplementations do.
-        normalised: Whether batch normalisation follows each convolution.
+        groups: Groups of the added convolution; 2 in the authors' deploy file.
+        bias: Whether the linear layer has a bias; reimplementations by others do.
+        batch_norm: Whether batch normalization follows each convolution.
         pooling: ``average``, or ``max`` for VGG16-GMP.
     """
 
@@ -32,15 +32,15 @@ class VGG16GAP(nn.Module):
         classes: int = 1000,
         groups: int = 2,
         bias: bool = False,
-        normalised: bool = False,
+        batch_norm: bool = False,
         pooling: Pooling = "average",
     ) -> None:
         super().__init__()
         from torchvision.models import vgg16, vgg16_bn  # noqa: PLC0415  # slow to import
 
-        self.features = (vgg16_bn if normalised else vgg16)(weights=None, init_weights=normalised).features[:-1]
+        self.features = (vgg16_bn if batch_norm else vgg16)(weights=None, init_weights=batch_norm).features[:-1]
         self.conv6 = nn.Conv2d(512, 1024, 3, padding=1, groups=groups)
-        self.norm6 = nn.BatchNorm2d(1024) if normalised else nn.Identity()
+        self.norm6 = nn.BatchNorm2d(1024) if batch_norm else nn.Identity()
         self.relu = nn.ReLU(inplace=True)
         self.pool = POOLINGS[pooling](1)
         self.dropout = nn.Dropout(0.5)
@@ -58,41 +58,41 @@ class _VGG16(Architecture):
         self.pooling = pooling
 
     def build(
-        self, state: Mapping[str, Tensor], published: PublishedWeights | None, side: int | None = None
+        self, state: Mapping[str, Tensor], published: PublishedWeights | None, map_size: int | None = None
     ) -> nn.Module:
         head = state.get("fc.weight", torch.empty(1000, 1024))
         classes = head.shape[0] if head.dim() else 1000
         grouped = state.get("conv6.weight", torch.empty(0)).shape[1:2] != (512,)
         network = VGG16GAP(classes, groups=2 if grouped else 1, bias="fc.bias" in state, pooling=self.pooling)
-        return self._with_maps(network, side)
+        return self._enlarge_maps(network, map_size)
 
     def bundled_weights(self) -> Path | None:
         return _BUNDLED if self.pooling == "average" and _BUNDLED.is_file() else None
 
-    def build_for_training(self, classes: int, side: int | None = None, from_scratch: bool = True) -> nn.Module:
-        # Without batch normalisation so many layers do not learn from random weights.
-        network = VGG16GAP(classes, normalised=from_scratch, pooling=self.pooling)
-        self._with_maps(network, side)
+    def build_for_training(self, classes: int, map_size: int | None = None, from_scratch: bool = True) -> nn.Module:
+        # Without batch normalization a network this deep does not train from random weights.
+        network = VGG16GAP(classes, batch_norm=from_scratch, pooling=self.pooling)
+        self._enlarge_maps(network, map_size)
         nn.init.kaiming_normal_(network.conv6.weight, mode="fan_out", nonlinearity="relu")
         return network
 
     def export_state(self, network: nn.Module) -> dict[str, Tensor]:
-        # Normalisation is folded into the convolutions: what is stored is the paper's network.
+        # Batch normalization is folded into the convolutions: the stored network is that of the paper.
         if not isinstance(network, VGG16GAP) or isinstance(network.norm6, nn.Identity):
             return network.state_dict()
         convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
         norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
         folded = [fuse_conv_bn_eval(*pair) for pair in zip(convolutions, norms, strict=True)]
         plain = VGG16GAP(network.fc.out_features)
-        own = [m for m in plain.modules() if isinstance(m, nn.Conv2d)]
-        for mine, theirs in zip(own, folded, strict=True):
-            mine.load_state_dict(theirs.state_dict())
+        targets = [m for m in plain.modules() if isinstance(m, nn.Conv2d)]
+        for target, convolution in zip(targets, folded, strict=True):
+            target.load_state_dict(convolution.state_dict())
         plain.fc.load_state_dict(network.fc.state_dict())
         return plain.state_dict()
 
-    def _with_maps(self, network: VGG16GAP, side: int | None) -> VGG16GAP:
-        if side is not None:
-            enlarge_maps(network.features, side, "vgg16")
+    def _enlarge_maps(self, network: VGG16GAP, map_size: int | None) -> VGG16GAP:
+        if map_size is not None:
+            enlarge_maps(network.features, map_size, "vgg16")
         return network
 
 

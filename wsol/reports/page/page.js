@@ -1,80 +1,80 @@
 "use strict";
 (async () => {
   const $ = (id) => document.getElementById(id);
-  const LINES = Array.from({ length: 7 }, (_, k) => `var(--line${k})`);
+  const LINE_COLORS = Array.from({ length: 7 }, (_, k) => `var(--line${k})`);
   const NONE = 65535;
-  const { facts, arrays } = await unpack($("data").textContent);
+  const { header, arrays } = await unpack($("data").textContent);
   $("data").remove();
-  const runs = facts.runs.map((run, r) => {
-    const own = Object.entries(arrays).filter(([name]) => name.startsWith(`${r}.`));
-    return { ...run, ...Object.fromEntries(own.map(([name, array]) => [name.slice(`${r}.`.length), array])) };
+  const runs = header.runs.map((run, r) => {
+    const runArrays = Object.entries(arrays).filter(([name]) => name.startsWith(`${r}.`));
+    return { ...run, ...Object.fromEntries(runArrays.map(([name, array]) => [name.slice(`${r}.`.length), array])) };
   });
-  const n = facts.ids.length;
-  const levels = facts.taus.length;
-  const several = runs.length > 1;
-  document.documentElement.classList.toggle("several", several);
-  const pictured = new Map([...arrays.pictured].map((image, place) => [image, place]));
+  const n = header.ids.length;
+  const tauCount = header.taus.length;
+  const isComparison = runs.length > 1;
+  document.documentElement.classList.toggle("comparison", isComparison);
+  const embedded = new Map([...arrays.embedded].map((image, place) => [image, place]));
   const urls = new Map();
-  const state = { level: null, run: 0, query: "", errors: new Set(), outcome: "all", sort: "order", down: false, place: 0, opened: 0 };
+  const state = { tauIndex: null, run: 0, query: "", errors: new Set(), outcome: "all", sort: "order", descending: false, place: 0, opened: 0 };
   let shown = Uint32Array.from({ length: n }, (_, i) => i);
 
-  // ---- what is known of an image -------------------------------------------------------------------------------
-  const hitFrom = Math.round(1e4 * facts.delta);
-  const atOwn = () => state.level === null || !levels;
-  const iouOf = (r, i) => ((atOwn() || !runs[r].ious) ? runs[r].iou[i] : runs[r].ious[i * levels + state.level]);
-  const found = (r, i) => iouOf(r, i) >= hitFrom;
-  const className = (c) => (c < 0 ? "none" : (facts.classes[c] ?? `class ${c}`));
-  const errorOf = (i) => facts.errors[runs[state.run].error[i]] ?? "none";
+  // ---- the data of an image -----------------------------------------------------------------------------------------
+  const minHit = Math.round(1e4 * header.delta);
+  const atOwnTau = () => state.tauIndex === null || !tauCount;
+  const iouOf = (r, i) => ((atOwnTau() || !runs[r].ious) ? runs[r].iou[i] : runs[r].ious[i * tauCount + state.tauIndex]);
+  const isFound = (r, i) => iouOf(r, i) >= minHit;
+  const className = (c) => (c < 0 ? "none" : (header.classes[c] ?? `class ${c}`));
+  const errorOf = (i) => header.errors[runs[state.run].error[i]] ?? "none";
   const percent = (x) => (Number.isNaN(x) ? "" : `${(100 * x).toFixed(1)} %`);
-  const fourths = (array, at, unit) => (unit === 65534 && array[at] === NONE ? null : Array.from(array.subarray(at, at + 4), (v) => v / unit));
-  const boxOf = (r, i) => ((atOwn() || !runs[r].boxes) ? fourths(runs[r].box, 4 * i, 65534) : fourths(runs[r].boxes, 4 * (i * levels + state.level), 255));
+  const readBox = (array, at, unit) => (unit === 65534 && array[at] === NONE ? null : Array.from(array.subarray(at, at + 4), (v) => v / unit));
+  const boxOf = (r, i) => ((atOwnTau() || !runs[r].boxes) ? readBox(runs[r].box, 4 * i, 65534) : readBox(runs[r].boxes, 4 * (i * tauCount + state.tauIndex), 255));
   const truthsOf = (i) => {
     const boxes = [];
-    for (let k = arrays.truthStarts[i]; k < arrays.truthStarts[i + 1]; k++) boxes.push(fourths(arrays.truths, 4 * k, 65534));
+    for (let k = arrays.truthStarts[i]; k < arrays.truthStarts[i + 1]; k++) boxes.push(readBox(arrays.truths, 4 * k, 65534));
     return boxes;
   };
   const tauText = (tau) => (tau === null ? "" : String(Number(tau.toFixed(4))));
 
-  // ---- making elements: text is always text ---------------------------------------------------------------------
+  // ---- elements: strings are inserted as text, never as markup ------------------------------------------------------
   function element(name, attributes = {}, ...children) {
     const space = ["svg", "rect", "path", "line", "text", "g"].includes(name) ? "http://www.w3.org/2000/svg" : "http://www.w3.org/1999/xhtml";
-    const made = document.createElementNS(space, name);
-    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-    made.append(...children);
-    return made;
+    const node = document.createElementNS(space, name);
+    for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+    node.append(...children);
+    return node;
   }
 
-  function picture(i, width, height) {
+  function drawImage(i, width, height) {
     const aspect = arrays.aspects[i];
     const w = Math.min(width, height * aspect);
     const frame = element("div", { class: "frame", style: `width:${w.toFixed(1)}px;height:${(w / aspect).toFixed(1)}px` });
-    const source = pictureUrl(i);
+    const source = thumbnailUrl(i);
     if (source) {
       const img = element("img", { src: source, alt: "", loading: "lazy", decoding: "async" });
       img.addEventListener("error", () => img.remove());
       frame.append(img);
     }
-    const map = mapCanvas(i);
+    const map = drawMap(i);
     if (map) frame.append(map);
-    frame.append(boxes(i));
-    return element("div", { class: "stage", style: `height:${height.toFixed(1)}px`, role: "img", "aria-label": described(i) }, frame);
+    frame.append(drawBoxes(i));
+    return element("div", { class: "stage", style: `height:${height.toFixed(1)}px`, role: "img", "aria-label": describe(i) }, frame);
   }
 
-  function pictureUrl(i) {
-    const place = pictured.get(i);
+  function thumbnailUrl(i) {
+    const place = embedded.get(i);
     if (place !== undefined) {
       if (!urls.has(i)) {
-        const jpeg = arrays.pictures.slice(arrays.pictureStarts[place], arrays.pictureStarts[place + 1]);
+        const jpeg = arrays.thumbnails.slice(arrays.thumbnailStarts[place], arrays.thumbnailStarts[place + 1]);
         urls.set(i, URL.createObjectURL(new Blob([jpeg], { type: "image/jpeg" })));
       }
       return urls.get(i);
     }
-    if (!arrays.beside[i]) return null;
+    if (!arrays.onDisk[i]) return null;
     const folder = String(Math.floor(i / 1000)).padStart(3, "0");
-    return `${facts.pictures}thumbs/${folder}/${String(i).padStart(6, "0")}.jpg`;
+    return `${header.thumbnailRoot}thumbnails/${folder}/${String(i).padStart(6, "0")}.jpg`;
   }
 
-  function mapCanvas(i) {
+  function drawMap(i) {
     const maps = runs[state.run].maps;
     if (!maps) return null;
     const side = Math.round(Math.sqrt(maps.length / n));
@@ -90,93 +90,93 @@
         const u = at(x), x0 = Math.floor(u), x1 = Math.min(x0 + 1, side - 1), dx = u - x0;
         const top = maps[start + y0 * side + x0] * (1 - dx) + maps[start + y0 * side + x1] * dx;
         const low = maps[start + y1 * side + x0] * (1 - dx) + maps[start + y1 * side + x1] * dx;
-        const colour = 3 * Math.round(top * (1 - dy) + low * dy);
-        pixels.data.set([arrays.colours[colour], arrays.colours[colour + 1], arrays.colours[colour + 2], 255], 4 * (y * size + x));
+        const color = 3 * Math.round(top * (1 - dy) + low * dy);
+        pixels.data.set([arrays.colors[color], arrays.colors[color + 1], arrays.colors[color + 2], 255], 4 * (y * size + x));
       }
     }
     context.putImageData(pixels, 0, 0);
     return canvas;
   }
 
-  function boxes(i) {
-    const drawn = element("svg", { viewBox: "0 0 1 1", preserveAspectRatio: "none", "aria-hidden": "true" });
+  function drawBoxes(i) {
+    const svg = element("svg", { viewBox: "0 0 1 1", preserveAspectRatio: "none", "aria-hidden": "true" });
     const add = (box, kind, style = "") => {
       if (!box) return;
       const shape = { x: box[0], y: box[1], width: Math.max(box[2] - box[0], 0), height: Math.max(box[3] - box[1], 0) };
-      drawn.append(element("rect", { ...shape, class: "halo" }), element("rect", { ...shape, class: `box ${kind}`, style }));
+      svg.append(element("rect", { ...shape, class: "halo" }), element("rect", { ...shape, class: `box ${kind}`, style }));
     };
     for (const box of truthsOf(i)) add(box, "truth");
     runs.forEach((run, r) => {
-      if (several) add(boxOf(r, i), "own", `stroke:${LINES[r % LINES.length]}`);
+      if (isComparison) add(boxOf(r, i), "own", `stroke:${LINE_COLORS[r % LINE_COLORS.length]}`);
       else {
-        if (run.guess[i] !== arrays.labels[i] && atOwn()) add(fourths(run.guessBox, 4 * i, 65534), "guess");
-        add(boxOf(r, i), found(r, i) ? "hit" : "miss");
+        if (run.top1[i] !== arrays.labels[i] && atOwnTau()) add(readBox(run.top1Box, 4 * i, 65534), "predicted");
+        add(boxOf(r, i), isFound(r, i) ? "hit" : "miss");
       }
     });
-    return drawn;
+    return svg;
   }
 
-  function described(i) {
+  function describe(i) {
     const run = runs[state.run];
-    const results = runs.map((each, r) => `${several ? each.name + ": " : ""}IoU ${(iouOf(r, i) / 1e4).toFixed(2)}, ${found(r, i) ? "found" : "missed"}`);
-    return `${facts.ids[i]}: ${className(arrays.labels[i])}; first guess ${className(run.guess[i])}; ${results.join("; ")}`;
+    const results = runs.map((each, r) => `${isComparison ? each.name + ": " : ""}IoU ${(iouOf(r, i) / 1e4).toFixed(2)}, ${isFound(r, i) ? "found" : "missed"}`);
+    return `${header.ids[i]}: ${className(arrays.labels[i])}; predicted ${className(run.top1[i])}; ${results.join("; ")}`;
   }
 
-  function words(i) {
+  function makeCaption(i) {
     const run = runs[state.run];
     const label = className(arrays.labels[i]);
-    const wrong = run.guess[i] !== arrays.labels[i];
+    const wrong = run.top1[i] !== arrays.labels[i];
     const ious = runs.map((_, r) => (iouOf(r, i) / 1e4).toFixed(2)).join(" · ");
     const tag = element("span", { class: `tag ${errorOf(i)}` }, errorOf(i));
-    return element("div", { class: "words" },
+    return element("div", { class: "caption" },
       element("div", { class: "name", title: label }, label),
-      element("div", { class: "rest" }, `IoU ${ious} · `, tag, wrong ? ` → ${className(run.guess[i])}` : ` · ${percent(run.guessScore[i])}`),
-      element("div", { class: "rest", title: facts.ids[i] }, facts.ids[i]));
+      element("div", { class: "rest" }, `IoU ${ious} · `, tag, wrong ? ` → ${className(run.top1[i])}` : ` · ${percent(run.top1Score[i])}`),
+      element("div", { class: "rest", title: header.ids[i] }, header.ids[i]));
   }
 
-  // ---- which images, in which order --------------------------------------------------------------------------------
-  const lower = facts.ids.map((id) => id.toLowerCase());
-  const lowerNames = facts.classes.map((name) => name.toLowerCase());
+  // ---- filters and order --------------------------------------------------------------------------------------------
+  const lowerIds = header.ids.map((id) => id.toLowerCase());
+  const lowerClasses = header.classes.map((name) => name.toLowerCase());
 
-  function select() {
+  function updateSelection() {
     const query = state.query.trim().toLowerCase();
-    const named = lowerNames.map((name) => name.includes(query));
+    const classMatches = lowerClasses.map((name) => name.includes(query));
     const run = runs[state.run];
     const [one, other] = state.outcome.split(",").map(Number);
-    const kept = [];
+    const selected = [];
     for (let i = 0; i < n; i++) {
-      if (query && !lower[i].includes(query) && !named[arrays.labels[i]] && !named[run.guess[i]]) continue;
+      if (query && !lowerIds[i].includes(query) && !classMatches[arrays.labels[i]] && !classMatches[run.top1[i]]) continue;
       if (state.errors.size && !state.errors.has(errorOf(i))) continue;
-      if (state.outcome === "found" && !found(state.run, i)) continue;
-      if (state.outcome === "missed" && found(state.run, i)) continue;
-      if (state.outcome.includes(",") && !(found(one, i) && !found(other, i))) continue;
-      kept.push(i);
+      if (state.outcome === "found" && !isFound(state.run, i)) continue;
+      if (state.outcome === "missed" && isFound(state.run, i)) continue;
+      if (state.outcome.includes(",") && !(isFound(one, i) && !isFound(other, i))) continue;
+      selected.push(i);
     }
     const keys = {
       iou: (i) => iouOf(state.run, i),
       score: (i) => (Number.isNaN(run.score[i]) ? -1 : run.score[i]),
-      class: (i) => lowerNames[arrays.labels[i]],
-      id: (i) => lower[i],
+      class: (i) => lowerClasses[arrays.labels[i]],
+      id: (i) => lowerIds[i],
     };
     const key = keys[state.sort];
     if (key) {
-      const values = new Map(kept.map((i) => [i, key(i)]));
+      const values = new Map(selected.map((i) => [i, key(i)]));
       const compare = (a, b) => (values.get(a) < values.get(b) ? -1 : values.get(a) > values.get(b) ? 1 : 0);
-      kept.sort((a, b) => compare(a, b) || a - b);
+      selected.sort((a, b) => compare(a, b) || a - b);
     }
-    if (state.down) kept.reverse();
-    shown = Uint32Array.from(kept);
-    const hits = kept.reduce((sum, i) => sum + found(state.run, i), 0);
-    const share = kept.length ? ` · ${hits} found by the box of their own class (${percent(hits / kept.length)})` : "";
-    $("status").textContent = `${kept.length} of ${n} images${share}${several ? ` · ${runs[state.run].name}` : ""}`;
+    if (state.descending) selected.reverse();
+    shown = Uint32Array.from(selected);
+    const hits = selected.reduce((sum, i) => sum + isFound(state.run, i), 0);
+    const share = selected.length ? ` · ${hits} found by the box of the true class (${percent(hits / selected.length)})` : "";
+    $("status").textContent = `${selected.length} of ${n} images${share}${isComparison ? ` · ${runs[state.run].name}` : ""}`;
   }
 
-  // ---- the gallery: only what is in sight is in the document ---------------------------------------------------------
+  // ---- the gallery: only visible cards are in the document ----------------------------------------------------------
   const gallery = $("gallery");
-  const cards = new Map(); // place in `shown` to its element
+  const cards = new Map(); // position in `shown` to element
   let grid = { columns: 1, width: 0, height: 0, stage: 0 };
 
-  function layout() {
+  function layOut() {
     const width = gallery.clientWidth;
     const columns = Math.max(1, Math.floor(width / (width < 500 ? 160 : 210)));
     const card = width / columns;
@@ -185,19 +185,19 @@
     gallery.style.height = `${Math.ceil(shown.length / columns) * grid.height}px`;
   }
 
-  function paint(fresh) {
-    if (fresh) {
+  function render(rebuild) {
+    if (rebuild) {
       const focused = gallery.contains(document.activeElement);
       for (const card of cards.values()) card.remove();
       cards.clear();
-      layout();
+      layOut();
       state.place = Math.min(state.place, Math.max(shown.length - 1, 0));
-      sight();
+      renderVisible();
       if (focused) cards.get(state.place)?.firstChild.focus({ preventScroll: true });
-    } else sight();
+    } else renderVisible();
   }
 
-  function sight() {
+  function renderVisible() {
     const top = gallery.getBoundingClientRect().top;
     const first = Math.max(0, Math.floor(-top / grid.height) - 1) * grid.columns;
     const last = Math.min(shown.length, (Math.ceil((innerHeight - top) / grid.height) + 1) * grid.columns);
@@ -210,37 +210,37 @@
     const places = [];
     for (let place = first; place < last; place++) if (!cards.has(place)) places.push(place);
     for (const place of places) {
-      const made = cardOf(place);
-      cards.set(place, made);
-      const after = [...gallery.children].find((card) => Number(card.dataset.place) > place);
-      gallery.insertBefore(made, after ?? null); // so that the tab order is the order on the page
+      const card = makeCard(place);
+      cards.set(place, card);
+      const after = [...gallery.children].find((other) => Number(other.dataset.place) > place);
+      gallery.insertBefore(card, after ?? null); // keeps the tab order equal to the visual order
     }
   }
 
-  function cardOf(place) {
+  function makeCard(place) {
     const i = shown[place];
     const x = (place % grid.columns) * grid.width, y = Math.floor(place / grid.columns) * grid.height;
-    const button = element("button", { type: "button", class: "card", tabindex: place === state.place ? 0 : -1, "aria-label": described(i) }, picture(i, grid.width - 12, grid.stage), words(i));
+    const button = element("button", { type: "button", class: "card", tabindex: place === state.place ? 0 : -1, "aria-label": describe(i) }, drawImage(i, grid.width - 12, grid.stage), makeCaption(i));
     button.firstChild.removeAttribute("role");
-    button.addEventListener("click", () => open(place));
+    button.addEventListener("click", () => openDetail(place));
     return element("li", { "data-place": place, "data-image": i, "aria-posinset": place + 1, "aria-setsize": shown.length,
       style: `left:${x}px;top:${y}px;width:${grid.width}px;height:${grid.height}px` }, button);
   }
 
-  function covered() { // by the tools, where they stay in sight
+  function stickyHeight() { // height of the controls, if they stay at the top
     const tools = document.querySelector(".tools");
     return getComputedStyle(tools).position === "sticky" ? tools.offsetHeight : 0;
   }
 
-  function move(place) {
+  function focusCard(place) {
     if (!shown.length) return;
     const old = cards.get(state.place);
     state.place = Math.min(Math.max(place, 0), shown.length - 1);
     const row = Math.floor(state.place / grid.columns);
     const top = gallery.getBoundingClientRect().top + row * grid.height;
-    if (top < covered()) scrollBy(0, top - covered() - 8);
+    if (top < stickyHeight()) scrollBy(0, top - stickyHeight() - 8);
     else if (top + grid.height > innerHeight) scrollBy(0, top + grid.height - innerHeight + 8);
-    sight();
+    renderVisible();
     old?.firstChild.setAttribute("tabindex", -1);
     const button = cards.get(state.place)?.firstChild;
     button?.setAttribute("tabindex", 0);
@@ -256,74 +256,74 @@
   gallery.addEventListener("keydown", (event) => {
     const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -grid.columns, ArrowDown: grid.columns };
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.key in steps) move(state.place + steps[event.key]);
-    else if (event.key === "Home") move(0);
-    else if (event.key === "End") move(shown.length - 1);
+    if (event.key in steps) focusCard(state.place + steps[event.key]);
+    else if (event.key === "Home") focusCard(0);
+    else if (event.key === "End") focusCard(shown.length - 1);
     else return;
     event.preventDefault();
   });
 
-  // ---- one image -----------------------------------------------------------------------------------------------------
+  // ---- the dialog with one image ------------------------------------------------------------------------------------
   const dialog = $("detail");
 
-  function open(place) {
+  function openDetail(place) {
     state.opened = place;
-    detail();
+    renderDetail();
     if (!dialog.open) dialog.showModal();
   }
 
   const dialogWidth = () => Math.min(innerWidth * 0.96, 860) - 40;
 
-  function detail() {
+  function renderDetail() {
     const i = shown[state.opened];
     const run = runs[state.run];
     $("detail-title").textContent = className(arrays.labels[i]);
     const width = dialogWidth();
     const rows = [
-      ["image", facts.ids[i]],
-      ["class", `${className(arrays.labels[i])} ${percent(run.score[i])}`],
-      ["first guess", `${className(run.guess[i])} ${percent(run.guessScore[i])} · IoU of its box ${(run.guessIou[i] / 1e4).toFixed(3)} · ${errorOf(i)}`],
-      ...runs.map((each, r) => [several ? each.name : "IoU", `${(iouOf(r, i) / 1e4).toFixed(3)} at τ ${tauText(tauOf(r))} · ${found(r, i) ? "found" : "missed"}`]),
+      ["image", header.ids[i]],
+      ["true class", `${className(arrays.labels[i])} ${percent(run.score[i])}`],
+      ["prediction", `${className(run.top1[i])} ${percent(run.top1Score[i])} · IoU of its box ${(run.top1Iou[i] / 1e4).toFixed(3)} · ${errorOf(i) === "correct" ? "" : "error type: "}${errorOf(i)}`],
+      ...runs.map((each, r) => [isComparison ? each.name : "box of the true class", `IoU ${(iouOf(r, i) / 1e4).toFixed(3)} at τ ${tauText(tauOf(r))} · ${isFound(r, i) ? "found" : "missed"}`]),
     ];
     const list = element("dl");
     for (const [name, text] of rows) list.append(element("dt", {}, name), element("dd", {}, text));
     const lines = runs.filter((each) => each.ious).map((each, r) => ({
-      name: each.name, colour: LINES[r % LINES.length], values: Array.from(each.ious.subarray(i * levels, (i + 1) * levels), (v) => v / 100),
+      name: each.name, color: LINE_COLORS[r % LINE_COLORS.length], values: Array.from(each.ious.subarray(i * tauCount, (i + 1) * tauCount), (v) => v / 100),
     }));
-    const chart = lines.length ? [element("div", {}, element("p", { class: "hint" }, "IoU (percent) over τ"), plot(facts.taus, lines, 150, true, 100 * facts.delta))] : [];
-    $("detail-body").replaceChildren(picture(i, width, Math.min(width * 0.75, innerHeight * 0.5)), list, ...chart);
+    const chart = lines.length ? [element("div", {}, element("p", { class: "hint" }, "IoU of the box of the true class over τ, in percent"), drawPlot(header.taus, lines, 150, true, 100 * header.delta))] : [];
+    $("detail-body").replaceChildren(drawImage(i, width, Math.min(width * 0.75, innerHeight * 0.5)), list, ...chart);
     $("detail-place").textContent = `${state.opened + 1} of ${shown.length}`;
     $("previous").disabled = state.opened === 0;
     $("next").disabled = state.opened === shown.length - 1;
   }
 
-  function step(by) {
+  function showNeighbor(by) {
     const place = state.opened + by;
     if (place < 0 || place >= shown.length) return;
     state.opened = place;
-    detail();
+    renderDetail();
   }
 
   $("detail-close").addEventListener("click", () => dialog.close());
-  $("previous").addEventListener("click", () => step(-1));
-  $("next").addEventListener("click", () => step(1));
+  $("previous").addEventListener("click", () => showNeighbor(-1));
+  $("next").addEventListener("click", () => showNeighbor(1));
   dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
   dialog.addEventListener("keydown", (event) => {
-    if (event.key === "ArrowLeft") step(-1);
-    else if (event.key === "ArrowRight") step(1);
+    if (event.key === "ArrowLeft") showNeighbor(-1);
+    else if (event.key === "ArrowRight") showNeighbor(1);
     else return;
     event.preventDefault();
   });
-  dialog.addEventListener("close", () => move(state.opened));
+  dialog.addEventListener("close", () => focusCard(state.opened));
 
-  // ---- thresholds ------------------------------------------------------------------------------------------------------
-  const tauOf = (r) => (atOwn() ? runs[r].tau : facts.taus[state.level]);
+  // ---- thresholds ---------------------------------------------------------------------------------------------------
+  const tauOf = (r) => (atOwnTau() ? runs[r].tau : header.taus[state.tauIndex]);
 
-  function plot(taus, lines, height, mini, mark = null) {
-    const width = Math.max(260, mini ? dialogWidth() : $("curve").clientWidth), left = 40, right = 8, top = 8, bottom = 24;
+  function drawPlot(taus, lines, height, inDialog, mark = null) {
+    const width = Math.max(260, inDialog ? dialogWidth() : $("curve").clientWidth), left = 40, right = 8, top = 8, bottom = 24;
     const x = (tau) => left + (width - left - right) * tau;
     const y = (value) => top + (height - top - bottom) * (1 - value / 100);
-    const svg = element("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": lines.map((line) => line.name).join(", ") + " over thresholds", class: mini ? "mini" : "" });
+    const svg = element("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": lines.map((line) => line.name).join(", ") + " over τ", class: inDialog ? "mini" : "" });
     for (const value of [0, 25, 50, 75, 100]) {
       svg.append(element("line", { class: "axis", x1: left, x2: width - right, y1: y(value), y2: y(value), stroke: "var(--line)" }));
       svg.append(element("text", { x: left - 6, y: y(value) + 4, "text-anchor": "end", fill: "var(--faint)", "font-size": 12 }, String(value)));
@@ -332,7 +332,7 @@
     if (mark !== null) svg.append(element("line", { x1: left, x2: width - right, y1: y(mark), y2: y(mark), stroke: "var(--faint)", "stroke-dasharray": "6 4" }));
     for (const line of lines) {
       const path = line.values.map((value, k) => `${k ? "L" : "M"}${x(taus[k]).toFixed(1)} ${y(value).toFixed(1)}`).join("");
-      svg.append(element("path", { d: path, class: "line", fill: "none", stroke: line.colour, "stroke-width": 2 }));
+      svg.append(element("path", { d: path, class: "line", fill: "none", stroke: line.color, "stroke-width": 2 }));
     }
     for (const tau of new Set(runs.map((_, r) => tauOf(r)))) {
       if (tau !== null) svg.append(element("line", { class: "cursor", x1: x(tau), x2: x(tau), y1: top, y2: height - bottom, stroke: "var(--ink)", "stroke-dasharray": "3 3" }));
@@ -340,136 +340,137 @@
     return svg;
   }
 
-  function curves() {
+  function renderCurves() {
     const taus = runs[0].curves.taus;
     if (!taus) return;
-    const wanted = several ? [`GT-known, IoU ${facts.delta}`] : Object.keys(runs[0].curves).filter((name) => name !== "taus");
+    const names = isComparison ? [`GT-known, IoU ${header.delta}`] : Object.keys(runs[0].curves).filter((name) => name !== "taus");
     const lines = [];
     runs.forEach((run, r) => {
-      for (const name of wanted) {
+      for (const name of names) {
         if (!run.curves[name]) continue;
         const tau = tauOf(r);
         const nearest = taus.reduce((best, each, k) => (Math.abs(each - tau) < Math.abs(taus[best] - tau) ? k : best), 0);
-        lines.push({ name: several ? `${run.name}: ${name}` : name, colour: LINES[lines.length % LINES.length], values: run.curves[name], now: run.curves[name][nearest] });
+        lines.push({ name: isComparison ? `${run.name}: ${name}` : name, color: LINE_COLORS[lines.length % LINE_COLORS.length], values: run.curves[name], current: run.curves[name][nearest] });
       }
     });
-    const key = element("ul", { class: "key" });
-    for (const line of lines) key.append(element("li", {}, element("span", { class: "swatch", style: `background:${line.colour}` }), `${line.name}: ${line.now.toFixed(1)} %`));
-    $("curve").replaceChildren(plot(taus, lines, 280, false), key);
+    const series = element("ul", { class: "series" });
+    for (const line of lines) series.append(element("li", {}, element("span", { class: "swatch", style: `background:${line.color}` }), `${line.name}: ${line.current.toFixed(1)} %`));
+    $("curve").replaceChildren(drawPlot(taus, lines, 280, false), series);
   }
 
-  function retau() {
+  function updateTau() {
     const taus = [...new Set(runs.map((_, r) => tauText(tauOf(r))))].join(", ");
     $("tau-value").textContent = taus;
     $("tau").setAttribute("aria-valuetext", `tau ${taus}`);
-    $("tau-own").setAttribute("aria-pressed", String(atOwn()));
-    $("tau-text").textContent = atOwn() ? "The boxes below are those of the run's own threshold." : "The boxes below are those of this threshold; error types stay those of the run's own.";
-    if (atOwn()) $("tau").value = nearestLevel(runs[state.run].tau ?? 0);
-    curves();
-    legend();
-    select();
-    paint(true);
+    $("tau-own").setAttribute("aria-pressed", String(atOwnTau()));
+    const own = isComparison ? "each run's own threshold" : "the run's own threshold";
+    $("tau-text").textContent = `The boxes below are drawn at ${atOwnTau() ? own : `this threshold; error types are those at ${own}`}.`;
+    if (atOwnTau()) $("tau").value = nearestTauIndex(runs[state.run].tau ?? 0);
+    renderCurves();
+    renderLegend();
+    updateSelection();
+    render(true);
   }
-  const nearestLevel = (tau) => facts.taus.reduce((best, each, k) => (Math.abs(each - tau) < Math.abs(facts.taus[best] - tau) ? k : best), 0);
+  const nearestTauIndex = (tau) => header.taus.reduce((best, each, k) => (Math.abs(each - tau) < Math.abs(header.taus[best] - tau) ? k : best), 0);
 
-  // ---- tools -------------------------------------------------------------------------------------------------------------
-  const guessing = runs[0].guess.some((guess, i) => guess !== arrays.labels[i]);
+  // ---- controls -----------------------------------------------------------------------------------------------------
+  const hasWrongClass = runs[0].top1.some((label, i) => label !== arrays.labels[i]);
 
-  function legend() {
-    const sample = (colour, style, text) => element("span", {}, element("i", { class: "sample", style: `border-color:${colour};border-style:${style}` }), text);
-    const own = several
-      ? runs.map((run, r) => sample(LINES[r % LINES.length], "solid", run.name))
-      : [sample("var(--hit)", "solid", `box of the image's class, IoU ≥ ${facts.delta}`), sample("var(--miss)", "solid", "the same, missed"), ...(atOwn() && guessing ? [sample("var(--guess)", "dotted", "box of a wrong first guess")] : [])];
-    $("legend").replaceChildren(sample("var(--truth)", "dashed", "true boxes"), ...own);
+  function renderLegend() {
+    const sample = (color, style, text) => element("span", {}, element("i", { class: "sample", style: `border-color:${color};border-style:${style}` }), text);
+    const boxes = isComparison
+      ? runs.map((run, r) => sample(LINE_COLORS[r % LINE_COLORS.length], "solid", run.name))
+      : [sample("var(--hit)", "solid", `box of the true class, IoU ≥ ${header.delta}`), sample("var(--miss)", "solid", `box of the true class, IoU < ${header.delta}`), ...(atOwnTau() && hasWrongClass ? [sample("var(--predicted)", "dotted", "box of a wrong prediction")] : [])];
+    $("legend").replaceChildren(sample("var(--truth)", "dashed", "ground truth"), ...boxes);
   }
 
-  function outcomes() {
+  function fillOptions() {
     const options = [["all", "all"], ["found", "found"], ["missed", "missed"]];
-    if (several) runs.forEach((one, a) => runs.forEach((other, b) => { if (a !== b) options.push([`${a},${b}`, `${one.name} finds, ${other.name} does not`]); }));
+    if (isComparison) runs.forEach((one, a) => runs.forEach((other, b) => { if (a !== b) options.push([`${a},${b}`, `found by ${one.name}, missed by ${other.name}`]); }));
     $("outcome").append(...options.map(([value, text]) => element("option", { value }, text)));
     $("run").append(...runs.map((run, r) => element("option", { value: r }, run.name)));
-    $("run-label").hidden = !several;
+    $("run-label").hidden = !isComparison;
     $("opacity-label").hidden = !runs.some((run) => run.maps);
   }
 
-  function soon(work) { // once a frame, however often it is asked for
+  function oncePerFrame(work) { // merges all calls within a frame
     let waiting = 0;
     return () => { cancelAnimationFrame(waiting); waiting = requestAnimationFrame(work); };
   }
-  const again = soon(() => {
+  const refresh = oncePerFrame(() => {
     state.place = 0;
-    select();
-    const top = gallery.getBoundingClientRect().top - covered();
+    updateSelection();
+    const top = gallery.getBoundingClientRect().top - stickyHeight();
     if (top < 0) scrollBy(0, top - 8);
-    paint(true);
+    render(true);
   });
-  const retauSoon = soon(retau);
-  $("search").addEventListener("input", () => { state.query = $("search").value; again(); });
-  $("sort").addEventListener("change", () => { state.sort = $("sort").value; again(); });
-  $("outcome").addEventListener("change", () => { state.outcome = $("outcome").value; again(); });
-  $("run").addEventListener("change", () => { state.run = Number($("run").value); state.errors.clear(); press(); again(); });
+  const scheduleTau = oncePerFrame(updateTau);
+  $("search").addEventListener("input", () => { state.query = $("search").value; refresh(); });
+  $("sort").addEventListener("change", () => { state.sort = $("sort").value; refresh(); });
+  $("outcome").addEventListener("change", () => { state.outcome = $("outcome").value; refresh(); });
+  $("run").addEventListener("change", () => { state.run = Number($("run").value); state.errors.clear(); updatePressed(); refresh(); });
   $("direction").addEventListener("click", () => {
-    state.down = !state.down;
-    $("direction").textContent = state.down ? "Descending" : "Ascending";
-    $("direction").setAttribute("aria-pressed", String(state.down));
-    again();
+    state.descending = !state.descending;
+    $("direction").textContent = state.descending ? "Descending" : "Ascending";
+    $("direction").setAttribute("aria-pressed", String(state.descending));
+    refresh();
   });
   $("opacity").addEventListener("input", () => {
     for (const canvas of document.querySelectorAll(".frame canvas")) canvas.style.opacity = $("opacity").value / 100;
   });
-  $("tau").addEventListener("input", () => { state.level = Number($("tau").value); retauSoon(); });
-  $("tau-own").addEventListener("click", () => { state.level = null; retau(); });
+  $("tau").addEventListener("input", () => { state.tauIndex = Number($("tau").value); scheduleTau(); });
+  $("tau-own").addEventListener("click", () => { state.tauIndex = null; updateTau(); });
   const bars = [...document.querySelectorAll("[data-error]")];
-  const press = () => bars.forEach((bar) => bar.setAttribute("aria-pressed", String(Number(bar.dataset.run) === state.run && state.errors.has(bar.dataset.error))));
+  const updatePressed = () => bars.forEach((bar) => bar.setAttribute("aria-pressed", String(Number(bar.dataset.run) === state.run && state.errors.has(bar.dataset.error))));
   for (const bar of bars) {
     bar.addEventListener("click", () => {
       if (Number(bar.dataset.run) !== state.run) state.errors.clear();
       state.run = Number(bar.dataset.run);
       $("run").value = state.run;
       if (!state.errors.delete(bar.dataset.error)) state.errors.add(bar.dataset.error);
-      press();
-      again();
+      updatePressed();
+      refresh();
     });
   }
   for (const cell of document.querySelectorAll("[data-outcome]")) {
     cell.addEventListener("click", () => {
       state.outcome = $("outcome").value = cell.dataset.outcome;
-      again();
+      refresh();
       $("gallery-title").scrollIntoView();
     });
   }
   $("reset").addEventListener("click", () => {
-    Object.assign(state, { query: "", outcome: "all", sort: "order", down: false, place: 0, level: null });
+    Object.assign(state, { query: "", outcome: "all", sort: "order", descending: false, place: 0, tauIndex: null });
     state.errors.clear();
-    press();
+    updatePressed();
     $("search").value = "";
     $("sort").value = "order";
     $("outcome").value = "all";
     $("direction").textContent = "Ascending";
     $("direction").setAttribute("aria-pressed", "false");
-    retau();
+    updateTau();
   });
-  function theme(dark) {
+  function setTheme(dark) {
     document.documentElement.dataset.theme = dark ? "dark" : "light";
     $("theme").setAttribute("aria-pressed", String(dark));
   }
-  theme(matchMedia("(prefers-color-scheme: dark)").matches);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", (event) => theme(event.matches));
-  $("theme").addEventListener("click", () => theme(document.documentElement.dataset.theme !== "dark"));
+  setTheme(matchMedia("(prefers-color-scheme: dark)").matches);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", (event) => setTheme(event.matches));
+  $("theme").addEventListener("click", () => setTheme(document.documentElement.dataset.theme !== "dark"));
   addEventListener("keydown", (event) => {
     if (event.key === "/" && !dialog.open && !["INPUT", "SELECT", "TEXTAREA"].includes(document.activeElement.tagName)) {
       event.preventDefault();
       $("search").focus();
     }
   });
-  addEventListener("scroll", soon(sight), { passive: true });
-  new ResizeObserver(soon(curves)).observe($("curve"));
-  new ResizeObserver(() => { if (gallery.clientWidth && Math.abs(gallery.clientWidth - grid.width * grid.columns) > 1) paint(true); }).observe(gallery);
+  addEventListener("scroll", oncePerFrame(renderVisible), { passive: true });
+  new ResizeObserver(oncePerFrame(renderCurves)).observe($("curve"));
+  new ResizeObserver(() => { if (gallery.clientWidth && Math.abs(gallery.clientWidth - grid.width * grid.columns) > 1) render(true); }).observe(gallery);
 
-  outcomes();
-  $("tau").max = Math.max(levels - 1, 0);
-  $("curve-section").hidden = !levels;
-  retau();
+  fillOptions();
+  $("tau").max = Math.max(tauCount - 1, 0);
+  $("curve-section").hidden = !tauCount;
+  updateTau();
   document.documentElement.dataset.ready = "true";
 
   async function unpack(text) {
@@ -482,6 +483,6 @@
     const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, size)));
     const kinds = { uint8: Uint8Array, uint16: Uint16Array, uint32: Uint32Array, int32: Int32Array, float32: Float32Array };
     const places = Object.entries(header.arrays).map(([name, [kind, offset, count]]) => [name, new kinds[kind](buffer, 4 + size + offset, count)]);
-    return { facts: header, arrays: Object.fromEntries(places) };
+    return { header, arrays: Object.fromEntries(places) };
   }
 })();

@@ -1,1 +1,1 @@
-"""Cases with known answers, a module for each part of the package."""
+"""Cases with known answers; each module has its checks in ``CHECKS``."""

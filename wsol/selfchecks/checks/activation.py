@@ -1,20 +1,21 @@
-"""Maps of a network whose weights are set by hand, so that they can be worked out on paper."""
+"""Maps of a network whose weights are set by hand, so that the maps can be worked out on paper."""
 
 import torch
 from torch import Tensor, nn
 
 from wsol.methods import Forward, find_method, forward
 from wsol.models import find_classifier
-from wsol.selfchecks.expect import Checks, assert_close
+from wsol.selfchecks.expect import assert_close
+from wsol.selfchecks.outcome import Checks
 
-_RED = torch.arange(16.0).reshape(4, 4)  # by row: 0 to 15, their mean is 7.5
+_RED = torch.arange(16.0).reshape(4, 4)  # 0 to 15 row by row, with the mean 7.5
 _GREEN = _RED.T.contiguous()
 _WEIGHTS = [[1.0, 0], [0, 2], [0.5, -1]]
 _BIASES = [0.5, -0.25, 3]
 
 
 class _Network(nn.Module):
-    """Picks red and green at every 56th pixel, averages both, and weighs them for three classes."""
+    """Takes red and green at every 56th pixel, averages both, and weights them for three classes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -29,28 +30,28 @@ class _Network(nn.Module):
         return scores
 
 
-def _passed() -> Forward:
+def _run_network() -> Forward:
     image = torch.zeros(1, 3, 224, 224)
     image[0, 0, ::56, ::56], image[0, 1, ::56, ::56] = _RED, _GREEN
     return forward(find_classifier(_Network().eval(), "three classes"), image)
 
 
 _CLASSES = torch.arange(3)[None]
-# One class is the red map, one twice the green one, one half the red less the green.
+# The red map, twice the green map, and half the red map minus the green map.
 _MAPS = torch.stack([_RED, 2 * _GREEN, _RED / 2 - _GREEN])
 
 
-def _cam() -> None:
-    passed = _passed()
-    maps = find_method("cam").maps(passed, _CLASSES)[0]
-    assert_close(passed.logits[0], (7.5 + 0.5, 15 - 0.25, 3.75 - 7.5 + 3), 0, "the class scores")
+def _check_cam() -> None:
+    result = _run_network()
+    maps = find_method("cam").maps(result, _CLASSES)[0]
+    assert_close(result.logits[0], (7.5 + 0.5, 15 - 0.25, 3.75 - 7.5 + 3), 0, "the class scores")
     assert_close(maps, _MAPS, 0, "the map")
-    assert_close(maps.mean((1, 2)), passed.logits[0] - torch.tensor(_BIASES), 1e-6, "the mean of the map")
+    assert_close(maps.mean((1, 2)), result.logits[0] - torch.tensor(_BIASES), 1e-6, "the mean of the map")
 
 
-def _gradcam() -> None:
-    """On global average pooling Grad-CAM is the positive part of CAM, divided by the number of places."""
-    assert_close(find_method("gradcam").maps(_passed(), _CLASSES)[0], _MAPS.clamp(min=0) / 16, 1e-6, "the map")
+def _check_gradcam() -> None:
+    """Check that after global average pooling Grad-CAM is the positive part of CAM divided by the number of pixels."""
+    assert_close(find_method("gradcam").maps(_run_network(), _CLASSES)[0], _MAPS.clamp(min=0) / 16, 1e-6, "the map")
 
 
-CHECKS: Checks = {"cam: a network set by hand": _cam, "gradcam: the same, by gradients": _gradcam}
+CHECKS: Checks = {"cam: a network with weights set by hand": _check_cam, "gradcam: the same network": _check_gradcam}

@@ -1,7 +1,7 @@
-"""The network that comes along, held against numbers of another origin.
+"""The bundled network, compared with independently computed numbers.
 
-The numbers are those of the image ``test-000000`` of ``synthetic``. ``again.plain_maps`` gave them in double precision:
-plain convolutions of torch with the stored weights, and neither this package's models nor its maps.
+The numbers are those of the image ``test-000000`` of ``synthetic``, computed by ``reference.compute_maps`` in double
+precision: torch's convolutions with the stored weights, without the models and methods of this package.
 """
 
 import hashlib
@@ -16,7 +16,8 @@ import wsol.models
 from wsol.datasets import load_dataset
 from wsol.methods import find_method, forward
 from wsol.models import Model, load_model
-from wsol.selfchecks.expect import Checks, assert_close, assert_equal
+from wsol.selfchecks.expect import assert_close, assert_equal
+from wsol.selfchecks.outcome import Checks
 
 SHA256 = "cfe102dd3e91f4021f69c7a84660e2a89a9da52cddce81d90d7cf48a99e8813e"
 SCORES = (
@@ -49,60 +50,60 @@ MAP = """
 -0.744 -2.962 -4.597 -5.025 -4.796 -2.773 -0.328 0.368 -0.311 -2.065 -2.919 -2.927 -2.205 -0.277
 0.417 -0.132 -0.433 -0.163 0.356 1.019 1.468 1.267 1.086 0.733 0.127 -0.120 -0.068 0.482
 """
-"""Of class 11, the image's, ``(14, 14)``."""
+"""Map of class 11, the label of the image, ``(14, 14)``."""
 
-# Single precision is off by 0.000002 and, in the map, by 0.00003; the map above is rounded to 0.0005.
+# Single precision differs by 0.000002 and, in the map, by 0.00003; the map above is rounded to 0.0005.
 SCORES_WITHIN, MAP_WITHIN = 0.0001, 0.002
 WITHIN_ON_GPU = 0.5  # a hundredth of the map's largest value: GPUs may multiply with 10 bits (TF32)
 
 
 @cache  # loading takes longer than running
-def network(device: str) -> Model:
-    """Return the bundled network on a device."""
+def load_network(device: str) -> Model:
+    """Load the bundled network to a device."""
     return load_model("vgg16-gap", device=device)
 
 
-def _weights() -> None:
+def _check_weights() -> None:
     file = Path(wsol.models.__file__).parent / "weights" / "vgg16-gap-synthetic.safetensors"
     assert_equal(hashlib.sha256(file.read_bytes()).hexdigest(), SHA256, "the SHA-256")
-    assert_equal(network("cpu").sha256, SHA256, "the SHA-256 in signatures")
+    assert_equal(load_network("cpu").sha256, SHA256, "the SHA-256 in signatures")
 
 
 def _forward(device: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the class scores ``(12,)`` and the map ``(14, 14)`` of the image's class."""
+    """Return the class scores ``(12,)`` and the map ``(14, 14)`` of the class of the image."""
     (sample,) = load_dataset("synthetic", dataset_args={"images": "1"})
-    model = network(device)
+    model = load_network(device)
     pixels = np.empty((0, 0, 3), np.uint8) if sample.render is None else sample.render()
-    passed = forward(model.network, model.preprocessing.normalize(pixels[None], torch.device(device)))
-    maps = find_method("cam").maps(passed, torch.tensor([[sample.label]], device=device))
-    return passed.logits[0].cpu().numpy(), maps[0, 0].cpu().numpy()
+    result = forward(model.network, model.preprocessing.normalize(pixels[None], torch.device(device)))
+    maps = find_method("cam").maps(result, torch.tensor([[sample.label]], device=device))
+    return result.logits[0].cpu().numpy(), maps[0, 0].cpu().numpy()
 
 
-def _processor() -> None:
+def _check_cpu() -> None:
     scores, score_map = _forward("cpu")
     assert_close(scores, SCORES, SCORES_WITHIN, "the class score")
     assert_close(score_map, np.array(MAP.split(), np.float64).reshape(14, 14), MAP_WITHIN, "the map")
 
 
-def graphics() -> list[str]:
+def list_gpus() -> list[str]:
     """Return the names of all GPUs."""
     return [f"cuda:{index}" for index in range(torch.cuda.device_count())]
 
 
-def _graphics() -> str:
-    names = graphics()
-    own = _forward("cpu") if names else ()
-    off = {}
+def _check_gpus() -> str:
+    names = list_gpus()
+    on_cpu = _forward("cpu") if names else ()
+    differences = {}
     for name in names:
-        pairs = list(zip(own, _forward(name), strict=True))
-        for (right, found), what in zip(pairs, ("the class score", "the map"), strict=True):
-            assert_close(found, right, WITHIN_ON_GPU, f"{what} on {name}")
-        off[name] = max(float(np.abs(found - right).max()) for right, found in pairs)
-    return ", ".join(f"{name} is off by {most:.2g} at most" for name, most in off.items()) or "there is none"
+        pairs = list(zip(on_cpu, _forward(name), strict=True))
+        for (expected, found), what in zip(pairs, ("the class score", "the map"), strict=True):
+            assert_close(found, expected, WITHIN_ON_GPU, f"{what} on {name}")
+        differences[name] = max(float(np.abs(found - expected).max()) for expected, found in pairs)
+    return ", ".join(f"{name} differs by at most {most:.2g}" for name, most in differences.items()) or "no GPU"
 
 
 CHECKS: Checks = {
-    "bundled network: its weights are the published ones": _weights,
-    "bundled network: class scores and map of an image": _processor,
-    "bundled network: the same on each GPU": _graphics,
+    "bundled network: the published weights": _check_weights,
+    "bundled network: class scores and map of an image": _check_cpu,
+    "bundled network: the same on every GPU": _check_gpus,
 }

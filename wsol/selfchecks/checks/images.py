@@ -1,12 +1,13 @@
-"""The images of ``synthetic``: the same bits on every machine."""
+"""The images of ``synthetic``, which have the same bits on every machine."""
 
 import hashlib
 
 from wsol.datasets import Split, load_dataset
-from wsol.selfchecks.expect import Checks, assert_equal
+from wsol.selfchecks.expect import assert_equal
+from wsol.selfchecks.outcome import Checks
 
 FINGERPRINTS: dict[Split, str] = {"val": "3b44d5559091be78", "test": "87475939d826a654"}
-"""How the published fingerprints of ids, labels, boxes and sizes begin."""
+"""First digits of the published fingerprints of ids, labels, boxes and sizes."""
 
 PIXELS: dict[tuple[Split, tuple[tuple[str, str], ...]], str] = {
     ("test", ()): "b3cb446c7cc12ecf",
@@ -22,24 +23,24 @@ PIXELS: dict[tuple[Split, tuple[tuple[str, str], ...]], str] = {
         ),
     ): "e877e92b83469993",
 }
-"""How the SHA-256 of the pixels of the first 24 images begins, by split and knobs."""
+"""First digits of the SHA-256 of the pixels of the first 24 images, by split and settings."""
 
 
-def _boxes() -> None:
-    for split, known in FINGERPRINTS.items():
-        assert_equal(load_dataset("synthetic", split=split).fingerprint[:16], known, f"the fingerprint of {split}")
+def _check_boxes() -> None:
+    for split, expected in FINGERPRINTS.items():
+        assert_equal(load_dataset("synthetic", split=split).fingerprint[:16], expected, f"the fingerprint of {split}")
 
 
-def _pixels() -> None:
-    for (split, knobs), known in PIXELS.items():
-        images = load_dataset("synthetic", split=split, dataset_args={"images": "24", **dict(knobs)})
+def _check_pixels() -> None:
+    for (split, settings), expected in PIXELS.items():
+        images = load_dataset("synthetic", split=split, dataset_args={"images": "24", **dict(settings)})
         digest = hashlib.sha256()
         for sample in images:
             digest.update(b"" if sample.render is None else sample.render().tobytes())
-        assert_equal(digest.hexdigest()[:16], known, f"the SHA-256 of the pixels of {split}")
+        assert_equal(digest.hexdigest()[:16], expected, f"the SHA-256 of the pixels of {split}")
 
 
 CHECKS: Checks = {
-    "synthetic: ids, labels and boxes are the published ones": _boxes,
-    "synthetic: pixels are the published ones": _pixels,
+    "synthetic: published hashes of ids, labels and boxes": _check_boxes,
+    "synthetic: published hashes of pixels": _check_pixels,
 }

@@ -1,12 +1,13 @@
-"""Intersection over union by hand."""
+"""Intersection over union, worked out by hand."""
 
 import numpy as np
 
 from wsol.metrics.iou import best_iou, iou
-from wsol.selfchecks.expect import Checks, assert_close
+from wsol.selfchecks.expect import assert_close
+from wsol.selfchecks.outcome import Checks
 
 
-def _pairs() -> None:
+def _check_pairs() -> None:
     cases = [
         ((0, 0, 10, 10), (5, 5, 15, 15), 25 / 175),
         ((0, 0, 10, 10), (2, 0, 12, 10), 80 / 120),
@@ -16,14 +17,14 @@ def _pairs() -> None:
         ((0, 0, 5, 5), (7, 9, 10, 15), 0),
         ((0, 0, 0, 0), (0, 0, 4, 4), 0),  # an empty box
     ]
-    boxes, truth, ratios = (np.array(column, np.float64) for column in zip(*cases, strict=True))
-    assert_close(iou(boxes, truth), ratios, 1e-12, "the IoU")
+    boxes, truth, ious = (np.array(column, np.float64) for column in zip(*cases, strict=True))
+    assert_close(iou(boxes, truth), ious, 1e-12, "the IoU")
 
 
-def _best() -> None:
+def _check_best() -> None:
     truth = np.array([[0, 0, 10, 10], [0, 0, 16, 10], [40, 40, 50, 50]], np.float64)
     # 20 x 10 pixels: 100 / 200 with the first box, 160 / 200 with the second
     assert_close(best_iou(np.array([[0.0, 0, 20, 10]]), truth), [0.8], 1e-12, "the best IoU")
 
 
-CHECKS: Checks = {"IoU: pairs of boxes": _pairs, "IoU: the best of three boxes": _best}
+CHECKS: Checks = {"IoU: pairs of boxes": _check_pairs, "IoU: the best of three boxes": _check_best}

@@ -1,9 +1,9 @@
-"""Whether everything that this package needs is there."""
+"""Imports of all required packages."""
 
 import importlib
 
 from wsol.errors import first_line
-from wsol.selfchecks.expect import CheckFailed, Checks
+from wsol.selfchecks.outcome import CheckFailed, Checks
 
 MODULES = {
     "torch": "torch",
@@ -19,21 +19,20 @@ MODULES = {
     "safetensors": "safetensors",
     "pycocotools": "pycocotools.mask",
     "jinja2": "jinja2",
-    "protobuf": "google.protobuf",
     "tqdm": "tqdm",
 }
-"""What each package is imported as, by its name in the package registry."""
+"""Module of each package, by its name in the package registry."""
 
 
-def _importable() -> None:
-    faults = []
+def _check_imports() -> None:
+    broken = []
     for package, module in MODULES.items():
         try:
             importlib.import_module(module)
-        except Exception as error:  # a package that was built for another machine raises anything
-            faults.append(f"{package} ({type(error).__name__}: {first_line(error)})")
-    if faults:
-        raise CheckFailed(f"expected every package, found these broken: {'; '.join(faults)}")
+        except Exception as error:  # a package that was built for another machine can raise anything
+            broken.append(f"{package} ({type(error).__name__}: {first_line(error)})")
+    if broken:
+        raise CheckFailed(f"expected every package, found these broken: {'; '.join(broken)}")
 
 
-CHECKS: Checks = {"packages: all that are needed can be imported": _importable}
+CHECKS: Checks = {"packages: import of all dependencies": _check_imports}
