@@ -38,10 +38,10 @@ def seconds(command: Sequence[str]) -> float:
 def main() -> int:
     """Time both processes alternately and print the differences."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("photo")
-    parser.add_argument("--model", default="vgg16-gap")
-    parser.add_argument("--weights", default="")
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("photo", help="image file")
+    parser.add_argument("--model", default="vgg16-gap", help="registered name")
+    parser.add_argument("--weights", default="", help="weights file (default: bundled weights)")
+    parser.add_argument("--rounds", type=int, default=9, help="number of measurements of each process")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         bare = ["-c", BARE, options.model, options.weights]

@@ -155,7 +155,7 @@ class _Fuzzed(Architecture):
     build_for_training = build
 
     @staticmethod
-    def published() -> tuple[PublishedWeights, ...]:
+    def published_weights() -> tuple[PublishedWeights, ...]:
         return ()
 
     preprocessing = staticmethod(Preprocessing)

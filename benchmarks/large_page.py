@@ -24,9 +24,10 @@ from wsol.runs.read import StoredRun, read_run
 def main() -> None:
     """Print one line per number of images."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, nargs="+", default=[20_000, 50_000])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--chromium", default=shutil.which("chromium") or shutil.which("google-chrome"))
+    parser.add_argument("--images", type=int, nargs="+", default=[20_000, 50_000], help="numbers of images")
+    parser.add_argument("--rounds", type=int, default=5, help="number of times that each page is opened")
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    parser.add_argument("--chromium", default=chromium, help="path of the browser")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         small = Path(folder) / "small"

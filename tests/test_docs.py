@@ -119,6 +119,7 @@ def test_settings_in_the_text_are_valid(path: Path) -> None:
             registries[name].find(f"{name}:{settings}")
 
 
+@pytest.mark.slow
 def test_code_runs(tmp_path: Path) -> None:
     """Run the code of all pages in one separate process: its registrations do not affect other tests."""
     runner = """
@@ -218,7 +219,7 @@ def test_members_that_the_api_pages_select_exist() -> None:
 
 def test_repository_paths_in_the_text_exist() -> None:
     """Code spans that start with a folder of the repository, unless they are examples of new files."""
-    examples = re.compile(r"two-birds|my[-_]|mine|NAME|\*|\.\.\.")
+    examples = re.compile(r"two-birds|my[-_]|mine|positive|NAME|\*|\.\.\.")
     for path in [*TEXTS, ROOT / "CHANGELOG.md", ROOT / "benchmarks" / "README.md"]:
         spans = re.findall(
             r"`((?:wsol|tests|benchmarks|docs|datasets)/[^` ]*|results/[^` ]+/README\.md)`", text_of(path)

@@ -11,6 +11,7 @@ from wsol.datasets._images import read_image
 ONE_IMAGE = 100 / 270
 
 
+@pytest.mark.slow
 def test_squeezenet_gives_the_reference_values(real_data: Path) -> None:
     result = wsol.evaluate(
         "squeezenet1_0",

@@ -30,8 +30,8 @@ def instantiate(name: str, entry: Any) -> Any:
 class Registry(Generic[T]):
     """The named entries of one kind, imported on first use.
 
-    An entry ``tiny-imagenet`` of this package is looked for in the module ``tiny_imagenet`` first, so that one entry
-    costs one import; a module may register several names. ``base`` and modules with a leading underscore hold none.
+    ``get`` looks for this package's ``tiny-imagenet`` in the module ``tiny_imagenet`` first, so that an entry costs one
+    import; a module may register several names. ``base`` and modules with a leading underscore register none.
     Other packages add entries by entry points: each names a module, or an object in one, whose import registers them.
 
     The later registration of a name wins, with a warning; one by an entry point never replaces an existing entry.

@@ -119,8 +119,8 @@ def test_every_number_and_file(tmp_path: Path, tiny_model: Model, csv_data: Path
 
     assert {path.name for path in out.iterdir()} == {
         "run.json", "metrics.csv", "classes.csv", "groups.csv", "errors.csv", "baselines.csv", "predictions.parquet",
-        "ground_truth.parquet", "curves.npy", "curves_v2.npy", "peaks.npy", "boxes.npy", "maps.npy", "gallery.png", "thumbnails",
-        "report.html",
+        "ground_truth.parquet", "curves.npy", "curves_v2.npy", "peaks.npy", "boxes.npy", "maps.npy", "gallery.png",
+        "thumbnails", "report.html",
     }  # fmt: skip
     with Image.open(out / "gallery.png") as gallery:
         assert gallery.text == {"signature": result.signature}

@@ -18,6 +18,8 @@ from wsol.errors import InputError
 from wsol.io.lock import lock_folder
 from wsol.runs.batches import BatchStore
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:

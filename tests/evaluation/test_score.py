@@ -173,6 +173,7 @@ def test_baseline_and_its_reference(lists: Path) -> None:
     ("folder", "v2", "deltas"),
     [("ILSVRC", 50.320, (74.940, 50.360, 25.660)), ("CUB", 47.433, (87.700, 45.200, 9.400))],
 )
+@pytest.mark.slow
 def test_centre_gaussian_reference(real_data: Path, folder: str, v2: float, deltas: tuple[float, ...]) -> None:
     result = wsol.score(baseline="center-gaussian", metadata=real_data / "metadata" / folder / "val")
     found = [value(result, f"max_box_acc_v2_{delta}", "oracle") for delta in (30, 50, 70)]
@@ -349,6 +350,7 @@ def test_ten_crops_average_probabilities_and_add_maps(tiny_model: Model, csv_dat
     np.testing.assert_allclose(ours, whole.numpy(), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_masks_need_the_data_set_again(tmp_path: Path) -> None:
     options = {"limit": 4, "device": "cpu", "dataset_args": {"size": "64"}}
     first = wsol.evaluate("vgg16-gap", out=tmp_path / "run", **options)

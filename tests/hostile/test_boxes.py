@@ -17,6 +17,8 @@ from wsol.protocols import find_protocol
 from wsol.runtime.cost import Clock
 from wsol.score import main
 
+pytestmark = pytest.mark.slow
+
 HEADER = "image_id,x0,y0,x1,y1"
 ROWS = [f"{name},2,3,20,30" for name in IDS]
 

@@ -16,6 +16,8 @@ from PIL import Image
 from wsol.datasets import load_dataset, read_image
 from wsol.errors import ImageError, InputError
 
+pytestmark = pytest.mark.slow
+
 NOISE = np.random.default_rng(3).integers(0, 256, (40, 60, 3), np.uint8)
 HEADER = "image_id,label,x0,y0,x1,y1\n"
 

@@ -12,6 +12,8 @@ from wsol.datasets import Dataset, Sample, check_dataset, load_dataset, read_ima
 from wsol.datasets.base import as_boxes
 from wsol.errors import InputError
 
+pytestmark = pytest.mark.slow
+
 HEADER = "image_id,label,x0,y0,x1,y1\n"
 ROW = ",0,0,0,1,1\n"
 CLIMBS = r"is not a path below .*; move the file there and list its relative path, without '\.\.'"

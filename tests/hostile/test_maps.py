@@ -23,6 +23,8 @@ from wsol.protocols import find_protocol
 from wsol.runtime.cost import Clock
 from wsol.score import main
 
+pytestmark = pytest.mark.slow
+
 MAP = np.random.default_rng(0).random((SIDE, SIDE), np.float32)
 
 

@@ -35,6 +35,8 @@ from wsol.runs.metadata import read_metadata
 from wsol.runs.read import read_run
 from wsol.score import main as score_main
 
+pytestmark = pytest.mark.slow
+
 PROTOCOL = "wsolevaluation:step=0.05"
 
 
@@ -190,7 +192,10 @@ LIES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     ),
     "a size": (lambda facts: facts.update(protocol="wsolevaluation:size=99999"), "size from 2 to 4096"),
     "a view": (lambda facts: facts["provenance"]["view"].update(side=10**9), "the view is not that of the protocol"),
-    "images": (lambda facts: facts["dataset"].update(n=4), "ground_truth.parquet has 3 images, but run.json says otherwise"),
+    "images": (
+        lambda facts: facts["dataset"].update(n=4),
+        "ground_truth.parquet has 3 images, but run.json says otherwise",
+    ),
     "classes": (lambda facts: facts["dataset"].update(classes=["a"]), "outside 0 to 0"),
     "a split": (lambda facts: facts["dataset"].update(split="../val"), "run.json says otherwise"),
     "a print": (lambda facts: facts["dataset"].update(fingerprint="0" * 64), "its files do not belong together"),
@@ -236,7 +241,7 @@ TRUTH: dict[str, tuple[Callable[[pd.DataFrame], pd.DataFrame], str]] = {
     "no size": (lambda table: table.assign(height=-1), "a size is not the size of an image"),
     "text as size": (lambda table: table.assign(height="9"), "a size is not the size of an image"),
     "half": (lambda table: table.assign(height=224.5), "a size is not the size of an image"),
-    "published": (lambda table: table.assign(published="yes"), "it does not say which sizes were published"),
+    "published": (lambda table: table.assign(published_weights="yes"), "it does not say which sizes were published"),
 }
 
 
@@ -281,7 +286,11 @@ def test_rows_that_cost_nothing(run: Path) -> None:
     ("name", "change", "sentence"),
     [
         ("metrics", lambda text: text.replace("metric,", "metre,", 1), "metrics.csv has other columns than metric"),
-        ("metrics", lambda text: text.replace("gt_known_loc_acc", "<script>"), "metrics.csv has the metric '<script>', which no"),
+        (
+            "metrics",
+            lambda text: text.replace("gt_known_loc_acc", "<script>"),
+            "metrics.csv has the metric '<script>', which no",
+        ),
         ("metrics", lambda text: text.replace("oracle", "guess"), "metrics.csv has an unknown rule of tau"),
         (
             "groups",
@@ -372,7 +381,12 @@ COMMANDS = {
     "score": (score_main, ["--run", "RUN"], "curves.npy", "is not a run of this version"),
     "compare": (compare_main, ["RUN", "OTHER"], "curves.npy", "is not a run of this version"),
     "compare maps": (compare_main, ["OTHER", "RUN"], "maps.npy", "is not a run of this version"),
-    "leaderboard": (leaderboard_main, ["RUN"], "ground_truth.parquet", "RUN contains no complete run; .: .*is not a run of"),
+    "leaderboard": (
+        leaderboard_main,
+        ["RUN"],
+        "ground_truth.parquet",
+        "RUN contains no complete run; .: .*is not a run of",
+    ),
     "validate": (leaderboard_main, ["RUN", "--validate"], "curves.npy", "no leaderboard is written"),
 }
 

@@ -25,6 +25,8 @@ from wsol.models import Preprocessing, WeightsMetadata, load_matching, load_mode
 from wsol.models._caffe_format import build_net_class
 from wsol.models.caffe import read_caffemodel
 
+pytestmark = pytest.mark.slow
+
 NET = """
 import torch
 class Net(torch.nn.Module):

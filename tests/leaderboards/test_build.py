@@ -288,6 +288,7 @@ def run(results: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(results / "plain", tmp_path / "results" / "run"))
 
 
+@pytest.mark.slow
 def test_every_run_is_found_and_reproduces(results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(results), "--out", str(tmp_path / "out")]) == 0
     assert main([str(results), "--out", str(tmp_path / "again"), "--validate"]) == 0

@@ -29,6 +29,7 @@ def plain() -> np.ndarray:
     return boxes()
 
 
+@pytest.mark.slow
 def test_channels_last_gives_the_same_boxes(plain: np.ndarray) -> None:
     np.testing.assert_allclose(boxes(channels_last=True), plain, atol=1)
 
@@ -48,6 +49,7 @@ def network() -> nn.Module:
 
 
 @pytest.mark.skipif(shutil.which("g++") is None and not torch.cuda.is_available(), reason="nothing to compile with")
+@pytest.mark.slow
 def test_compiled_gives_the_same_maps(network: nn.Module) -> None:
     images, classes = torch.randn(3, 3, 224, 224), torch.tensor([[0, 1], [2, 3], [4, 0]])
     plain, compiled = find_classifier(network, "net"), find_classifier(network, "net")

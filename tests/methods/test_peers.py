@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from wsol.methods import find_method, forward
 from wsol.models import find_classifier
 
+pytestmark = pytest.mark.slow
+
 # Every method once, with so few samples that all of this file runs in seconds.
 METHODS = [
     "cam",

@@ -7,7 +7,8 @@ import pytest
 
 from wsol.errors import InputError
 from wsol.metrics.base import METRICS, LocalizationStats
-from wsol.metrics.summary import find_tau_index, summarize, summarize_groups
+from wsol.metrics.summary import summarize, summarize_groups
+from wsol.metrics.tau import find_tau_index
 
 TAUS = np.array([0, 0.2, 0.4])
 STATS = LocalizationStats(

@@ -28,6 +28,7 @@ def test_it_is_the_papers_network_in_half_precision() -> None:
     assert model.network.features(torch.zeros(1, 3, 224, 224)).shape == (1, 1024, 14, 14)
 
 
+@pytest.mark.slow
 def test_it_classifies_and_localizes() -> None:
     """A fifth of the test split; results/synthetic/README.md has the whole."""
     result = wsol.evaluate("vgg16-gap", limit=48, device="cpu")
@@ -38,6 +39,7 @@ def test_it_classifies_and_localizes() -> None:
     assert rivals.max() + 15 <= known <= 97
 
 
+@pytest.mark.slow
 def test_threads_and_batches_change_nothing(tmp_path: Path) -> None:
     threads = torch.get_num_threads()
     try:

@@ -79,6 +79,7 @@ def check_contract(network: nn.Module, side: int) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if not family(name)])
+@pytest.mark.slow
 def test_contract(name: str, build: Callable[[str], nn.Module]) -> None:
     network = build(name)
     if torchvision.models.get_model_weights(name).DEFAULT.meta["num_params"] > LARGE:

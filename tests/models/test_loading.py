@@ -92,11 +92,11 @@ def test_a_published_file_is_known_by_its_checksum(tmp_path: Path, monkeypatch: 
     architecture = MODELS.get("googlenet")
     other = Preprocessing((0.1, 0.2, 0.3), (1, 1, 1))
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
-    monkeypatch.setattr(type(architecture), "published", lambda _: (PublishedWeights("V9", digest, other),))
+    monkeypatch.setattr(type(architecture), "published_weights", lambda _: (PublishedWeights("V9", digest, other),))
     model = load_model("googlenet", path)
     assert (model.weights, model.preprocessing) == ("V9", other)
     images = torch.rand(1, 3, 64, 64)
-    monkeypatch.setattr(type(architecture), "published", lambda _: ())
+    monkeypatch.setattr(type(architecture), "published_weights", lambda _: ())
     plain = load_model("googlenet", path)
     assert "input is not transformed" in plain.notes[0]
     assert model.notes == ()
@@ -106,7 +106,7 @@ def test_a_published_file_is_known_by_its_checksum(tmp_path: Path, monkeypatch: 
 
 
 def test_published_names_carry_checksums_and_preprocessing() -> None:
-    offered = {p.name: p for p in MODELS.get("resnet50").published()}
+    offered = {p.name: p for p in MODELS.get("resnet50").published_weights()}
     assert offered["IMAGENET1K_V1"].sha256_prefix == "0676ba61"  # resnet50-0676ba61.pth
     assert offered["IMAGENET1K_V2"].sha256_prefix == "11ad3fa6"
     assert offered["IMAGENET1K_V1"].preprocessing == Preprocessing((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

@@ -4,7 +4,6 @@ Structure is checked without memory for weights, on the meta device; numbers are
 plain network, which knows nothing of graphs.
 """
 
-import os
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -30,7 +29,7 @@ def words(text: str) -> list[str]:
 # Beside those that further tests name: small ones of families whose structures differ.
 TORCHVISION = words("googlenet mobilenet_v3_small regnet_y_400mf shufflenet_v2_x0_5")
 TIMM = words("cs3darknet_s dla46_c efficientvit_b0 fasternet_t0 lambda_resnet26t lcnet_035 poolformer_s12 selecsls42")
-# A small one of every other family of timm. Set WSOL_ALL_NETWORKS=1 to run these, and all of torchvision: two minutes.
+# A small one of every other family of timm; these, and all of torchvision, are slow.
 OTHERS = words(
     "beit_base_patch16_224 cait_xxs24_224 coat_lite_tiny coatnet_nano_rw_224 convit_tiny convmixer_768_32 "
     "convnext_atto cpubone_nano crossvit_9_240 csatv2 cspnext_tiny davit_tiny deepseek_vit_412m "
@@ -55,11 +54,9 @@ REFUSED = {
     "gemma4_vit_167m": r"cannot be traced",  # chooses its path by the shapes that it is given
 }
 
-ALL = bool(os.environ.get("WSOL_ALL_NETWORKS"))
-NAMES = [
-    *(torchvision.models.list_models(module=torchvision.models) if ALL else TORCHVISION),
-    *(f"timm/{name}" for name in (TIMM + OTHERS if ALL else TIMM)),
-]
+FAST = [*TORCHVISION, *(f"timm/{name}" for name in TIMM)]
+ALL = [*torchvision.models.list_models(module=torchvision.models), *(f"timm/{name}" for name in TIMM + OTHERS)]
+NAMES = [*FAST, *(pytest.param(name, marks=pytest.mark.slow) for name in ALL if name not in FAST)]
 
 
 def create(name: str, **more: Any) -> Any:

@@ -81,6 +81,7 @@ def many() -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("part", range(4))
+@pytest.mark.slow
 def test_thousands_of_maps_agree_with_opencv_at_every_threshold(part: int) -> None:
     maps = many()
     assert len(maps) > 2000

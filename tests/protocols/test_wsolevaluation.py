@@ -54,6 +54,7 @@ def test_no_contour_is_the_first_pixel() -> None:
     assert PROTOCOL.boxes(flat, np.array([0.2])).tolist() == [[[0, 0, 1, 1]]]
 
 
+@pytest.mark.slow
 def test_curves_follow_the_definition_at_every_threshold() -> None:
     rng = np.random.default_rng(3)
     truth = np.array([[40, 30, 150, 180], [100, 5, 220, 90]])

@@ -21,6 +21,8 @@ from wsol.reports import page_data
 from wsol.reports.page import write_page
 from wsol.runs.read import StoredRun, read_run
 
+pytestmark = pytest.mark.slow
+
 api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 HOSTILE = [

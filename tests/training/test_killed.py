@@ -22,6 +22,8 @@ from wsol.training import Recipe, Stage, train, trainer
 from wsol.training.data import split_batches
 from wsol.training.trainer import wrap_ddp
 
+pytestmark = pytest.mark.slow
+
 KILLS, KILLS_TOGETHER = 20, 5
 # Without dropout and batch normalization, so that processes agree; ``idle`` makes files that take time to write.
 NET = """

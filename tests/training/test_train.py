@@ -35,6 +35,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_ends_like_one_that_was_not(whole: Path, tmp_path: Path) -> None:
     assert run(tmp_path, stop_after=1) is None
     assert run(tmp_path, stop_after=1) is None
@@ -87,6 +88,7 @@ def test_the_map_size_is_in_the_file(tmp_path: Path) -> None:
     assert features.shape[2:] == (14, 14)
 
 
+@pytest.mark.slow
 def test_frozen_features_stay_and_the_linear_layer_learns(tmp_path: Path) -> None:
     torch.manual_seed(0)
     backbone = torchvision.models.resnet18().state_dict()
@@ -170,6 +172,7 @@ def test_frozen_features_need_weights(tmp_path: Path) -> None:
         run(tmp_path, recipe=Recipe((Stage(1, 32, 8),)), freeze="features")
 
 
+@pytest.mark.slow
 def test_it_learns(tmp_path: Path) -> None:
     recipe = Recipe((Stage(24, 48, 12),), learning_rate=0.06)
     easy = {"images": "48", "size": "48", "object_scale": "0.7", "part_size": "0.8", "distractors": "0"}

@@ -42,7 +42,7 @@ class Option:
 
     @property
     def is_flag(self) -> bool:
-        """Whether it takes no value on the command line."""
+        """True if it takes no value on the command line."""
         return self.kinds is bool
 
 

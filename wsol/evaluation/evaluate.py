@@ -124,8 +124,8 @@ def _run_folder(config: EvalConfig, plan: Plan, group: ProcessGroup) -> Iterator
         with group.sync_errors():
             if group.is_main:
                 for split in reversed(plan.splits):  # the run's own folder before the one inside
-                    claim_folder(split.folder(path), split.request.signature())
-                    stack.enter_context(lock_folder(split.folder(path)))
+                    claim_folder(path / split.subfolder, split.request.signature())
+                    stack.enter_context(lock_folder(path / split.subfolder))
                 complete = resume and is_complete(path)
                 if not complete:
                     open_or_resume(path, plan.batches, plan.request, resume)

@@ -13,8 +13,7 @@ from wsol.errors import InputError
 from wsol.evaluation.tables import choose_tau_index, tabulate
 from wsol.metrics.classification import ranks_of
 from wsol.metrics.image_stats import StatsAccumulator
-from wsol.metrics.summary import round_tau
-from wsol.metrics.tau import fixed_tau
+from wsol.metrics.tau import fixed_tau, round_tau
 from wsol.protocols.base import GroundTruth, ground_truth_of
 from wsol.reports.gallery import draw_gallery
 from wsol.reports.page import write_page
@@ -47,7 +46,7 @@ def merge_and_finish(plan: "Plan", folder: Path, page: bool, memory: MemoryMeter
     """
     chosen_on = None
     for split in plan.splits:
-        clock, place = Clock(), split.folder(folder)
+        clock, place = Clock(), folder / split.subfolder
         results, maps, passes = _merge_batches(plan, split, folder, pool, clock)
         n = len(results.images)
         milliseconds = 1000 * sum(clock.seconds.values()) / n
@@ -107,7 +106,7 @@ def _merge_batches(
     Returns:
         The results, the raw score maps, and the number of forward passes.
     """
-    protocol, images, place = plan.inference.protocol, split.images, split.folder(folder)
+    protocol, images, place = plan.inference.protocol, split.images, folder / split.subfolder
     store = BatchStore(folder, split.name, split.batches)
     kept: list[int] = []
     truths: list[GroundTruth] = []

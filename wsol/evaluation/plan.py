@@ -4,7 +4,6 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import zip_longest
-from pathlib import Path
 from typing import Any
 
 from wsol.datasets import Dataset, Split, check_dataset, load_dataset
@@ -22,7 +21,7 @@ from wsol.runtime.device import find_device
 
 @dataclass(frozen=True)
 class InferenceConfig:
-    """How images go through the network.
+    """Settings of the forward pass and of the score maps.
 
     Attributes:
         model: The network and its preprocessing.
@@ -49,24 +48,19 @@ class SplitPlan:
 
     Attributes:
         name: ``run`` for the evaluated split, ``val`` for the one that tau is chosen on.
+        subfolder: Where in the run folder its results are: ``.`` or ``val``.
+        images: The images.
         batches: Number of batches.
-        request: What decides its numbers, the images included.
+        request: What decides its numbers.
         notes: What deserves a second look, one sentence each.
     """
 
     name: str
+    subfolder: str
+    images: Dataset
     batches: int
     request: RunRequest
     notes: tuple[str, ...]
-
-    @property
-    def images(self) -> Dataset:
-        """The images."""
-        return self.request.images
-
-    def folder(self, run: Path) -> Path:
-        """Return the folder of the split, given that of the run."""
-        return run / "val" if self.name == "val" else run
 
 
 @dataclass(frozen=True)
@@ -74,20 +68,17 @@ class Plan:
     """A run that is checked and can start.
 
     Attributes:
-        inference: How images go through the network.
+        inference: Settings of the forward pass and of the score maps.
         splits: The splits in order: ``val`` first if tau is chosen on it, then ``run``.
+        batches: Number of batches by split.
         request: Everything that the bits of the files depend on, as JSON; the number of processes and threads is not
             part of it.
     """
 
     inference: InferenceConfig
     splits: tuple[SplitPlan, ...]
+    batches: Mapping[str, int]
     request: Mapping[str, Any]
-
-    @property
-    def batches(self) -> dict[str, int]:
-        """Number of batches by split."""
-        return {split.name: split.batches for split in self.splits}
 
 
 def prepare(config: EvalConfig) -> Plan:
@@ -112,10 +103,11 @@ def prepare(config: EvalConfig) -> Plan:
     provenance = _describe_network(inference)
     splits = []
     if held_out is not None:
-        splits.append(_plan_split("val", inference, RunRequest(held_out, provenance, protocol, "oracle")))
+        splits.append(_plan_split("val", "val", inference, RunRequest(held_out, provenance, protocol, "oracle")))
     request = RunRequest(images, provenance, protocol, tau, held_out.signature if held_out else None)
-    splits.append(_plan_split("run", inference, request))
-    return Plan(inference, tuple(splits), _describe_request(config, memory, request.signature(), model))
+    splits.append(_plan_split("run", ".", inference, request))
+    batches = {split.name: split.batches for split in splits}
+    return Plan(inference, tuple(splits), batches, _describe_request(config, memory, request.signature(), model))
 
 
 def _load_splits(config: EvalConfig, choose_tau: bool) -> tuple[Dataset, Dataset | None]:
@@ -193,10 +185,10 @@ def _quote_class(names: Sequence[str], i: int) -> str:
     return repr(names[i]) if i < len(names) else "none"
 
 
-def _plan_split(name: str, inference: InferenceConfig, request: RunRequest) -> SplitPlan:
+def _plan_split(name: str, subfolder: str, inference: InferenceConfig, request: RunRequest) -> SplitPlan:
     batches = -(-len(request.images) // inference.batch_size)
     notes = (*inference.model.notes, *_list_notes(request.images, inference.model))
-    return SplitPlan(name, batches, request, notes)
+    return SplitPlan(name, subfolder, request.images, batches, request, notes)
 
 
 def _list_notes(images: Dataset, model: Model) -> list[str]:

@@ -154,7 +154,7 @@ class _Images:
 
 @dataclass(frozen=True)
 class _Source:
-    """What is scored, and how: exactly one of run, maps, boxes and baseline is set."""
+    """The source of boxes: exactly one of run, maps, boxes and baseline is set."""
 
     run: Path | None
     maps: Path | None

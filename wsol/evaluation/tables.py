@@ -14,8 +14,8 @@ from wsol.errors import InputError
 from wsol.metrics.base import METRICS
 from wsol.metrics.error_types import error_table, error_type
 from wsol.metrics.iou import best_iou
-from wsol.metrics.summary import best_tau_index, find_tau_index, round_tau, summarize, summarize_groups
-from wsol.metrics.tau import Tau, fixed_tau
+from wsol.metrics.summary import best_tau_index, summarize, summarize_groups
+from wsol.metrics.tau import Tau, find_tau_index, fixed_tau, round_tau
 from wsol.protocols import Protocol
 from wsol.runs.predictions import predictions_table
 from wsol.runs.results import LocalizationResults, Tables

@@ -18,8 +18,7 @@ from wsol.errors import first_line
 from wsol.evaluation.tables import choose_tau_index, tabulate
 from wsol.leaderboards.recompute import recompute_curves
 from wsol.metrics.base import METRICS
-from wsol.metrics.summary import round_tau
-from wsol.metrics.tau import DEFAULT_TAU, fixed_tau
+from wsol.metrics.tau import DEFAULT_TAU, fixed_tau, round_tau
 from wsol.registry import Registry
 from wsol.runs.checksums import changed_files
 from wsol.runs.metadata import read_metadata

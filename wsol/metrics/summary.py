@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from wsol.errors import InputError
 from wsol.metrics.base import METRICS, LocalizationStats, Metric, TauRule
 from wsol.metrics.bootstrap import intervals, resampled_class_means, resampled_means, resampled_means_within
+from wsol.metrics.tau import find_tau_index, round_tau
 
 COLUMNS = ["metric", "tau_rule", "tau", "value", "ci_low", "ci_high", "n"]
 
@@ -129,24 +129,6 @@ def summarize_groups(
 def best_tau_index(metric: Metric, stats: LocalizationStats) -> int:
     """Return the index of the smallest tau at which a metric is best."""
     return int(_Source.from_stats(stats).best_tau_indices(metric))
-
-
-def find_tau_index(tau: float, taus: NDArray[np.float64]) -> int:
-    """Return the index of a tau on the grid.
-
-    Raises:
-        InputError: It is not on the grid.
-    """
-    tau_index = int(np.abs(taus - tau).argmin())
-    if not abs(taus[tau_index] - tau) <= 1e-6:  # negated, so that NaN is rejected too
-        grid = f"0 to {taus[-1]:g} by {taus[1]:g}"
-        raise InputError(f"tau {tau:g} is not on the protocol's grid, {grid}; the nearest is {taus[tau_index]:.6g}")
-    return tau_index
-
-
-def round_tau(taus: NDArray[np.float64], tau_index: int) -> float:
-    """Return a tau without the rounding error of the grid: 0.142, not 0.14200000000000002."""
-    return round(float(taus[tau_index]), 9)
 
 
 def _overall_value(metric: Metric, stats: LocalizationStats, values: NDArray[np.generic]) -> float:

@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsol.errors import InputError
-from wsol.metrics.summary import find_tau_index, round_tau
 
 Tau = float | Literal["val", "oracle"]
 
@@ -38,3 +37,21 @@ def fixed_tau(tau: Tau, taus: NDArray[np.float64]) -> float | None:
     if not isinstance(tau, str):
         return tau
     return DEFAULT_TAU if np.isclose(taus, DEFAULT_TAU, rtol=0, atol=1e-6).any() else None
+
+
+def find_tau_index(tau: float, taus: NDArray[np.float64]) -> int:
+    """Return the index of a tau on the grid.
+
+    Raises:
+        InputError: It is not on the grid.
+    """
+    tau_index = int(np.abs(taus - tau).argmin())
+    if not abs(taus[tau_index] - tau) <= 1e-6:  # negated, so that NaN is rejected too
+        grid = f"0 to {taus[-1]:g} by {taus[1]:g}"
+        raise InputError(f"tau {tau:g} is not on the protocol's grid, {grid}; the nearest is {taus[tau_index]:.6g}")
+    return tau_index
+
+
+def round_tau(taus: NDArray[np.float64], tau_index: int) -> float:
+    """Return a tau without the rounding error of the grid: 0.142, not 0.14200000000000002."""
+    return round(float(taus[tau_index]), 9)

@@ -56,7 +56,7 @@ class Timm(Architecture):
         config = self._timm.models.get_pretrained_cfg(self.name)
         return Preprocessing(tuple(config.mean), tuple(config.std)) if config else Preprocessing()
 
-    def published(self) -> tuple[PublishedWeights, ...]:
+    def published_weights(self) -> tuple[PublishedWeights, ...]:
         config = self._timm.models.get_pretrained_cfg(self.name)
         return (PublishedWeights("pretrained", "", self.preprocessing()),) if config and config.hf_hub_id else ()
 

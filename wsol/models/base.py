@@ -97,7 +97,7 @@ class Architecture(ABC):
         """Return the preprocessing that weights of unknown origin are assumed to expect."""
         return Preprocessing()
 
-    def published(self) -> tuple[PublishedWeights, ...]:
+    def published_weights(self) -> tuple[PublishedWeights, ...]:
         """Return the weights that ``fetch`` can download."""
         return ()
 

@@ -42,7 +42,7 @@ def load_matching(network: nn.Module, name: str, weights: str | Path) -> InitRep
     """
     backbone = name.removesuffix("-gap").removesuffix("-gmp")
     base = find_architecture(backbone if backbone in MODELS.names() else name)
-    published = {p.name: p for p in base.published()}
+    published = {p.name: p for p in base.published_weights()}
     path = base.fetch(str(weights)) if str(weights) in published else Path(weights)
     if not path.is_file():
         raise InputError(f"there is no weights file {weights}; give {' or '.join(['a file', *published])}")

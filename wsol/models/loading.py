@@ -118,7 +118,7 @@ def _read_model_name(weights: str | Path | None) -> str:
 
 def _find_weights_file(name: str, weights: str | Path | None, architecture: Architecture) -> Path | None:
     """Return the weights file; None if the architecture comes with its weights."""
-    published = [p.name for p in architecture.published()]
+    published = [p.name for p in architecture.published_weights()]
     if weights is not None and str(weights) in published:
         return architecture.fetch(str(weights))
     if weights is not None and Path(weights).is_file():
@@ -157,7 +157,7 @@ def _load_checkpoint(
     metadata = checkpoint.metadata
     if metadata and metadata.architecture != name:
         raise InputError(f"{path} was trained as {metadata.architecture}, not {name}; fix or leave out --model")
-    offered = architecture.published()
+    offered = architecture.published_weights()
     published = next((p for p in offered if p.matches(checkpoint.sha256, weights)), None)
     if published is None and weights in [p.name for p in offered]:
         raise InputError(f"{path} is not the file published as {weights}; delete it and try again")

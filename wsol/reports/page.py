@@ -15,7 +15,7 @@ from wsol.reports.terminal import RULES, fill_tau_rule
 from wsol.runs.read import StoredRun
 from wsol.runtime.threads import processor_count
 
-ERROR_DESCRIPTIONS = {
+_ERROR_DESCRIPTIONS = {
     "class": "wrong class",
     "correct": "right class and correct box",
     "multi": "right class; the box covers several objects",
@@ -35,7 +35,7 @@ _TEMPLATES = jinja2.Environment(
 def write_page(run: StoredRun) -> None:
     """Write ``report.html`` into the folder of a run.
 
-    It contains all numbers and up to 3 MB of thumbnails; those of further images are read from the folder ``thumbnails``.
+    It contains all numbers and up to 3 MB of thumbnails. Further thumbnails are read from the folder ``thumbnails``.
 
     Args:
         run: The run, as read from its folder.
@@ -73,7 +73,7 @@ def render(runs: Sequence[StoredRun], names: Sequence[str], thumbnail_root: str,
     folder = Path(__file__).with_name("page")
     script, style = ((folder / name).read_text(encoding="utf-8") for name in ("page.js", "page.css"))
     missing = dict.fromkeys(("headlines", "metrics", "rules", "errors", "details", "comparison"))
-    constants = {"script": script, "style": style, "data": data, "error_descriptions": ERROR_DESCRIPTIONS}
+    constants = {"script": script, "style": style, "data": data, "error_descriptions": _ERROR_DESCRIPTIONS}
     return _TEMPLATES.get_template("page.html").render({**missing, **constants, **variables})
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from wsol.metrics.error_types import ERROR_TYPES
 from wsol.metrics.image_stats import kept_tau_indices
-from wsol.metrics.summary import find_tau_index, round_tau
+from wsol.metrics.tau import find_tau_index, round_tau
 from wsol.reports.heat_map import DEFAULT_COLORMAP
 from wsol.runs.predictions import prediction_arrays
 from wsol.runs.read import StoredRun
@@ -89,9 +89,9 @@ def _embedded_thumbnails(run: StoredRun, available: NDArray[np.int64]) -> tuple[
 
 def _run_arrays(run: StoredRun, pool: Executor) -> dict[str, NDArray[Any]]:
     """Return predictions, maps, and the boxes and IoUs over taus."""
-    found, predictions = run.results, run.tables.predictions
-    n, k = found.classes.shape
-    frames = np.tile([run.protocol.frame(truth.size) for truth in found.truths], 2).astype(np.float64)
+    results, predictions = run.results, run.tables.predictions
+    n, k = results.classes.shape
+    frames = np.tile([run.protocol.frame(truth.size) for truth in results.truths], 2).astype(np.float64)
     boxes = prediction_arrays(predictions, n)[2] / frames[:, None]
     ious = predictions["iou"].to_numpy().reshape(n, k)
     codes = predictions["error"].map({name: code for code, name in enumerate(ERROR_TYPES)}).fillna(255)
@@ -99,17 +99,17 @@ def _run_arrays(run: StoredRun, pool: Executor) -> dict[str, NDArray[Any]]:
     arrays: dict[str, NDArray[Any]] = {
         "box": _quantize_boxes(boxes[:, 0]),
         "iou": _quantize_ious(ious[:, 0]),
-        "score": found.scores[:, 0].astype(np.float32),
-        "top1": found.classes[:, top1].astype(np.int32),
-        "top1Score": found.scores[:, top1].astype(np.float32),
+        "score": results.scores[:, 0].astype(np.float32),
+        "top1": results.classes[:, top1].astype(np.int32),
+        "top1Score": results.scores[:, top1].astype(np.float32),
         "top1Box": _quantize_boxes(boxes[:, top1]),
         "top1Iou": _quantize_ious(ious[:, top1]),
         "error": codes.to_numpy(np.uint8).reshape(n, k)[:, top1],
     }
-    if found.boxes is not None and len(run.taus):
+    if results.boxes is not None and len(run.taus):
         tau_indices = kept_tau_indices(len(run.taus))
-        arrays["boxes"] = np.rint(255 * np.clip(found.boxes / frames[:, None], 0, 1)).astype(np.uint8)
-        arrays["ious"] = _quantize_ious(found.stats.curves[:, tau_indices])
+        arrays["boxes"] = np.rint(255 * np.clip(results.boxes / frames[:, None], 0, 1)).astype(np.uint8)
+        arrays["ious"] = _quantize_ious(results.stats.curves[:, tau_indices])
     if run.maps is not None:
         arrays["maps"] = _small_maps(run, run.maps, pool)
     return arrays

@@ -78,7 +78,7 @@ class BatchStore:
 
     @property
     def stopped(self) -> bool:
-        """Whether one of the processes cannot continue."""
+        """True once one of the processes cannot continue."""
         return self._folder.joinpath("stopped").exists()
 
     def _path(self, number: int) -> Path:

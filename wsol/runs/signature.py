@@ -48,7 +48,7 @@ class Signature:
 
 @dataclass(frozen=True)
 class RunRequest:
-    """What decides the numbers of a split.
+    """Everything that decides the numbers of a split.
 
     Attributes:
         images: The images, before unreadable ones are left out.
@@ -67,7 +67,7 @@ class RunRequest:
 
     @property
     def uses_threshold(self) -> bool:
-        """Whether a threshold applies: not to boxes, and not to a protocol without thresholds."""
+        """True if a threshold applies: not to external boxes, and not under a protocol without thresholds."""
         return len(self.protocol.taus) > 0 and not self.provenance.method.startswith("boxes")
 
     def signature(self, images: Dataset | None = None, chosen: float | None = None) -> str:

@@ -42,7 +42,7 @@ class ProcessGroup:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process merges the work of all and writes the results."""
+        """True for the process that merges the work of all and writes the results."""
         return self.rank == 0
 
     @property

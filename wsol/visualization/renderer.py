@@ -16,7 +16,7 @@ from wsol.errors import ImageError, InputError
 from wsol.io.atomic import atomic_write
 from wsol.io.display import printable
 from wsol.io.paths import file_name
-from wsol.metrics.summary import find_tau_index, round_tau
+from wsol.metrics.tau import find_tau_index, round_tau
 from wsol.protocols import find_protocol
 from wsol.reports.canvas import PngFigure
 from wsol.reports.fonts import truncate_to_width

@@ -56,7 +56,7 @@ class _Torchvision(Architecture):
             self._enlarge_maps(network, map_size)
         return network
 
-    def published(self) -> tuple[PublishedWeights, ...]:
+    def published_weights(self) -> tuple[PublishedWeights, ...]:
         return tuple(
             PublishedWeights(weights.name, _sha256_prefix(weights.url), _read_preprocessing(weights))
             for weights in torchvision.models.get_model_weights(self.name)
