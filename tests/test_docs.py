@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -209,6 +210,15 @@ def test_every_kind_of_entry_has_an_example_and_an_entry_point_group() -> None:
         assert f"| `{registry.group}` |" in text
 
 
+def test_the_table_of_layers_is_the_one_that_is_checked() -> None:
+    text = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", text.partition("## Layers")[2].partition("\n## ")[0], re.M)
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        contract = tomllib.load(file)["tool"]["importlinter"]["contracts"][0]
+    layers = [[name.removeprefix("wsol.") for name in layer.split(" | ")] for layer in contract["layers"]]
+    assert [re.findall(r"\w+", row) for row in rows] == layers
+
+
 def test_members_that_the_api_pages_select_exist() -> None:
     """mkdocstrings ignores unknown members."""
     for path in (DOCS / "api").glob("*.md"):
@@ -238,6 +248,7 @@ def test_the_readme_is_short_and_counts_correctly() -> None:
         assert (ROOT / target).exists(), target
 
 
+@pytest.mark.slow
 def test_the_readme_shows_what_the_command_prints(tmp_path: Path) -> None:
     text = README.read_text(encoding="utf-8")
     (command,) = re.findall(r"^    pip install -e \. && python -m (wsol\.eval .*)$", text, re.M)
@@ -292,6 +303,7 @@ def test_the_pages_build_and_refer_to_no_other_host(site: Path) -> None:
         assert any(name in page.read_text(encoding="utf-8") for page in site.rglob("*.html"))
 
 
+@pytest.mark.slow
 def test_pages_opened_from_disk_make_no_requests_and_can_be_searched(site: Path) -> None:
     api: Any = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)

@@ -8,7 +8,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from wsol.errors import InputError
-from wsol.evaluation.config import options
 
 
 def run_command(run: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None) -> int:
@@ -39,6 +38,8 @@ def add_options(
         names: Names of the arguments of ``wsol.evaluate``; None for all.
         defaults: Defaults that differ from those of ``wsol.evaluate``, by name.
     """
+    from wsol.evaluation.config import options  # noqa: PLC0415  # wsol.selfcheck must start without NumPy
+
     groups: dict[str, Any] = {}
     for name, default, option in options():
         if names is not None and name not in names:

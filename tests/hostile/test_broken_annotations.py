@@ -236,7 +236,7 @@ BROKEN_MASKS = {
     "too long": ({"size": [40, 60], "counts": [2400, 10**8]}, "its counts sum to 100002400"),
     "cut off": ({"size": [40, 60], "counts": COUNTS + "p"}, "its counts are not valid run lengths"),
     "never ending": ({"size": [40, 60], "counts": "p" * 10**6}, "its counts are not valid run lengths"),
-    "other signs": ({"size": [40, 60], "counts": "\ud800é"}, "its counts are not valid run lengths"),
+    "other characters": ({"size": [40, 60], "counts": "\ud800é"}, "its counts are not valid run lengths"),
     "below zero": ({"size": [40, 60], "counts": "O"}, "its counts are not non-negative integers"),
 }  # fmt: skip
 

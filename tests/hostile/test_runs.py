@@ -241,7 +241,7 @@ TRUTH: dict[str, tuple[Callable[[pd.DataFrame], pd.DataFrame], str]] = {
     "no size": (lambda table: table.assign(height=-1), "a size is not the size of an image"),
     "text as size": (lambda table: table.assign(height="9"), "a size is not the size of an image"),
     "half": (lambda table: table.assign(height=224.5), "a size is not the size of an image"),
-    "published": (lambda table: table.assign(published_weights="yes"), "it does not say which sizes were published"),
+    "published": (lambda table: table.assign(published="yes"), "it does not say which sizes were published"),
 }
 
 

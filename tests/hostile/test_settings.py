@@ -113,5 +113,5 @@ def test_published_numbers(tmp_path: Path, year: str) -> None:
     row = f"A,{year},T,d,test,4,m,c,gt_known_loc_acc,fixed,0.2,exact,50,"
     (tmp_path / "t.csv").write_text(f"{columns}\n{row}\n")
     with pytest.raises(InputError, match=r"t\.csv, line 2: .* is not a number; fix the field") as caught:
-        wsol.leaderboard(tmp_path, published_weights=tmp_path)
+        wsol.leaderboard(tmp_path, published=tmp_path)
     assert len(str(caught.value)) < 500

@@ -77,7 +77,7 @@ def read_coco(path: Path) -> CocoFile:
     for entry in sections["annotations"]:
         image_id = entry.get("image_id")
         if not _is_int(image_id):
-            raise InputError(f"{printable(path)}: {_name(entry)} has no integer image_id; fix the annotation")
+            raise InputError(f"{printable(path)}: {_describe(entry)} has no integer image_id; fix the annotation")
         if image_id in images:
             annotations[image_id].append(_annotation_entry(entry, categories, path))
     return CocoFile(
@@ -125,14 +125,14 @@ def _annotation_entry(entry: dict[str, Any], categories: dict[int, Any], path: P
             "category_id; add it to 'categories'"
         )
     if not isinstance(box, list) or len(box) != 4 or not all(map(math.isfinite, map(_to_float, box))):
-        raise InputError(f"{printable(path)}: {_name(entry)} has no bbox of four numbers; fix the annotation")
+        raise InputError(f"{printable(path)}: {_describe(entry)} has no bbox of four numbers; fix the annotation")
     x, y, width, height = map(_to_float, box)
     return AnnotationEntry(
         category, (x, y, width, height), bool(entry.get("iscrowd")), entry.get("segmentation") or None
     )
 
 
-def _name(entry: dict[str, Any]) -> str:
+def _describe(entry: dict[str, Any]) -> str:
     return f"annotation {printable(entry.get('id'))}"
 
 

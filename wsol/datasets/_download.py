@@ -49,11 +49,7 @@ def download_archives(name: str, root: Path) -> None:
         file = root / archive.url.rsplit("/", 1)[-1]
         try:
             download_url(archive.url, str(root), md5=archive.md5)
-        except (
-            OSError,
-            HTTPException,
-            RecursionError,
-        ) as error:  # OSError includes URLError; RecursionError: redirects
+        except (OSError, HTTPException, RecursionError) as error:  # endless redirects are a RecursionError
             reason = printable(first_line(error))
             raise InputError(f"cannot download {archive.url} ({reason}); download it by hand into {root}") from error
         except RuntimeError as error:  # torchvision raises it for a wrong checksum

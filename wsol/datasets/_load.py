@@ -45,22 +45,22 @@ def load_dataset(
         roots = (_find_folder(name, root, download),)
     elif root is not None or download:
         raise InputError(f"{name} is generated and needs no files; leave out --data-root and --download")
-    own, given = parameters[len(roots) + 1 :], dict(dataset_args or {})
+    own, arguments = parameters[len(roots) + 1 :], dict(dataset_args or {})
     accepted = dict.fromkeys([*own, *(["links"] if roots else [])])
-    for argument in given:
-        if argument not in accepted:
-            raise InputError(f"{name}: unknown --dataset-arg {argument!r}; it takes: {', '.join(accepted) or 'none'}")
-    links = given.get("links", "")
+    for key in arguments:
+        if key not in accepted:
+            raise InputError(f"{name}: unknown --dataset-arg {key!r}; it takes: {', '.join(accepted) or 'none'}")
+    links = arguments.get("links", "")
     if links not in ("", FOLLOW_LINKS):
         raise InputError(
             f"{name}: unknown links={links!r}; give {FOLLOW_LINKS}, or leave it out to refuse links that leave the root"
         )
-    dataset = adapter(*roots, split, **{key: value for key, value in given.items() if key in own})
+    dataset = adapter(*roots, split, **{key: value for key, value in arguments.items() if key in own})
     if split == "train":  # weak labels only: later code cannot use a box
         dataset = replace(dataset, samples=tuple(replace(s, boxes=as_boxes([]), mask=None) for s in dataset.samples))
     check_dataset(dataset)
     if links != FOLLOW_LINKS:
-        folders = [base / value for value in given.values() if value for base in (Path(), *roots)]
+        folders = [base / value for value in arguments.values() if value for base in (Path(), *roots)]
         refuse_links((s.path for s in dataset.samples if s.path), [*roots, *folders])
     return dataset
 

@@ -71,7 +71,7 @@ def _check_member(path: Path, folder: Path, name: str, is_plain: bool) -> None:
     elif not is_relative_below(name):
         reason = "has a name that is absolute or contains '..'"
     elif os.path.commonpath([home, os.path.realpath(folder / name)]) != home:
-        reason = f"leads out of {printable(folder)} by a link that is there"
+        reason = f"leads out of {printable(folder)} by an existing link"
     else:
         return
     raise InputError(

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -162,19 +163,10 @@ def _read_results(
 ) -> LocalizationResults:
     samples, n = images.samples, len(images)
     classes, scores, boxes = prediction_arrays(predictions, n)
-    arrays = {
-        array.name: memory_map(folder / array.file)
-        for array in ARRAYS
-        if array.required or (folder / array.file).exists()
-    }
-    lengths = axis_lengths(protocol, n, arrays["curves"])
-    fit = all(array.fits(arrays[array.name], lengths) for array in ARRAYS if array.name in arrays)
-    if not fit or images.fingerprint != metadata.dataset.fingerprint:
+    arrays = _read_arrays(folder, protocol, n)
+    if images.fingerprint != metadata.dataset.fingerprint:
         raise ValueError("its files do not belong together")
-    ious = [arrays[name] for name in ("curves", "contours", "second") if name in arrays]
-    if not all(values.min() >= 0 and values.max() <= 1 for values in ious):
-        raise ValueError("its files do not belong together")
-    if arrays.pop("maps", None) is not None:
+    if (folder / "maps.npy").exists():
         read_maps(folder, metadata, classes.shape)
     kept_boxes = arrays.pop("boxes", None)
     stats = LocalizationStats(
@@ -196,6 +188,18 @@ def _read_results(
         kept_boxes,
         metadata.notes,
     )
+
+
+def _read_arrays(folder: Path, protocol: Protocol, n: int) -> dict[str, NDArray[Any]]:
+    """Map all arrays but the score maps into memory; check their dtypes, shapes, and the range of IoUs."""
+    present = [array for array in ARRAYS if array.required or (folder / array.file).exists()]
+    arrays = {array.name: memory_map(folder / array.file) for array in present if array.name != "maps"}
+    lengths = axis_lengths(protocol, n, arrays["curves"])
+    fit = all(array.fits(arrays[array.name], lengths) for array in present if array.name in arrays)
+    ious = [arrays[name] for name in ("curves", "contours", "second") if name in arrays]
+    if not fit or not all(values.min() >= 0 and values.max() <= 1 for values in ious):
+        raise ValueError("its files do not belong together")
+    return arrays
 
 
 def _read_table(path: Path, columns: list[str]) -> pd.DataFrame:
