@@ -92,7 +92,7 @@ def test_another_folder_is_left_alone(
 ) -> None:
     (tmp_path / "thesis.tex").touch()
     assert evaluate(arguments(weights, csv_data, tmp_path)) == 2
-    assert "holds files that are no run's, such as" in capsys.readouterr().err
+    assert "holds files that no run writes, such as" in capsys.readouterr().err
     assert evaluate(arguments(weights, csv_data, tmp_path / "thesis.tex")) == 2
     assert "cannot be created" in capsys.readouterr().err
 

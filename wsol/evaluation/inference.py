@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,8 +17,10 @@ from wsol.datasets import Sample
 from wsol.errors import InputError
 from wsol.methods import Forward, Method, Precision, forward
 from wsol.models import Model
-from wsol.protocols import View
 from wsol.runtime.cost import Clock
+
+if TYPE_CHECKING:  # protocols import Numba, which takes a second that wsol.explain need not wait for
+    from wsol.protocols import View
 
 TOP = 5  # predictions that are kept in addition to the ground-truth class
 _IMAGES_PER_THREAD = 2  # more leave the cache, one repeats too much
@@ -56,7 +59,7 @@ class BatchInference:
         precision: Precision of the layers up to the target layer.
     """
 
-    def __init__(self, model: Model, method: Method, view: View, memory: int, precision: Precision) -> None:
+    def __init__(self, model: Model, method: Method, view: "View", memory: int, precision: Precision) -> None:
         self._model, self._method, self._view, self._precision = model, method, view, precision
         self._whole_batch = next(model.network.parameters()).device.type != "cpu"
         self._memory = memory if self._whole_batch else memory // _MAX_THREADS  # the same for any number of threads
