@@ -1,11 +1,11 @@
-"""Peak memory of whole evaluations of few and of many images, and what of its growth is kept for each image.
+"""Measure how the peak memory of a whole evaluation grows with the number of images, and what that growth consists of.
 
     python benchmarks/memory.py [--images 5000 50000]
 
-Small PNG files are generated, listed in a CSV file and go through ``python -m wsol.eval`` with a network that costs
-hardly anything, each number of images in a process of its own. Beside the growth stands what a run keeps for each
-image when it needs the most, in bytes: the arrays by their shapes, the objects as Python's tracemalloc counts them.
-The limit is the growth against that sum.
+Small PNG files are generated, listed in a CSV file and evaluated by ``python -m wsol.eval`` with a very small network,
+each number of images in a separate process. The growth per image is compared with the bytes per image that a run holds
+at its peak: arrays by their shapes, objects as Python's tracemalloc counts them. The limit applies to the ratio of the
+growth to their sum.
 """
 
 import argparse
@@ -29,7 +29,7 @@ _NET = f"{Path(__file__).parent / '_small_net.py'}:build"
 
 
 def generate(root: Path, n: int) -> None:
-    """Write images of noise, 32 x 32, a rectangle in each, and the list of them."""
+    """Write 32 x 32 images of noise with one rectangle each, and their list."""
     rows = ["image_id,label,x0,y0,x1,y1,split,width,height"]
     for i in range(n):
         rng = np.random.default_rng(i)
@@ -44,7 +44,7 @@ def generate(root: Path, n: int) -> None:
 
 
 def evaluate(root: Path, out: Path) -> int:
-    """Run the command in this process and returns the peak of the resident set, in bytes."""
+    """Run the command in this process and return the peak of the resident set in bytes."""
     from wsol.eval import main  # noqa: PLC0415
 
     with contextlib.redirect_stdout(io.StringIO()):
@@ -53,8 +53,8 @@ def evaluate(root: Path, out: Path) -> int:
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def kept(root: Path, run: Path) -> dict[str, float]:
-    """Return the bytes that a run keeps for each image at its peak, when the files are read back for the page."""
+def measure_held_bytes(root: Path, run: Path) -> dict[str, float]:
+    """Return the bytes per image that a run holds at its peak, when the files are read back for the page."""
     import pandas as pd  # noqa: PLC0415
 
     from wsol.datasets import load_dataset  # noqa: PLC0415
@@ -62,20 +62,21 @@ def kept(root: Path, run: Path) -> dict[str, float]:
     from wsol.protocols import find_protocol  # noqa: PLC0415
     from wsol.protocols.base import ground_truth_of  # noqa: PLC0415
 
-    found = {}
+    held = {}
     for name in ("curves", "curves_v2", "boxes", "peaks"):
         array = np.load(run / f"{name}.npy", mmap_mode="r")
-        found[f"{name}.npy, mapped"] = array.nbytes / len(array)
-    found["how often the bootstrap draws it"] = RESAMPLES
+        held[f"{name}.npy, memory-mapped"] = array.nbytes / len(array)
+    held["its counts in the bootstrap resamples"] = RESAMPLES
     predictions = pd.read_parquet(run / "predictions.parquet")
     n = predictions["image_id"].nunique()
-    guesses = len(predictions) / n
-    found["predictions, of the evaluation and read back"] = 2 * predictions.memory_usage(index=False).sum() / n
-    found["classes, scores and boxes"] = (8 + 4 + 32) * guesses
-    found["its part of the page, as bytes, text and page"] = 3 * (run / "report.html").stat().st_size / n
+    predictions_per_image = len(predictions) / n
+    held["predictions, as computed and as read back"] = 2 * predictions.memory_usage(index=False).sum() / n
+    held["classes, scores and boxes"] = (8 + 4 + 32) * predictions_per_image
+    held["data of the page, as bytes, string and page"] = 3 * (run / "report.html").stat().st_size / n
     protocol = find_protocol("wsolevaluation")
     sizes = []
-    for count in (10, 1000, 3000):  # the first imports and compiles
+    counts = n // 10, n // 3, n  # the first imports and compiles
+    for count in counts:
         gc.collect()
         tracemalloc.start()
         loaded = load_dataset("csv", root)
@@ -87,14 +88,21 @@ def kept(root: Path, run: Path) -> dict[str, float]:
         tracemalloc.stop()
         assert len(truths) == count
         del samples, truths
-    found["image, boxes and their names, evaluated and read back"] = 2 * (sizes[2] - sizes[1]) / 2000
-    return found
+    size_per_image = (sizes[2] - sizes[1]) / (counts[2] - counts[1])
+    held["image, boxes and their names, as evaluated and as read back"] = 2 * size_per_image
+    return held
 
 
 def main() -> int:
-    """Print peaks, growth and what is kept."""
+    """Print the peaks, the growth and what is held; return 1 if the growth exceeds the limit."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, nargs=2, default=[5000, 50_000])
+    parser.add_argument(
+        "--images",
+        type=int,
+        nargs=2,
+        default=[5000, 50_000],
+        help="numbers of images, few and many (default: %(default)s)",
+    )
     parser.add_argument("--one", nargs=2, type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
@@ -107,17 +115,18 @@ def main() -> int:
             root = Path(folder) / f"images-{n}"
             generate(root, n)
             command = [sys.executable, __file__, "--one", str(root), f"{folder}/run-{n}"]
-            begin = time.perf_counter()
+            start = time.perf_counter()
             peaks.append(int(subprocess.check_output(command, text=True).split()[-1]))
-            seconds = time.perf_counter() - begin
+            seconds = time.perf_counter() - start
             print(f"{n:6d} images: at most {peaks[-1] / 2**20:.1f} MiB resident, {seconds:.0f} s", flush=True)
         growth = (peaks[1] - peaks[0]) / (many - few)
-        parts = kept(Path(f"{folder}/images-{many}"), Path(f"{folder}/run-{few}"))
-    print(f"growth {growth:.0f} bytes an image; kept for each image:")
-    for name, size in parts.items():
+        held = measure_held_bytes(Path(f"{folder}/images-{many}"), Path(f"{folder}/run-{few}"))
+    total = sum(held.values())
+    print(f"growth {growth:.0f} bytes per image; held per image:")
+    for name, size in held.items():
         print(f"  {size:8.0f}  {name}")
-    print(f"  {sum(parts.values()):8.0f}  in all, {growth / sum(parts.values()):.3f} of it (limit {LIMIT})")
-    return int(growth > LIMIT * sum(parts.values()))
+    print(f"  {total:8.0f}  in total, growth {growth / total:.3f} of it (limit {LIMIT})")
+    return int(growth > LIMIT * total)
 
 
 if __name__ == "__main__":

@@ -66,14 +66,14 @@ def trace(arguments: Sequence[str]) -> list[Event]:
         evaluate([*arguments])
     finally:
         sys.setprofile(None)
-        threading.setprofile(None)  # type: ignore[arg-type]  # its stub forgets None
+        threading.setprofile(None)
     return events
 
 
 def package_file(frame: FrameType) -> str:
-    """Return the file of a frame, relative to the package; empty for other packages."""
+    """Return the module of a frame, relative to the package; empty for other packages and templates."""
     path = frame.f_code.co_filename
-    return path.removeprefix(f"{ROOT}/") if path.startswith(f"{ROOT}/") else ""
+    return path.removeprefix(f"{ROOT}/") if path.startswith(f"{ROOT}/") and path.endswith(".py") else ""
 
 
 def calling_files(frame: FrameType | None) -> list[str]:

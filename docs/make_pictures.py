@@ -2,7 +2,7 @@
 
 ``python docs/make_pictures.py`` makes all of them, ``python docs/make_pictures.py report gradients`` only these two.
 They are computed with the bundled network on generated images, on any machine. ``forward-passes`` takes half an hour on
-two CPU cores, each of the others a minute or two. ``report`` needs playwright and Chromium.
+two CPU cores, each of the others a few minutes. Needs ``pip install -e '.[test]'`` and Chromium.
 """
 
 import base64
@@ -11,21 +11,25 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import nbclient
 import nbformat
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import sync_playwright
+from torch import Tensor, nn
+from torchvision.models.vision_transformer import Encoder
 
 import wsol
 from wsol.datasets import Dataset, Sample, load_dataset, read_image
-from wsol.models import Model, load_model
+from wsol.models import Model, find_classifier, load_model
 from wsol.protocols import find_protocol
 
 DOCS = Path(__file__).parent
@@ -44,6 +48,7 @@ METHODS = {
         "rise:masks=1000",
         "occlusion",
     ),
+    "attention": ("self-attention", "attention-rollout", "chefer", "ts-cam"),
 }
 TRUE, BOX = "#2fe02f", "white"
 
@@ -51,7 +56,7 @@ TRUE, BOX = "#2fe02f", "white"
 def main(names: list[str]) -> None:
     """Make the pictures of these names, or all."""
     makers: dict[str, Callable[[], None]] = {"report": report, "overlay": overlay, "tutorial": tutorial}
-    makers |= {family: lambda family=family: method_maps(family, METHODS[family]) for family in METHODS}
+    makers |= {family: partial(method_maps, family) for family in METHODS}
     PICTURES.mkdir(exist_ok=True)
     for name in names or makers:
         makers[name]()
@@ -76,29 +81,67 @@ def overlay() -> None:
     save(rasterize(figure, 150), "overlay", width=1200)
 
 
-def method_maps(family: str, methods: tuple[str, ...]) -> None:
-    """Draw the maps of a family of methods, one row per image."""
+def method_maps(family: str) -> None:
+    """Draw images and, next to each, the map of its class by each method of a family with the box at tau 0.2."""
+    model = train_transformer() if family == "attention" else load_model("vgg16-gap")
     images = IMAGES[:1] if family == "forward-passes" else IMAGES
-    model = load_model("vgg16-gap")
-    draw_maps(family, model, methods, images)
-
-
-def draw_maps(name: str, model: Model, methods: tuple[str, ...], images: tuple[str, ...]) -> None:
-    """Draw images and, next to each, the map of its own class by each method with the box at tau 0.2."""
     dataset = load_dataset("synthetic")
     dataset = dataset.subset([i for i, sample in enumerate(dataset) if sample.image_id in images])
-    columns = len(methods) + 1
+    columns = len(METHODS[family]) + 1
     figure = Figure(figsize=(1.5 * columns, 1.5 * len(images) + 0.25), layout="constrained")
     grid = figure.subplots(len(images), columns, squeeze=False)
     for sample, axes in zip(dataset, grid[:, 0], strict=True):
         draw_image(axes, sample)
     grid[0, 0].set_title("ground truth", fontsize=8)
-    for column, method in enumerate(methods, 1):
-        print(name, method, flush=True)
+    for column, method in enumerate(METHODS[family], 1):
         for row, (score_map, box) in enumerate(compute_maps(model, dataset, method)):
             draw_map(grid[row, column], dataset.samples[row], score_map, box)
         grid[0, column].set_title(method, fontsize=8)
-    save(rasterize(figure, 100), f"methods-{name}")
+    save(rasterize(figure, 100), f"methods-{family}")
+
+
+class Transformer(nn.Module):
+    """Two transformer layers on the last feature maps of the bundled network."""
+
+    def __init__(self, trunk: nn.Module, classes: int) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.project = nn.Linear(1024, 96)
+        self.class_token = nn.Parameter(torch.zeros(1, 1, 96))
+        self.encoder = Encoder(197, 2, 4, 96, 192, 0.0, 0.0)
+        self.head = nn.Linear(96, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits."""
+        return self.classify(self.trunk(images)[0])
+
+    def classify(self, maps: Tensor) -> Tensor:
+        """Return the logits of feature maps ``(n, 1024, 14, 14)``."""
+        patches = self.project(maps.flatten(2).transpose(1, 2) / 10)
+        tokens = torch.cat([self.class_token.expand(patches.shape[0], -1, -1), patches], 1)
+        logits: Tensor = self.head(self.encoder(tokens)[:, 0])
+        return logits
+
+
+def train_transformer(images: int = 360, epochs: int = 5) -> Model:
+    """Train the transformer layers on training images; the trunk stays as it is."""
+    torch.manual_seed(0)
+    model, dataset = load_model("vgg16-gap"), load_dataset("synthetic", split="train").limit(images)
+    transformer = Transformer(model.network.trunk, model.classes)
+    pixels = np.stack([np.asarray(read_image(sample)[0].resize((224, 224))) for sample in dataset])
+    with torch.no_grad():
+        batches = model.preprocessing.normalize(pixels, torch.device("cpu")).split(16)
+        maps = torch.cat([model.network.trunk(batch)[0] for batch in batches])
+    labels = torch.tensor([sample.label for sample in dataset])
+    optimizer = torch.optim.AdamW([each for each in transformer.parameters() if each.requires_grad], 1e-3)
+    for _ in range(epochs):
+        for indices in torch.randperm(images).split(16):
+            loss = nn.functional.cross_entropy(transformer.classify(maps[indices]), labels[indices])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    classifier = find_classifier(transformer.eval(), "transformer")
+    return Model("transformer", classifier, model.preprocessing, "trained here", "0" * 64, model.classes)
 
 
 def compute_maps(model: Model, dataset: Dataset, method: str) -> list[tuple[NDArray[np.float32], NDArray[np.float64]]]:

@@ -78,7 +78,7 @@ def test_torchrun_starts_a_worker_that_died_again(data: Path, tmp_path: Path) ->
     # The second process ends itself in its second batch, once.
     (tmp_path / "net.py").write_text(
         "import os, signal, sys\n"
-        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        f"sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n"
         "import killed_processes, torch\n"
         "class Net(torch.nn.Module):\n"
         "    def __init__(self):\n"
@@ -90,14 +90,14 @@ def test_torchrun_starts_a_worker_that_died_again(data: Path, tmp_path: Path) ->
         "    torch.manual_seed(0)\n"
         "    return Net()\n"
         "if os.environ.get('RANK') == '1' and os.environ['TORCHELASTIC_RESTART_COUNT'] == '0':\n"
-        "    import wsol.evaluation.batches as loop\n"
-        "    submitted, calls = loop._submitted, []\n"
+        "    from wsol.evaluation.inference import BatchInference\n"
+        "    predict, calls = BatchInference.predict, []\n"
         "    def dying(*arguments):\n"
         "        calls.append(1)\n"
         "        if len(calls) == 2:\n"
         "            os.kill(os.getpid(), signal.SIGKILL)\n"
-        "        return submitted(*arguments)\n"
-        "    loop._submitted = dying\n"
+        "        return predict(*arguments)\n"
+        "    BatchInference.predict = dying\n"
     )
     command = ["-m", "wsol.eval", "--model", "net.py:build", "--dataset", "csv", "--data-root", str(data)]
     command += ["--batch-size", "1", "--skip-bad-images", "--device", "cpu", "--out"]
@@ -122,7 +122,7 @@ def begun(data: Path, tmp_path: Path) -> Path:
 
 
 def test_what_was_begun_is_not_overwritten(data: Path, begun: Path) -> None:
-    with pytest.raises(InputError, match=r"holds an unfinished run, 8 of 12 batches; give --resume to go on"):
+    with pytest.raises(InputError, match=r"holds an unfinished run, 8 of 12 batches; give --resume to continue it"):
         killed_processes.evaluate(data, begun)
     with pytest.raises(InputError, match=r"7\.png is not an image"):
         killed_processes.evaluate(data, begun, resume=True)

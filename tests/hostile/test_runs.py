@@ -298,6 +298,7 @@ def test_rows_that_cost_nothing(run: Path) -> None:
             "groups.csv: the column value is not numeric",
         ),
         ("errors", lambda text: re.sub("class,.", "class,x", text, count=1), "errors.csv: the column n is not numeric"),
+        ("errors", lambda text: text.replace("class,", "klass,", 1), "errors.csv has an unknown error type"),
         ("classes", lambda text: "\n" + text.partition("\n")[2], "classes.csv has other columns"),
     ],
 )

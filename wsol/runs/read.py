@@ -13,6 +13,7 @@ from wsol.datasets import Dataset
 from wsol.io.arrays import memory_map, require_file
 from wsol.metrics.base import METRICS, TAU_RULES, LocalizationStats
 from wsol.metrics.classification import ranks_of
+from wsol.metrics.error_types import ERROR_TYPES
 from wsol.metrics.tau import Tau
 from wsol.protocols import Protocol, find_protocol
 from wsol.protocols.base import ground_truth_of
@@ -214,4 +215,6 @@ def _read_table(path: Path, columns: list[str]) -> pd.DataFrame:
             raise ValueError(f"{path.name} has the metric {unknown[0]!r:.80}, which no installed package registers")
         if not set(table["tau_rule"].dropna()) <= {*TAU_RULES}:
             raise ValueError(f"{path.name} has an unknown rule of tau")
+    if "error" in columns and not {*table["error"]} <= {*ERROR_TYPES}:
+        raise ValueError(f"{path.name} has an unknown error type")
     return table.drop(columns="signature")

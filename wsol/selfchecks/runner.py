@@ -14,18 +14,19 @@ from wsol.selfchecks.outcome import Check, CheckFailed, Checks, Outcome
 
 FIRST = "packages"  # imports everything, before the other modules run two at a time
 MODULES = sorted(module.name for module in pkgutil.iter_modules(checks.__path__) if module.name != FIRST)
-"""The other modules of ``wsol.selfchecks.checks``; each has a mapping ``CHECKS``."""
+"""The other modules of ``wsol.selfchecks.checks``; each has a mapping ``CHECKS``, and ``RUNS_NETWORKS`` if it does."""
 
 
 def run_checks() -> Iterator[Outcome]:
     """Yield the outcome of each check, module by module; an exception in a check is a failure of that check."""
     with contextlib.redirect_stderr(io.StringIO()):  # progress bars and warnings would interrupt the lines
         yield from _run_module(_load_checks(FIRST))
-        modules = [_load_checks(name) for name in MODULES]
-        # Two at a time: Numba compiles on one core while networks run on another.
-        with ThreadPoolExecutor(2) as pool:
-            for outcomes in pool.map(_run_module, modules):
-                yield from outcomes
+        modules = [(_runs_networks(name), _load_checks(name)) for name in MODULES]
+        # Networks run in one thread, as torch.fx traces one network at a time; meanwhile Numba compiles in another.
+        with ThreadPoolExecutor(1) as networks, ThreadPoolExecutor(1) as others:
+            futures = [(networks if first else others).submit(_run_module, module) for first, module in modules]
+            for future in futures:
+                yield from future.result()
 
 
 def _load_checks(name: str) -> Checks:
@@ -40,6 +41,12 @@ def _load_checks(name: str) -> Checks:
 
         return {f"{name}: import of the checks": fail}
     return module_checks
+
+
+def _runs_networks(name: str) -> bool:
+    with contextlib.suppress(Exception):  # _load_checks reports it
+        return hasattr(importlib.import_module(f"{checks.__name__}.{name}"), "RUNS_NETWORKS")
+    return False
 
 
 def _run_module(module_checks: Checks) -> list[Outcome]:

@@ -54,4 +54,5 @@ def _check_gradcam() -> None:
     assert_close(find_method("gradcam").maps(_run_network(), _CLASSES)[0], _MAPS.clamp(min=0) / 16, 1e-6, "the map")
 
 
+RUNS_NETWORKS = True
 CHECKS: Checks = {"cam: a network with weights set by hand": _check_cam, "gradcam: the same network": _check_gradcam}

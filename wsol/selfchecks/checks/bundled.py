@@ -102,6 +102,7 @@ def _check_gpus() -> str:
     return ", ".join(f"{name} differs by at most {most:.2g}" for name, most in differences.items()) or "no GPU"
 
 
+RUNS_NETWORKS = True
 CHECKS: Checks = {
     "bundled network: the published weights": _check_weights,
     "bundled network: class scores and map of an image": _check_cpu,

@@ -44,4 +44,5 @@ def _check_run() -> None:
         assert_close(result, 100 * value, within + 1e-4, f"{metric} {rule}".strip())
 
 
+RUNS_NETWORKS = True
 CHECKS: Checks = {"end to end: a run on three images": _check_run}
