@@ -114,22 +114,22 @@ def damage(root: Path, names: list[str], canary: Path, rng: random.Random) -> No
         if not path.is_file() or path.is_symlink():
             continue
         if rng.random() < 0.04:
-            _replace(path, canary, rng)
+            _replace_file(path, canary, rng)
             continue
         content = path.read_bytes()
         for _ in range(rng.choice((1, 1, 1, 2, 4))):
             if path.suffix == ".json" and rng.random() < 0.8:
-                content = _json(content, rng)
+                content = _mutate_json(content, rng)
             elif path.suffix in (".csv", ".txt", ".xml") and rng.random() < 0.6:
-                content = _field(content, rng)
+                content = _mutate_fields(content, rng)
             elif path.suffix == ".png" and rng.random() < 0.6:
-                content = _png(content, rng)
+                content = _mutate_png(content, rng)
             else:
-                content = _any(content, rng)
+                content = _mutate_bytes(content, rng)
         path.write_bytes(content)
 
 
-def _replace(path: Path, canary: Path, rng: random.Random) -> None:
+def _replace_file(path: Path, canary: Path, rng: random.Random) -> None:
     """Replace a file by a pipe, a folder, a link, or nothing."""
     path.unlink()
     kind = rng.choice(("pipe", "folder", "gone", "loop", canary / "secret.png", canary, "/dev/zero", "/dev/null", "/"))
@@ -143,8 +143,8 @@ def _replace(path: Path, canary: Path, rng: random.Random) -> None:
         path.symlink_to(kind)
 
 
-def _any(content: bytes, rng: random.Random) -> bytes:
-    """Change bytes of any format."""
+def _mutate_bytes(content: bytes, rng: random.Random) -> bytes:
+    """Change bytes, whatever the format."""
     data, place = bytearray(content), rng.randrange(len(content) + 1) if rng.random() < 0.5 else rng.randrange(100)
     place = min(place, len(data))
     kind = rng.choice((0, 0, 0, 1, 2, 3, 4, 4, 4, 5, 6, 6))
@@ -169,7 +169,7 @@ def _any(content: bytes, rng: random.Random) -> bytes:
     return bytes(data)
 
 
-def _field(content: bytes, rng: random.Random) -> bytes:
+def _mutate_fields(content: bytes, rng: random.Random) -> bytes:
     """Replace, repeat or remove a field or a line."""
     parts = re.split(rb"([\s,<>]+)" if rng.random() < 0.8 else rb"(\n)", content)
     place = rng.randrange(len(parts))
@@ -178,7 +178,7 @@ def _field(content: bytes, rng: random.Random) -> bytes:
     return b"".join(parts)
 
 
-def _png(content: bytes, rng: random.Random) -> bytes:
+def _mutate_png(content: bytes, rng: random.Random) -> bytes:
     """Change a chunk of a PNG file and update its checksum, so that the decoder reads it."""
     chunks, place = [], 8
     while place + 12 <= len(content):
@@ -186,29 +186,29 @@ def _png(content: bytes, rng: random.Random) -> bytes:
         chunks.append((content[place + 4 : place + 8], content[place + 8 : place + 8 + length]))
         place += 12 + length
     if not chunks:
-        return _any(content, rng)
+        return _mutate_bytes(content, rng)
     i = rng.randrange(len(chunks))
     kind, data = chunks[i]
     if kind == b"IDAT" and rng.random() < 0.5:
-        data = zlib.compress(_any(zlib.decompressobj().decompress(data) if data[:1] == b"x" else data, rng))
+        data = zlib.compress(_mutate_bytes(zlib.decompressobj().decompress(data) if data[:1] == b"x" else data, rng))
     elif rng.random() < 0.3:
         bomb = zlib.compress(bytes(rng.choice((10**3, 10**7))))
         chunks.insert(i, (rng.choice((b"zTXt", b"iCCP")), b"k\0\0" + bomb))
         chunks.insert(1, (b"iTXt", b"k\0\1\0\0\0" + bomb))
     else:
-        data = _any(data, rng)
+        data = _mutate_bytes(data, rng)
     if chunks[i][0] == kind:
         chunks[i] = kind, data
-    packed = (struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks)
-    return content[:8] + b"".join(packed)
+    encoded = (struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks)
+    return content[:8] + b"".join(encoded)
 
 
-def _json(content: bytes, rng: random.Random) -> bytes:
+def _mutate_json(content: bytes, rng: random.Random) -> bytes:
     """Replace, repeat or remove a value at any depth."""
     try:
         data = json.loads(content)
     except (ValueError, RecursionError):
-        return _any(content, rng)
+        return _mutate_bytes(content, rng)
     places: list[tuple[Any, Any]] = []
     waiting = [data]
     while waiting:
@@ -218,7 +218,7 @@ def _json(content: bytes, rng: random.Random) -> bytes:
             places += [(node, key) for key in keys]
             waiting += [node[key] for key in keys]
     if not places:
-        return _any(content, rng)
+        return _mutate_bytes(content, rng)
     node, key = rng.choice(places)
     kind = rng.randrange(4)
     if kind == 0:
@@ -229,5 +229,5 @@ def _json(content: bytes, rng: random.Random) -> bytes:
         node[key] = rng.choice(_ODD) if kind == 2 else rng.choice([n[k] for n, k in places])
     try:
         return json.dumps(data).encode()
-    except (ValueError, RecursionError):  # the value contains itself now
+    except (ValueError, RecursionError):  # the value now contains itself
         return content

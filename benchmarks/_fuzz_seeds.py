@@ -12,47 +12,47 @@ _NOISE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
 _SYNSETS = ("n01440764", "n01443537")
 
 
-def _bytes(pixels: Any, kind: str, mode: str | None = None, **save: Any) -> bytes:
+def _encode_image(pixels: Any, kind: str, mode: str | None = None, **save: Any) -> bytes:
     image, file = Image.fromarray(pixels), io.BytesIO()
     (image.convert(mode) if mode else image).save(file, kind, **save)
     return file.getvalue()
 
 
-def _images() -> dict[str, bytes]:
+def _make_images() -> dict[str, bytes]:
     exif = Image.Exif()
     exif[0x0112] = 6
     gray16, floats = _NOISE[..., 0].astype(np.uint16) * 257, _NOISE[..., 0].astype(np.float32) / 255
     frames = [Image.fromarray(np.roll(_NOISE, i, 0)) for i in range(3)]
     return {
-        "a.jpg": _bytes(_NOISE, "JPEG", exif=exif),
-        "b.jpg": _bytes(_NOISE, "JPEG", progressive=True),
-        "c.jpg": _bytes(_NOISE, "JPEG", "CMYK"),
-        "d.png": _bytes(_NOISE, "PNG", exif=exif),
-        "e.png": _bytes(_NOISE, "PNG", "P", transparency=b"\0\1\2"),
-        "f.png": _bytes(gray16, "PNG"),
-        "g.png": _bytes(_NOISE, "PNG", save_all=True, append_images=frames),
-        "h.gif": _bytes(_NOISE, "GIF", save_all=True, append_images=frames),
-        "i.tif": _bytes(floats, "TIFF"),
-        "j.tif": _bytes(gray16, "TIFF", compression="tiff_lzw"),
-        "k.tif": _bytes(_NOISE, "TIFF", compression="tiff_adobe_deflate"),
-        "l.tif": _bytes(_NOISE, "TIFF", compression="jpeg"),
-        "m.webp": _bytes(_NOISE, "WEBP", save_all=True, append_images=frames),
-        "n.bmp": _bytes(_NOISE, "BMP"),
-        "o.ppm": _bytes(_NOISE, "PPM"),
-        "p.pgm": _bytes(gray16, "PPM"),
-        "q.png": _bytes(_NOISE, "PNG", "1"),
-        "r.avif": _bytes(_NOISE, "AVIF") if "AVIF" in Image.SAVE else b"",
-        "s.tif": _bytes(_NOISE[..., 0] > 127, "TIFF", compression="group4"),
-        "t.bmp": _bytes(_NOISE, "BMP", "P"),
+        "a.jpg": _encode_image(_NOISE, "JPEG", exif=exif),
+        "b.jpg": _encode_image(_NOISE, "JPEG", progressive=True),
+        "c.jpg": _encode_image(_NOISE, "JPEG", "CMYK"),
+        "d.png": _encode_image(_NOISE, "PNG", exif=exif),
+        "e.png": _encode_image(_NOISE, "PNG", "P", transparency=b"\0\1\2"),
+        "f.png": _encode_image(gray16, "PNG"),
+        "g.png": _encode_image(_NOISE, "PNG", save_all=True, append_images=frames),
+        "h.gif": _encode_image(_NOISE, "GIF", save_all=True, append_images=frames),
+        "i.tif": _encode_image(floats, "TIFF"),
+        "j.tif": _encode_image(gray16, "TIFF", compression="tiff_lzw"),
+        "k.tif": _encode_image(_NOISE, "TIFF", compression="tiff_adobe_deflate"),
+        "l.tif": _encode_image(_NOISE, "TIFF", compression="jpeg"),
+        "m.webp": _encode_image(_NOISE, "WEBP", save_all=True, append_images=frames),
+        "n.bmp": _encode_image(_NOISE, "BMP"),
+        "o.ppm": _encode_image(_NOISE, "PPM"),
+        "p.pgm": _encode_image(gray16, "PPM"),
+        "q.png": _encode_image(_NOISE, "PNG", "1"),
+        "r.avif": _encode_image(_NOISE, "AVIF") if "AVIF" in Image.SAVE else b"",
+        "s.tif": _encode_image(_NOISE[..., 0] > 127, "TIFF", compression="group4"),
+        "t.bmp": _encode_image(_NOISE, "BMP", "P"),
     }
 
 
-def _csv(names: list[str]) -> bytes:
+def _make_csv(names: list[str]) -> bytes:
     rows = [f"{name},{'cat' if i % 2 else 'dog'},1,2,30,20,60,40,test" for i, name in enumerate(names)]
     return "\n".join(["image_id,label,x0,y0,x1,y1,width,height,split", *rows, ""]).encode()
 
 
-def _xml(name: str) -> bytes:
+def _make_xml(name: str) -> bytes:
     return (
         f'<?xml version="1.0" encoding="UTF-8"?>\n<annotation><filename>{name}</filename>'
         "<size><width>60</width><height>40</height><depth>3</depth></size>"
@@ -62,7 +62,7 @@ def _xml(name: str) -> bytes:
     ).encode()
 
 
-def _coco() -> bytes:
+def _make_coco() -> bytes:
     square = np.zeros((40, 60), np.uint8, order="F")
     square[5:15, 5:15] = 1
     compressed = rle.encode(square)["counts"].decode()
@@ -84,11 +84,11 @@ def _coco() -> bytes:
     ).encode()
 
 
-def _seeds() -> dict[str, tuple[str, dict[str, str], dict[str, bytes]]]:
-    """Return data set, arguments and files by the name of the reader."""
-    images, png = _images(), _bytes(_NOISE, "PNG")
-    mask = _bytes(np.pad(np.full((10, 10), 255, np.uint8), 10), "PNG")
-    trimap = _bytes(np.pad(np.ones((10, 10), np.uint8), ((10, 20), (10, 40)), constant_values=2), "PNG")
+def _make_seeds() -> dict[str, tuple[str, dict[str, str], dict[str, bytes]]]:
+    """Return data set, arguments and files by reader."""
+    images, png = _make_images(), _encode_image(_NOISE, "PNG")
+    mask = _encode_image(np.pad(np.full((10, 10), 255, np.uint8), 10), "PNG")
+    trimap = _encode_image(np.pad(np.ones((10, 10), np.uint8), ((10, 20), (10, 40)), constant_values=2), "PNG")
     lists = {
         "test/image_ids.txt": b"a/1.png\nb.png\n",
         "test/class_labels.txt": b"a/1.png,0\nb.png,4\n",
@@ -100,11 +100,11 @@ def _seeds() -> dict[str, tuple[str, dict[str, str], dict[str, bytes]]]:
     ids = ("ILSVRC2012_val_00000001", "ILSVRC2012_val_00000002")
     wnid = "n07768694"
     seeds: dict[str, tuple[str, dict[str, str], dict[str, bytes]]] = {
-        f"image {name.rpartition('.')[2]} {name[0]}": ("csv", {}, {name: content, "boxes.csv": _csv([name])})
+        f"image {name.rpartition('.')[2]} {name[0]}": ("csv", {}, {name: content, "boxes.csv": _make_csv([name])})
         for name, content in images.items()
         if content
     }
-    seeds["csv"] = "csv", {}, {"boxes.csv": _csv(["a/1.png", "2.png"]), "a/1.png": png, "2.png": png}
+    seeds["csv"] = "csv", {}, {"boxes.csv": _make_csv(["a/1.png", "2.png"]), "a/1.png": png, "2.png": png}
     seeds["metadata"] = "metadata", {"images": "{}/i"}, {**lists, "i/a/1.png": png, "i/b.png": png}
     files = {"i/a/1.png": png, "i/b.png": png, "i/m/1.png": mask, "i/m/2.png": mask, "i/m/3.png": mask}
     seeds["metadata masks"] = "metadata", {"images": "{}/i"}, {**masked, **files}
@@ -151,12 +151,12 @@ def _seeds() -> dict[str, tuple[str, dict[str, str], dict[str, bytes]]]:
             "LOC_synset_mapping.txt": b"n01440764 tench, Tinca tinca\nn01443537 goldfish\n",
             kaggle.format("ImageSets") + "val.txt": f"{ids[0]} 1\n{ids[1]} 2\n".encode(),
             **{kaggle.format("Data") + f"val/{name}.JPEG": images["a.jpg"] for name in ids},
-            **{kaggle.format("Annotations") + f"val/{name}.xml": _xml(name) for name in ids},
+            **{kaggle.format("Annotations") + f"val/{name}.xml": _make_xml(name) for name in ids},
         },
     )
-    seeds["coco"] = "coco", {"annotations": "notes.json"}, {"notes.json": _coco(), "1.png": png, "2.png": png}
+    seeds["coco"] = "coco", {"annotations": "notes.json"}, {"notes.json": _make_coco(), "1.png": png, "2.png": png}
     return seeds
 
 
-SEEDS = _seeds()
+SEEDS = _make_seeds()
 """Data set, arguments (``{}`` is its folder) and files by reader."""

@@ -1,11 +1,11 @@
-"""A network that costs hardly anything, for ``--model benchmarks/_small_net.py:build``."""
+"""A very small network for ``--model benchmarks/_small_net.py:build``."""
 
 import torch
 from torch import Tensor, nn
 
 
 class SmallNet(nn.Module):
-    """Two convolutions to 14 x 14 maps, global average pooling, a linear layer."""
+    """Two convolutions to 14 x 14 maps, global average pooling and a linear layer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -13,11 +13,11 @@ class SmallNet(nn.Module):
         self.fc = nn.Linear(8, 7)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the scores of seven classes."""
+        """Return the logits of seven classes."""
         return self.fc(self.features(images).relu().mean((2, 3)))
 
 
 def build() -> nn.Module:
-    """Return the network, always the same."""
+    """Return the network, with the same weights in every call."""
     torch.manual_seed(0)
     return SmallNet()

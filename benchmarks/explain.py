@@ -1,4 +1,4 @@
-"""Compares ``wsol.explain`` on one photo with a process that loads the same model and runs one forward pass.
+"""Compare ``wsol.explain`` on one photo with a process that loads the same model and runs one forward pass.
 
     python benchmarks/explain.py --model squeezenet1_0 --weights FILE PHOTO
 
@@ -28,7 +28,7 @@ with torch.inference_mode():
 """
 
 
-def seconds(command: Sequence[str]) -> float:
+def time_command(command: Sequence[str]) -> float:
     """Return the wall time of a process."""
     start = time.perf_counter()
     subprocess.run([sys.executable, *command], check=True, stdout=subprocess.DEVNULL)
@@ -39,9 +39,9 @@ def main() -> int:
     """Time both processes alternately and print the differences."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photo", help="image file")
-    parser.add_argument("--model", default="vgg16-gap", help="registered name")
+    parser.add_argument("--model", default="vgg16-gap", help="registered name (default: %(default)s)")
     parser.add_argument("--weights", default="", help="weights file (default: bundled weights)")
-    parser.add_argument("--rounds", type=int, default=9, help="number of measurements of each process")
+    parser.add_argument("--rounds", type=int, default=9, help="measurements of each process (default: %(default)s)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         bare = ["-c", BARE, options.model, options.weights]
@@ -49,12 +49,12 @@ def main() -> int:
         command += ["--weights", options.weights] if options.weights else []
         sides = bare, command
         for side in sides:
-            seconds(side)  # fills the caches of Numba and of the file system
+            time_command(side)  # fills the caches of Numba and of the file system
         differences, ratios = [], []
         processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         print(f"{options.model}, {processors} processors")
         for i in range(options.rounds):
-            bare_seconds, command_seconds = (seconds(side) for side in sides)
+            bare_seconds, command_seconds = (time_command(side) for side in sides)
             differences.append(command_seconds - bare_seconds)
             ratios.append(command_seconds / bare_seconds)
             print(

@@ -1,6 +1,8 @@
-"""Fuzzing of every reader of images, lists and annotations.
+"""Fuzz every reader of images, lists and annotations.
 
-Run it as ``python benchmarks/fuzz_data.py --minutes 5``. Each case writes a small data set, damages one of its files
+    python benchmarks/fuzz_data.py --minutes 5 [--seed 0] [--case NUMBER]
+
+Each case writes a small data set, damages one of its files
 (bytes, lengths, fields, or a link or pipe in its place), and reads the data set with images and masks. A reader may
 succeed or raise ``wsol.errors.InputError`` with one line; everything else is a finding: another exception, more than
 five seconds of CPU time or twenty of waiting, 4 GiB of memory, a signal, output on stderr, or a file outside the data
@@ -34,11 +36,11 @@ _SECONDS, _WAIT, _MEMORY = 5, 20, 4 * 2**30
 
 
 def main() -> int:
-    """Run cases until the time is over and print the findings."""
-    parser = argparse.ArgumentParser(description="Run the readers of wsol.datasets on broken files.")
-    parser.add_argument("--minutes", type=float, default=1)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--case", type=int, help="repeat this case, with its traceback")
+    """Run cases until the time is over and print the findings; return 1 if there are any."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=1, help="duration (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the cases (default: %(default)s)")
+    parser.add_argument("--case", type=int, metavar="NUMBER", help="repeat this case and print its traceback")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder).resolve()
@@ -46,6 +48,9 @@ def main() -> int:
         if options.case is not None:
             print(*run_case(home, options.seed, options.case, verbose=True))
             return 0
+        for reader in SEEDS:  # undamaged
+            write_seed(reader, home / "case")
+            read(reader, home / "case")
         counts: Counter[str] = Counter()
         findings: list[str] = []
         for number, reader, outcome, detail in outcomes(home, options.seed, 60 * options.minutes):
@@ -121,16 +126,12 @@ def run_case(home: Path, seed: int, number: int, verbose: bool = False) -> tuple
         Reader, outcome and detail.
     """
     reader = reader_of(number)
-    name, arguments, files = SEEDS[reader]
     root = home / "case"
-    shutil.rmtree(root, ignore_errors=True)
-    for path, content in files.items():
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).write_bytes(content)
-    damage(root, [*files], home / "canary", random.Random(f"{seed} {number}"))
+    write_seed(reader, root)
+    damage(root, [*SEEDS[reader][2]], home / "canary", random.Random(f"{seed} {number}"))
     before = snapshot(home)
     try:
-        outcome, detail = "ok", read(name, root, {key: value.format(root) for key, value in arguments.items()})
+        outcome, detail = "ok", read(reader, root)
     except InputError as error:
         outcome, detail = "sentence", str(error)
         if len(detail.splitlines()) != 1 or len(detail) > 4000:
@@ -148,9 +149,18 @@ def run_case(home: Path, seed: int, number: int, verbose: bool = False) -> tuple
     return reader, outcome, detail
 
 
-def read(name: str, root: Path, arguments: dict[str, str]) -> str:
+def write_seed(reader: str, root: Path) -> None:
+    """Write the undamaged data set of a reader."""
+    shutil.rmtree(root, ignore_errors=True)
+    for path, content in SEEDS[reader][2].items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(content)
+
+
+def read(reader: str, root: Path) -> str:
     """Read all images and masks of a data set; return the path of an image outside of it, if there is one."""
-    data = load_dataset(name, root, dataset_args=arguments)
+    name, arguments, _ = SEEDS[reader]
+    data = load_dataset(name, root, dataset_args={key: value.format(root) for key, value in arguments.items()})
     _ = data.signature
     for sample in data:
         if sample.path and not Path(os.path.realpath(sample.path)).is_relative_to(root):

@@ -1,12 +1,13 @@
-"""Fuzzing of the readers of maps, boxes, weights, runs, tables and settings.
+"""Fuzz the readers of maps, boxes, weights, runs, tables and settings.
 
     python benchmarks/fuzz_files.py --minutes 5 [--seed 0] [--readers npy run] [--keep DIR]
 
 Valid files are written and read first: maps, boxes, weights, a stored run, published numbers, settings. Each case
 damages one of them (bytes changed, removed or inserted; wrong lengths; exchanged entries of JSON, cells of tables and
-opcodes of pickles) and passes it to its reader, in a child process with five seconds per case and 4 GB of address space
-more than at its start. The reader may succeed, or raise one InputError with one line. Everything else is a finding:
-another exception, a crash, a hang, a file that appeared or changed anywhere else. The exit code is 1 if there is any.
+opcodes of pickles) and passes it to its reader, in a child process with five seconds per case and 4 GiB of address
+space in addition to those at its start. The reader may succeed, or raise one InputError with one line. Everything else
+is a finding: another exception, a crash, a hang, a file that appeared or changed anywhere else. The exit code is 1 if
+there are any.
 """
 
 import argparse
@@ -164,10 +165,12 @@ class _Fuzzed(Architecture):
 def main() -> int:
     """Run cases until the time is over; print the number of cases per reader and the findings."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=5)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--readers", nargs="+", choices=READERS, default=[*READERS])
-    parser.add_argument("--keep", type=Path, help="folder for the files of the findings")
+    parser.add_argument("--minutes", type=float, default=5, help="duration (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the cases (default: %(default)s)")
+    parser.add_argument(
+        "--readers", nargs="+", choices=READERS, default=[*READERS], help="readers to run (default: all)"
+    )
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="folder that the files of findings are copied to")
     options = parser.parse_args()
     torch.set_num_threads(1)
     counts: Counter[str] = Counter()
@@ -179,7 +182,7 @@ def main() -> int:
             folder.mkdir()
         (outside / "canary").write_text("alive")
         os.chdir(here)
-        make_seeds(seeds)
+        write_seeds(seeds)
         for files, read in READERS.values():  # undamaged
             shutil.copytree(seeds / files, Path(top) / "case")
             read(Path(top) / "case")
@@ -213,7 +216,7 @@ def main() -> int:
 
 
 def run_in_child(reader: str, cases: list[str], seeds: Path, folder: Path, keep: Path | None) -> list[tuple[str, str]]:
-    """Run cases in a child process; return those that ran with their verdicts; the last one crashed if it died."""
+    """Run cases in a child process; return those that ran with their verdicts, a case that killed it included."""
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
@@ -326,12 +329,12 @@ def _mutate_zip(rng: random.Random, content: bytes) -> bytes:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     name = rng.choice([name for name in members if name.endswith((".npy", ".pkl"))] or [*members])
-    whole = (
+    mutate_member = (
         {"npy": _mutate_npy, "pkl": _mutate_pickle}.get(name.rpartition(".")[2], _mutate_bytes)
         if rng.random() < 0.6
         else _mutate_bytes
     )
-    members[name] = whole(rng, members[name])
+    members[name] = mutate_member(rng, members[name])
     out = io.BytesIO()
     with zipfile.ZipFile(
         out, "w", rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))
@@ -433,20 +436,20 @@ def _mutate_caffe(rng: random.Random, content: bytes) -> bytes:
             field = rng.choice(message.DESCRIPTOR.fields)
             if field.message_type is None:
                 break
-            held = getattr(message, field.name)
-            message = (rng.choice(held) if held else held.add()) if hasattr(held, "add") else held
+            child = getattr(message, field.name)
+            message = (rng.choice(child) if child else child.add()) if hasattr(child, "add") else child
         value = rng.choice(
             (b"x", b"\xff", b"c", b"Concat", 0, 1, 2, 7, 1023, 1 << 20, (1 << 31) - 1, 1e30, float("nan"), True)
         )
-        held = getattr(message, field.name)
-        if hasattr(held, "append"):
-            held.append(value)
+        current = getattr(message, field.name)
+        if hasattr(current, "append"):
+            current.append(value)
         else:
             setattr(message, field.name, value)
     return bytes(net.SerializeToString())
 
 
-def make_seeds(folder: Path) -> None:
+def write_seeds(folder: Path) -> None:
     """Write valid files, one folder per reader."""
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
@@ -467,7 +470,7 @@ def make_seeds(folder: Path) -> None:
         "fuzzed", ("a", "b", "c"), Preprocessing(), None, {"epochs": 3}, {"top1": 0.5}
     ).to_metadata()
     safetensors.torch.save_file(state, folder / "safetensors" / "w.safetensors", facts)
-    (folder / "caffe" / "w.caffemodel").write_bytes(_caffe_seed(rng))
+    (folder / "caffe" / "w.caffemodel").write_bytes(_make_caffemodel(rng))
     columns = "source,year,place,dataset,split,n,model,method,metric,tau_rule,tau,protocol,value,note"
     row = '"A, ""B"", 2020",2020,Table 1,synthetic,test,4,VGG,cam,gt_known_loc_acc,fixed,0.2,wsolevaluation,61.5,'
     (folder / "tables" / "published.csv").write_text(f"{columns}\n{row}\n")
@@ -479,7 +482,7 @@ def make_seeds(folder: Path) -> None:
     wsol.evaluate(model, limit=3, tau="val", protocol="wsolevaluation:step=0.05", device="cpu", out=folder / "run")
 
 
-def _caffe_seed(rng: np.random.Generator) -> bytes:
+def _make_caffemodel(rng: np.random.Generator) -> bytes:
     net = build_net_class()()
     net.layer.add(name=b"data", type=b"Data", top=[b"data"])
     for name, kind, bottom, shape, setting, values in (
@@ -498,23 +501,22 @@ def _caffe_seed(rng: np.random.Generator) -> bytes:
     ):
         layer = net.layer.add(name=name.encode(), type=kind.encode(), bottom=[bottom.encode()], top=[name.encode()])
         for key, value in values.items():
-            held = getattr(getattr(layer, setting), key)
-            held.extend(value) if isinstance(value, list) else setattr(getattr(layer, setting), key, value)
+            current = getattr(getattr(layer, setting), key)
+            current.extend(value) if isinstance(value, list) else setattr(getattr(layer, setting), key, value)
         for dims in [shape, shape[:1]] if shape else ():
             blob = layer.blobs.add(data=[rng.random(int(np.prod(dims)), np.float32).tobytes()])
             blob.shape.dim.extend(dims)
     return bytes(net.SerializeToString())
 
 
-def _make_images() -> Dataset:
+def _make_dataset() -> Dataset:
     box = as_boxes([[2, 3, 20, 30]])
-    return Dataset(
-        "made", "test", tuple(Sample(f"{i}.jpg", i, box, "edges", size=(32, 32)) for i in range(3)), ("a", "b", "c")
-    )
+    samples = tuple(Sample(f"{i}.jpg", i, box, "edges", size=(32, 32)) for i in range(3))
+    return Dataset("generated", "test", samples, ("a", "b", "c"))
 
 
 def _read_sources(path: Path) -> None:
-    images = _make_images()
+    images = _make_dataset()
     with ThreadPoolExecutor(1) as pool:
         if path.suffix in (".csv", ".json"):
             score_boxes(path, images, images, PROTOCOL, None, False, pool, Clock())

@@ -1,4 +1,6 @@
-"""Time of writing the page of a large run and of opening it in Chromium: ``python benchmarks/large_page.py``.
+"""Measure the time to write the page of a large run and to open it in Chromium.
+
+    python benchmarks/large_page.py [--images 20000 50000] [--rounds 5]
 
 A run of the bundled network on the generated data set is repeated up to the given number of images. Opening is timed
 from the call until the gallery is usable; the limit is 3 s for 20,000 images.
@@ -24,8 +26,10 @@ from wsol.runs.read import StoredRun, read_run
 def main() -> None:
     """Print one line per number of images."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, nargs="+", default=[20_000, 50_000], help="numbers of images")
-    parser.add_argument("--rounds", type=int, default=5, help="number of times that each page is opened")
+    parser.add_argument(
+        "--images", type=int, nargs="+", default=[20_000, 50_000], help="numbers of images (default: %(default)s)"
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="times that each page is opened (default: %(default)s)")
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     parser.add_argument("--chromium", default=chromium, help="path of the browser")
     options = parser.parse_args()
@@ -33,7 +37,7 @@ def main() -> None:
         small = Path(folder) / "small"
         wsol.evaluate("vgg16-gap", limit=100, device="cpu", out=small)
         for n in options.images:
-            large = repeated(read_run(small), n, Path(folder) / str(n))
+            large = repeat_run(read_run(small), n, Path(folder) / str(n))
             start = time.perf_counter()
             write_page(large)
             write_seconds = time.perf_counter() - start
@@ -53,8 +57,8 @@ def main() -> None:
             )
 
 
-def repeated(run: StoredRun, images: int, folder: Path) -> StoredRun:
-    """Repeat a small run until it has many images; only the first copy has thumbnails."""
+def repeat_run(run: StoredRun, images: int, folder: Path) -> StoredRun:
+    """Repeat a small run until it has as many images; only the first copy has thumbnails."""
     times = images // len(run.results.images)
     results = run.results
     samples = [

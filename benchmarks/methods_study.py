@@ -18,21 +18,21 @@ import wsol
 from wsol.datasets import Dataset, load_dataset
 from wsol.models import load_model
 
-POOLED = [
+POOLED = [  # at the layer that is pooled
     *("cam", "gradcam", "gradcam++", "xgradcam", "layercam", "hirescam", "gradcam-elementwise", "eigencam"),
     *("smoothgradcam++", "ablationcam", "backprop", "guided-backprop", "fullgrad"),
 ]
-BEFORE = [
+BEFORE = [  # at the last layer before the classifier
     *("gradcam", "gradcam++", "xgradcam", "layercam", "hirescam", "gradcam-elementwise", "eigencam"),
     *("eigencam:centered=true", "smoothgradcam++", "ablationcam"),
 ]
-MANY = ["integrated-gradients:steps=10", "occlusion", "rise:masks=500", "scorecam"]
-MOST = ["is-cam:samples=2", "ss-cam:samples=2"]
+SLOW = ["integrated-gradients:steps=10", "occlusion", "rise:masks=500", "scorecam"]
+SLOWEST = ["is-cam:samples=2", "ss-cam:samples=2"]
 METRICS = ("top1_loc_err", "gt_known_loc_acc", "max_box_acc", "max_box_acc_v2", "pointing_game", "mean_iou")
 
 
 def evaluate_row(images: Dataset, options: argparse.Namespace, method: str, layer: str | None) -> dict[str, object]:
-    """Evaluate one method and return its row of the table, values with their 95 % intervals."""
+    """Evaluate one method and return its row of the table: values with their 95 % intervals."""
     model = load_model(options.model, options.weights, layer=layer)
     folder = options.work and options.work / f"{method.replace(':', '-')}-{layer}-{len(images)}"
     result = wsol.evaluate(model, dataset=images, method=method, out=folder, batch_size=16)
@@ -46,22 +46,24 @@ def evaluate_row(images: Dataset, options: argparse.Namespace, method: str, laye
 
 
 def main() -> int:
-    """Fill the table and print it."""
+    """Compute the missing rows of the table and print it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", type=Path, required=True)
-    parser.add_argument("--data-root", type=Path, required=True)
-    parser.add_argument("--model", default="squeezenet1_0")
+    parser.add_argument("--weights", type=Path, required=True, help="weights file")
+    parser.add_argument("--data-root", type=Path, required=True, help="folder of the data set")
+    parser.add_argument("--model", default="squeezenet1_0", help="registered name (default: %(default)s)")
     parser.add_argument("--before", default="features.12", help="layer before the classifier (default: %(default)s)")
-    parser.add_argument("--dataset", default="ilsvrc")
-    parser.add_argument("--out", type=Path, default=Path("results/ilsvrc-270"))
-    parser.add_argument("--work", type=Path, help="keep the run folders here, with their images")
+    parser.add_argument("--dataset", default="ilsvrc", help="registered name (default: %(default)s)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("results/ilsvrc-270"), help="folder of methods.csv (default: %(default)s)"
+    )
+    parser.add_argument("--work", type=Path, help="folder to keep the run folders in")
     options = parser.parse_args()
     images = load_dataset(options.dataset, options.data_root)
     few, fewest = images.limit(len(images) // 18), images.limit(len(images) // 54)
     jobs = [(images, method, None) for method in POOLED] + [(images, method, options.before) for method in BEFORE]
     jobs += [(few, "cam", None), (few, "gradcam", options.before)]
-    jobs += [(few, method, options.before) for method in MANY]
-    jobs += [(fewest, "cam", None)] + [(fewest, method, options.before) for method in MOST]
+    jobs += [(few, method, options.before) for method in SLOW]
+    jobs += [(fewest, "cam", None)] + [(fewest, method, options.before) for method in SLOWEST]
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / "methods.csv"
     rows = pd.read_csv(path).to_dict("records") if path.is_file() else []

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from large_page import repeated
+from large_page import repeat_run
 from PIL import Image
 from tiny_net import TinyNet
 
@@ -319,7 +319,7 @@ def test_thumbnails_next_to_the_page(browser: Any, run: StoredRun, monkeypatch: 
 
 
 def test_twenty_thousand_images(browser: Any, run: StoredRun, tmp_path: Path) -> None:
-    large = repeated(run, 20_000, tmp_path)
+    large = repeat_run(run, 20_000, tmp_path)
     write_page(large)
     page = Page(browser, tmp_path / "report.html")
     assert page.status().startswith("20000 of 20000")

@@ -132,7 +132,7 @@ class _Images:
     limit: int | None
 
     @property
-    def known(self) -> bool:
+    def is_given(self) -> bool:
         return self.dataset is not None or self.metadata is not None
 
     def load(self, split: Split | None) -> Dataset:
@@ -172,7 +172,7 @@ class _Source:
     ) -> tuple[Provenance, LocalizationResults]:
         """Score one split; a run has its own ``dataset``."""
         if self.run is not None:
-            load = self.images.load if self.images.known else None
+            load = self.images.load if self.images.is_given else None
             folder = self.run / "val" if val else self.run
             return score_run(folder, self.protocol, pool, clock, load, tau_index)
         assert dataset is not None

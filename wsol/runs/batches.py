@@ -99,7 +99,7 @@ def open_or_resume(folder: Path, splits: Mapping[str, int], request: Mapping[str
             false.
     """
     base = folder / BATCHES
-    shutil.rmtree(_discarded(folder), ignore_errors=True)
+    shutil.rmtree(_discard_path(folder), ignore_errors=True)
     known = base / "request.json"
     if known.is_file():
         if other := _request_differences(known, request):
@@ -130,8 +130,8 @@ def is_complete(folder: Path) -> bool:
 
 def discard(folder: Path) -> None:
     """Remove the batches of a complete run, all at once."""
-    (folder / BATCHES).replace(_discarded(folder))
-    shutil.rmtree(_discarded(folder), ignore_errors=True)
+    (folder / BATCHES).replace(_discard_path(folder))
+    shutil.rmtree(_discard_path(folder), ignore_errors=True)
 
 
 def discard_if_empty(folder: Path, splits: Mapping[str, int]) -> None:
@@ -140,7 +140,7 @@ def discard_if_empty(folder: Path, splits: Mapping[str, int]) -> None:
         shutil.rmtree(folder / BATCHES, ignore_errors=True)
 
 
-def _discarded(folder: Path) -> Path:
+def _discard_path(folder: Path) -> Path:
     return folder / f"{BATCHES}{TMP_SUFFIX}"
 
 
