@@ -41,11 +41,11 @@ def build_network(method: str) -> nn.Module:
 
 
 def main() -> int:
-    """Print the memory of each method after every tenth of the images."""
+    """Print the memory after every tenth of the images for each method; return 1 if a ratio exceeds the limit."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=10_000)
-    parser.add_argument("--batch-size", type=int, default=20)
-    parser.add_argument("--methods", nargs="+", default=["cam", "gradcam++"])
+    parser.add_argument("--images", type=int, default=10_000, help="images per method (default: %(default)s)")
+    parser.add_argument("--batch-size", type=int, default=20, help="images per batch (default: %(default)s)")
+    parser.add_argument("--methods", nargs="+", default=["cam", "gradcam++"], help="methods (default: %(default)s)")
     options = parser.parse_args()
     worst = 0.0
     for name in options.methods:
