@@ -321,7 +321,7 @@ def test_pages_opened_from_disk_make_no_requests_and_can_be_searched(site: Path)
             tab.wait_for_load_state("networkidle")
             broken = "images => images.filter(image => !image.naturalWidth).map(image => image.src)"
             assert tab.eval_on_selector_all("main img", broken) == []
-        tab.fill("[data-md-component=search-query]", "Romano")
+        tab.locator("[data-md-component=search-query]").press_sequentially("Romano")
         tab.wait_for_selector(".md-search-result__item >> text=Romano")
         browser.close()
     assert errors == []
