@@ -44,6 +44,13 @@ def merge_and_finish(plan: "Plan", folder: Path, page: bool, memory: MemoryMeter
     Raises:
         InputError: No image could be read.
     """
+    _finish_splits(plan, folder, memory, pool)
+    if page:  # the results are freed, so that the page does not add to them
+        write_page(read_run(folder))
+    discard(folder)
+
+
+def _finish_splits(plan: "Plan", folder: Path, memory: MemoryMeter, pool: Executor) -> None:
     chosen_on = None
     for split in plan.splits:
         clock, place = Clock(), folder / split.subfolder
@@ -54,9 +61,6 @@ def merge_and_finish(plan: "Plan", folder: Path, page: bool, memory: MemoryMeter
         used = replace(split.request, held_out=chosen_on.images.signature) if chosen_on else split.request
         finish_split(used, results, chosen_on, place, pool, clock, split.request.signature(), maps, cost)
         chosen_on = results
-    if page:
-        write_page(read_run(folder))
-    discard(folder)
 
 
 def finish_split(
