@@ -1,4 +1,4 @@
-"""What the server of ``killed_processes`` imports before it forks."""
+"""Imports for the server of ``killed_processes``, made before it forks."""
 
 import matplotlib.figure  # noqa: F401
 import pandas as pd  # noqa: F401

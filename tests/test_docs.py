@@ -241,7 +241,7 @@ def test_the_readme_is_short_and_counts_correctly() -> None:
     text = README.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 150
     assert f"one of {len(METHODS.names())} methods" in text
-    assert f"read {len(METRICS.names())} metrics" in text
+    assert f"report {len(METRICS.names())} metrics" in text
     assert f"version = {{{wsol.__version__}}}" in text
     assert f"version: {wsol.__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)#]+)", text):
