@@ -19,6 +19,7 @@ from commands import IDS, PROTOCOL, SIDE, images, lists, refusal
 import wsol
 from wsol.errors import InputError
 from wsol.evaluation.sources.maps import score_maps
+from wsol.io import arrays
 from wsol.protocols import find_protocol
 from wsol.runtime.cost import Clock
 from wsol.score import main
@@ -222,7 +223,7 @@ def test_a_broken_archive(tmp_path: Path, change: Callable[[zipfile.ZipFile], ob
 
 
 def test_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wsol.io.arrays._MAX_BYTES", 1 << 20)
+    monkeypatch.setattr(arrays, "MAX_BYTES", 1 << 20)
     chunks = []
     read = zipfile.ZipExtFile.read
 

@@ -5,6 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from wsol.metrics import bootstrap
 from wsol.metrics.base import LocalizationStats
 from wsol.metrics.bootstrap import (
     RESAMPLES,
@@ -47,7 +48,7 @@ def test_percentiles() -> None:
 def test_whole_numbers_are_summed_exactly_and_memory_is_chunked(monkeypatch: pytest.MonkeyPatch) -> None:
     hits = np.random.default_rng(0).random((50, 4)) < 0.3
     whole = resampled_means(hits)
-    monkeypatch.setattr("wsol.metrics.bootstrap._CHUNK", 50 * 7)
+    monkeypatch.setattr(bootstrap, "CHUNK", 50 * 7)
     assert (resampled_means(hits) == whole).all()
     np.testing.assert_allclose(whole * 50, np.rint(whole * 50), atol=1e-9)
 

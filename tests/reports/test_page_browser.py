@@ -305,7 +305,7 @@ def test_contrast_of_text(page: Page) -> None:
 
 
 def test_thumbnails_next_to_the_page(browser: Any, run: StoredRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page_data, "_THUMBNAIL_BYTES", 20_000)
+    monkeypatch.setattr(page_data, "THUMBNAIL_BYTES", 20_000)
     write_page(run)
     monkeypatch.undo()
     page = Page(browser, run.folder / "report.html")

@@ -18,8 +18,11 @@ from torch.nn import functional
 from torchvision.models import vgg16
 
 from wsol.__main__ import main as console
+from wsol.boxes import resize
 from wsol.datasets import load_dataset
 from wsol.methods.cam import CAM
+from wsol.metrics import bootstrap
+from wsol.models.architectures import vgg16_gap
 from wsol.protocols import PROTOCOLS
 from wsol.selfcheck import main
 from wsol.selfchecks import environment, runner
@@ -121,14 +124,14 @@ def test_a_curve_that_is_off(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_one_pixel_of_one_image(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     synthetic = importlib.import_module("wsol.datasets.synthetic")
-    render = synthetic._render_pixels
+    render = synthetic.render_pixels
 
     def render_wrong(split: str, index: int, config: object) -> np.ndarray:
         pixels = render(split, index, config).copy()
         pixels[30, 20, 1] ^= split == "val" and index == 17
         return pixels
 
-    monkeypatch.setattr(synthetic, "_render_pixels", render_wrong)
+    monkeypatch.setattr(synthetic, "render_pixels", render_wrong)
     code, (wrong,) = run("images")
     assert code == 1
     assert "WRONG: expected the SHA-256 of the pixels of val e877e92b83469993, found " in wrong
@@ -140,7 +143,7 @@ def test_one_bias_of_the_network(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_
     state["features.28.bias"][:] += 0.5
     other = tmp_path / WEIGHTS.name
     save_file(state, other, known)
-    monkeypatch.setattr("wsol.models.architectures.vgg16_gap._BUNDLED", other)
+    monkeypatch.setattr(vgg16_gap, "BUNDLED", other)
     code, wrong = run("bundled", "end_to_end")
     assert code == 1
     titles = [title(line) for line in wrong]
@@ -153,16 +156,15 @@ def test_one_bias_of_the_network(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_
 
 
 def test_other_arithmetic(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wsol.boxes.resize._A", np.float32(-0.5))  # Keys' other kernel
-    resize = importlib.import_module("wsol.boxes.resize")
-    resize._cubic_taps.cache_clear()
+    monkeypatch.setattr(resize, "CUBIC_A", np.float32(-0.5))  # Keys' other kernel
+    resize.cubic_taps.cache_clear()
     _, wrong = run("upsampling", "wsolevaluation")
-    resize._cubic_taps.cache_clear()
+    resize.cubic_taps.cache_clear()
     assert [title(line) for line in wrong] == [
         "upsampling: one pixel, bicubic",
         "wsolevaluation: upsampling, then normalization",
     ]
-    monkeypatch.setattr("wsol.metrics.bootstrap._draw_counts", lambda n, seed: np.ones((1000, n), np.uint8))
+    monkeypatch.setattr(bootstrap, "draw_counts", lambda n, seed: np.ones((1000, n), np.uint8))
     monkeypatch.setattr(CAM, "maps", lambda self, forward, classes: forward.features.relu() - 1)
     _, wrong = run("metrics", "activation")
     assert {title(line) for line in wrong} == {
@@ -206,7 +208,9 @@ def test_a_check_may_raise_anything(run: Run, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(("off", "verdict"), [(0.25, "ok (cuda:0 differs by at most 0.25)"), (0.75, "WRONG")])
 def test_a_gpu_is_compared_with_the_processor(off: float, verdict: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bundled, "list_gpus", lambda: ["cuda:0"])
-    monkeypatch.setattr(bundled, "_forward", lambda device: (np.zeros(12), np.full((14, 14), off * (device != "cpu"))))
+    monkeypatch.setattr(
+        bundled, "run_network", lambda device: (np.zeros(12), np.full((14, 14), off * (device != "cpu")))
+    )
     check = bundled.CHECKS["bundled network: the same on every GPU"]
     if verdict == "WRONG":
         with pytest.raises(CheckFailed, match=r"^expected the map on cuda:0 0, found 0\.75 at"):
@@ -258,7 +262,7 @@ def test_devices_and_versions_are_told_as_far_as_they_are_known(monkeypatch: pyt
     cuda = SimpleNamespace(device_count=lambda: 2, get_device_properties=lambda index: device)
     cudnn = SimpleNamespace(version=lambda: 91000, allow_tf32=True)
     there = SimpleNamespace(cuda=cuda, version=SimpleNamespace(cuda="12.8"), backends=SimpleNamespace(cudnn=cudnn))
-    monkeypatch.setattr(environment, "_import_torch", lambda: there)
+    monkeypatch.setattr(environment, "import_torch", lambda: there)
     facts = dict(environment.collect_facts())
     assert facts["device cuda:1"] == "GPU, 1.5 GiB, capability 9.0, CUDA 12.8, cuDNN 91000, TF32 on"
     assert facts["threads"].startswith("unknown (AttributeError: ")

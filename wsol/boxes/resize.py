@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from wsol.runtime.jit import jit
 
-_A = np.float32(-0.75)
+CUBIC_A = np.float32(-0.75)
 
 
 def bicubic(maps: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
@@ -27,7 +27,7 @@ def bicubic(maps: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.floa
     height, width = size
     out = np.empty((len(maps), height, width), np.float32)
     _resize_cubic(
-        np.ascontiguousarray(maps), *_cubic_taps(maps.shape[1], height), *_cubic_taps(maps.shape[2], width), out
+        np.ascontiguousarray(maps), *cubic_taps(maps.shape[1], height), *cubic_taps(maps.shape[2], width), out
     )
     return out
 
@@ -67,14 +67,14 @@ def nearest(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]
 
 
 @cache
-def _cubic_taps(source: int, target: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def cubic_taps(source: int, target: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Return the four source indices of each target index and their weights, both ``(target, 4)``."""
     center = (np.arange(target) + 0.5) * (source / target) - 0.5
     first = np.floor(center)
     t = (center - first).astype(np.float32)[:, None]
     distance = np.abs(t - np.arange(-1, 3, dtype=np.float32))
-    near = ((_A + 2) * distance - (_A + 3)) * distance * distance + 1
-    far = ((_A * distance - 5 * _A) * distance + 8 * _A) * distance - 4 * _A
+    near = ((CUBIC_A + 2) * distance - (CUBIC_A + 3)) * distance * distance + 1
+    far = ((CUBIC_A * distance - 5 * CUBIC_A) * distance + 8 * CUBIC_A) * distance - 4 * CUBIC_A
     weights = np.where(distance <= 1, near, far)
     indices = np.clip(first[:, None].astype(np.int64) + np.arange(-1, 3), 0, source - 1)
     return indices, weights

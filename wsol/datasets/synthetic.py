@@ -87,11 +87,12 @@ def _build_sample(split: Split, index: int, config: SyntheticConfig) -> Sample:
         "edges",
         size=(config.size, config.size),
         mask=partial(_render_mask, split, index, config),
-        render=partial(_render_pixels, split, index, config),
+        render=partial(render_pixels, split, index, config),
     )
 
 
-def _render_pixels(split: Split, index: int, config: SyntheticConfig) -> NDArray[np.uint8]:
+def render_pixels(split: Split, index: int, config: SyntheticConfig) -> NDArray[np.uint8]:
+    """Render an image, uint8 ``(height, width, 3)``."""
     return render(split, index, config).pixels
 
 

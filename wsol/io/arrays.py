@@ -17,7 +17,7 @@ from wsol.errors import first_line
 from wsol.io.display import printable
 from wsol.io.paths import check_file
 
-_MAX_BYTES = 1 << 29  # of an array that is read into memory
+MAX_BYTES = 1 << 29  # of an array that is read into memory
 _MAX_HEADER_BYTES = 10_000  # NumPy's own limit
 _HEADER_READERS = {  # by format version, after the size of the field with the header's length
     (1, 0): (2, npy.read_array_header_1_0),
@@ -54,8 +54,8 @@ def read_array(file: IO[bytes], size: int) -> NDArray[np.generic]:
     """
     dtype, shape, order, start = _read_header(file)
     length = _check_length(dtype, shape, size - start)
-    if length > _MAX_BYTES:
-        raise ValueError(f"it holds {length >> 20} MiB; at most {_MAX_BYTES >> 20} MiB are read")
+    if length > MAX_BYTES:
+        raise ValueError(f"it holds {length >> 20} MiB; at most {MAX_BYTES >> 20} MiB are read")
     data = file.read(length)
     if len(data) < length:
         raise ValueError(f"its header declares {length} bytes of data, but it has {len(data)}")

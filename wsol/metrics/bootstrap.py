@@ -7,10 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES = 1000
-_CHUNK = 1 << 21  # numbers converted to floats at a time
-_GRAIN = (
-    2.0**-30
-)  # fractions are rounded to multiples of it, so that sums of 2^22 of them are exact in double precision
+CHUNK = 1 << 21  # numbers converted to floats at a time
+# Fractions are rounded to multiples of it, so that sums of 2^22 of them are exact in double precision.
+_GRAIN = 2.0**-30
 
 
 def intervals(draws: NDArray[np.float64], coverage: float = 0.95) -> NDArray[np.float64]:
@@ -48,7 +47,7 @@ def resampled_means(values: NDArray[np.generic], seed: int = 0) -> NDArray[np.fl
     Returns:
         ``(RESAMPLES, k)``.
     """
-    return _sum_exactly(_draw_counts(len(values), seed), values) / len(values)
+    return _sum_exactly(draw_counts(len(values), seed), values) / len(values)
 
 
 def resampled_means_within(
@@ -65,7 +64,7 @@ def resampled_means_within(
     Returns:
         ``(RESAMPLES, k)``; NaN where a resample has no image of the subset.
     """
-    counts = _draw_counts(n, seed)[:, members]
+    counts = draw_counts(n, seed)[:, members]
     size = counts.sum(1, dtype=np.float64)[:, None]
     sums = _sum_exactly(counts, values)
     means: NDArray[np.float64] = np.divide(sums, size, out=np.full(sums.shape, np.nan), where=size > 0)
@@ -85,7 +84,7 @@ def resampled_class_means(values: NDArray[np.generic], labels: NDArray[np.int64]
     """
     n = len(values)
     class_index, factors = _class_factors(labels.astype(np.int64).tobytes(), seed)
-    counts = _draw_counts(n, seed)
+    counts = draw_counts(n, seed)
     out = np.empty((RESAMPLES, values.shape[1]), np.float64)
     for rows in _slices(RESAMPLES, n):
         out[rows] = _product(counts[rows] * factors[rows][:, class_index], values)
@@ -124,7 +123,7 @@ def _product(left: NDArray[Any], right: NDArray[Any], grain: float = 0) -> NDArr
 
 def _slices(count: int, n: int) -> list[slice]:
     """Divide ``count`` vectors of ``n`` numbers into chunks whose size does not depend on ``n``."""
-    step = max(1, _CHUNK // max(1, n))
+    step = max(1, CHUNK // max(1, n))
     return [slice(start, start + step) for start in range(0, count, step)]
 
 
@@ -137,14 +136,14 @@ def _class_factors(labels: bytes, seed: int) -> tuple[NDArray[np.int64], NDArray
     _, class_index = np.unique(np.frombuffer(labels, np.int64), return_inverse=True)
     order = np.argsort(class_index, kind="stable")
     starts = np.flatnonzero(np.diff(class_index[order], prepend=-1))
-    counts = _draw_counts(len(class_index), seed)
+    counts = draw_counts(len(class_index), seed)
     sizes = np.stack([np.add.reduceat(row[order], starts, dtype=np.int64) for row in counts])
     factors = 1 / (np.maximum(sizes, 1) * (sizes > 0).sum(1, keepdims=True))
     return class_index, np.ldexp(np.rint(np.ldexp(factors, 48)), -48)
 
 
 @lru_cache(maxsize=2)  # the evaluated split and the validation split
-def _draw_counts(n: int, seed: int) -> NDArray[np.uint8]:
+def draw_counts(n: int, seed: int) -> NDArray[np.uint8]:
     """Draw the resamples: the number of times that each of ``n`` images is in each, ``(RESAMPLES, n)``."""
     counts = np.empty((RESAMPLES, n), np.uint8)
     for resample, row in enumerate(counts):

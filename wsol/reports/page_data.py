@@ -23,7 +23,7 @@ from wsol.runtime.threads import map_ordered
 _DELTAS = (0.3, 0.5, 0.7)
 _MAP_SIDE = 28  # of a map in the page
 _MAP_BYTES = 16 << 20  # of all maps of a run; with more images they become smaller
-_THUMBNAIL_BYTES = 3 << 20  # of the thumbnails in the page itself
+THUMBNAIL_BYTES = 3 << 20  # of the thumbnails in the page itself
 _MAPS_PER_TASK = 64
 _TINY = np.finfo(np.float32).tiny  # a constant map is zero
 _CURVE_POINTS = 250
@@ -82,7 +82,7 @@ def _embedded_thumbnails(run: StoredRun, available: NDArray[np.int64]) -> tuple[
         return [], available
     sampled = available[:: max(1, len(available) // 50)]
     mean_size = np.mean([(run.folder / thumbnail_path(int(i))).stat().st_size for i in sampled])
-    count = min(len(available), int(_THUMBNAIL_BYTES / mean_size))
+    count = min(len(available), int(THUMBNAIL_BYTES / mean_size))
     chosen = available[np.arange(count) * len(available) // max(1, count)]
     return [(run.folder / thumbnail_path(int(i))).read_bytes() for i in chosen], chosen
 

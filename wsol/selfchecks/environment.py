@@ -44,8 +44,9 @@ def _format_unknown(error: Exception) -> str:
     return f"unknown ({type(error).__name__}: {first_line(error)})"
 
 
-def _import_torch() -> Any:
-    return importlib.import_module("torch")  # only when needed: it may be the broken package
+def import_torch() -> Any:
+    """Import torch, only when needed: it may be the broken package."""
+    return importlib.import_module("torch")
 
 
 def _query_processor() -> str:
@@ -58,12 +59,12 @@ def _query_processor() -> str:
 def _query_threads() -> str:
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
     variables = [f"{name}={os.environ[name]}" for name in names if name in os.environ]
-    return ", ".join([f"{_import_torch().get_num_threads()} in torch", *variables])
+    return ", ".join([f"{import_torch().get_num_threads()} in torch", *variables])
 
 
 def _query_math_libraries() -> str:
     """Return the versions of torch and of its math libraries, from torch's description of its build."""
-    torch = _import_torch()
+    torch = import_torch()
     text = torch.__config__.show()
     patterns = {
         "MKL": r"Math Kernel Library Version ([\d.]+)",
@@ -76,7 +77,7 @@ def _query_math_libraries() -> str:
 
 
 def _query_gpus() -> Iterator[tuple[str, str]]:
-    torch = _import_torch()
+    torch = import_torch()
     for index in range(torch.cuda.device_count()):
         device = torch.cuda.get_device_properties(index)
         properties = [

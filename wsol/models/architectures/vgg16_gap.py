@@ -67,7 +67,7 @@ class _VGG16(Architecture):
         return self._enlarge_maps(network, map_size)
 
     def bundled_weights(self) -> Path | None:
-        return _BUNDLED if self.pooling == "average" and _BUNDLED.is_file() else None
+        return BUNDLED if self.pooling == "average" and BUNDLED.is_file() else None
 
     def build_for_training(self, classes: int, map_size: int | None = None, from_scratch: bool = True) -> nn.Module:
         # Without batch normalization a network this deep does not train from random weights.
@@ -96,7 +96,7 @@ class _VGG16(Architecture):
         return network
 
 
-_BUNDLED = Path(__file__).parents[1] / "weights" / "vgg16-gap-synthetic.safetensors"
+BUNDLED = Path(__file__).parents[1] / "weights" / "vgg16-gap-synthetic.safetensors"
 
 MODELS.register("vgg16-gap")(_VGG16("average"))
 MODELS.register("vgg16-gmp")(_VGG16("max"))

@@ -69,7 +69,7 @@ def _check_weights() -> None:
     assert_equal(load_network("cpu").sha256, SHA256, "the SHA-256 in signatures")
 
 
-def _forward(device: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def run_network(device: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the class scores ``(12,)`` and the map ``(14, 14)`` of the class of the image."""
     (sample,) = load_dataset("synthetic", dataset_args={"images": "1"})
     model = load_network(device)
@@ -80,7 +80,7 @@ def _forward(device: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 
 
 def _check_cpu() -> None:
-    scores, score_map = _forward("cpu")
+    scores, score_map = run_network("cpu")
     assert_close(scores, SCORES, SCORES_WITHIN, "the class score")
     assert_close(score_map, np.array(MAP.split(), np.float64).reshape(14, 14), MAP_WITHIN, "the map")
 
@@ -92,10 +92,10 @@ def list_gpus() -> list[str]:
 
 def _check_gpus() -> str:
     names = list_gpus()
-    on_cpu = _forward("cpu") if names else ()
+    on_cpu = run_network("cpu") if names else ()
     differences = {}
     for name in names:
-        pairs = list(zip(on_cpu, _forward(name), strict=True))
+        pairs = list(zip(on_cpu, run_network(name), strict=True))
         for (expected, found), what in zip(pairs, ("the class score", "the map"), strict=True):
             assert_close(found, expected, WITHIN_ON_GPU, f"{what} on {name}")
         differences[name] = max(float(np.abs(found - expected).max()) for expected, found in pairs)
