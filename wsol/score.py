@@ -50,8 +50,13 @@ def _make_parser() -> argparse.ArgumentParser:
     files.add_argument(
         "--skip-bad", action="store_true", help="list unusable entries and leave their images out instead of stopping"
     )
-    shared = ("dataset", "data_root", "dataset_args", "split", "limit", "protocol", "tau", "workers")
-    groups = add_options(parser, shared, {"dataset": None, "split": None})
+    shared = ("dataset", "data_root", "dataset_args", "limit", "protocol", "tau", "workers")
+    groups = add_options(parser, shared, {"dataset": None})
+    groups[IMAGES].add_argument(
+        "--split",
+        choices=("test", "val"),
+        help="split of the data set (default: test, or the split that the metadata folder is named after)",
+    )
     groups[IMAGES].add_argument(
         "--metadata", type=Path, metavar="DIR", help="folder of lists in the format of Choe et al."
     )

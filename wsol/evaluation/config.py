@@ -54,9 +54,8 @@ def parse_tau(text: str) -> Tau:
         raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor val nor oracle") from error
 
 
-NETWORK, IMAGES, MAPS, BOXES, SPEED, RUN = (
-    *("network", "images", "score maps", "boxes and metrics", "device and speed", "run folder"),
-)
+NETWORK, IMAGES, MAPS = "network", "images", "score maps"
+BOXES, SPEED, RUN = "boxes and metrics", "device and speed", "run folder"
 _INTEGER: dict[str, Any] = {"parse": int, "kinds": int, "expects": "an integer", "metavar": "N"}
 _FLAG: dict[str, Any] = {"kinds": bool, "expects": "true or false"}
 
@@ -108,7 +107,7 @@ class EvalConfig:
     )
     split: "Split" = field(
         default="test",
-        metadata=_option(IMAGES, "evaluated split", choices=("test", "val"), expects="'test' or 'val'"),
+        metadata=_option(IMAGES, "split of the data set", choices=("test", "val"), expects="'test' or 'val'"),
     )
     method: str = field(
         default="cam", metadata=_option(MAPS, "NAME or NAME:KEY=VALUE,...; see python -m wsol.list methods")

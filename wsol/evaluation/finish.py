@@ -98,7 +98,7 @@ def finish_split(
         if maps is not None:
             gallery = draw_gallery(results, protocol, maps, tables.predictions, signature, pool)
             pictures["gallery.png"] = gallery
-    metadata = _describe_run(request, results, chosen_on, chosen, (signature, requested), clock, cost)
+    metadata = _describe_run(request, results, chosen_on, chosen, signature, requested, clock, cost)
     write_run(folder, metadata, tables, results, pictures)
 
 
@@ -170,15 +170,16 @@ def _describe_run(
     results: LocalizationResults,
     chosen_on: LocalizationResults | None,
     chosen: float | None,
-    signatures: tuple[str, str],
+    signature: str,
+    requested: str,
     clock: Clock,
     cost: Cost | None,
 ) -> RunMetadata:
     images, tau = results.images, request.tau
     rule = None if chosen is None else tau if isinstance(tau, str) else "fixed"
     return RunMetadata(
-        signature=signatures[0],
-        request=signatures[1],
+        signature=signature,
+        request=requested,
         dataset=DatasetRecord(
             images.name, images.split, images.origin, len(images), images.fingerprint, tuple(images.classes)
         ),
