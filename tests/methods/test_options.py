@@ -79,7 +79,7 @@ def test_evaluate_compiles(csv_data: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert "+bfloat16|cam|" in halved.signature  # it decides digits
     with pytest.raises(InputError, match="fullgrad runs the whole network in float32; leave out --precision"):
         wsol.evaluate(f"{factory}:net", method="fullgrad", precision="bfloat16", **common)
-    with pytest.raises(InputError, match="a loaded model has its weights, layer and map size"):
+    with pytest.raises(InputError, match="a loaded model has its weights, layer, map size"):
         wsol.evaluate(load_model(f"{factory}:net"), layer="0", **common)
     with pytest.raises(InputError, match="memory is 0; give"):
         wsol.evaluate(f"{factory}:net", memory=0, **common)

@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from wsol.errors import InputError
-from wsol.models import load_model
+from wsol.models import find_gap, load_model
 from wsol.models.caffe import IMAGENET_BGR, CaffeModel, read_caffemodel
-from wsol.models.global_pooling import find_gap
 
 # Numbers of caffe.proto: of a layer's settings in the newer and the older generation, and of the single settings.
 SETTINGS: dict[str, tuple[str, int, int, dict[str, int]]] = {
@@ -296,7 +295,15 @@ def features(folder: Path, *middle: Layer, channels: int = 4) -> Callable[[Tenso
     first = Layer("Convolution", "first", ["data"], ["first"], settings, [weights])
     last = middle[-1].tops[0]
     tail = [pool("pool", last, "AVE", 7, 1), linear("fc", "pool", channels, 2)]
-    return find_gap(read(folder, [first, *middle, *tail]).network.double(), "net").features
+    network: Any = read(folder, [first, *middle, *tail]).network.double()
+    outputs: list[Tensor] = []
+    list(network.layers.values())[len(middle)].register_forward_hook(lambda _, __, output: outputs.append(output))
+
+    def run(images: Tensor) -> Tensor:
+        network(images)
+        return outputs.pop()
+
+    return run
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """A user's own network in a Python file, and the networks of timm."""
 
+import hashlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -142,7 +143,8 @@ def test_signature_is_that_of_the_weights(own: str, tmp_path: Path) -> None:
     assert first.sha256 != other.sha256
     named = load_model(f"{own}:make", layer="last")
     assert named.sha256 == first.sha256
-    assert named.signature == f"nets.py:make@last:{first.sha256[:8]}"
+    code = hashlib.sha256(Path(own).read_bytes()).hexdigest()[:8]
+    assert named.signature == f"nets.py:make@{code}@last:{first.sha256[:8]}"
 
     # The same numbers in a network of other names are other weights, and so is one changed bit.
     text = Path(own).read_text()
@@ -263,7 +265,7 @@ def test_timms_own_preprocessing(tmp_path: Path) -> None:
     assert load_model("timm/resnet10t", file).preprocessing == Preprocessing()
     file = saved(timm.create_model("vit_tiny_patch16_224"), tmp_path / "v.safetensors")
     halves = (0.5, 0.5, 0.5)
-    assert load_model("timm/vit_tiny_patch16_224", file).preprocessing == Preprocessing(halves, halves)
+    assert load_model("timm/vit_tiny_patch16_224", file).preprocessing == Preprocessing(halves, halves, 224)
 
 
 @pytest.mark.parametrize(
@@ -306,7 +308,7 @@ def test_pretrained_weights_come_from_the_hub(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setitem(sys.modules, "huggingface_hub", SimpleNamespace(hf_hub_download=download))
     model = load_model("timm/resnet10t", "pretrained")
     assert asked == [("timm/resnet10t.c3_in1k", "model.safetensors")]
-    assert (model.weights, model.classes, model.preprocessing) == ("pretrained", 1000, Preprocessing())
+    assert (model.weights, model.classes, model.preprocessing) == ("pretrained", 1000, Preprocessing(size=224))
     with torch.no_grad():
         torch.testing.assert_close(model.network(noise()), net(noise()))
 

@@ -51,7 +51,6 @@ REFUSED = {
     "botnet26t_256": r"does not accept images of 224 x 224",  # attention with positions for maps of 256 / 32
     "halonet26t": r"does not accept images of 224 x 224",  # blocks of 8 divide the maps of 256, not those of 224
     "swinv2_tiny_window8_256": r"does not accept images of 224 x 224 .*256",
-    "gemma4_vit_167m": r"cannot be traced",  # chooses its path by the shapes that it is given
 }
 
 FAST = [*TORCHVISION, *(f"timm/{name}" for name in TIMM)]
@@ -59,10 +58,17 @@ ALL = [*torchvision.models.list_models(module=torchvision.models), *(f"timm/{nam
 NAMES = [*FAST, *(pytest.param(name, marks=pytest.mark.slow) for name in ALL if name not in FAST)]
 
 
+def timm_version() -> tuple[int, ...]:
+    return tuple(map(int, timm.__version__.split(".")[:3]))
+
+
 def create(name: str, **more: Any) -> Any:
     """A network of random weights; those of the names with a slash are timm's."""
     if name.startswith("timm/"):
-        return timm.create_model(name.removeprefix("timm/"), **more).eval()
+        name = name.removeprefix("timm/")
+        if timm_version() < (1, 0, 31) and not timm.is_model(name):
+            pytest.skip(f"timm {timm.__version__} does not have {name} yet")
+        return timm.create_model(name, **more).eval()
     if name in ("googlenet", "inception_v3"):
         more |= {"init_weights": False}
     return torchvision.models.get_model(name, weights=None, **more).eval()
@@ -72,6 +78,8 @@ def outline(name: str) -> Any:
     if name.startswith("regnet"):  # draws its weights in a way that the meta device has not
         if not name.endswith(("_400mf", "_800mf", "1_6gf")):
             pytest.skip("it cannot be built on the meta device, and is large")
+        return create(name)
+    if name == "timm/efficientvit_b0":  # sets autocast, which torch 2.4 cannot do on the meta device
         return create(name)
     with torch.device("meta"):
         return create(name)
@@ -140,13 +148,8 @@ def test_target_layers_known_by_hand(name: str, layer: str, maps: tuple[int, int
     assert isinstance(found, GapClassifier) == pooled
     assert (found.unsupported_reason is None) == pooled
     named = find_classifier(net, name, layer)
-    if name == "swin_t":  # its output is permuted before it is pooled
-        assert not isinstance(named, GapClassifier)
-        assert "not the layer that is pooled" in str(named.unsupported_reason)
-        assert sum(node.op.startswith("call") for node in named.head.graph.nodes) > 1
-    else:
-        assert isinstance(named, GapClassifier) == pooled
-        assert [n.target for n in named.trunk.graph.nodes] == [n.target for n in found.trunk.graph.nodes]
+    assert isinstance(named, GapClassifier) == pooled
+    assert [n.target for n in named.trunk.graph.nodes] == [n.target for n in found.trunk.graph.nodes]
 
 
 def vit() -> nn.Module:
@@ -440,15 +443,12 @@ class Loose(nn.Module):
         (Loose.scores, "nope", r"x has no layer nope; its children are first, pool, last"),
         (Loose.scores, "firs", r"no layer firs;"),
         (Loose.scores, "unused", r"no layer unused"),
-        (Loose.scores, "pool", r"output of pool is 1 x 6 x 1 x 1, not feature maps"),
-        (Loose.scores, "last", r"output of last is 1 x 4, not feature maps"),
-        (lambda net, x: net.scores(x) if x.sum() > 0 else net.scores(-x), None, r"cannot be traced .*control flow"),
-        (lambda net, x: net.scores(x * len(x)), None, r"cannot be traced"),
-        (lambda net, x: (net.scores(x), net.scores(x)), None, r"returns .* for an image, not a row of class scores"),
-        (lambda net, x: {"logits": net.scores(x)}, None, r"returns .* for an image, not a row of class scores"),
-        (lambda net, x: [net.scores(x)], "first", r"returns .* for an image, not a row of class scores"),
-        (lambda net, x: net.first(x), None, r"returns 1 x 6 x 7 x 7 for an image, not a row of class scores"),
-        (lambda net, x: net.scores(x)[0], None, r"returns 4 for an image, not a row of class scores"),
+        (Loose.scores, "pool", r"output of pool is 6 x 1 x 1 for an image, not feature maps"),
+        (Loose.scores, "last", r"output of last is 4 for an image, not feature maps"),
+        (lambda net, x: (net.scores(x), net.scores(x)), None, r"several outputs \(0: 4 .*not a row .*with --output"),
+        (lambda net, x: net.first(x), None, r"returns 6 x 7 x 7 for an image, not a row of class scores"),
+        (lambda net, x: net.scores(x)[0], None, r"returns 4 for two images, not a row of class scores"),
+        (lambda net, x: 3, None, r"returns something other than a tensor of the images, not a row of class scores"),
         (lambda net, x: net.small(x.flatten(1)), None, r"does not accept images of 224 x 224 \(.*(3072|150528)"),
         (lambda net, x: net.last(x.mean((2, 3)).repeat(1, 2)), None, r"x: .*name"),
     ],

@@ -1,5 +1,16 @@
 """Methods that compute score maps, one map for each image and class of interest."""
 
-from wsol.methods.base import METHODS, Forward, Method, Precision, find_method, forward, unsupported_reason
+from wsol.methods._constant_gradient import constant_gradient_map
+from wsol.methods._find import find_method
+from wsol.methods.base import METHODS, Forward, Method, Precision, forward, unsupported_reason
 
-__all__ = ["METHODS", "Forward", "Method", "Precision", "find_method", "forward", "unsupported_reason"]
+__all__ = [
+    "METHODS",
+    "Forward",
+    "Method",
+    "Precision",
+    "constant_gradient_map",
+    "find_method",
+    "forward",
+    "unsupported_reason",
+]

@@ -1,7 +1,6 @@
 """Attention between the tokens of a vision transformer, recorded in a forward pass."""
 
 import math
-import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,9 +11,9 @@ from torch.nn import functional
 
 from wsol.errors import InputError
 from wsol.methods._memory import max_batch_size
+from wsol.methods._tokens import Readout, find_readout
 from wsol.methods.base import Forward
 from wsol.models import Classifier
-from wsol.models.classifier import Tokens
 from wsol.models.graph import attention_kind
 
 
@@ -25,17 +24,15 @@ class AttentionPass:
     Attributes:
         logits: Class scores, ``(n, classes)``.
         layers: Attention of each layer, ``(n, heads, tokens, tokens)``; rows add up to 1.
-        prefix_tokens: Number of tokens before the first patch.
-        reads_token: Whether the network classifies the first token, not the mean of the patches.
+        readout: The tokens, and which of them are classified.
     """
 
     logits: Tensor
     layers: list[Tensor]
-    prefix_tokens: int
-    reads_token: bool
+    readout: Readout
 
     def to_maps(self, matrix: Tensor) -> Tensor:
-        """Return the class token's row as maps, or the mean row of the patches where their mean is classified.
+        """Return the row of the class token as maps, or the mean row of all tokens that are classified.
 
         Args:
             matrix: ``(n, ..., tokens, tokens)``.
@@ -43,10 +40,7 @@ class AttentionPass:
         Returns:
             ``(n, ..., h, w)``.
         """
-        row = matrix[..., 0, :] if self.reads_token else matrix[..., self.prefix_tokens :, :].mean(-2)
-        row = row[..., self.prefix_tokens :]
-        side = math.isqrt(row.shape[-1])
-        return row.reshape(*row.shape[:-1], side, side)
+        return self.readout.to_maps(matrix)
 
 
 def record_attention(
@@ -66,45 +60,29 @@ def record_attention(
         InputError: No layer lets all tokens attend to each other.
     """
     network, size = forward.network, max_batch_size(forward, gradients=True)
-    patches = math.prod(forward.features.shape[2:])
-    node = find_token_readout(network)
-    reads_token = node is not None and node.target is operator.getitem
+    readout = find_readout(network, (forward.images.shape[2], forward.images.shape[3]))
+    assert readout is not None  # see attention_unsupported_reason
     for images, chosen in zip(torch.split(forward.images, size), torch.split(classes, size), strict=True):
         recorded: list[Tensor] = []
         with torch.inference_mode(False), torch.set_grad_enabled(gradients):
             logits = network.run_interpreted(
                 lambda part: _AttentionRecorder(part, recorded, gradients),  # noqa: B023
-                images.clone(),
+                images,
             )
-        sizes = {each.shape[-1] for each in recorded if each.shape[-1] == each.shape[-2]}
-        tokens = min((size for size in sizes if size >= patches), default=0)  # patches, class token and registers
-        if tokens <= (patches if reads_token else 0):
+        square = (readout.tokens, readout.tokens)
+        layers = [each for each in recorded if each.shape[-2:] == square and len(each) == len(images)]
+        if not layers:
             raise InputError("no layer lets all tokens attend to each other; use another method")
-        layers = [each for each in recorded if each.shape[-2:] == (tokens, tokens) and len(each) == len(images)]
-        yield AttentionPass(logits, layers, tokens - patches, reads_token), chosen
+        yield AttentionPass(logits, layers, readout), chosen
 
 
 def attention_unsupported_reason(network: Classifier) -> str | None:
     """Return why methods of attention cannot be applied to a network, in one sentence; None if they can."""
     graphs = [part for part in (network.trunk, network.head) if isinstance(part, fx.GraphModule)]
     attends = any(attention_kind(node, graph) for graph in graphs for node in graph.graph.nodes)
-    if attends and isinstance(network.layout, Tokens):
+    if attends and find_readout(network, network.size) is not None:
         return None
     return f"{network.layer} has no tokens that attend to each other; use a vision transformer or another method"
-
-
-def find_token_readout(network: Classifier) -> fx.Node | None:
-    """Return the node of the head that reduces the tokens to one vector: that selects one, or computes their mean."""
-    if not isinstance(network.head, fx.GraphModule):
-        return None
-    return next((node for node in reversed(network.head.graph.nodes) if _is_readout(node)), None)
-
-
-def _is_readout(node: fx.Node) -> bool:
-    if node.target is operator.getitem and isinstance(node.args[1], tuple):
-        return len(node.args[1]) > 1 and isinstance(node.args[1][1], int)
-    dims = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
-    return node.target in ("mean", torch.mean) and dims in (1, [1], (1,))
 
 
 class _AttentionRecorder(fx.Interpreter):

@@ -7,6 +7,7 @@ from threading import get_ident
 import torch
 from torch import Tensor, nn
 
+from wsol.errors import InputError, first_line
 from wsol.methods._memory import max_batch_size
 from wsol.methods.base import Forward
 from wsol.models import Classifier
@@ -31,10 +32,28 @@ def compute_image_gradients(
     for batch, chosen in zip(torch.split(images, size), torch.split(classes, size), strict=True):
         with torch.inference_mode(False), torch.enable_grad():
             leaf = batch.clone().requires_grad_()
-            scores = run(forward.network, leaf).gather(1, chosen).sum(0).unbind()
+            scores = run_differentiable(forward.network, leaf, run).gather(1, chosen).sum(0).unbind()
         gradients = [torch.autograd.grad(score, leaf, retain_graph=True)[0] for score in scores]
         parts.append(torch.stack(gradients, 1))
     return torch.cat(parts)
+
+
+def run_differentiable(
+    network: Classifier, images: Tensor, run: Callable[[Classifier, Tensor], Tensor] = Classifier.__call__
+) -> Tensor:
+    """Return the class scores of images that require gradients.
+
+    Raises:
+        InputError: An operation of the network has no gradient.
+    """
+    try:
+        return run(network, images)
+    except RuntimeError as error:
+        if "automatic differentiation" not in str(error):
+            raise
+        raise InputError(
+            f"the network has no gradients down to the image ({first_line(error)}); use another method"
+        ) from error
 
 
 @contextmanager

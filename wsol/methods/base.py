@@ -1,9 +1,10 @@
 """The interface of a method, and the forward pass that all methods share."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
-from functools import cached_property
+from functools import cached_property, wraps
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -11,7 +12,6 @@ from torch import Tensor
 
 from wsol.errors import InputError
 from wsol.models import Classifier
-from wsol.models.classifier import Tokens
 from wsol.registry import Registry
 
 Precision = Literal["float32", "bfloat16"]
@@ -30,6 +30,8 @@ class Forward:
         extras: Further inputs of ``network.forward_head``.
         memory: Memory budget of a method in bytes.
         precision: Precision of the trunk.
+        classes_checked: Whether the caller asks only for classes of the network, as a ranking of the scores returns
+            them; otherwise each call of ``maps`` checks that, for which a GPU has to be waited for.
     """
 
     network: Classifier
@@ -39,6 +41,7 @@ class Forward:
     extras: tuple[Any, ...]
     memory: int
     precision: Precision
+    classes_checked: bool = False
 
     @cached_property
     def _graph(self) -> tuple[Tensor, Tensor]:
@@ -75,7 +78,7 @@ class Forward:
                     chosen, leaf, seeds, retain_graph=True, is_grads_batched=True, allow_unused=True
                 )
         # In the last layers of a transformer only the class token reaches the scores.
-        if gradients is None or (isinstance(self.network.layout, Tokens) and not gradients.any()):
+        if gradients is None or not self.network.reads_places:
             raise InputError(f"no score depends on the maps of {self.network.layer}; name another --layer")
         return gradients.transpose(0, 1)
 
@@ -105,6 +108,12 @@ class Method(ABC):
     class_specific: ClassVar[bool] = True
     needs: ClassVar[Literal["features", "gradients", "image gradients", "forward passes", "attention"]]
 
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        """Let ``maps`` of every method, also of other packages, refuse classes that the network does not have."""
+        super().__init_subclass__(**arguments)
+        if "maps" in vars(cls):
+            cls.maps = _with_class_check(cls.maps)  # type: ignore[assignment]  # only adds a check
+
     @abstractmethod
     def maps(self, forward: Forward, classes: Tensor) -> Tensor:
         """Return raw score maps; the maps of an image do not depend on the rest of the batch.
@@ -115,6 +124,9 @@ class Method(ABC):
 
         Returns:
             float ``(n, k, h, w)`` on the device of the forward pass, without gradients.
+
+        Raises:
+            InputError: A class is none of the network's.
         """
 
     def unsupported_reason(self, network: Classifier) -> str | None:
@@ -123,10 +135,23 @@ class Method(ABC):
 
     @property
     def signature(self) -> str:
-        """Name and all settings, as ``find_method`` takes them."""
+        """Name and all settings, as ``find_method`` takes them for a registered method."""
         values = {each.name: getattr(self, each.name) for each in fields(self)}  # type: ignore[arg-type]
         settings = ",".join(f"{k}={str(v).lower() if isinstance(v, bool) else v}" for k, v in values.items())
         return f"{self.name}:{settings}" if settings else self.name
+
+
+def _with_class_check(maps: Callable[[Any, Forward, Tensor], Tensor]) -> Callable[[Any, Forward, Tensor], Tensor]:
+    @wraps(maps)
+    def checked_maps(self: Any, forward: Forward, classes: Tensor) -> Tensor:
+        if not forward.classes_checked:
+            count = forward.logits.shape[1]
+            outside = classes[(classes < 0) | (classes >= count)].tolist()
+            if outside:
+                raise InputError(f"the network has no class {outside[0]}; give a number from 0 to {count - 1}")
+        return maps(self, forward, classes)
+
+    return checked_maps
 
 
 class GradientMethod(Method):
@@ -160,18 +185,6 @@ def unsupported_reason(method: Method, network: Classifier, classes: int) -> str
 
 
 METHODS: Registry[Method] = Registry("method", "wsol.methods")
-
-
-def find_method(text: str) -> Method:
-    """Find a method by its name, with settings in place of its defaults: ``rise:masks=1000``.
-
-    Args:
-        text: ``NAME`` or ``NAME:KEY=VALUE,KEY=VALUE``, the form of its signature.
-
-    Raises:
-        InputError: The name or a setting is unknown, or a value does not have the type of its setting.
-    """
-    return METHODS.find(text)
 
 
 def forward(network: Classifier, images: Tensor, memory: int = MEMORY, precision: Precision = "float32") -> Forward:

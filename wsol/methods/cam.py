@@ -16,8 +16,10 @@ class CAM(Method):
 
     Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016, eq. 2:
     ``M_c(x, y) = sum_k W[c, k] F_k(x, y)``, no bias, no ReLU. The mean of the map, plus the bias where the linear
-    layer has one, is the logit of the class. Where the network pools one map per class, this is that map, including any
-    bias or activation before the pooling. Costs one product of ``k x C`` and ``C x hw`` beyond the forward pass.
+    layer has one, is the logit of the class; its maximum-pooled features under global max pooling. Where the network
+    pools one map per class, this is that map, including any bias or activation before the pooling. Where class tokens
+    are averaged together with the patches, the mean of the map is the part of the logit that the patches contribute.
+    Costs one product of ``k x C`` and ``C x hw`` beyond the forward pass.
     """
 
     needs = "features"
@@ -25,14 +27,16 @@ class CAM(Method):
     def maps(self, forward: Forward, classes: Tensor) -> Tensor:
         """Return maps of the size of the features, with any sign and range."""
         features, network = forward.features, forward.network
-        assert isinstance(network, GapClassifier)  # see unsupported_reason
+        weights = network.class_weights
+        if isinstance(network, GapClassifier):
+            weights = None if network.linear is None else network.linear.weight
         with torch.no_grad():
-            if network.linear is None:
+            if weights is None:  # the features are one map per class
                 return features.gather(1, classes[:, :, None, None].expand(-1, -1, *features.shape[2:]))
-            return weighted_sum(network.linear.weight[classes], features)
+            return weighted_sum(weights[classes], features)
 
     def unsupported_reason(self, network: Classifier) -> str | None:
-        """Require global pooling and at most one linear layer after the target layer."""
+        """Require class scores that are linear in the globally pooled maps, however the network spells it."""
         return network.unsupported_reason
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from wsol.methods._image_gradients import record_outputs
+from wsol.methods._image_gradients import record_outputs, run_differentiable
 from wsol.methods._memory import max_batch_size
 from wsol.methods.base import METHODS, Forward, Method
 from wsol.models import Classifier
@@ -56,7 +56,7 @@ def compute_contributions(network: Classifier, images: Tensor, classes: Tensor) 
     layers = [module for module in network.modules() if _find_bias(module) is not None]
     with torch.inference_mode(False), torch.enable_grad(), record_outputs(layers) as records:
         leaf = images.clone().requires_grad_()
-        scores = network(leaf).gather(1, classes).sum(0).unbind()
+        scores = run_differentiable(network, leaf).gather(1, classes).sum(0).unbind()
     outputs = [output for _, output in records]
     biases = [bias for layer, _ in records if (bias := _find_bias(layer)) is not None]
     for score in scores:

@@ -9,6 +9,7 @@ from torch import Tensor, fx, nn
 from wsol.methods._image_gradients import compute_image_gradients
 from wsol.methods.base import METHODS, Forward, Method
 from wsol.models import Classifier
+from wsol.models.graph import is_in_place
 
 
 @METHODS.register("guided-backprop")
@@ -40,11 +41,12 @@ def _run_guided(network: Classifier, images: Tensor) -> Tensor:
 
 class _GuidedInterpreter(fx.Interpreter):
     def run_node(self, n: fx.Node) -> Any:
-        return (
-            _apply_guided_relu(*self.fetch_args_kwargs_from_env(n)[0])
-            if _is_relu(n, self.module)
-            else super().run_node(n)
-        )
+        if not _is_relu(n, self.module):
+            return super().run_node(n)
+        values = self.fetch_args_kwargs_from_env(n)[0][0]
+        if not is_in_place(n, self.module):
+            return _apply_guided_relu(values)
+        return values.copy_(_apply_guided_relu(values.clone()))  # later nodes may read it under its old name
 
 
 class _GuidedReLU(torch.autograd.Function):
@@ -61,7 +63,7 @@ class _GuidedReLU(torch.autograd.Function):
         return gradient
 
 
-def _apply_guided_relu(values: Tensor, *_: Any) -> Tensor:
+def _apply_guided_relu(values: Tensor) -> Tensor:
     output: Tensor = _GuidedReLU.apply(values)
     return output
 

@@ -2,11 +2,10 @@
 
 from wsol.models.base import MODELS, Model, Preprocessing
 from wsol.models.checkpoint import WeightsMetadata
-from wsol.models.classifier import Classifier
-from wsol.models.global_pooling import GapClassifier, find_gap
+from wsol.models.classifier import Classifier, GapClassifier
 from wsol.models.initialize import InitReport, load_matching
 from wsol.models.loading import find_architecture, load_model, optimize
-from wsol.models.target_layer import find_classifier
+from wsol.models.target_layer import find_classifier, find_gap
 
 __all__ = [
     "MODELS",

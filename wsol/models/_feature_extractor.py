@@ -9,7 +9,6 @@ from torch import Tensor, fx, nn
 from torchvision.models.feature_extraction import NodePathTracer, create_feature_extractor, get_graph_node_names
 
 from wsol.errors import InputError
-from wsol.models.global_pooling import get_argument, is_over_map
 
 _SIDE = 224  # map sizes are those for images of this side
 
@@ -131,9 +130,19 @@ def _pooled_size(node: fx.Node, network: nn.Module) -> int | None:
         module = network.get_submodule(str(node.target))
         size = module.output_size if isinstance(module, nn.AdaptiveAvgPool2d) else None
     elif node.target is nn.functional.adaptive_avg_pool2d:
-        size = get_argument(node, "output_size")
+        size = _get_argument(node, "output_size")
     elif node.target in ("mean", torch.mean):
-        size = 1 if is_over_map(get_argument(node, "dim")) else None
+        size = 1 if _is_over_map(_get_argument(node, "dim")) else None
     if isinstance(size, (list, tuple)):
         size = size[0]
     return size if isinstance(size, int) else None
+
+
+def _is_over_map(dims: Any) -> bool:
+    """Return whether dimensions are height and width of ``(n, C, h, w)``."""
+    return isinstance(dims, (list, tuple)) and {d % 4 for d in dims if isinstance(d, int)} == {2, 3}
+
+
+def _get_argument(node: fx.Node, name: str) -> Any:
+    """Return the argument of a call after its input, by position or by name."""
+    return node.args[1] if len(node.args) > 1 else node.kwargs.get(name)

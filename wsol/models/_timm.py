@@ -4,6 +4,7 @@ import difflib
 import importlib
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +55,18 @@ class Timm(Architecture):
 
     def preprocessing(self) -> Preprocessing:
         config = self._timm.models.get_pretrained_cfg(self.name)
-        return Preprocessing(tuple(config.mean), tuple(config.std)) if config else Preprocessing()
+        if not config:
+            return Preprocessing()
+        size = config.input_size[-1] if config.fixed_input_size else None
+        return Preprocessing(tuple(config.mean), tuple(config.std), size)
 
     def published_weights(self) -> tuple[PublishedWeights, ...]:
         config = self._timm.models.get_pretrained_cfg(self.name)
-        return (PublishedWeights("pretrained", "", self.preprocessing()),) if config and config.hf_hub_id else ()
+        if not config or not config.hf_hub_id:
+            return ()
+        size = (config.test_input_size or config.input_size)[-1]
+        preprocessing = replace(self.preprocessing(), size=size)
+        return (PublishedWeights("pretrained", "", preprocessing, self._list_categories(config)),)
 
     def fetch(self, name: str) -> Path:
         config = self._timm.models.get_pretrained_cfg(self.name)
@@ -69,6 +77,11 @@ class Timm(Architecture):
             raise InputError(
                 f"cannot download {config.hf_hub_id} ({first_line(error)}); download it by hand and give --weights FILE"
             ) from error
+
+    def _list_categories(self, config: Any) -> tuple[str, ...]:
+        """Return the names of the outputs, which timm knows for the subsets of ImageNet."""
+        subset = self._timm.data.infer_imagenet_subset(config)
+        return tuple(self._timm.data.ImageNetInfo(subset).label_descriptions()) if subset else ()
 
     def _create(self, **arguments: Any) -> nn.Module:
         with warnings.catch_warnings():

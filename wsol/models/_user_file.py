@@ -1,14 +1,12 @@
 """A user's own network: ``FILE.py:FUNCTION``."""
 
-import importlib.util
-import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor, nn
 
 from wsol.errors import InputError
+from wsol.io.python_file import run_file
 from wsol.models.base import Architecture, Preprocessing, PublishedWeights
 
 
@@ -29,9 +27,10 @@ class UserArchitecture(Architecture):
 
     def __init__(self, name: str) -> None:
         path, _, function = name.rpartition(":")
-        if not Path(path).is_file():
-            raise InputError(f"there is no file {path}; --model takes FILE.py:FUNCTION")
-        self._name, self._function = name, _load_function(Path(path), function)
+        module, self.code_sha256 = run_file(Path(path), "--model takes FILE.py:FUNCTION")
+        if not callable(found := getattr(module, function, None)):
+            raise InputError(f"{path} has no function {function!r}")
+        self._name, self._function = name, found
         self._network: nn.Module | None = None
 
     def build(
@@ -58,20 +57,3 @@ class UserArchitecture(Architecture):
                 f"{self._name}: preprocessing is {type(preprocessing).__name__}; make it a wsol.models.Preprocessing"
             )
         return preprocessing or Preprocessing()
-
-
-def _load_function(path: Path, name: str) -> Any:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise InputError(f"{path} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(path.parent))  # so that it can import the files next to it
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:  # a user's own code may raise anything
-        raise InputError(f"{path} raises {type(error).__name__}: {error}") from error
-    finally:
-        sys.path.remove(str(path.parent))
-    if not callable(function := getattr(module, name, None)):
-        raise InputError(f"{path} has no function {name!r}")
-    return function

@@ -1,8 +1,10 @@
 """The model that the later stages work with, and the interface of an architecture."""
 
+import hashlib
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import ClassVar
 
@@ -11,21 +13,53 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from wsol.errors import InputError, first_line
 from wsol.models.classifier import Classifier
 from wsol.registry import Registry
+
+MAX_SIDE = 4096  # of the input of a network
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Normalization that the weights expect of an RGB image in [0, 1]; the image size belongs to the protocol.
+    """Normalization that the weights expect of an RGB image in [0, 1], and the size that they were trained with.
 
     Attributes:
         mean: Subtracted from each channel.
         std: Divides each channel.
+        size: Side in pixels of the square input that the weights were trained with; None if it is unknown. A protocol
+            that names no size uses it.
     """
 
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    mean: tuple[float, float, float] = _IMAGENET_MEAN
+    std: tuple[float, float, float] = _IMAGENET_STD
+    size: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check that mean and standard deviation are those of values in [0, 1].
+
+        Raises:
+            ValueError: They are not.
+        """
+        numbers = (*self.mean, *self.std)
+        if len(self.mean) != 3 or len(self.std) != 3 or not all(map(math.isfinite, numbers)) or min(self.std) <= 0:
+            raise ValueError("preprocessing needs three means and three standard deviations above 0, all finite")
+        if max(map(abs, numbers)) > 1:
+            raise ValueError(
+                f"preprocessing has means {self.mean} and standard deviations {self.std}, which are not those of "
+                "pixels in [0, 1]; divide them by 255"
+            )
+        if self.size is not None and not 1 <= self.size <= MAX_SIDE:
+            raise ValueError(f"preprocessing has the size {self.size}, which must be from 1 to {MAX_SIDE}")
+
+    @property
+    def suffix(self) -> str:
+        """Suffix of a model in the signature: empty for ImageNet's mean and standard deviation, else a hash of them."""
+        numbers = np.array([self.mean, self.std], "<f8")
+        if (numbers == [_IMAGENET_MEAN, _IMAGENET_STD]).all():
+            return ""
+        return f"+norm:{hashlib.sha256(numbers.tobytes()).hexdigest()[:8]}"
 
     def normalize(self, pixels: NDArray[np.uint8], device: torch.device) -> Tensor:
         """Return images ``(n, side, side, 3)`` as float32 ``(n, 3, side, side)``, channels last in memory."""
@@ -42,11 +76,13 @@ class PublishedWeights:
         name: Name of the weights, such as ``IMAGENET1K_V1``.
         sha256_prefix: First hex digits of the file's SHA-256; empty where the authors do not publish it.
         preprocessing: Preprocessing that the weights expect.
+        categories: Names of the outputs, in order; empty where the authors do not publish them.
     """
 
     name: str
     sha256_prefix: str
     preprocessing: Preprocessing
+    categories: tuple[str, ...] = ()
 
     def matches(self, sha256: str, weights: object) -> bool:
         """Return whether a file holds these weights: by its SHA-256 if it is published, else by the requested name."""
@@ -58,9 +94,11 @@ class Architecture(ABC):
 
     Attributes:
         comes_with_weights: Whether the network that it builds is already trained.
+        code_sha256: SHA-256 (hex) of the Python file that builds the network, where it is a user's own; else empty.
     """
 
     comes_with_weights: ClassVar[bool] = False
+    code_sha256: str = ""
 
     @abstractmethod
     def build(
@@ -97,6 +135,10 @@ class Architecture(ABC):
         """Return the preprocessing that weights of unknown origin are assumed to expect."""
         return Preprocessing()
 
+    def input_size(self, network: nn.Module) -> int | None:
+        """Return the side of the images that a network of this architecture takes; None if it takes several."""
+        return None
+
     def published_weights(self) -> tuple[PublishedWeights, ...]:
         """Return the weights that ``fetch`` can download."""
         return ()
@@ -121,26 +163,54 @@ class Model:
         notes: Remarks that deserve a second look, one sentence each.
         layer: Name of the target layer if it was given; None if it was found by inspection.
         map_size: Side of the feature maps for a 224 x 224 image if it was given.
+        categories: Names that the authors of published weights give the outputs, in order; they may spell the names of
+            a data set's classes differently. Empty for other weights.
+        code_sha256: SHA-256 (hex) of the Python file that builds the network, where it is a user's own.
+        side: Side of the square images that the network was measured with.
+        output: Name or index of the output that holds the class scores, if it was given.
     """
 
     name: str
-    network: Classifier
+    network: Classifier = field(repr=False)
     preprocessing: Preprocessing
     weights: str
     sha256: str
     classes: int
-    class_names: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = field(default=(), repr=False)
     notes: tuple[str, ...] = ()
     layer: str | None = None
     map_size: int | None = None
+    categories: tuple[str, ...] = field(default=(), repr=False)
+    code_sha256: str = ""
+    side: int = 224
+    output: str | None = None
+
+    def check_side(self, side: int | None) -> None:
+        """Check that the network takes square images of a side.
+
+        Raises:
+            InputError: It does not.
+        """
+        if side is None or side == self.side:
+            return
+        try:
+            with torch.inference_mode():
+                self.network(torch.zeros(1, 3, side, side, device=self.network.device))
+        except Exception as error:  # the network's own code may raise anything
+            raise InputError(f"{self.name} does not accept images of {side} x {side} ({first_line(error)})") from error
 
     @property
     def signature(self) -> str:
-        """Name, map size and target layer where they were given, and the first digits of the weights' SHA-256."""
+        """Name, and what was chosen: map size, target layer, weights, normalization unless it is ImageNet's.
+
+        A user's own file, the weights and the normalization are shown by the first digits of their SHA-256.
+        """
         name = PurePath(self.name).name if ".py:" in self.name else self.name
+        code = f"@{self.code_sha256[:8]}" if self.code_sha256 else ""
         map_size = f"+{self.map_size}" if self.map_size else ""
         layer = f"@{self.layer}" if self.layer else ""
-        return f"{name.replace('|', '_')}{map_size}{layer}:{self.sha256[:8]}"
+        layer += f">{self.output.replace('|', '_')}" if self.output else ""
+        return f"{name.replace('|', '_')}{code}{map_size}{layer}:{self.sha256[:8]}{self.preprocessing.suffix}"
 
 
 MODELS: Registry[Architecture] = Registry("model", "wsol.models.architectures", group="wsol.models")

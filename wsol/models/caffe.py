@@ -177,4 +177,8 @@ def _read_preprocessing(layers: Sequence[CaffeLayer], source: str) -> Preprocess
                 f"has {count} mean values and scale {scale:g}; only one or three and a positive scale can be read"
             )
     b, g, r = (value / 255 for value in mean * (3 // len(mean)))
-    return Preprocessing((r, g, b), (1 / 255 / scale,) * 3)
+    try:
+        return Preprocessing((r, g, b), (1 / 255 / scale,) * 3)
+    except ValueError as error:  # only numbers of the file can be out of range
+        assert data is not None
+        raise data.error(f"has mean values or a scale that no photo needs ({error})") from error

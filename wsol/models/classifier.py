@@ -1,95 +1,19 @@
-"""A classifier split into trunk and head at its target layer, and the layouts of a layer's output."""
+"""A classifier split into trunk and head at its target layer."""
 
-import math
-from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
 from threading import get_ident
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, fx, nn
 
+from wsol.errors import InputError
+from wsol.models.layout import Layout, find_layout
+from wsol.models.places import PlaceTensor, track_images
 
-class Layout(ABC):
-    """Order of channels, height and width in the output of a layer."""
-
-    @abstractmethod
-    def to_maps(self, output: Tensor) -> tuple[Tensor, Tensor]:
-        """Split a layer's output into feature maps ``(n, C, h, w)`` and prefix tokens, possibly none."""
-
-    @abstractmethod
-    def to_output(self, maps: Tensor, prefix: Tensor) -> Tensor:
-        """Join feature maps and prefix tokens into the layer's output, the inverse of ``to_maps``."""
-
-
-@dataclass(frozen=True)
-class ChannelsFirst(Layout):
-    """``(n, C, h, w)``, the layout of convolutions."""
-
-    def to_maps(self, output: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the output itself."""
-        return output, output[:0]
-
-    def to_output(self, maps: Tensor, prefix: Tensor) -> Tensor:
-        """Return the maps themselves."""
-        return maps
-
-
-@dataclass(frozen=True)
-class ChannelsLast(Layout):
-    """``(n, h, w, C)``, the layout of Swin transformers."""
-
-    def to_maps(self, output: Tensor) -> tuple[Tensor, Tensor]:
-        """Return a view with the channels first."""
-        return output.permute(0, 3, 1, 2), output[:0]
-
-    def to_output(self, maps: Tensor, prefix: Tensor) -> Tensor:
-        """Return a view with the channels last."""
-        return maps.permute(0, 2, 3, 1)
-
-
-@dataclass(frozen=True)
-class Tokens(Layout):
-    """``(n, tokens, C)``, the layout of vision transformers: class token and registers, then patches row by row.
-
-    Attributes:
-        prefix_tokens: Number of tokens before the first patch.
-    """
-
-    prefix_tokens: int
-
-    def to_maps(self, output: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the patches as maps, and the tokens before them."""
-        patches = output[:, self.prefix_tokens :]
-        side = math.isqrt(patches.shape[1])
-        return patches.transpose(1, 2).reshape(len(patches), -1, side, side), output[:, : self.prefix_tokens]
-
-    def to_output(self, maps: Tensor, prefix: Tensor) -> Tensor:
-        """Return all tokens in their order."""
-        patches = maps.flatten(2).transpose(1, 2)
-        return torch.cat([prefix, patches], 1) if self.prefix_tokens else patches
-
-
-_MAX_PREFIX_TOKENS = 8  # a class token, a distillation token and a few registers
-
-
-def find_layout(shape: tuple[int, ...]) -> Layout | None:
-    """Find the layout of a layer from its output for one square image; None if that has no feature maps.
-
-    Args:
-        shape: Shape of the output.
-    """
-    if len(shape) == 4:
-        _, a, b, c = shape
-        if b == c > 1:
-            return ChannelsFirst()
-        return ChannelsLast() if a == b > 1 else None
-    if len(shape) == 3 and shape[1] > 3:
-        prefix_tokens = shape[1] - math.isqrt(shape[1]) ** 2
-        return Tokens(prefix_tokens) if prefix_tokens <= _MAX_PREFIX_TOKENS else None
-    return None
+Pooling = Literal["average", "max"]
+POOLINGS: dict[Pooling, type[nn.Module]] = {"average": nn.AdaptiveAvgPool2d, "max": nn.AdaptiveMaxPool2d}
 
 
 class Classifier(nn.Module):
@@ -100,20 +24,40 @@ class Classifier(nn.Module):
         head: Maps those to class scores, ``(n, classes)``.
         layer: Name of the target layer, as in ``named_modules``.
         layout: Layout of the layer's output.
-        unsupported_reason: Why the class scores are not linear in globally averaged maps, one sentence; None if they
-            are.
+        size: Height and width of the images that the layout was found with.
+
+    Attributes:
+        class_weights: Weights ``(classes, C)`` of the feature maps where the class scores are linear in their mean or
+            maximum over all places; None where they are not, or where the scores are the mean or maximum itself.
+        unsupported_reason: Why the class scores are not linear in the mean or maximum, one sentence; None if they are.
+        overwrites_images: Whether the trunk works in place on the images, which are then copied.
+        reads_places: Whether any place of the maps can reach the class scores.
+        classes: Number of class scores.
+        notes: Remarks that deserve a second look, one sentence each.
     """
 
-    def __init__(
-        self, trunk: nn.Module, head: nn.Module, layer: str, layout: Layout, unsupported_reason: str | None = None
-    ) -> None:
+    def __init__(self, trunk: nn.Module, head: nn.Module, layer: str, layout: Layout, size: tuple[int, int]) -> None:
         super().__init__()
         self.trunk = trunk
         self.head = head
         self.layer = layer
         self.layout = layout
-        self.unsupported_reason = unsupported_reason
+        self.size = size
+        self.class_weights: Tensor | None
+        self.register_buffer("class_weights", None, persistent=False)
+        self.unsupported_reason: str | None = None
+        self.overwrites_images = False
+        self.reads_places = True
+        self.classes = 0
+        self.notes: tuple[str, ...] = ()
+        self._layouts = {size: layout}
         self._passes: defaultdict[int, int] = defaultdict(int)  # by thread, so that adding needs no lock
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the network."""
+        tensor = next(iter((*self.parameters(), *self.buffers())), None)
+        return torch.device("cpu") if tensor is None else tensor.device
 
     @property
     def passes(self) -> int:
@@ -127,22 +71,98 @@ class Classifier(nn.Module):
     def forward_features(self, images: Tensor) -> tuple[Tensor, tuple[Any, ...]]:
         """Return the feature maps of images, ``(n, C, h, w)``, and the extras: whatever else the head needs."""
         self.count_pass(len(images))
-        output, *extras = self.trunk(images)
-        maps, prefix = self.layout.to_maps(output)
-        return maps, (prefix, *extras)
+        layout = self.find_layout(images)
+        output, *extras = self.trunk(images.clone() if self.overwrites_images else images)
+        maps, others = layout.to_maps(output)
+        return maps, (layout, others, *extras)
 
     def forward_head(self, maps: Tensor, extras: tuple[Any, ...]) -> Tensor:
         """Return the class scores ``(n, classes)`` of feature maps and extras."""
-        prefix, *others = extras
-        logits: Tensor = self.head(self.layout.to_output(maps, prefix), *others)
+        layout, others, *more = extras
+        logits: Tensor = self.head(layout.to_output(maps, others), *more)
         return logits
 
     def run_interpreted(self, interpreter: Callable[[nn.Module], fx.Interpreter], images: Tensor) -> Tensor:
         """Return the class scores of images, with trunk and head each run by an interpreter."""
         self.count_pass(len(images))
-        logits: Tensor = interpreter(self.head).run(*interpreter(self.trunk).run(images))
+        logits: Tensor = interpreter(self.head).run(*interpreter(self.trunk).run(images.clone()))
         return logits
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the class scores of images, ``(n, classes)``."""
         return self.forward_head(*self.forward_features(images))
+
+    def find_layout(self, images: Tensor) -> Layout:
+        """Return the layout of the layer's output for images of this size.
+
+        Raises:
+            InputError: The places of the output are not known for this size.
+        """
+        size = (images.shape[2], images.shape[3])
+        if self.layout.places is None:
+            return self.layout
+        if size not in self._layouts:
+            with torch.inference_mode(False), torch.no_grad():
+                noise = torch.randn(2, 3, *size, dtype=images.dtype, device=images.device)
+                layout = self.measure_layout(track_images(noise))
+            if layout is None:
+                raise InputError(
+                    f"the places of {self.layer} are not known for images of {size[1]} x {size[0]}; name another "
+                    "--layer"
+                )
+            self._layouts[size] = layout
+        return self._layouts[size]
+
+    def measure_layout(self, images: PlaceTensor) -> Layout | None:
+        """Return the layout of the layer's output for tracked images; None if it is not known."""
+        return find_layout(self.trunk.forward(images)[0], len(images))
+
+
+class GapClassifier(Classifier):
+    """Features, global pooling, and at most one linear layer.
+
+    With features ``F`` the logits are ``W mean(F) + b``, or ``mean(F)`` where the network's last convolution outputs
+    one map per class and nothing follows the pooling. Global max pooling takes the maximum instead of the mean (GMP,
+    Oquab et al., "Is object localization for free?", CVPR 2015).
+
+    Args:
+        trunk: Maps images ``(n, 3, H, W)`` to a tuple of one tensor, which is pooled.
+        linear: The layer after the pooling, ``C`` to classes; None where the features are one map per class.
+        pooling: ``average`` or ``max``.
+        layer: Name of the layer that is pooled.
+        layout: Layout of that layer's output.
+        size: Height and width of the images that the layout was found with.
+    """
+
+    def __init__(
+        self,
+        trunk: nn.Module,
+        linear: nn.Linear | None,
+        pooling: Pooling,
+        layer: str,
+        layout: Layout,
+        size: tuple[int, int],
+    ) -> None:
+        super().__init__(trunk, nn.Identity() if linear is None else linear, layer, layout, size)
+        self.linear = linear
+        self.pooling = pooling
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return the features that are pooled, ``(n, C, h, w)``."""
+        return self.forward_features(images)[0]
+
+    def pool(self, features: Tensor) -> Tensor:
+        """Return the input of the linear layer, ``(n, C)``."""
+        return features.mean((2, 3)) if self.pooling == "average" else features.amax((2, 3))
+
+    def forward_head(self, maps: Tensor, extras: tuple[Any, ...] = ()) -> Tensor:
+        """Return the class scores of features, ``(n, classes)``."""
+        logits: Tensor = self.head(self.pool(maps))
+        return logits
+
+    def run_interpreted(self, interpreter: Callable[[nn.Module], fx.Interpreter], images: Tensor) -> Tensor:
+        """Return the class scores of images, with the trunk run by an interpreter."""
+        self.count_pass(len(images))
+        layout = self.find_layout(images)
+        output, *_ = interpreter(self.trunk).run(images.clone())
+        return self.forward_head(layout.to_maps(output)[0])

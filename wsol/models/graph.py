@@ -1,8 +1,8 @@
-"""A network as a graph: traced once, measured, split in two."""
+"""A network as a graph: traced once, split in two."""
 
 import importlib
 import inspect
-import re
+import operator
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +13,9 @@ from torchvision.models.feature_extraction import NodePathTracer
 
 from wsol.errors import InputError, first_line
 
-_SIDE = 224  # shapes are those for an image of this side
+
+class UntraceableError(InputError):
+    """The structure of a network cannot be traced."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,12 @@ class TracedNetwork:
             return self.network.get_submodule(str(node.target))
         return None
 
+    @property
+    def output_node(self) -> fx.Node:
+        """The node that returns the scores."""
+        node: fx.Node = next(iter(reversed(self.graph.nodes)))  # fx.Graph.output_node needs torch 2.5
+        return node
+
     def find_node(self, layer: str) -> fx.Node:
         """Return the node that computes the output of a layer.
 
@@ -52,22 +60,6 @@ class TracedNetwork:
             )
         return nodes[-1]
 
-    def measure_shapes(self) -> dict[fx.Node, tuple[int, ...]]:
-        """Return the shape of every tensor in the forward pass of one 224 x 224 image.
-
-        Raises:
-            InputError: The network does not accept such an image.
-        """
-        tensor = next(iter(self.network.parameters()), torch.empty(0))
-        try:
-            with torch.no_grad():
-                recorder = _ShapeRecorder(fx.GraphModule(self.network, self.graph))
-                recorder.run(torch.zeros(1, 3, _SIDE, _SIDE, device=tensor.device, dtype=tensor.dtype))
-        except Exception as error:  # the network's own code may raise anything
-            reason = re.sub(r" \(Proxy\([^)]*\)\)", "", first_line(error))  # an assertion's message quotes tracing
-            raise InputError(f"{self.name} does not accept images of {_SIDE} x {_SIDE} ({reason})") from error
-        return recorder.shapes
-
 
 def trace(network: nn.Module, name: str) -> TracedNetwork:
     """Trace a network symbolically.
@@ -77,7 +69,7 @@ def trace(network: nn.Module, name: str) -> TracedNetwork:
         name: Name of the network in messages.
 
     Raises:
-        InputError: The network cannot be traced.
+        UntraceableError: The network cannot be traced.
     """
     tracer = NodePathTracer(**_leaf_options(network))
     caches = [(d, dict(d)) for m in network.modules() for k, d in vars(m).items() if type(d) is dict and k[0] != "_"]
@@ -85,7 +77,7 @@ def trace(network: nn.Module, name: str) -> TracedNetwork:
         graph = tracer.trace(network, _default_arguments(network))
     except Exception as error:  # tracing runs the network's own code, which may raise anything
         reason = first_line(error)
-        raise InputError(
+        raise UntraceableError(
             f"{name}: its structure cannot be traced ({reason}); write it without data-dependent control flow"
         ) from error
     finally:
@@ -96,6 +88,8 @@ def trace(network: nn.Module, name: str) -> TracedNetwork:
         _erase_with_users(graph, extra)
     # torchvision replaces a number at the end of a name by a counter; a module keeps the name that it has.
     names = {node: str(node.target) if node.op == "call_module" else n for node, n in tracer.node_to_qualname.items()}
+    for node in graph.nodes:
+        node.meta["layer"] = names.get(node, "")  # copies of the node keep its meta
     return TracedNetwork(network, name, graph, {node: names[node] for node in graph.nodes if node in names})
 
 
@@ -123,7 +117,7 @@ def split_graph(traced: TracedNetwork, node: fx.Node) -> tuple[fx.GraphModule, f
     inputs = {each: head.placeholder(each.name) for each in live}
     for each, value in inputs.items():
         value.meta = dict(each.meta)
-    if any(_is_in_place(each, traced) for each in upper):  # the head must not overwrite its inputs
+    if any(is_in_place(each, traced.network) for each in upper):  # the head must not overwrite its inputs
         inputs = {each: head.call_function(_clone, (value,)) for each, value in inputs.items()}
     copies = _copy_nodes(upper[:-1], head, inputs)
     result = upper[-1].args[0]
@@ -146,21 +140,11 @@ def attention_kind(node: fx.Node, graph: nn.Module) -> str | None:
 _SOFTMAX = (nn.functional.softmax, torch.softmax, "softmax")
 
 
-class _ShapeRecorder(fx.Interpreter):
-    def __init__(self, module: fx.GraphModule) -> None:
-        super().__init__(module)
-        self.shapes: dict[fx.Node, tuple[int, ...]] = {}
-
-    def run_node(self, n: fx.Node) -> Any:
-        result = super().run_node(n)
-        if isinstance(result, Tensor):
-            self.shapes[n] = n.meta["shape"] = tuple(result.shape)  # copies of the node keep its meta
-        return result
-
-
 def _to_module(traced: TracedNetwork, graph: fx.Graph) -> fx.GraphModule:
+    for node in reversed(list(graph.nodes)):
+        if not node.users and node.op not in ("placeholder", "output") and not is_in_place(node, traced.network):
+            graph.erase_node(node)
     module = fx.GraphModule(traced.network, graph)
-    module.graph.eliminate_dead_code()
     module.recompile()
     module.delete_all_unused_submodules()
     return module
@@ -190,11 +174,13 @@ def _copy_nodes(nodes: Iterable[fx.Node], graph: fx.Graph, inputs: dict[fx.Node,
     return copies
 
 
-def _is_in_place(node: fx.Node, traced: TracedNetwork) -> bool:
+def is_in_place(node: fx.Node, root: nn.Module) -> bool:
+    """Return whether a node of a graph writes into one of its inputs; its modules are those of ``root``."""
     if node.op == "call_module":
-        return bool(getattr(traced.module(node), "inplace", False))
+        return bool(getattr(root.get_submodule(str(node.target)), "inplace", False))
     name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
-    return bool(node.kwargs.get("inplace")) or (name.endswith("_") and not name.endswith("__"))
+    writes = (name.endswith("_") and not name.endswith("__")) or node.target is operator.setitem
+    return writes or bool(node.kwargs.get("inplace")) or "out" in node.kwargs
 
 
 def _leaf_options(network: nn.Module) -> dict[str, Any]:

@@ -19,11 +19,13 @@ class InitReport:
         preprocessing: Preprocessing that the weights expect.
         sha256: SHA-256 of the file, hex.
         missing: Names of the network's tensors that the file did not fill; they keep their random initialization.
+        notes: Choices made in reading the file that deserve a second look, one sentence each.
     """
 
     preprocessing: Preprocessing
     sha256: str
     missing: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def load_matching(network: nn.Module, name: str, weights: str | Path) -> InitReport:
@@ -48,9 +50,10 @@ def load_matching(network: nn.Module, name: str, weights: str | Path) -> InitRep
         raise InputError(f"there is no weights file {weights}; give {' or '.join(['a file', *published])}")
     checkpoint = read_checkpoint(path)
     target = network.state_dict()
+    state = checkpoint.select([*target, *(key.removeprefix("backbone.body.") for key in target)])
     matching = {}
     for key, value in target.items():
-        stored = checkpoint.state.get(key, checkpoint.state.get(key.removeprefix("backbone.body.")))
+        stored = state.get(key, state.get(key.removeprefix("backbone.body.")))
         if stored is None or stored.shape != value.shape:
             continue
         if stored.is_floating_point() == value.is_floating_point():
@@ -65,7 +68,7 @@ def load_matching(network: nn.Module, name: str, weights: str | Path) -> InitRep
     preprocessing = source.preprocessing if source else base.preprocessing()
     if origin and backbone in _TRANSFORMS_INPUT:
         preprocessing = Preprocessing((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-    return InitReport(preprocessing, checkpoint.sha256, missing)
+    return InitReport(preprocessing, checkpoint.sha256, missing, checkpoint.notes)
 
 
 # torchvision's own weights of these expect (x - 0.5) / 0.5, which its networks compute from the usual input.

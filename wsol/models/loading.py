@@ -1,7 +1,7 @@
 """Models by name, with their weights."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -15,9 +15,9 @@ from wsol.models.base import MODELS, Architecture, Model, Preprocessing
 from wsol.models.caffe import read_caffemodel
 from wsol.models.checkpoint import Checkpoint, check_finite, file_sha256, network_sha256, read_checkpoint
 from wsol.models.classifier import Classifier
-from wsol.models.global_pooling import GapClassifier
-from wsol.models.graph import trace
-from wsol.models.target_layer import find_classifier
+from wsol.models.graph import UntraceableError, trace
+from wsol.models.target_layer import SIDE, find_classifier
+from wsol.models.unwrap import check_network, to_float32, unwrap
 
 
 def load_model(
@@ -26,6 +26,8 @@ def load_model(
     device: str | torch.device = "cpu",
     layer: str | None = None,
     map_size: int | None = None,
+    side: int | None = None,
+    output: str | None = None,
 ) -> Model:
     """Build a model and load its weights.
 
@@ -38,6 +40,8 @@ def load_model(
         layer: Dotted name of the target layer; None to find it.
         map_size: Side of the feature maps for a 224 x 224 image; None for that in the weights file, or the network's
             own.
+        side: Side of the square images that the network is to take; None for that of the weights, or 224.
+        output: Name or index of the output that holds the class scores, if the network returns several.
 
     Returns:
         The model in evaluation mode. Its number of classes is that of the weights. A file that the authors published
@@ -54,11 +58,26 @@ def load_model(
         loaded = _load_caffe(name, architecture, path, map_size)
     else:
         loaded = _load_checkpoint(name, architecture, path, weights, map_size)
-    classifier = find_classifier(loaded.network, name, layer)
+    network, cast_notes = to_float32(loaded.network, name)
+    side = side or loaded.preprocessing.size or SIDE
+    classifier = find_classifier(network, name, layer, side, output)
     classifier.requires_grad_(False).to(device).eval()
-    classes = 0 if vars(loaded.network).get("num_classes") == 0 else _count_classes(classifier, device)
-    facts = (loaded.preprocessing, loaded.weights, loaded.sha256, classes, loaded.class_names, loaded.notes)
-    return Model(name, classifier, *facts, layer, map_size)
+    return Model(
+        name,
+        classifier,
+        loaded.preprocessing,
+        loaded.weights,
+        loaded.sha256,
+        0 if vars(network).get("num_classes") == 0 else classifier.classes,
+        loaded.class_names,
+        (*loaded.notes, *cast_notes, *classifier.notes),
+        layer,
+        map_size,
+        loaded.categories,
+        architecture.code_sha256,
+        side,
+        output,
+    )
 
 
 def find_architecture(name: str) -> Architecture:
@@ -101,6 +120,7 @@ class _LoadedNetwork:
     sha256: str
     class_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
 
 
 def _read_model_name(weights: str | Path | None) -> str:
@@ -150,7 +170,9 @@ def _load_checkpoint(
     name: str, architecture: Architecture, path: Path | None, weights: str | Path | None, map_size: int | None
 ) -> _LoadedNetwork:
     if path is None:
-        network = architecture.build({}, None, map_size).eval()
+        network = _to_evaluation(architecture.build({}, None, map_size), name)
+        if any(tensor.is_meta for tensor in network.state_dict().values()):
+            raise InputError(f"{name} is on the meta device, without weights; give --weights")
         note = f"no --weights given: {name} provides its own"
         return _LoadedNetwork(network, architecture.preprocessing(), "own", network_sha256(network), notes=(note,))
     checkpoint = read_checkpoint(path)
@@ -162,37 +184,48 @@ def _load_checkpoint(
     if published is None and weights in [p.name for p in offered]:
         raise InputError(f"{path} is not the file published as {weights}; delete it and try again")
     map_size = map_size or (metadata.map_size if metadata else None)
-    network = architecture.build(checkpoint.state, published, map_size).eval()
+    network = _to_evaluation(architecture.build(checkpoint.state, published, map_size), name)
     _load_state(network, checkpoint, name)
     source = metadata or published
     preprocessing = source.preprocessing if source else architecture.preprocessing()
+    if preprocessing.size is None:
+        preprocessing = replace(preprocessing, size=architecture.input_size(network))
     label = published.name if published else path.name
-    notes = []
+    notes = [*checkpoint.notes]
     if source is None and "transform_input" in vars(network):
         notes.append(
             f"{label} is not a file of torchvision: its input is not transformed as the published weights of {name} "
             "expect"
         )
     class_names = metadata.classes if metadata else ()
-    return _LoadedNetwork(network, preprocessing, label, checkpoint.sha256, class_names, tuple(notes))
+    categories = published.categories if published else ()
+    return _LoadedNetwork(network, preprocessing, label, checkpoint.sha256, class_names, tuple(notes), categories)
+
+
+def _to_evaluation(network: nn.Module, name: str) -> nn.Module:
+    """Return a network, unwrapped, in evaluation mode.
+
+    Raises:
+        InputError: It cannot be evaluated.
+    """
+    network = unwrap(network)
+    try:
+        network.eval()
+    except NotImplementedError as error:
+        raise InputError(f"{name} is an exported graph of fixed mode; give the network that was exported") from error
+    check_network(network, name)
+    return network
 
 
 def _count_convolutions(network: nn.Module) -> int:
     return sum(isinstance(module, nn.Conv2d) for module in network.modules())
 
 
-def _count_classes(classifier: Classifier, device: str | torch.device) -> int:
-    if isinstance(classifier, GapClassifier) and classifier.linear is not None:
-        return classifier.linear.out_features
-    with torch.inference_mode():
-        return int(classifier(torch.zeros(1, 3, 224, 224, device=device)).shape[1])
-
-
 def _load_state(network: nn.Module, checkpoint: Checkpoint, name: str) -> None:
     """Load the weights into the network; an error says which tensors do not fit."""
     target = network.state_dict()
     used = _find_used_tensors(network, name)
-    state = checkpoint.state
+    state = checkpoint.select(target)
     faults = []
     missing = [key for key in target if key not in state and key in used and not key.endswith("num_batches_tracked")]
     if missing:
@@ -223,7 +256,10 @@ def _load_state(network: nn.Module, checkpoint: Checkpoint, name: str) -> None:
 
 def _find_used_tensors(network: nn.Module, name: str) -> set[str]:
     """Return the tensors that evaluation uses; those for training alone, such as GoogLeNet's heads, may be missing."""
-    traced = fx.GraphModule(network, trace(network, name).graph)  # has only the modules that the graph calls
+    try:
+        traced = fx.GraphModule(network, trace(network, name).graph)  # has only the modules that the graph calls
+    except UntraceableError:
+        return set(network.state_dict())
     alive = {tensor.data_ptr() for tensor in (*traced.parameters(), *traced.buffers())}
     return {key for key, value in network.state_dict().items() if value.data_ptr() in alive}
 

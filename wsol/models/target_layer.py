@@ -1,83 +1,254 @@
 """Search for the target layer, whose feature maps the methods use."""
 
-import operator
+import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import fx, nn
+from torchvision.ops import Permute
 
 from wsol.errors import InputError
-from wsol.models.classifier import Classifier, Tokens, find_layout
-from wsol.models.global_pooling import find_global_pooling
-from wsol.models.graph import TracedNetwork, attention_kind, split_graph, trace
+from wsol.models.classifier import Classifier, GapClassifier
+from wsol.models.graph import TracedNetwork, UntraceableError, attention_kind, split_graph, trace
+from wsol.models.hooked import find_hooked_classifier
+from wsol.models.layout import Layout
+from wsol.models.linear_head import find_linear_head
+from wsol.models.measure import Measurement, make_noise, measure
+from wsol.models.outputs import format_shape, select_traced_scores
+from wsol.models.unwrap import check_network, unwrap
 
-Shapes = dict[fx.Node, tuple[int, ...]]
+SIDE = 224  # of the images that most networks take
 
 
-def find_classifier(network: nn.Module, name: str, layer: str | None = None) -> Classifier:
+def find_classifier(
+    network: nn.Module, name: str, layer: str | None = None, side: int = SIDE, output: str | None = None
+) -> Classifier:
     """Split a network at its target layer.
 
-    The target layer is the one that the network pools globally before one linear layer. If the network ends in another
-    way, it is the last layer with feature maps: the input of the pooling after the last convolution; or, where a class
-    token is classified, the input of the last attention, because patches of later layers do not reach the scores.
+    The target layer is the last one with feature maps that reach the class scores: the one that the network pools
+    globally before a linear layer; else the input of the pooling after the last convolution; or, where a class token
+    is classified, the input of the last attention, because patches of later layers do not reach the scores. Which axis
+    of an output is which follows from the operations that computed it, not from sizes.
+
+    A network whose structure ``torch.fx`` cannot trace is run as it is: its target layer is a module, whose output is
+    read and replaced by hooks during a pass.
 
     Args:
         network: A network in evaluation mode; the classifier shares its tensors.
         name: Name of the network in messages.
         layer: Dotted name of the target layer, as in ``named_modules``; None to find it.
+        side: Side of the square images that the network is measured with.
+        output: Name or index of the output that holds the class scores, if the network returns several.
 
     Raises:
-        InputError: The network cannot be traced, there is no such layer, or the layer's output has no feature maps.
+        InputError: The network cannot be run, there is no such layer, or the layer's output has no feature maps whose
+            places in the image are known.
     """
-    traced = trace(network, name)
-    node = traced.find_node(layer) if layer else None
-    shapes = traced.measure_shapes()
-    result: Any = traced.graph.output_node().args[0]
-    if len(output := shapes.get(result, ()) if isinstance(result, fx.Node) else ()) != 2:
-        shape = " x ".join(map(str, output)) or "something other than one tensor"
-        raise InputError(f"{name} returns {shape} for an image, not a row of class scores")
-    pooling, reason = None, None
+    network = unwrap(network)
+    check_network(network, name)
     try:
-        pooling = find_global_pooling(traced)
-        if find_layout(shapes[pooling.node]) is None:
-            pooling, reason = None, f"{name}: for a 224 x 224 image its global pooling has only one pixel to pool"
-    except InputError as error:
-        reason = str(error)
-    if pooling is not None and node in (None, pooling.node):
-        return pooling.build_classifier(traced).eval()
-    node = node or _find_last_map(traced, shapes)
-    layout = find_layout(shapes.get(node, ()))
-    if layout is None:
-        shape = " x ".join(map(str, shapes.get(node, ()))) or "no tensor"
-        raise InputError(f"{name}: the output of {layer} is {shape}, not feature maps or patches; name another layer")
-    if pooling is not None:
-        reason = f"{name}: {traced.names[node]} is not the layer that is pooled ({traced.names[pooling.node]})"
-    return Classifier(*split_graph(traced, node), layer or traced.names[node], layout, reason).eval()
+        traced = trace(network, name)
+    except UntraceableError as error:
+        return find_hooked_classifier(network, name, layer, side, output, error)
+    node = traced.find_node(layer) if layer else None
+    measurement = measure(traced, side)
+    notes = select_traced_scores(traced, measurement, output)
+    if node is None:
+        classifier = _split_at_last_map(traced, measurement)
+    elif measurement.layout(node) is not None:
+        classifier = _split(traced, measurement, node, layer)
+    else:
+        raise InputError(
+            f"{name}: the output of {layer} is {format_shape(measurement.shape(node))}, not feature maps or patches "
+            "whose places are known; name another layer"
+        )
+    classifier.notes = notes
+    classifier.classes = measurement.shape(traced.output_node.args[0])[1]
+    _check_scores(classifier, traced, measurement)
+    return classifier
 
 
-def _find_last_map(traced: TracedNetwork, shapes: Shapes) -> fx.Node:
-    from_image: set[fx.Node] = set()  # depends on the image; parameters may have the shape of maps
-    for node in traced.graph.nodes:
-        if node.op == "placeholder" or from_image & set(node.all_input_nodes):
-            from_image.add(node)
-    to_scores = {traced.graph.output_node()}  # the scores depend on it
+def find_gap(network: nn.Module, name: str, side: int = SIDE) -> GapClassifier:
+    """Split a network at the layer that it pools globally before at most one linear layer.
+
+    Args:
+        network: A network in evaluation mode; the classifier shares its tensors.
+        name: Name of the network in messages.
+        side: Side of the square images that the network is measured with.
+
+    Raises:
+        InputError: The network does not end in global pooling and at most one linear layer, or cannot be run.
+    """
+    classifier = find_classifier(network, name, side=side)
+    if not isinstance(classifier, GapClassifier):
+        reason = classifier.unsupported_reason or f"more than the maps of {classifier.layer} reaches the class scores"
+        raise InputError(f"{name}: {reason}")
+    return classifier
+
+
+def _split_at_last_map(traced: TracedNetwork, measurement: Measurement) -> Classifier:
+    maps = _list_maps(traced, measurement)
+    if not maps:
+        raise InputError(
+            f"{traced.name}: no layer outputs feature maps of several rows and columns for images of "
+            f"{measurement.side} x {measurement.side}; name one"
+        )
+    _check_last_map(traced, measurement, maps[-1])
+    last = node = _skip_moves(traced, measurement, maps[-1])
+    classifier = _split(traced, measurement, last)
+    if isinstance(classifier, GapClassifier):
+        return classifier
+    if (node := skip_slices(last, measurement.layout)) is not last:  # class tokens may be read as well
+        last = node
+        classifier = _split(traced, measurement, last)
+    if classifier.unsupported_reason is None:
+        return classifier
+    if not classifier.reads_places:
+        node = _find_attention_input(traced, measurement, node)
+        earlier = maps[: maps.index(last)]
+        while not measurement.reaches_scores(node):
+            if not earlier:
+                raise InputError(f"{traced.name}: the class scores depend on no feature map; name a layer")
+            node = earlier.pop()
+    while _is_pooling(node, traced) and measurement.layout(below := node.all_input_nodes[0]) is not None:
+        node = below
+    return classifier if node is last else _split(traced, measurement, node)
+
+
+def _split(traced: TracedNetwork, measurement: Measurement, node: fx.Node, layer: str | None = None) -> Classifier:
+    layout, size = measurement.layout(node), (measurement.side, measurement.side)
+    assert layout is not None  # the callers have seen it
+    trunk, head = split_graph(traced, node)
+    name = layer or traced.names[node]
+    classifier = Classifier(trunk, head, name, layout, size)
+    classifier.overwrites_images = measurement.overwrites_images
+    classifier.reads_places = measurement.reaches_scores(node)
+    linear = None
+    if classifier.reads_places:
+        linear = find_linear_head(classifier.eval(), make_noise(traced.network, classifier.size))
+    if linear is None:
+        classifier.unsupported_reason = (
+            f"class activation maps need class scores that are linear in the mean or maximum of {name} over all "
+            "places; use gradcam or another method"
+        )
+    elif layout.has_others or linear.is_computed or _reads_more(head, measurement):
+        channels = linear.weights.shape[1] if linear.weights is not None else len(linear.bias)
+        classifier.class_weights = torch.eye(channels) if linear.weights is None else linear.weights.detach()
+    else:
+        gap = GapClassifier(trunk, linear.to_linear(), linear.pooling, name, layout, size)
+        gap.overwrites_images = classifier.overwrites_images
+        classifier = gap
+    return classifier.eval()
+
+
+def _reads_more(head: fx.GraphModule, measurement: Measurement) -> bool:
+    """Return whether a head reads further tensors that depend on the image."""
+    tensors = {node.name for node in measurement.outputs}
+    _, *extras = [node for node in head.graph.nodes if node.op == "placeholder"]
+    return any(node.users and node.name in tensors for node in extras)
+
+
+def _check_scores(classifier: Classifier, traced: TracedNetwork, measurement: Measurement) -> None:
+    """Check that the network, split in two, computes what it computes as a whole.
+
+    Raises:
+        InputError: It does not.
+    """
+    expected = measurement.rows.get(traced.output_node.all_input_nodes[0])
+    if expected is None or expected.is_meta:
+        return
+    with torch.inference_mode(False), torch.no_grad():
+        found = classifier(make_noise(traced.network, classifier.size))
+    if not found.shape == expected.shape or not torch.allclose(
+        found, expected, 1e-3, 1e-3 * expected.abs().max().item()
+    ):
+        raise InputError(
+            f"{traced.name}: split at {classifier.layer}, it computes other class scores; name another layer"
+        )
+
+
+def _check_last_map(traced: TracedNetwork, measurement: Measurement, last: fx.Node) -> None:
+    """Check that no convolution of several rows and columns follows the last feature maps whose places are known.
+
+    Raises:
+        InputError: One does.
+    """
+    nodes = list(traced.graph.nodes)
+    for node in nodes[nodes.index(last) + 1 :]:
+        shape = measurement.shape(node)
+        is_convolution = isinstance(traced.module(node), nn.Conv2d) or node.target is nn.functional.conv2d
+        if is_convolution and len(shape) == 4 and min(shape[2:]) > 1:
+            raise InputError(
+                f"{traced.name}: where the maps of {traced.names[node]} lie in the image cannot be followed; name a "
+                f"layer, such as {traced.names[last]}, the last one whose places are known"
+            )
+
+
+def _list_maps(traced: TracedNetwork, measurement: Measurement) -> list[fx.Node]:
+    """Return the nodes with feature maps that the scores are computed from, in the order of execution."""
+    to_scores = {traced.output_node}
     for node in reversed(traced.graph.nodes):
         if node in to_scores:
             to_scores.update(node.all_input_nodes)
-    maps = [node for node in from_image & to_scores if node.op != "placeholder" and find_layout(shapes.get(node, ()))]
-    if not maps:
-        raise InputError(f"{traced.name}: no layer outputs feature maps; name one")
-    order = {node: i for i, node in enumerate(traced.graph.nodes)}
-    node = max(maps, key=order.__getitem__)
-    readers = [user for user in node.users if user in to_scores and user.target is operator.getitem]
-    if isinstance(find_layout(shapes[node]), Tokens) and any(find_layout(shapes.get(r, ())) is None for r in readers):
-        node = _find_attention_input(traced, shapes, node)
-    while _is_pooling(node, traced):
-        node = node.all_input_nodes[0]
+    return [
+        node
+        for node in traced.graph.nodes
+        if node in to_scores and node.op != "placeholder" and measurement.layout(node) is not None
+    ]
+
+
+def _skip_moves(traced: TracedNetwork, measurement: Measurement, node: fx.Node) -> fx.Node:
+    """Return the node that computed the maps of a node, before any that only rearrange them."""
+    while _is_move(node, traced):
+        (below, *_) = node.all_input_nodes
+        one, other = measurement.layout(node), measurement.layout(below)
+        if one is None or other is None or one.grid != other.grid or below.op == "placeholder":
+            break
+        if math.prod(measurement.shape(below)) != math.prod(measurement.shape(node)):
+            break
+        node = below
     return node
 
 
-def _find_attention_input(traced: TracedNetwork, shapes: Shapes, node: fx.Node) -> fx.Node:
+def skip_slices(node: fx.Node, find_layout: Callable[[fx.Node], Layout | None]) -> fx.Node:
+    """Return the node that computed the tokens of a node, before any that only take a part of them."""
+    layout = find_layout(node)
+    while layout is not None and node.all_input_nodes and _is_slice(node):
+        below = node.all_input_nodes[0]
+        if find_layout(below) is None and _is_slice(below) and below.all_input_nodes:  # a split returns several tensors
+            below = below.all_input_nodes[0]
+        whole = find_layout(below)
+        if whole is None or whole.grid != layout.grid:
+            break
+        node = below
+    return node
+
+
+_SLICES = frozenset(
+    ("getitem", "narrow", "select", "split", "chunk", "unbind", "tensor_split", "index_select", "contiguous", "clone")
+)
+
+
+def _is_slice(node: fx.Node) -> bool:
+    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+    return node.op in ("call_function", "call_method") and name in _SLICES
+
+
+_MOVES = (nn.Flatten, nn.Unflatten, nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, Permute)
+_MOVE_CALLS = frozenset(
+    ("flatten", "unflatten", "view", "reshape", "permute", "transpose", "swapaxes", "movedim", "contiguous", "dropout")
+)
+
+
+def _is_move(node: fx.Node, traced: TracedNetwork) -> bool:
+    if node.op == "call_module":
+        return isinstance(traced.module(node), _MOVES)
+    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+    return node.op in ("call_function", "call_method") and name in _MOVE_CALLS
+
+
+def _find_attention_input(traced: TracedNetwork, measurement: Measurement, node: fx.Node) -> fx.Node:
     """Return the tokens that the last attention's first projection takes; the node itself if there are none."""
     attention = [n for n in traced.graph.nodes if attention_kind(n, traced.network) is not None]
     if not attention:
@@ -88,15 +259,17 @@ def _find_attention_input(traced: TracedNetwork, shapes: Shapes, node: fx.Node) 
         module = traced.module(walker)
         projected |= isinstance(module, (nn.Linear, nn.MultiheadAttention)) or walker.target is nn.functional.linear
         walker = walker.all_input_nodes[0]
-        if projected and isinstance(find_layout(shapes.get(walker, ())), Tokens):
+        if projected and measurement.layout(walker) is not None:
             return walker
     return node
 
 
 _POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
-_POOL_CALLS = (nn.functional.max_pool2d, nn.functional.avg_pool2d, nn.functional.adaptive_avg_pool2d, torch.max_pool2d)
+_POOL_CALLS = frozenset(("max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "adaptive_max_pool2d"))
 
 
 def _is_pooling(node: Any, traced: TracedNetwork) -> bool:
-    """Return whether a node pools, or does nothing in evaluation mode."""
-    return isinstance(traced.module(node), (*_POOLS, nn.Dropout, nn.Identity)) or node.target in _POOL_CALLS
+    """Return whether a node pools, or only rearranges its input."""
+    if isinstance(traced.module(node), _POOLS) or _is_move(node, traced):
+        return True
+    return node.op == "call_function" and getattr(node.target, "__name__", "") in _POOL_CALLS

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from wsol.models._feature_extractor import FeatureExtractor, enlarge_maps, measure_maps
 from wsol.models.architectures._inception import build_padded_inception_v3
 from wsol.models.base import MODELS, Architecture, Preprocessing, PublishedWeights
-from wsol.models.global_pooling import POOLINGS, Pooling
+from wsol.models.classifier import POOLINGS, Pooling
 
 
 class PooledClassifier(nn.Module):

@@ -1,9 +1,11 @@
 """Every torchvision classifier; inspection finds out whether it ends in global average pooling."""
 
+import math
 import sys
 import urllib.error
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +29,16 @@ class _Torchvision(Architecture):
         self.name = name
 
     def preprocessing(self) -> Preprocessing:
-        return _read_preprocessing(torchvision.models.get_model_weights(self.name).DEFAULT)
+        return replace(_read_preprocessing(torchvision.models.get_model_weights(self.name).DEFAULT), size=None)
+
+    def input_size(self, network: nn.Module) -> int | None:
+        return network.image_size if isinstance(network, torchvision.models.VisionTransformer) else None
 
     def build(
         self, state: Mapping[str, Tensor], published: PublishedWeights | None, map_size: int | None = None
     ) -> nn.Module:
-        network = self._create()
+        size = self._read_size(state)
+        network = self._create(**size)
         classes = {
             len(state[key])
             for key, default in network.state_dict().items()
@@ -42,7 +48,7 @@ class _Torchvision(Architecture):
             and state[key].shape[1:] == default.shape[1:]
         } - {_CLASSES}
         if len(classes) == 1:
-            network = self._create(num_classes=classes.pop())
+            network = self._create(num_classes=classes.pop(), **size)
         if map_size is not None:
             self._enlarge_maps(network, map_size)
         if published and "transform_input" in vars(network):
@@ -58,7 +64,12 @@ class _Torchvision(Architecture):
 
     def published_weights(self) -> tuple[PublishedWeights, ...]:
         return tuple(
-            PublishedWeights(weights.name, _sha256_prefix(weights.url), _read_preprocessing(weights))
+            PublishedWeights(
+                weights.name,
+                _sha256_prefix(weights.url),
+                _read_preprocessing(weights),
+                tuple(weights.meta.get("categories") or ()),
+            )
             for weights in torchvision.models.get_model_weights(self.name)
         )
 
@@ -74,6 +85,14 @@ class _Torchvision(Architecture):
                     f"cannot download {url} ({error}); download it by hand and give --weights FILE"
                 ) from error
         return path
+
+    def _read_size(self, state: Mapping[str, Tensor]) -> dict[str, int]:
+        """Return the image size that a vision transformer's positions are for, as torchvision's argument."""
+        patch, positions = state.get("conv_proj.weight"), state.get("encoder.pos_embedding")
+        if not self.name.startswith("vit_") or patch is None or positions is None or positions.dim() != 3:
+            return {}
+        side = math.isqrt(max(0, positions.shape[1] - 1))
+        return {"image_size": side * patch.shape[-1]} if side and side**2 == positions.shape[1] - 1 else {}
 
     def _enlarge_maps(self, network: nn.Module, map_size: int) -> None:
         features = FeatureExtractor(network, self.name)
@@ -100,7 +119,7 @@ def _sha256_prefix(url: str) -> str:
 
 def _read_preprocessing(weights: Any) -> Preprocessing:
     preset = weights.transforms()
-    return Preprocessing(tuple(preset.mean), tuple(preset.std))
+    return Preprocessing(tuple(preset.mean), tuple(preset.std), preset.crop_size[0])
 
 
 for _name in torchvision.models.list_models(module=torchvision.models):

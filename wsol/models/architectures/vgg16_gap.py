@@ -9,7 +9,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from wsol.models._feature_extractor import enlarge_maps
 from wsol.models.base import MODELS, Architecture, PublishedWeights
-from wsol.models.global_pooling import POOLINGS, Pooling
+from wsol.models.classifier import POOLINGS, Pooling
 
 
 class VGG16GAP(nn.Module):
