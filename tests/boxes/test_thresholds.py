@@ -2,28 +2,30 @@ import numpy as np
 import pytest
 
 from wsol.boxes.thresholds import (
+    are_constant,
     highest_tau_below,
     highest_tau_reached,
     highest_threshold_below,
-    normalize,
     tau_grid,
     to_uint8,
     uint8_thresholds,
 )
 
 
-def test_truncates_after_min_max() -> None:
-    maps = np.array([[[-1, 0, 1, 3]]], np.float32)  # normalized 0, 1/4, 1/2, 1; times 255: 0, 63.75, 127.5, 255
-    assert to_uint8(normalize(maps)).tolist() == [[[0, 63, 127, 255]]]
+def test_truncates() -> None:
+    scores = np.array([[[0, 1 / 4, 1 / 2, 1]]], np.float32)  # times 255: 0, 63.75, 127.5, 255
+    assert to_uint8(scores).tolist() == [[[0, 63, 127, 255]]]
 
 
-@pytest.mark.parametrize("bad", [[5, 5, 5], [1, np.nan, 2], [1, np.inf, 2], [-np.inf, 0, 1]])
-def test_constant_and_non_finite_maps_become_zeros(bad: list[float]) -> None:
-    assert (normalize(np.array([[bad]], np.float32)) == 0).all()
-
-
-def test_a_range_beyond_float32_becomes_zeros_not_garbage() -> None:
-    assert (normalize(np.array([[[-3e38, 0, 3e38]]], np.float32)) == 0).all()
+def test_constant_maps() -> None:
+    maps = np.zeros((4, 2, 3, 3), np.float32)
+    maps[1] = 7
+    maps[2, 0] = 5  # another constant in each crop
+    maps[3, 1, 2, 2] = 1e-45  # the smallest number of float32
+    assert are_constant(maps).tolist() == [True, True, True, False]
+    assert are_constant(maps[:, 1]).tolist() == [True, True, True, False]
+    assert are_constant(np.full((1, 1, 1), -2.5)).all()  # a map of one pixel
+    assert not are_constant(np.full((1, 2, 2), np.nan)).any()
 
 
 def test_grids() -> None:

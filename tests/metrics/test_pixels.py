@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
-from wsol.boxes.resize import bicubic
-from wsol.boxes.thresholds import normalize
+from wsol.boxes.resize import cubic_taps, resize_and_normalize
 from wsol.datasets import Mask
 from wsol.metrics.base import METRICS, LocalizationStats
 from wsol.metrics.pixels import average_precision
@@ -26,7 +25,7 @@ def images(n: int, seed: int = 0) -> list[tuple[np.ndarray, Mask]]:
     rng = np.random.default_rng(seed)
     drawn = []
     for _ in range(n):
-        score_map = normalize(bicubic(rng.random((1, 14, 14)).astype(np.float32), (224, 224)))[0]
+        score_map = resize_and_normalize(rng.random((1, 14, 14)).astype(np.float32), (224, 224), cubic_taps)[0]
         foreground = score_map + rng.normal(0, 0.3, (224, 224)) > 0.6
         drawn.append((score_map, Mask(foreground, (rng.random((224, 224)) < 0.1) & ~foreground)))
     return drawn

@@ -85,7 +85,7 @@ def test_p_is_that_of_the_tests_of_mcnemar_and_of_permutations(first: int, secon
         permutation_type="samples",
         vectorized=True,
         n_resamples=2000,
-        rng=np.random.default_rng(0),
+        random_state=0,  # named rng from scipy 1.15 on
     )
     assert p == pytest.approx(flipped.pvalue, abs=0.02 + 0.15 * exact)
 
@@ -96,7 +96,7 @@ def test_the_interval_is_that_of_scipy() -> None:
     b = np.clip(a + rng.normal(0.02, 0.1, 200), 0, 1)
     low, high = intervals(drawn(np.stack([a, b], 1))[1])[:, 0]
     theirs = stats.bootstrap(
-        (a, b), lambda a, b, axis: (a - b).mean(axis), paired=True, method="percentile", rng=np.random.default_rng(0)
+        (a, b), lambda a, b, axis: (a - b).mean(axis), paired=True, method="percentile", random_state=0
     ).confidence_interval
     width = theirs.high - theirs.low
     assert (low, high) == pytest.approx((theirs.low, theirs.high), abs=0.07 * width)

@@ -1,6 +1,7 @@
 """Original geometry, compared with skimage's labeling."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.ndimage import gaussian_filter
 from skimage.measure import label, regionprops
@@ -8,6 +9,7 @@ from skimage.measure import label, regionprops
 from wsol.datasets import Mask, Sample
 from wsol.datasets.base import as_boxes
 from wsol.metrics.base import METRICS, LocalizationStats
+from wsol.metrics.summary import best_tau_index, summarize
 from wsol.protocols import PROTOCOLS, find_protocol
 
 EXACT = PROTOCOLS.get("exact")
@@ -81,3 +83,61 @@ def test_maps_of_any_size_and_range_are_taken() -> None:
     ):  # fmt: skip
         with pytest.raises(ValueError, match=sentence):
             EXACT.prepare_external(bad, (60, 40), False)
+
+
+@pytest.mark.parametrize("tau", [0.5, 0.1, 0.3, 1 / 7, 0.9999])
+def test_a_tau_that_is_not_on_the_grid_is_evaluated_itself(tau: float) -> None:
+    protocol = EXACT.including(tau)
+    assert find_protocol(protocol.signature) == protocol
+    assert protocol.signature.startswith("exact:levels=256,also=0.")
+    assert len(protocol.taus) == 257
+    assert protocol.taus[protocol.off_grid] == tau
+    assert (np.diff(protocol.taus) > 0).all()
+    rng = np.random.default_rng(0)
+    masks = rng.random((3, 40, 30)) < 0.4
+    stats, both = [], (EXACT, protocol)
+    for each in both:
+        images = []
+        for seed, mask in enumerate(masks):
+            raw = gaussian_filter(np.random.default_rng(seed).normal(size=(14, 14)), 1).astype(np.float32)
+            prepared = each.prepare(raw[None], (30, 40))[0]
+            found = each.score_map_stats(prepared, np.array([[3.5, 2.25, 20, 31.75]]))
+            pixels = each.count_pixels(prepared, lambda mask=mask: Mask(mask, np.zeros_like(mask)))
+            images.append((found.curve, pixels, box_by_definition(prepared, tau), found.boxes))
+        curves, pixels = (np.stack([image[k] for image in images]) for k in (0, 1))
+        stats.append(LocalizationStats(curves, 0.5, np.zeros(3, int), pixels=pixels, off_grid=each.off_grid))
+        if each is protocol:
+            assert [image[3][each.off_grid].tolist() for image in images] == [image[2] for image in images]
+    plain, asked = stats
+    for name in ("curves", "pixels"):
+        np.testing.assert_array_equal(getattr(asked.on_grid(), name), getattr(plain, name))
+    rows = [summarize(s, p.taus, t) for s, p, t in ((plain, EXACT, 0.2), (asked, protocol, tau))]
+    before, after = (table[table.tau_rule != "fixed"].reset_index(drop=True) for table in rows)
+    pd.testing.assert_frame_equal(before, after)  # what the user asks for moves no other number
+    fixed = rows[1][rows[1].tau_rule == "fixed"].set_index("metric")
+    assert set(fixed.tau) == {round(tau, 9)}
+    ious = [iou(image[2], [3.5, 2.25, 20, 31.75]) for image in images]
+    assert fixed.loc["mean_iou", "value"] == pytest.approx(100 * np.mean(ious), abs=1e-4)
+    reached = [prepared_pixels(seed) >= tau for seed in range(3)]
+    by_hand = [(mask & r).sum() / (mask | r).sum() for mask, r in zip(masks, reached, strict=True)]
+    assert fixed.loc["pixel_iou", "value"] == pytest.approx(100 * np.mean(by_hand), abs=1e-4)
+
+
+def prepared_pixels(seed: int) -> np.ndarray:
+    raw = gaussian_filter(np.random.default_rng(seed).normal(size=(14, 14)), 1).astype(np.float32)
+    return EXACT.prepare(raw[None], (30, 40))[0].astype(np.float64)
+
+
+def test_a_tau_on_the_grid_needs_nothing() -> None:
+    for tau in (0.2, 0.0, 1.0, 0.2000000001, "val", "oracle", 2.0, -0.1, float("nan")):
+        assert EXACT.including(tau) == EXACT
+    assert find_protocol("exact:levels=11").including(0.3).off_grid is None
+    assert find_protocol("exact:levels=11").including(0.25).signature == "exact:levels=11,also=0.25"
+    for name in ("wsolevaluation:step=0.01", "zhou2016"):  # their grids are those of their authors
+        assert find_protocol(name).including(0.142) == find_protocol(name)
+
+
+def test_the_best_tau_is_one_of_the_grid() -> None:
+    curves = np.array([[0.1, 0.9, 0.2, 0.6]], np.float32)
+    stats = LocalizationStats(curves, 0.5, np.zeros(1, int), off_grid=1)
+    assert best_tau_index(METRICS.get("gt_known_loc_acc"), stats) == 3

@@ -11,7 +11,9 @@ from wsol.protocols import PROTOCOLS, find_protocol
     [
         "wsolevaluation:step=0.001", "wsolevaluation:step=0.01", "wsolevaluation:step=0.01,delta=0.3,size=112",
         "exact:levels=256", "exact:levels=11,delta=0.7", "zhou2016:box=paper,crops=10,step=0.01",
-        "zhou2016:box=script,crops=1", "zhou2016:box=paper,crops=1,step=0.05,delta=0.3",
+        "zhou2016:box=script,crops=1,merge=signed,resize=bilinear,jpeg=0", "exact:levels=11,also=0.25",
+        "zhou2016:box=script,crops=10,merge=absolute,resize=matlab,jpeg=75",
+        "zhou2016:box=paper,crops=1,step=0.05,delta=0.3",
     ],
 )  # fmt: skip
 def test_a_signature_names_its_protocol(text: str) -> None:
@@ -63,6 +65,10 @@ def test_a_protocol_of_a_user_has_all_its_settings_in_the_signature() -> None:
         ("exact:levels=1", "levels must be from 2"),
         ("zhou2016:box=best", "box must be paper or script"),
         ("zhou2016:crops=5", "crops 1 or 10"),
+        ("zhou2016:box=script,merge=mean", "merge must be absolute or signed"),
+        ("zhou2016:box=script,jpeg=101", "jpeg must be a quality"),
+        ("zhou2016:jpeg=0", "jpeg would be ignored with box=paper"),
+        ("zhou2016:box=script,step=0.05", "step would be ignored with box=script"),
         ("wsolevaluation:step=0", "step must be from"),
         ("wsolevaluation:delta=nan", "delta above 0"),
     ],

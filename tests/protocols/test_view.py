@@ -38,10 +38,23 @@ def test_maps_are_added_up_where_their_crops_were() -> None:
 
 def test_where_no_crop_was_nothing_is_added() -> None:
     ones = np.ones((3, 14, 14), np.float32)
+    ones[:, 7, 7] += 1e-6  # a constant map would become zeros
     center = View(256, 224).assemble(ones)
     assert center[:, 16:240, 16:240].min() == 1
-    assert center.sum() == 3 * 224 * 224
+    assert center.sum() == pytest.approx(3 * 224 * 224)
+    assert center[:, :16].sum() + center[:, :, 240:].sum() == 0
     np.testing.assert_array_equal(View(224, 224).assemble(ones), ones)
-    counts = TEN.assemble(np.ones((1, 10, 7, 7), np.float32))[0]
+    counts = TEN.assemble(np.broadcast_to(ones[:1, None], (1, 10, 14, 14)))[0]
     assert counts[128, 128] == pytest.approx(10)
     assert counts[0, 0] == pytest.approx(2)
+
+
+def test_maps_that_are_constant_in_every_crop_become_zeros() -> None:
+    """Their sum would be high where many crops overlap, whatever the image shows."""
+    maps = np.broadcast_to(np.arange(1, 11, dtype=np.float32)[None, :, None, None], (2, 10, 7, 7)).copy()
+    maps[1, 4, 3, 3] = 6  # one crop says something
+    found = TEN.assemble(maps)
+    assert not found[0].any()
+    assert found[1, 0, 0] == pytest.approx(1 + 6)
+    assert not View(256, 224).assemble(np.full((1, 7, 7), 3, np.float32)).any()
+    assert TEN.assemble(-maps, absolute=True)[1, 0, 0] == pytest.approx(1 + 6)

@@ -50,6 +50,7 @@ def baseline_stats(
         peaks=_are_inside(np.array([box.peak for box in boxes]), ground_truths),
         contours=curves if protocol.uses_all_contours else None,  # the only box is the best
         pixels=_count_pixels(boxes, protocol, ground_truths, pool),
+        off_grid=protocol.off_grid,
     )
 
 

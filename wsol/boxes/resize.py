@@ -1,56 +1,86 @@
 """Resizing of score maps and masks."""
 
+import math
+from collections.abc import Callable
 from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wsol.boxes.thresholds import FloatArray
 from wsol.runtime.jit import jit
 
-CUBIC_A = np.float32(-0.75)
+CUBIC_A = -0.75  # of Keys' kernel
+_MATLAB_CUBIC_A = -0.5
+
+Weights = tuple[NDArray[np.int64], NDArray[np.float64]]
+Taps = Callable[[int, int], Weights]
+"""Interpolation along one axis: from the source and target lengths to indices and weights ``(target, taps)``."""
 
 
-def bicubic(maps: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    """Resize maps by bicubic convolution with a = -0.75, half-pixel centers and replicated borders.
-
-    Equivalent to ``cv2.resize(INTER_CUBIC)`` and ``torch.nn.functional.interpolate(mode="bicubic")`` (Keys, "Cubic
-    convolution interpolation for digital image processing", 1981, eq. 4), horizontally first, in float32; the order of
-    additions is fixed, so the bits do not depend on threads.
+def bicubic(maps: FloatArray, size: tuple[int, int]) -> NDArray[np.float32]:
+    """Resize maps by bicubic convolution with a = -0.75, half-pixel centers and replicated borders, see ``cubic_taps``.
 
     Args:
-        maps: float32 ``(n, h, w)``.
+        maps: ``(n, h, w)``.
         size: Target ``(height, width)``.
 
     Returns:
         float32 ``(n, height, width)``; a copy of ``maps`` if it has this size already.
     """
-    height, width = size
-    out = np.empty((len(maps), height, width), np.float32)
-    _resize_cubic(
-        np.ascontiguousarray(maps), *cubic_taps(maps.shape[1], height), *cubic_taps(maps.shape[2], width), out
-    )
-    return out
+    return resize(maps, size, cubic_taps)
 
 
-def bilinear(maps: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    """Resize maps by linear interpolation along both axes, with half-pixel centers and replicated borders.
+def bilinear(maps: FloatArray, size: tuple[int, int]) -> NDArray[np.float32]:
+    """Resize maps by linear interpolation, see ``linear_taps``; arguments and result as those of ``bicubic``."""
+    return resize(maps, size, linear_taps)
 
-    Equivalent to ``cv2.resize(INTER_LINEAR)`` and ``torch.nn.functional.interpolate(mode="bilinear")``, horizontally
-    first, in float32.
+
+def resize(maps: FloatArray, size: tuple[int, int], taps: Taps) -> NDArray[np.float32]:
+    """Resize maps by a separable filter: horizontally first, in double precision, additions in a fixed order.
 
     Args:
-        maps: float32 ``(n, h, w)``.
+        maps: ``(n, h, w)``.
         size: Target ``(height, width)``.
+        taps: The filter.
 
     Returns:
-        float32 ``(n, height, width)``; a copy of ``maps`` if it has this size already.
+        float32 ``(n, height, width)``.
     """
-    height, width = size
-    out = np.empty((len(maps), height, width), np.float32)
-    _resize_linear(
-        np.ascontiguousarray(maps), *_linear_taps(maps.shape[1], height), *_linear_taps(maps.shape[2], width), out
-    )
+    out = np.empty((len(maps), *size), np.float32)
+    filters = *taps(maps.shape[1], size[0]), *taps(maps.shape[2], size[1])
+    for values, resized in zip(maps, out, strict=True):
+        _resize(values.astype(np.float64), *filters, resized)
     return out
+
+
+def resize_and_normalize(maps: FloatArray, size: tuple[int, int], taps: Taps) -> NDArray[np.float32]:
+    """Resize maps, then min-max normalize each to [0, 1]; only the result is rounded to single precision.
+
+    Rounding between the two steps would be amplified by the second: to noise of the full range for a map that is flat.
+
+    Args:
+        maps: Raw maps ``(n, h, w)``.
+        size: Target ``(height, width)``.
+        taps: The filter.
+
+    Returns:
+        float32 ``(n, height, width)``; all zeros for a map that is constant or has a value that is not finite.
+    """
+    out = np.zeros((len(maps), *size), np.float32)
+    filters = *taps(maps.shape[1], size[0]), *taps(maps.shape[2], size[1])
+    for values, resized in zip(maps, out, strict=True):
+        if np.isfinite(values).all():
+            scaled = scale_to_unit(values)
+            _resize_and_normalize(scaled - scaled.min(), *filters, resized)
+    return out
+
+
+def scale_to_unit(values: FloatArray) -> NDArray[np.float64]:
+    """Multiply a map by the power of two that brings it into [-1, 1], which is exact, so that no result overflows."""
+    exponent = math.frexp(float(np.abs(values).max()))[1]
+    scaled: NDArray[np.float64] = values.astype(np.float64) * 2.0 ** min(1023, -exponent)
+    return scaled
 
 
 def nearest(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
@@ -67,79 +97,125 @@ def nearest(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]
 
 
 @cache
-def cubic_taps(source: int, target: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return the four source indices of each target index and their weights, both ``(target, 4)``."""
+def cubic_taps(source: int, target: int) -> Weights:
+    """Return the taps of bicubic convolution with a = -0.75, half-pixel centers and replicated borders.
+
+    Equivalent to ``cv2.resize(INTER_CUBIC)`` and ``torch.nn.functional.interpolate(mode="bicubic")`` (Keys, "Cubic
+    convolution interpolation for digital image processing", 1981, eq. 4).
+    """
     center = (np.arange(target) + 0.5) * (source / target) - 0.5
     first = np.floor(center)
-    t = (center - first).astype(np.float32)[:, None]
-    distance = np.abs(t - np.arange(-1, 3, dtype=np.float32))
-    near = ((CUBIC_A + 2) * distance - (CUBIC_A + 3)) * distance * distance + 1
-    far = ((CUBIC_A * distance - 5 * CUBIC_A) * distance + 8 * CUBIC_A) * distance - 4 * CUBIC_A
-    weights = np.where(distance <= 1, near, far)
+    weights = _keys_kernel(np.abs((center - first)[:, None] - np.arange(-1, 3)), CUBIC_A)
     indices = np.clip(first[:, None].astype(np.int64) + np.arange(-1, 3), 0, source - 1)
     return indices, weights
 
 
 @lru_cache(maxsize=4096)  # images of a data set come in many sizes
-def _linear_taps(source: int, target: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return the two source indices of each target index, ``(target, 2)``, and the weight of the second."""
+def linear_taps(source: int, target: int) -> Weights:
+    """Return the taps of linear interpolation with half-pixel centers and replicated borders.
+
+    Equivalent to ``cv2.resize(INTER_LINEAR)`` and ``torch.nn.functional.interpolate(mode="bilinear")``.
+    """
     center = np.clip((np.arange(target) + 0.5) * (source / target) - 0.5, 0, source - 1)
     first = np.minimum(np.floor(center).astype(np.int64), source - 1)
     indices = np.stack([first, np.minimum(first + 1, source - 1)], 1)
-    return indices, (center - first).astype(np.float32)
+    return indices, np.stack([1 - (center - first), center - first], 1)
+
+
+@lru_cache(maxsize=4096)
+def matlab_cubic_taps(source: int, target: int) -> Weights:
+    """Return the taps of MATLAB's ``imresize(..., "bicubic")``.
+
+    Keys' kernel with a = -0.5 and half-pixel centers; stretched by source / target where that is above 1, against
+    aliasing; borders are mirrored; the weights of a target index are normalized to the sum 1.
+    """
+    stretch = max(1.0, source / target)
+    center = (np.arange(target) + 0.5) * (source / target) - 0.5
+    first = np.ceil(center - 2 * stretch).astype(np.int64)
+    indices = first[:, None] + np.arange(math.floor(4 * stretch) + 1)
+    weights = _keys_kernel(np.abs(indices - center[:, None]) / stretch, _MATLAB_CUBIC_A)
+    mirrored = np.mod(indices, 2 * source)
+    return np.minimum(mirrored, 2 * source - 1 - mirrored), weights / weights.sum(1, keepdims=True)
+
+
+def _keys_kernel(distance: NDArray[np.float64], a: float) -> NDArray[np.float64]:
+    near = ((a + 2) * distance - (a + 3)) * distance * distance + 1
+    far = ((a * distance - 5 * a) * distance + 8 * a) * distance - 4 * a
+    return np.where(distance <= 1, near, np.where(distance < 2, far, 0.0))
+
+
+# Numba's disk cache is invalidated only by changes of the file of the compiled function, so all functions that are
+# compiled together are in this one file.
 
 
 @jit
-def _resize_cubic(
-    maps: NDArray[np.float32],
+def _resize(
+    values: NDArray[np.float64],
     rows: NDArray[np.int64],
-    row_weights: NDArray[np.float32],
+    row_weights: NDArray[np.float64],
     columns: NDArray[np.int64],
-    column_weights: NDArray[np.float32],
+    column_weights: NDArray[np.float64],
     out: NDArray[np.float32],
 ) -> None:
-    n, h, _ = maps.shape
-    _, height, width = out.shape
-    stretched = np.empty((h, width), np.float32)
-    for m in range(n):
-        for y in range(h):
-            for x in range(width):
-                stretched[y, x] = (
-                    column_weights[x, 0] * maps[m, y, columns[x, 0]]
-                    + column_weights[x, 1] * maps[m, y, columns[x, 1]]
-                    + column_weights[x, 2] * maps[m, y, columns[x, 2]]
-                    + column_weights[x, 3] * maps[m, y, columns[x, 3]]
-                )
-        for y in range(height):
-            a, b, c, d = rows[y]
-            for x in range(width):
-                out[m, y, x] = (
-                    row_weights[y, 0] * stretched[a, x]
-                    + row_weights[y, 1] * stretched[b, x]
-                    + row_weights[y, 2] * stretched[c, x]
-                    + row_weights[y, 3] * stretched[d, x]
-                )
+    """Write the resized map into ``out``."""
+    stretched = _stretch_rows(values, columns, column_weights)
+    line = np.empty(len(columns), np.float64)
+    for y in range(len(rows)):
+        _combine_rows(stretched, rows[y], row_weights[y], line)
+        out[y] = line
 
 
 @jit
-def _resize_linear(
-    maps: NDArray[np.float32],
+def _resize_and_normalize(
+    values: NDArray[np.float64],
     rows: NDArray[np.int64],
-    row_weights: NDArray[np.float32],
+    row_weights: NDArray[np.float64],
     columns: NDArray[np.int64],
-    column_weights: NDArray[np.float32],
+    column_weights: NDArray[np.float64],
     out: NDArray[np.float32],
 ) -> None:
-    n, h, _ = maps.shape
-    _, height, width = out.shape
-    stretched = np.empty((h, width), np.float32)
-    for m in range(n):
-        for y in range(h):
-            for x in range(width):
-                t = column_weights[x]
-                stretched[y, x] = (np.float32(1) - t) * maps[m, y, columns[x, 0]] + t * maps[m, y, columns[x, 1]]
-        for y in range(height):
-            a, b = rows[y]
-            t = row_weights[y]
-            for x in range(width):
-                out[m, y, x] = (np.float32(1) - t) * stretched[a, x] + t * stretched[b, x]
+    """Write the resized and normalized map into ``out``; every line is computed twice, which costs less than memory."""
+    stretched = _stretch_rows(values, columns, column_weights)
+    width = len(columns)
+    line, lows, highs = np.empty(width, np.float64), np.full(width, np.inf), np.full(width, -np.inf)
+    for y in range(len(rows)):
+        _combine_rows(stretched, rows[y], row_weights[y], line)
+        for x in range(width):
+            lows[x] = line[x] if line[x] < lows[x] else lows[x]
+            highs[x] = line[x] if line[x] > highs[x] else highs[x]
+    low, high = lows.min(), highs.max()
+    factor = 1 / (high - low) if high > low else 0.0
+    for y in range(len(rows)):
+        _combine_rows(stretched, rows[y], row_weights[y], line)
+        for x in range(width):
+            out[y, x] = (line[x] - low) * factor
+
+
+@jit
+def _stretch_rows(
+    values: NDArray[np.float64], columns: NDArray[np.int64], weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Resize every row."""
+    h, (width, taps) = len(values), columns.shape
+    stretched = np.empty((h, width), np.float64)
+    for y in range(h):
+        for x in range(width):
+            total = 0.0
+            for k in range(taps):
+                total += weights[x, k] * values[y, columns[x, k]]
+            stretched[y, x] = total
+    return stretched
+
+
+@jit
+def _combine_rows(
+    stretched: NDArray[np.float64], rows: NDArray[np.int64], weights: NDArray[np.float64], line: NDArray[np.float64]
+) -> None:
+    """Write the weighted sum of some rows into ``line``, two rows at a time."""
+    width, taps = len(line), len(rows)
+    line[:] = 0.0
+    for k in range(0, taps, 2):
+        a, weight_a = rows[k], weights[k]
+        b, weight_b = (rows[k + 1], weights[k + 1]) if k + 1 < taps else (a, 0.0)
+        for x in range(width):
+            line[x] += weight_a * stretched[a, x] + weight_b * stretched[b, x]

@@ -1,4 +1,4 @@
-"""Normalization of score maps, conversion to 8 bit, and the thresholds that each pixel passes."""
+"""Constant score maps, conversion to 8 bit, and the thresholds that each pixel passes."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,24 +8,18 @@ from wsol.runtime.jit import jit
 FloatArray = NDArray[np.float32] | NDArray[np.float64]
 
 
-def normalize(maps: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Min-max normalize each map to [0, 1].
+def are_constant(maps: FloatArray) -> NDArray[np.bool_]:
+    """Return which maps have one value only, and so say nothing about where the object is.
 
     Args:
-        maps: float32 ``(n, h, w)``.
+        maps: ``(n, h, w)``; or ``(n, crops, h, w)``, where every crop has to be constant by itself.
 
     Returns:
-        float32 ``(n, h, w)``; all zeros for a map that is constant, has a value that is not finite, or has a range that
-        overflows float32.
+        bool ``(n,)``.
     """
-    out = np.zeros(maps.shape, np.float32)
-    for scaled, values in zip(out, maps, strict=True):
-        low, high = values.min(), values.max()
-        with np.errstate(over="ignore", invalid="ignore"):
-            span = high - low
-        if 0 < span < np.inf:  # false if any value is NaN or infinite
-            np.divide(values - low, span, out=scaled)
-    return out
+    pixels = maps.reshape(len(maps), -1, maps.shape[-2] * maps.shape[-1])
+    constant: NDArray[np.bool_] = (pixels.min(2) == pixels.max(2)).all(1)
+    return constant
 
 
 def to_uint8(maps: FloatArray) -> NDArray[np.uint8]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -33,6 +33,8 @@ class LocalizationStats:
             there are no masks.
         complete: Whether every image has a box of its ground-truth class. The curve of an image without one is zero,
             and only metrics that also require the predicted class can be computed.
+        class_only_ranks: int64 ``(m,)``, ranks of further images, which only classification counts; None without any.
+        off_grid: Index of the one tau that is not on the protocol's grid: only the rule ``fixed`` uses it.
     """
 
     curves: NDArray[np.float32]
@@ -44,6 +46,8 @@ class LocalizationStats:
     second: NDArray[np.float32] | None = None
     pixels: NDArray[np.uint32] | None = None
     complete: bool = True
+    class_only_ranks: NDArray[np.int64] | None = None
+    off_grid: int | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -52,6 +56,18 @@ class LocalizationStats:
     def hits(self) -> NDArray[np.bool_]:
         """Hits, bool ``(n, taus)``: the IoU of the box reaches delta."""
         return self.curves >= np.float32(self.delta)
+
+    def on_grid(self) -> "LocalizationStats":
+        """Return the statistics at the taus of the grid; pixels of another tau are counted at the tau below it."""
+        if self.off_grid is None or self.curves.shape[1] == 1:
+            return self
+        values = {name: getattr(self, name) for name in ("curves", "contours", "second", "pixels")}
+        kept: dict[str, Any] = {
+            name: np.delete(array, self.off_grid, axis=1) for name, array in values.items() if array is not None
+        }
+        if self.pixels is not None:
+            kept["pixels"][:, self.off_grid - 1] += self.pixels[:, self.off_grid]
+        return replace(self, **kept, off_grid=None)
 
     @property
     def present(self) -> set[str]:
@@ -70,7 +86,8 @@ class Metric:
         name: Registered name.
         per_image: Computes the value of each image in [0, 1] from the statistics: ``(n,)``, or ``(n, taus)`` if the
             metric depends on a threshold, or ``(n, taus, parts)`` if each part has its own threshold and the metric is
-            their mean.
+            their mean. A classification metric
+            returns further values, of the images that only classification counts.
         title: Title of its row in tables; the name if it is empty.
         better: Whether ``higher`` or ``lower`` values are better.
         rules: The threshold rules it is defined for; empty if it does not depend on a threshold.

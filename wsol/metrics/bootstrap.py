@@ -142,7 +142,7 @@ def _class_factors(labels: bytes, seed: int) -> tuple[NDArray[np.int64], NDArray
     return class_index, np.ldexp(np.rint(np.ldexp(factors, 48)), -48)
 
 
-@lru_cache(maxsize=2)  # the evaluated split and the validation split
+@lru_cache(maxsize=3)  # localization and classification of the evaluated split, and the validation split
 def draw_counts(n: int, seed: int) -> NDArray[np.uint8]:
     """Draw the resamples: the number of times that each of ``n`` images is in each, ``(RESAMPLES, n)``."""
     counts = np.empty((RESAMPLES, n), np.uint8)

@@ -7,9 +7,14 @@ from wsol.metrics.base import METRICS, LocalizationStats
 
 
 def classification_error(stats: LocalizationStats, k: int) -> NDArray[np.bool_]:
-    """Return whether the ground-truth class is not among the first ``k`` predictions, bool ``(n,)``."""
+    """Return whether the ground-truth class is not among the first ``k`` predictions.
+
+    Returns:
+        bool ``(n + m,)``: the ``n`` images, then the ``m`` that only classification counts.
+    """
     assert stats.ranks is not None
-    return (stats.ranks < 1) | (stats.ranks > k)
+    ranks = stats.ranks if stats.class_only_ranks is None else np.append(stats.ranks, stats.class_only_ranks)
+    return (ranks < 1) | (ranks > k)
 
 
 @METRICS.register(
@@ -23,7 +28,7 @@ def classification_error(stats: LocalizationStats, k: int) -> NDArray[np.bool_]:
     headline=6,
 )
 def top1_classification_error(stats: LocalizationStats) -> NDArray[np.bool_]:
-    """Return whether the ground-truth class is not the first prediction, bool ``(n,)``."""
+    """Return whether the ground-truth class is not the first prediction, bool ``(n + m,)``."""
     return classification_error(stats, 1)
 
 
@@ -31,7 +36,7 @@ def top1_classification_error(stats: LocalizationStats) -> NDArray[np.bool_]:
     "top5_cls_err", title="top-5 classification error", better="lower", rules=(), needs=("ranks",), row=40
 )
 def top5_classification_error(stats: LocalizationStats) -> NDArray[np.bool_]:
-    """Return whether the ground-truth class is not among the first five predictions, bool ``(n,)``."""
+    """Return whether the ground-truth class is not among the first five predictions, bool ``(n + m,)``."""
     return classification_error(stats, 5)
 
 

@@ -94,17 +94,19 @@ class StatsAccumulator:
         boxes = self._arrays.get("boxes")
         return None if boxes is None else boxes[: self._count]
 
-    def stats(self, delta: float, labels: NDArray[np.int64], ranks: NDArray[np.int64] | None) -> LocalizationStats:
+    def stats(
+        self, delta: float, labels: NDArray[np.int64], ranks: NDArray[np.int64] | None, off_grid: int | None
+    ) -> LocalizationStats:
         """Return the statistics of the images so far; arguments as the attributes of ``LocalizationStats``."""
         arrays = {name: array[: self._count] for name, array in self._arrays.items() if name != "boxes"}
         for name in ("curves", "contours", "second"):
             if name in arrays:
                 arrays[name] = np.broadcast_to(arrays[name], (self._count, self._taus))
-        return LocalizationStats(delta=delta, labels=labels, ranks=ranks, **arrays)  # type: ignore[arg-type]  # by name
+        return LocalizationStats(delta=delta, labels=labels, ranks=ranks, off_grid=off_grid, **arrays)  # type: ignore[arg-type]  # by name
 
 
 def peak_inside(score_map: NDArray[np.floating], ground_truth: NDArray[np.float64]) -> bool:
-    """Return whether the center of the highest pixel is in a box.
+    """Return whether the center of the highest pixel is in a box; false for a map without a positive value.
 
     Args:
         score_map: ``(h, w)``; ties go to the first pixel in raster order.
@@ -112,7 +114,7 @@ def peak_inside(score_map: NDArray[np.floating], ground_truth: NDArray[np.float6
     """
     y, x = np.unravel_index(int(score_map.argmax()), score_map.shape)
     center = np.array([x, y]) + 0.5
-    return bool(((ground_truth[:, :2] <= center) & (center < ground_truth[:, 2:])).all(1).any())
+    return score_map[y, x] > 0 and bool(((ground_truth[:, :2] <= center) & (center < ground_truth[:, 2:])).all(1).any())
 
 
 def count_pixels_by_tau(

@@ -41,7 +41,7 @@ def summarize(
     rows = []
     for result in resample_metrics(stats, taus, fixed, validation):
         numbers = [result.value, *intervals(result.draws[:, None])[:, 0]]
-        rows.append([result.metric.name, result.rule, result.tau, *(100 * np.array(numbers)), len(stats)])
+        rows.append([result.metric.name, result.rule, result.tau, *(100 * np.array(numbers)), result.n])
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -56,6 +56,7 @@ class ResampledMetric:
         value: Value on all images, in [0, 1].
         draws: float64 ``(RESAMPLES,)``, value in each resample; runs on the same number of images have the same
             resamples.
+        n: Number of images.
     """
 
     metric: Metric
@@ -63,6 +64,7 @@ class ResampledMetric:
     tau: float
     value: float
     draws: NDArray[np.float64]
+    n: int
 
 
 def resample_metrics(
@@ -72,12 +74,15 @@ def resample_metrics(
     validation: LocalizationStats | None = None,
 ) -> Iterator[ResampledMetric]:
     """Yield every metric under every threshold rule that applies, with its resamples; arguments as ``summarize``."""
-    source = _Source.from_stats(stats)
-    for metric, rule, tau, values in _values_by_rule(
-        source, taus, fixed, _Source.from_stats(validation) if validation else None
-    ):
+    source = _Source.from_stats(stats.on_grid())
+    for metric, rule, tau, values in _values_by_rule(stats, source, taus, fixed, validation):
         yield ResampledMetric(
-            metric, rule, tau, _overall_value(metric, stats, values), _resample(metric, rule, source, values)
+            metric,
+            rule,
+            tau,
+            _overall_value(metric, stats, values),
+            _resample(metric, rule, source, values),
+            len(values),
         )
 
 
@@ -99,11 +104,12 @@ def summarize_groups(
 
     Returns:
         ``by`` and ``group``, then the columns of ``summarize``. Intervals resample all images; the tau stays fixed.
+        Images that only classification counts are in no group.
     """
     results = [
-        (metric, rule, tau, values)
+        (metric, rule, tau, values[: len(stats)])
         for metric, rule, tau, values in _values_by_rule(
-            _Source.from_stats(stats), taus, fixed, _Source.from_stats(validation) if validation else None
+            stats, _Source.from_stats(stats.on_grid()), taus, fixed, validation
         )
         if not metric.by_class
     ]
@@ -127,8 +133,9 @@ def summarize_groups(
 
 
 def best_tau_index(metric: Metric, stats: LocalizationStats) -> int:
-    """Return the index of the smallest tau at which a metric is best."""
-    return int(_Source.from_stats(stats).best_tau_indices(metric))
+    """Return the index of the smallest tau of the grid at which a metric is best."""
+    tau_index = int(_Source.from_stats(stats.on_grid()).best_tau_indices(metric))
+    return tau_index + (stats.off_grid is not None and tau_index >= stats.off_grid)
 
 
 def _overall_value(metric: Metric, stats: LocalizationStats, values: NDArray[np.generic]) -> float:
@@ -178,6 +185,11 @@ class _Source:
             return metric.per_image(self.stats), np.arange(self.stats.curves.shape[1])
         return metric.per_image(self.distinct), self.starts
 
+    def values_at(self, metric: Metric, tau_index: int) -> NDArray[np.generic]:
+        """Return the values of a metric at one tau, ``(n,)``."""
+        per_image, starts = self.per_image(metric)
+        return per_image[:, int(np.searchsorted(starts, tau_index, side="right")) - 1]
+
     def best_tau_indices(self, metric: Metric) -> NDArray[np.int64]:
         """Return the index of the smallest tau at which a metric, or each part of it, is best."""
         per_image, starts = self.per_image(metric)
@@ -207,9 +219,16 @@ def _resample(
 
 
 def _values_by_rule(
-    source: _Source, taus: NDArray[np.float64], fixed: float | None, validation: _Source | None
+    stats: LocalizationStats,
+    source: _Source,
+    all_taus: NDArray[np.float64],
+    fixed: float | None,
+    validation: LocalizationStats | None,
 ) -> Iterator[tuple[Metric, TauRule | None, float, NDArray[np.generic]]]:
-    """Yield metric, rule, tau and the values of all images at that tau."""
+    """Yield metric, rule, tau and the values of all images at that tau; ``source`` has those of the grid alone."""
+    taus = all_taus if stats.off_grid is None or not len(all_taus) else np.delete(all_taus, stats.off_grid)
+    own = source if stats.off_grid is None else _Source.from_stats(stats)  # also has a tau that is not on the grid
+    held_out = _Source.from_stats(validation.on_grid()) if validation else None
     for metric in map(METRICS.get, METRICS.names()):
         if not metric.applies(source.stats):
             continue
@@ -227,12 +246,11 @@ def _values_by_rule(
         else:
             for rule in metric.rules:
                 if rule == "fixed" and fixed is not None:
-                    tau_index = find_tau_index(fixed, taus)
-                elif rule == "val" and validation and metric.applies(validation.stats):
-                    tau_index = int(validation.best_tau_indices(metric))
+                    tau_index = find_tau_index(fixed, all_taus)
+                    yield metric, rule, round_tau(all_taus, tau_index), own.values_at(metric, tau_index)
+                elif rule == "val" and held_out and metric.applies(held_out.stats):
+                    tau_index = int(held_out.best_tau_indices(metric))
+                    yield metric, rule, round_tau(taus, tau_index), source.values_at(metric, tau_index)
                 elif rule == "oracle":
                     tau_index = int(source.best_tau_indices(metric))
-                else:
-                    continue
-                column = int(np.searchsorted(starts, tau_index, side="right")) - 1
-                yield metric, rule, round_tau(taus, tau_index), per_image[:, column]
+                    yield metric, rule, round_tau(taus, tau_index), source.values_at(metric, tau_index)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from wsol.boxes.resize import bilinear
+from wsol.boxes.resize import Taps, linear_taps, resize
+from wsol.boxes.thresholds import are_constant
 
 
 @dataclass(frozen=True)
@@ -47,21 +48,27 @@ class View:
         crops = [(pixels[:, y : y + self.crop, x : x + self.crop], mirrored) for y, x, mirrored in self.crop_positions]
         return [np.ascontiguousarray(crop[:, :, ::-1] if mirrored else crop) for crop, mirrored in crops]
 
-    def assemble(self, maps: NDArray[np.float32]) -> NDArray[np.float32]:
+    def assemble(
+        self, maps: NDArray[np.float32], taps: Taps = linear_taps, absolute: bool = False
+    ) -> NDArray[np.float32]:
         """Add up the maps of the crops at the positions of the crops; zero where there is no crop.
 
         Args:
             maps: float32 ``(k, h, w)``, or ``(k, count, h, w)`` for several crops.
+            taps: Interpolation that upsamples each crop's map to the crop's size.
+            absolute: Whether absolute values are added.
 
         Returns:
             float32 ``(k, h, w)``, the maps themselves, if the network saw the whole square; else ``(k, side, side)``,
-            with each crop's map upsampled bilinearly to the crop's size.
+            all zeros where the map of every crop is constant: the sum would show where crops overlap, not the object.
         """
         if self.crop == self.side:
             return maps
         views = maps if maps.ndim == 4 else maps[:, None]
         out = np.zeros((len(maps), self.side, self.side), np.float32)
         for i, (y, x, mirrored) in enumerate(self.crop_positions):
-            large = bilinear(views[:, i], (self.crop, self.crop))
-            out[:, y : y + self.crop, x : x + self.crop] += large[..., ::-1] if mirrored else large
+            large = resize(views[:, i], (self.crop, self.crop), taps)
+            added = np.abs(large) if absolute else large
+            out[:, y : y + self.crop, x : x + self.crop] += added[..., ::-1] if mirrored else added
+        out[are_constant(views)] = 0
         return out

@@ -13,7 +13,7 @@ from wsol.boxes.thresholds import FloatArray, highest_tau_reached
 from wsol.datasets import Mask, Sample
 from wsol.metrics.image_stats import ImageStats, count_pixels_by_tau, peak_inside
 from wsol.metrics.iou import best_iou
-from wsol.protocols._external_maps import to_float32, validate
+from wsol.protocols._external_maps import validate
 from wsol.protocols._view import View
 from wsol.registry import Registry
 
@@ -34,11 +34,13 @@ class Protocol(ABC):
         shown_if_changed: Settings that the signature shows only if they differ from their defaults; it always shows
             the others.
         uses_all_contours: Whether the boxes of all contours are evaluated in addition to the box of the map.
+        uses_masks: Whether masks are evaluated.
     """
 
     name: ClassVar[str]
     shown_if_changed: ClassVar[tuple[str, ...]] = ("delta",)
     uses_all_contours: ClassVar[bool] = False
+    uses_masks: ClassVar[bool] = True
 
     @property
     @abstractmethod
@@ -50,12 +52,21 @@ class Protocol(ABC):
     def taus(self) -> NDArray[np.float64]:
         """Threshold grid ``(taus,)``, ascending; empty if the protocol has no threshold."""
 
+    @property
+    def off_grid(self) -> int | None:
+        """Index of the one tau that is not on the grid, if there is one; it is not part of any choice of tau."""
+        return None
+
+    def including(self, tau: float | str) -> "Protocol":
+        """Return a protocol that evaluates this tau too; by default the protocol itself, whose grid is fixed."""
+        return self
+
     @abstractmethod
     def ground_truth(self, sample: Sample, size: Size) -> NDArray[np.float64]:
         """Return the boxes ``(g, 4)`` of a sample whose annotation's frame is ``size``."""
 
     @abstractmethod
-    def prepare(self, maps: NDArray[np.float32], size: Size) -> NDArray[np.float32]:
+    def prepare(self, maps: FloatArray, size: Size) -> NDArray[np.float32]:
         """Prepare raw maps ``(k, h, w)``.
 
         Args:
@@ -63,7 +74,7 @@ class Protocol(ABC):
             size: Size of the annotation's frame.
 
         Returns:
-            ``(k, height, width)`` of the protocol's frame.
+            ``(k, height, width)`` of the protocol's frame; all zeros for a map that is constant or not finite.
         """
 
     @abstractmethod
@@ -93,6 +104,19 @@ class Protocol(ABC):
         """Return the size of the frame for an annotation's frame of ``size``: by default the same."""
         return size
 
+    def prepare_view(self, view: View, maps: NDArray[np.float32], size: Size) -> NDArray[np.float32]:
+        """Prepare the raw maps of what the network saw of an image.
+
+        Args:
+            view: What it saw.
+            maps: ``(k, h, w)``, or ``(k, crops, h, w)`` for several crops.
+            size: Size of the annotation's frame.
+
+        Returns:
+            As ``prepare``.
+        """
+        return self.prepare(view.assemble(maps), size)
+
     def prepare_external(self, score_map: NDArray[np.generic], size: Size, raw: bool) -> FloatArray:
         """Prepare a map that another program computed; by default it is always treated as a raw one.
 
@@ -104,7 +128,7 @@ class Protocol(ABC):
         Raises:
             ValueError: The map is invalid; the message says in what, without naming the map.
         """
-        prepared: FloatArray = self.prepare(to_float32(validate(score_map))[None], size)[0]
+        prepared: FloatArray = self.prepare(validate(score_map)[None], size)[0]
         return prepared
 
     def score_map_stats(self, prepared: FloatArray, ground_truth: NDArray[np.float64]) -> ImageStats:
@@ -129,16 +153,33 @@ class Protocol(ABC):
 PROTOCOLS: Registry[Protocol] = Registry("protocol", "wsol.protocols")
 
 
-def find_protocol(text: str) -> Protocol:
+def find_protocol(text: str, side: int | None = None) -> Protocol:
     """Return a protocol by its name, with the given settings in place of its defaults: ``wsolevaluation:step=0.01``.
 
     Args:
         text: ``NAME`` or ``NAME:KEY=VALUE,KEY=VALUE``, as in the protocol's signature.
+        side: Side of the images that the network takes: the setting ``size`` of the protocol, if it has one and the
+            text does not name it.
 
     Raises:
         InputError: The name or a key is unknown, or a value does not have the type of its key.
     """
-    return PROTOCOLS.find(text)
+    protocol = PROTOCOLS.find(text)
+    if side is None or find_side(text) is not None:
+        return protocol
+    return PROTOCOLS.find(f"{text}{',' if ':' in text else ':'}size={side}")
+
+
+def find_side(text: str) -> int | None:
+    """Return the side of the images that a protocol shows to the network; None if it leaves that to the network.
+
+    Args:
+        text: ``NAME`` or ``NAME:KEY=VALUE,KEY=VALUE``, see ``find_protocol``.
+    """
+    protocol = PROTOCOLS.find(text)
+    named = {setting.partition("=")[0].strip() for setting in text.partition(":")[2].split(",")}
+    has_size = any(each.name == "size" for each in fields(protocol))
+    return None if has_size and "size" not in named else protocol.view.crop
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,11 +8,10 @@ from numpy.typing import NDArray
 
 from wsol.boxes.components import best_contour_ious
 from wsol.boxes.contours import largest_contour_boxes
-from wsol.boxes.resize import bicubic
+from wsol.boxes.resize import cubic_taps, resize_and_normalize
 from wsol.boxes.thresholds import (
     FloatArray,
     highest_threshold_below,
-    normalize,
     tau_grid,
     to_uint8,
     uint8_thresholds,
@@ -20,7 +19,7 @@ from wsol.boxes.thresholds import (
 from wsol.datasets import Sample
 from wsol.metrics.image_stats import ImageStats, peak_inside
 from wsol.metrics.iou import best_iou
-from wsol.protocols._external_maps import to_float32, validate
+from wsol.protocols._external_maps import validate
 from wsol.protocols._view import View
 from wsol.protocols.base import PROTOCOLS, Protocol
 
@@ -42,7 +41,7 @@ class WsolEvaluation(Protocol):
     Attributes:
         step: Step of the threshold grid: 0.001 in their training script, 0.01 in their evaluation script.
         delta: IoU from which on a box is a hit, inclusive.
-        size: Side of the square, in pixels.
+        size: Side of the square, in pixels; by default that of the weights, or 224.
     """
 
     shown_if_changed = ("delta", "size")
@@ -77,9 +76,9 @@ class WsolEvaluation(Protocol):
         corners = np.trunc(clipped * self.size / [width, height, width, height])
         return np.add(corners, [0, 0, 1, 1])
 
-    def prepare(self, maps: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    def prepare(self, maps: FloatArray, size: tuple[int, int]) -> NDArray[np.float32]:
         """Upsample and normalize raw maps ``(k, h, w)`` to ``(k, size, size)``."""
-        return normalize(bicubic(maps, (self.size, self.size)))
+        return resize_and_normalize(maps, (self.size, self.size), cubic_taps)
 
     def prepare_external(self, score_map: NDArray[np.generic], size: tuple[int, int], raw: bool) -> FloatArray:
         """Return a map ``(size, size)`` in [0, 1] unchanged; prepare a raw one.
@@ -89,13 +88,13 @@ class WsolEvaluation(Protocol):
         """
         values = validate(score_map)
         if raw:
-            prepared: FloatArray = self.prepare(to_float32(values)[None], size)[0]
+            prepared: FloatArray = self.prepare(values[None], size)[0]
             return prepared
         if values.shape != (self.size, self.size):
             raise ValueError(f"has the shape {values.shape}, not {(self.size, self.size)}")
         if values.min() < 0 or values.max() > 1:
             raise ValueError(f"ranges from {values.min():g} to {values.max():g}, outside [0, 1]")
-        return values
+        return values.astype(np.float64)  # in which their evaluator truncates to 8 bit
 
     def boxes(self, prepared: FloatArray, taus: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the boxes ``(k, taus, 4)`` of prepared maps ``(k, h, w)`` at ascending taus, as half-open edges."""

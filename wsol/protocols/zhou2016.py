@@ -1,22 +1,25 @@
 """The CAM paper's own protocol for ILSVRC."""
 
+import io
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from wsol.boxes.cam_script import cam_script_boxes
 from wsol.boxes.components import boxes_at_taus
-from wsol.boxes.resize import bilinear
-from wsol.boxes.thresholds import FloatArray, normalize, tau_grid, to_uint8
+from wsol.boxes.resize import Taps, linear_taps, matlab_cubic_taps, resize, scale_to_unit
+from wsol.boxes.thresholds import FloatArray, are_constant, tau_grid
 from wsol.datasets import Mask, Sample
 from wsol.metrics.image_stats import ImageStats, peak_inside
 from wsol.metrics.iou import best_iou
-from wsol.protocols._external_maps import rescale_to_float32, to_float32, validate
 from wsol.protocols._view import View
 from wsol.protocols.base import PROTOCOLS, Protocol
+
+_OF_THE_SCRIPT = ("merge", "resize", "jpeg")
 
 
 @PROTOCOLS.register("zhou2016")
@@ -25,39 +28,62 @@ class Zhou2016(Protocol):
     """Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016, section 3.2.
 
     The image is squashed to 256 x 256; the network sees ten crops of 224 x 224 (four corners and the center, then
-    mirrored). Class probabilities are averaged over the crops; their maps are added up in place (bilinear) and the sum
-    is resized (bilinear) to the annotation's frame. Ground truth is the published corners; the IoU counts corners as
-    inclusive, as in the ILSVRC devkit. Its list of blacklisted images is an argument of the data set.
+    mirrored). Class probabilities are averaged over the crops; their maps are added up in place and the sum is resized
+    to the annotation's frame. A map that is constant, in every crop, has no box. Ground truth is the published corners;
+    the IoU counts corners as inclusive, as in the ILSVRC devkit. Its list of blacklisted images is an argument of the
+    data set.
 
-    ``box=paper``: a pixel is foreground if its score is strictly above ``tau * max`` (0.2 in the paper); a map without
-    a positive value has no foreground. The 8-connected component with the most pixels gives the box. ``box=script``:
-    the map, min-max normalized and truncated to 8 bit, is the input of the released script, ``wsol.boxes.cam_script``,
-    which has no threshold tau; its first box is the box, its second is for the ``pairs`` metric. Without a region the
-    box is empty.
+    ``box=paper``: maps are resized linearly. A pixel is foreground if its score is strictly above ``tau * max`` (0.2 in
+    the paper); a map without a positive value has no foreground. The 8-connected component with the most pixels gives
+    the box.
+
+    ``box=script``: the released program, ``wsol.boxes.cam_script``, on a heat map in 8 bit: the map divided by its
+    maximum and rounded. It has no threshold tau; its first box is the box, its second is for the ``pairs`` metric.
+    Without a region the box is empty. How the authors made their heat maps is not fully published; ``merge``,
+    ``resize`` and ``jpeg`` name what is inferred from the code that is.
 
     Maps that another program computed may have any size and range. Masks are ignored.
 
     Attributes:
         box: ``paper`` or ``script``.
         crops: 10, or 1 for the center crop alone.
-        step: Step of the threshold grid.
+        step: Step of the threshold grid; for ``box=paper``.
         delta: IoU from which on a box is a hit, inclusive.
+        merge: ``absolute`` adds absolute values of the crops' maps, as in the published ``mergeTenCrop.m`` (the
+            published evaluation calls another function, which is not), ``signed`` the values; for ``box=script``.
+        resize: ``matlab``, the bicubic interpolation of MATLAB's ``imresize``, or ``bilinear``; for ``box=script``.
+        jpeg: Quality of the JPEG file in which the heat map reaches the program, 75 as MATLAB's default and the
+            authors' sample; 0 for no compression; for ``box=script``.
     """
+
+    uses_masks = False
 
     box: str = "paper"
     crops: int = 10
     step: float = 0.01
     delta: float = 0.5
+    merge: str = "absolute"
+    resize: str = "matlab"
+    jpeg: int = 75
 
     def __post_init__(self) -> None:
         if self.box not in ("paper", "script") or self.crops not in (1, 10):
             raise ValueError("box must be paper or script, crops 1 or 10")
         if not 0.0001 <= self.step < 1 or not 0 < self.delta <= 1:
             raise ValueError("step must be from 0.0001 to 1, delta above 0 and up to 1")
+        if self.merge not in ("absolute", "signed") or self.resize not in ("matlab", "bilinear"):
+            raise ValueError("merge must be absolute or signed, resize matlab or bilinear")
+        if not 0 <= self.jpeg <= 100:
+            raise ValueError("jpeg must be a quality from 1 to 100, or 0 for none")
+        defaults = {field.name: field.default for field in fields(self)}
+        unused = _OF_THE_SCRIPT if self.box == "paper" else ("step",)
+        if ignored := [name for name in unused if getattr(self, name) != defaults[name]]:
+            raise ValueError(f"{' and '.join(ignored)} would be ignored with box={self.box}; leave that out")
 
     def shown_settings(self) -> list[str]:
-        """Return the names of the settings that the signature shows; the script has no step."""
-        return [name for name in super().shown_settings() if name != "step" or self.box == "paper"]
+        """Return the names of the settings that the signature shows: those of the chosen ``box``."""
+        hidden = _OF_THE_SCRIPT if self.box == "paper" else ("step",)
+        return [name for name in super().shown_settings() if name not in hidden]
 
     @property
     def view(self) -> View:
@@ -73,26 +99,23 @@ class Zhou2016(Protocol):
         """Return the published boxes ``(g, 4)``, read as inclusive corners, as half-open edges."""
         return np.add(sample.boxes, [0, 0, 1, 1])
 
-    def prepare(self, maps: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-        """Resize maps ``(k, h, w)``, and divide them by their maximum (paper) or min-max normalize them (script)."""
-        large = bilinear(maps, size[::-1])
-        if self.box == "script":
-            return normalize(large)
-        peaks = large.max(axis=(1, 2), keepdims=True)
-        positive = (peaks > 0) & np.isfinite(peaks)
-        scaled: NDArray[np.float32] = np.divide(large, peaks, out=np.zeros_like(large), where=positive)
-        return scaled
+    def prepare(self, maps: FloatArray, size: tuple[int, int]) -> NDArray[np.float32]:
+        """Resize maps ``(k, h, w)`` and divide them by their maximum; for the script, as a heat map in 8 bit."""
+        usable = ~are_constant(maps) & np.isfinite(maps).all((1, 2))
+        out = np.zeros((len(maps), *size[::-1]), np.float32)
+        for i in np.flatnonzero(usable):
+            large = resize(scale_to_unit(maps[i])[None], size[::-1], self._taps)[0]
+            if self._absolute:
+                np.abs(large, out=large)
+            if (peak := large.max()) > 0:
+                np.divide(large, peak, out=out[i])
+                if self.box == "script":
+                    out[i] = self._to_heat_map(out[i]) / np.float32(255)
+        return out
 
-    def prepare_external(self, score_map: NDArray[np.generic], size: tuple[int, int], raw: bool) -> NDArray[np.float32]:
-        """Prepare a map ``(h, w)``; it is always treated as a raw one.
-
-        Raises:
-            ValueError: The map is not a map, or has values that are not finite.
-        """
-        values = validate(score_map)
-        single = to_float32(values) if self.box == "script" else rescale_to_float32(values)
-        prepared: NDArray[np.float32] = self.prepare(single[None], size)[0]
-        return prepared
+    def prepare_view(self, view: View, maps: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+        """Prepare the raw maps of what the network saw, added up as the settings say."""
+        return self.prepare(view.assemble(maps, self._taps, self._absolute), size)
 
     def boxes(self, prepared: FloatArray, taus: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the boxes ``(k, taus, 4)`` of prepared maps ``(k, h, w)`` at ascending taus; one tau for script."""
@@ -111,10 +134,28 @@ class Zhou2016(Protocol):
     def count_pixels(self, prepared: FloatArray, mask: Callable[[], Mask]) -> None:
         """Ignore the mask."""
 
+    @property
+    def _taps(self) -> Taps:
+        return matlab_cubic_taps if (self.box, self.resize) == ("script", "matlab") else linear_taps
+
+    @property
+    def _absolute(self) -> bool:
+        return (self.box, self.merge) == ("script", "absolute")
+
+    def _to_heat_map(self, scores: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """Round scores up to 1 to 8 bit, negative ones to 0, as the authors' files have them."""
+        gray: NDArray[np.uint8] = np.clip(np.floor(255 * scores + 0.5), 0, 255).astype(np.uint8)
+        if not self.jpeg:
+            return gray
+        file = io.BytesIO()
+        Image.fromarray(gray).save(file, "JPEG", quality=self.jpeg)
+        compressed: NDArray[np.uint8] = np.asarray(Image.open(file))
+        return compressed
+
 
 def _first_two_boxes(score_map: FloatArray) -> NDArray[np.float64]:
     """Return the script's first two boxes, ``(2, 4)``; zeros in place of a missing one."""
     out = np.zeros((2, 4))
-    boxes = cam_script_boxes(to_uint8(score_map))[:2]
+    boxes = cam_script_boxes(np.rint(255 * score_map).astype(np.uint8))[:2]
     out[: len(boxes)] = boxes
     return out

@@ -37,7 +37,13 @@ def ring_and_block() -> Map:
 
 
 def maps_without_signal() -> dict[str, Map]:
-    """Return maps without information: a constant one, and one with NaN."""
+    """Return maps without information: constant ones, also of fewer pixels, and one with NaN."""
     with_nan = disc()
     with_nan[5, 7] = np.nan
-    return {"of zeros": np.zeros((224, 224), np.float32), "with a NaN": with_nan}
+    return {
+        "of zeros": np.zeros((224, 224), np.float32),
+        "of threes": np.full((224, 224), 3, np.float32),
+        "of 0.3, 13 x 13": np.full((13, 13), 0.3, np.float32),
+        "of one pixel": np.full((1, 1), -2, np.float32),
+        "with a NaN": with_nan,
+    }

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from wsol.boxes.resize import bicubic, bilinear, nearest
+from wsol.boxes.resize import bicubic, bilinear, cubic_taps, linear_taps, nearest, resize_and_normalize
 from wsol.datasets import Sample, read_batches
 from wsol.datasets.base import as_boxes
 from wsol.selfchecks.expect import assert_close
@@ -38,6 +38,15 @@ def _check_constant() -> None:
     assert_close(bilinear(flat, (224, 224)), 0.3, 1e-6, "the value")
 
 
+def _check_flat() -> None:
+    """Check that a ramp of 0.01 around 1,000 is the ramp that its numbers in single precision are, not noise."""
+    ramp = (1000 + np.linspace(0, 0.01, 14)).astype(np.float32)
+    steps = np.broadcast_to(np.round((ramp.astype(np.float64) - 1000) * 2**14), (14, 14))  # its numbers are k / 2^14
+    for taps in (linear_taps, cubic_taps):
+        flat = resize_and_normalize(np.broadcast_to(ramp, (1, 14, 14)), (224, 224), taps)
+        assert_close(flat[0], resize_and_normalize(steps[None], (224, 224), taps)[0], 0, "the value")
+
+
 def _check_mask() -> None:
     small = np.array([[True, False, False], [False, False, True]])
     # floor(place * 3 / 7): 0 0 0 1 1 2 2
@@ -60,6 +69,7 @@ CHECKS: Checks = {
     "upsampling: a ramp, bilinear": _check_ramp,
     "upsampling: one pixel, bicubic": _check_pulse,
     "upsampling: a constant": _check_constant,
+    "upsampling: small differences of large numbers": _check_flat,
     "upsampling: a mask, nearest": _check_mask,
     "images: a ramp resized to 224 x 224": _check_image,
 }

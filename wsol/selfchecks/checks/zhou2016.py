@@ -34,8 +34,7 @@ def _check_share() -> None:
 
 
 def _check_no_signal() -> None:
-    assert_close(_find_boxes(np.full((224, 224), 3, np.float32)), (0, 0, 224, 224), 0, "the box of a map of threes")
-    negative = {"of negative values": np.full((224, 224), -1, np.float32)}
+    negative = {"of negative values": -1 - shapes.disc()}
     for name, score_map in (shapes.maps_without_signal() | negative).items():
         assert_close(_find_boxes(score_map), (0, 0, 0, 0), 0, f"the box of a map {name}")
 
@@ -49,13 +48,17 @@ def _check_ground_truth() -> None:
 
 
 def _check_script() -> None:
-    """Check that the script keeps what is more than ten pixels from the background: ten less on each side."""
-    score_map = shapes.rectangles(((20, 30, 140, 110), 10), ((150, 120, 210, 200), 7))
-    assert_close(_find_boxes(score_map, "zhou2016:box=script"), [[30, 40, 130, 100]], 0, "the first box")
-    protocol = find_protocol("zhou2016:box=script")
-    stats = protocol.score_map_stats(
-        protocol.prepare(score_map[None], (224, 224))[0], np.array([[160.0, 130, 200, 190]])
-    )
+    """Check that the script keeps what is more than 10 / 255 of the largest distance away from the background.
+
+    The large blob is 80 pixels high, so the largest distance is 40; the distance 1 is 255 / 40 = 6.4, and 2 is 12.8:
+    one pixel goes on each side. 89 of 255 is in the lowest mask only.
+    """
+    name = "zhou2016:box=script,jpeg=0"
+    score_map = shapes.rectangles(((20, 30, 140, 110), 0.35), ((150, 120, 210, 200), 1))
+    assert_close(_find_boxes(score_map, name), [[21, 31, 140, 110]], 0, "the first box")
+    protocol = find_protocol(name)
+    truth = np.array([[151.0, 121, 210, 200]])
+    stats = protocol.score_map_stats(protocol.prepare(score_map[None], (224, 224))[0], truth)
     assert_equal(stats.second is None, False, "the second box is missing:")
     assert_close(stats.curve, [0], 0, "the IoU of the first box")
     assert_close(np.asarray(stats.second), [1], 0, "the IoU of the second box")
