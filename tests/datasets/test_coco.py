@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from pycocotools import mask as rle
 
+import wsol
 from wsol.datasets import load_dataset
 from wsol.errors import InputError
 
@@ -108,3 +109,95 @@ def test_an_annotation_without_a_field_is_named(tmp_path: Path, key: str) -> Non
     del broken["annotations"][0][key]
     with pytest.raises(InputError, match=key):
         load(write(tmp_path, broken))
+
+
+def annotation(id_: int, category: int, box: list[float], image: int = 3, **more: Any) -> dict[str, Any]:
+    return {"id": id_, "image_id": image, "category_id": category, "bbox": box, "iscrowd": 0, **more}
+
+
+def test_annotations_without_extent_are_left_out_and_named(tmp_path: Path) -> None:
+    whole = load(write(tmp_path, content()))
+    assert whole.notes == ()
+    data = content()
+    data["annotations"] += [
+        annotation(2206849, 18, [9.98, 188.56, 15.52, 0.0]),
+        annotation(11, 90, [3, 4, 0, 7], 7, segmentation=[[3, 4, 3, 11, 3, 4]]),
+        annotation(12, 18, [1, 2, 3, 0], 9),  # the only one of its image
+        annotation(13, 18, [1e9, 2, 1e-9, 5]),  # no double is between its sides
+    ]
+    loaded = load(write(tmp_path, data))
+    assert [s.image_id for s in loaded] == [s.image_id for s in whole]  # without empty.jpg
+    assert loaded.fingerprint == whole.fingerprint
+    names = "2206849 (a.jpg), 11 (b.jpg), 12 (empty.jpg), 13 (a.jpg)"
+    assert loaded.notes == (f"notes.json: annotations without width or height are left out (4): {names}",)
+    data["annotations"] += [annotation(20 + i, 18, [0, 0, 0, 0]) for i in range(3)]
+    assert load(write(tmp_path, data)).notes[0].endswith("13 (a.jpg), 20 (a.jpg) and 2 more")
+
+
+def test_a_run_and_a_score_name_what_was_left_out(tmp_path: Path) -> None:
+    data = content()
+    data["annotations"].append(annotation(2206849, 18, [9.98, 188.56, 15.52, 0.0]))
+    result = wsol.score(baseline="center-box", dataset=load(write(tmp_path, data)))
+    assert any("without width or height are left out (1): 2206849 (a.jpg)" in note for note in result.metadata.notes)
+
+
+def test_annotations_of_images_that_are_not_listed_are_named(tmp_path: Path) -> None:
+    data = content()
+    data["annotations"] += [annotation(30, 18, [0, 0, 5, 5], 77)]
+    loaded = load(write(tmp_path, data))
+    assert loaded.fingerprint == load(write(tmp_path, content())).fingerprint
+    assert "annotations of images that the file does not list are left out (1): 30 (image 77)" in loaded.notes[0]
+
+
+def test_numbers_with_a_fraction_of_zero(tmp_path: Path) -> None:
+    data = content()
+    for entry in data["images"]:
+        entry |= {key: float(entry[key]) for key in ("id", "width", "height")}
+    for entry in data["categories"]:
+        entry["id"] = float(entry["id"])
+    for entry in data["annotations"]:
+        entry |= {key: float(entry[key]) for key in ("id", "image_id", "category_id", "iscrowd")}
+    floats = load(write(tmp_path, data))
+    whole = load(write(tmp_path, content()))
+    assert floats.fingerprint == whole.fingerprint
+    assert [s.coco for s in floats] == [(3, 18), (3, 90), (7, 90)]
+    assert all(type(number) is int for s in floats for number in (*s.size, *s.coco))
+    assert (floats.samples[0].mask().ignore == whole.samples[0].mask().ignore).all()
+
+
+def test_categories_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    data = content()
+    data["categories"].append({"id": 0, "name": "dog", "supercategory": "none"})  # as some tools export it
+    data["annotations"].append(annotation(40, 0, [1, 1, 5, 5]))
+    loaded = load(write(tmp_path, data))
+    assert loaded.classes == ("dog (category 0)", "dog (category 18)", "toothbrush")
+    assert [s.image_id for s in loaded] == [
+        "a.jpg#dog (category 0)",
+        "a.jpg#dog (category 18)",
+        "a.jpg#toothbrush",
+        "b.jpg",
+    ]
+    assert "told apart by their ids (2): 'dog (category 0)', 'dog (category 18)'" in loaded.notes[0]
+
+
+@pytest.mark.parametrize("segmentation", [[], [[]], None, {}])
+def test_no_segmentation_is_no_mask(tmp_path: Path, segmentation: Any) -> None:
+    data = content()
+    for entry in data["annotations"]:
+        entry["segmentation"] = segmentation
+        del entry["iscrowd"]
+    assert [s.mask for s in load(write(tmp_path, data))] == [None] * 3
+
+
+@pytest.mark.parametrize(("iscrowd", "count"), [(0, 2), (1, 1), (False, 2), (True, 1), (1.0, 1), (None, 2)])
+def test_crowds_are_marked_by_numbers_or_truth_values(tmp_path: Path, iscrowd: Any, count: int) -> None:
+    data = content()
+    data["annotations"][1]["iscrowd"] = iscrowd
+    assert len(load(write(tmp_path, data)).samples[0].boxes) == count
+
+
+def test_a_crowd_in_words_is_refused(tmp_path: Path) -> None:
+    data = content()
+    data["annotations"][1]["iscrowd"] = "0"  # true in Python
+    with pytest.raises(InputError, match="annotation 2 has the iscrowd '0', not 0 or 1"):
+        load(write(tmp_path, data))

@@ -38,7 +38,7 @@ def test_sizes_splits_and_numeric_labels(tmp_path: Path) -> None:
     assert val.classes == ("0", "1", "2", "3")
     assert (val.samples[0].size, val.samples[0].label) == ((20, 10), 1)
     assert len(load_dataset("csv", tmp_path, "train")) == 1
-    with pytest.raises(InputError, match="the split 'test' has no image"):
+    with pytest.raises(InputError, match="has no row of the split test; write test into a column split"):
         load_dataset("csv", tmp_path)
 
 
@@ -46,6 +46,35 @@ def test_one_number_written_in_several_ways_is_one_class(tmp_path: Path) -> None
     data = load_dataset("csv", write(tmp_path, HEADER + "a,01,0,0,1,1\nb,1,0,0,1,1\nc,1.0,0,0,1,1\nd,10,0,0,1,1\n"))
     assert [sample.label for sample in data] == [1, 1, 1, 10]
     assert len(data.classes) == 11
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "image_id, label, x0, y0, x1, y1, width, height",
+        "Image_ID,Label,X0,Y0,X1,Y1,Width,HEIGHT",
+        '"image_id", "label","x0","y0","x1","y1","width","height"',
+    ],
+)
+def test_headers_as_people_and_spreadsheets_write_them(tmp_path: Path, header: str) -> None:
+    write(tmp_path, "\ufeff" + header + ",,\na.jpg, cat ,0, 1,2,3, 96.0,40,,\n", encoding="utf-8")
+    data = load_dataset("csv", tmp_path)
+    (sample,) = data
+    assert (sample.image_id, sample.boxes.tolist(), sample.size, data.classes) == (
+        "a.jpg", [[0, 1, 2, 3]], (96, 40), ("cat",)
+    )  # fmt: skip
+
+
+def test_splits_of_any_case(tmp_path: Path) -> None:
+    write(tmp_path, HEADER.replace("\n", ",Split\n") + "a,0,0,0,1,1,Train\nb,0,0,0,1,1, VAL\nc,0,0,0,1,1,Test\n")
+    assert [load_dataset("csv", tmp_path, s).samples[0].image_id for s in ("train", "val", "test")] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(("mark", "name"), [(";", "semicolons"), ("\t", "tabs")])
+def test_another_separator_is_named(tmp_path: Path, mark: str, name: str) -> None:
+    write(tmp_path, (HEADER + "a,0,0,0,1,1\n").replace(",", mark))
+    with pytest.raises(InputError, match=f"lacks the columns image_id, .*separated by {name}, not by commas"):
+        load_dataset("csv", tmp_path)
 
 
 def test_nan_and_inf_are_names(tmp_path: Path) -> None:
@@ -59,6 +88,21 @@ def test_val_is_a_tenth_of_train_where_none_is_named(tmp_path: Path) -> None:
     val = load_dataset("csv", tmp_path, "val")
     assert (len(val), val.origin) == (3, "tenth-of-train,seed=0")
     assert len(load_dataset("csv", tmp_path, "train")) == 27
+
+
+def test_a_file_without_rows_to_train_on_says_how_to_mark_them(tmp_path: Path) -> None:
+    write(tmp_path, HEADER + "a.jpg,0,0,0,1,1\n")
+    with pytest.raises(
+        InputError,
+        match=r"no row of the split train; write train into a column split .*every row is test.* --no-validation$",
+    ):
+        load_dataset("csv", tmp_path, "train")
+    write(tmp_path, HEADER.replace("\n", ",split\n") + "".join(f"{i}.jpg,0,0,0,1,1,train\n" for i in range(9)))
+    with pytest.raises(
+        InputError, match="no row of the split val; a tenth of its 9 train images is none: write val into a column"
+    ):
+        load_dataset("csv", tmp_path, "val")
+    assert len(load_dataset("csv", tmp_path, "train")) == 9
 
 
 @pytest.mark.parametrize(
@@ -82,7 +126,7 @@ def test_val_is_a_tenth_of_train_where_none_is_named(tmp_path: Path) -> None:
         (HEADER + "a,99999999,1,2,3,4\n", "labels range from 99999999 to 99999999"),
         (HEADER + "a,0.5,1,2,3,4\n", "'0.5' is not an integer"),
         (HEADER + "a" * 200_000 + ",0,1,2,3,4\n", "line 2: field larger than field limit"),
-        (HEADER, "has no image"),
+        (HEADER, "has no row of the split test"),
         ("", "lacks the columns"),
     ],
 )

@@ -48,6 +48,21 @@ def test_splits(cub: Path) -> None:
     assert len(set.union(*parts)) == 22
 
 
+def test_images_of_another_suffix(cub: Path, draw: Callable[..., Path]) -> None:
+    before = load_dataset("cub", cub)
+    for path in (cub / "CUB_200_2011" / "images").rglob("*.jpg"):
+        path.rename(path.with_suffix(".jpeg"))
+    data = load_dataset("cub", cub)
+    assert data.signature == before.signature
+    assert all(sample.path.is_file() for sample in data)
+    first = data.samples[0].path
+    draw(first.with_suffix(".png"))
+    with pytest.raises(InputError, match=r"bird_0001.jpeg and .*bird_0001.png are two files of one name; keep one"):
+        load_dataset("cub", cub)
+    draw(first.with_suffix(".jpg"))  # the one that the list names
+    assert load_dataset("cub", cub).samples[0].path == first.with_suffix(".jpg")
+
+
 def test_cubv2_serves_as_val(cub: Path) -> None:
     lists = cub / "v2"
     lists.mkdir()

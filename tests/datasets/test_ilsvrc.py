@@ -1,5 +1,6 @@
 """Both layouts of ILSVRC, written small."""
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from wsol.datasets import load_dataset
 from wsol.errors import InputError
+from wsol.list import main as list_
 
 WNIDS = ("n03000000", "n01000000", "n02000000")  # on disk out of order: label 0 is n01000000
 
@@ -57,10 +59,23 @@ def test_kaggle_layout_by_hand(kaggle: Path) -> None:
     assert second.size == (50, 40)
 
 
-def test_blacklist_leaves_images_out_by_number(kaggle: Path) -> None:
+def test_blacklisted_images_count_in_classification_only(kaggle: Path) -> None:
     (kaggle / "blacklist.txt").write_text("2\n36\n")
     data = load_dataset("ilsvrc", kaggle, dataset_args={"blacklist": str(kaggle / "blacklist.txt")})
-    assert [sample.image_id for sample in data] == [name(7)]
+    assert [(sample.image_id, sample.class_only, len(sample.boxes)) for sample in data] == [
+        (name(2), True, 0),
+        (name(7), False, 1),
+    ]
+    assert [sample.label for sample in data] == [2, 0]
+    assert [sample.image_id for sample in data.localizable()] == [name(7)]
+    plain = load_dataset("ilsvrc", kaggle)
+    assert not any(sample.class_only for sample in plain)
+    assert "blacklist" not in plain.signature
+    digest = hashlib.sha256(f"{name(2)}\0{2}".encode()).hexdigest()[:8]
+    assert data.localizable().signature.startswith(f"ilsvrc-test(blacklist:{digest})#1:")
+    (kaggle / "blacklist.txt").write_text("7\n")
+    other = load_dataset("ilsvrc", kaggle, dataset_args={"blacklist": str(kaggle / "blacklist.txt")})
+    assert other.origin != data.origin
 
 
 def test_val_is_a_tenth_of_the_training_images_with_boxes(kaggle: Path) -> None:
@@ -81,6 +96,100 @@ def test_classic_layout(tmp_path: Path, draw: Callable[..., Path], images: str, 
     (sample,) = load_dataset("ilsvrc", tmp_path)
     assert (sample.image_id, sample.label, sample.size) == (name(9), 0, (60, 40))
     assert sample.path == tmp_path / images / f"{name(9)}.JPEG"
+
+
+SUFFIXES = pytest.mark.parametrize("suffix", [".JPEG", ".jpeg", ".jpg", ".JPG", ".png"])
+
+
+def sort_into_synsets(folder: Path, suffix: str) -> None:
+    """Do what the usual preparation script does to validation images, with images of another suffix."""
+    for path, wnid in zip(sorted(folder.glob("*.JPEG")), WNIDS, strict=False):
+        (folder / wnid).mkdir()
+        path.rename(folder / wnid / f"{path.stem}{suffix}")
+
+
+@SUFFIXES
+def test_kaggle_layout_after_the_preparation_script(kaggle: Path, suffix: str) -> None:
+    before = load_dataset("ilsvrc", kaggle)
+    images = kaggle / "ILSVRC" / "Data" / "CLS-LOC"
+    sort_into_synsets(images / "val", suffix)
+    for path in (images / "train").glob("*/*.JPEG"):
+        path.rename(path.with_suffix(suffix))
+    data = load_dataset("ilsvrc", kaggle)
+    assert data.signature == before.signature
+    assert [s.path for s in data] == [
+        images / "val" / WNIDS[0] / f"{name(2)}{suffix}",
+        images / "val" / WNIDS[1] / f"{name(7)}{suffix}",
+    ]
+    assert [s.label for s in data] == [2, 0]  # those of the XML files
+    assert len(load_dataset("ilsvrc", kaggle, "train")) == 22
+
+
+@SUFFIXES
+def test_classic_layout_after_the_preparation_script(tmp_path: Path, draw: Callable[..., Path], suffix: str) -> None:
+    (tmp_path / "synsets.txt").write_text("\n".join(WNIDS))
+    for number, wnid in ((9, WNIDS[1]), (5, WNIDS[0])):
+        draw(tmp_path / "val" / f"{name(number)}.JPEG")
+        annotate(tmp_path / "val" / f"{name(number)}.xml", (60, 40), wnid, (1, 2, 3, 4))  # where the archive puts it
+    for i in range(10):
+        draw(tmp_path / "train" / WNIDS[2] / f"{WNIDS[2]}_{i}.png").rename(
+            tmp_path / "train" / WNIDS[2] / f"{WNIDS[2]}_{i}{suffix}"
+        )
+    before = load_dataset("ilsvrc", tmp_path)
+    sort_into_synsets(tmp_path / "val", suffix)
+    (tmp_path / "val" / "._hidden.jpg").touch()
+    data = load_dataset("ilsvrc", tmp_path)
+    assert data.signature == before.signature
+    assert [s.path.parent.name for s in data] == [WNIDS[0], WNIDS[1]]
+    assert all(s.path.is_file() for s in data)
+    assert len(load_dataset("ilsvrc", tmp_path, "train", {"v2": str(tmp_path)})) == 10
+
+
+def test_annotations_may_be_sorted_into_synsets_too(kaggle: Path, draw: Callable[..., Path]) -> None:
+    xml = kaggle / "ILSVRC" / "Annotations" / "CLS-LOC" / "val"
+    before = load_dataset("ilsvrc", kaggle)
+    for path in sorted(xml.glob("*.xml")):
+        (xml / WNIDS[0]).mkdir(exist_ok=True)
+        path.rename(xml / WNIDS[0] / path.name)
+    assert load_dataset("ilsvrc", kaggle).signature == before.signature
+    classic = kaggle / "classic"
+    (classic).mkdir()
+    (classic / "synsets.txt").write_text("\n".join(WNIDS))
+    draw(classic / "val" / f"{name(9)}.JPEG")
+    annotate(classic / "bbox_train" / WNIDS[2] / f"{WNIDS[2]}_1.xml", (60, 40), WNIDS[2], (1, 2, 3, 4))
+    annotate(classic / "bbox_val" / WNIDS[1] / f"{name(9)}.xml", (60, 40), WNIDS[1], (1, 2, 3, 4))
+    assert [s.label for s in load_dataset("ilsvrc", classic)] == [0]
+
+
+def test_a_copy_of_an_image_is_refused(kaggle: Path, draw: Callable[..., Path]) -> None:
+    val = kaggle / "ILSVRC" / "Data" / "CLS-LOC" / "val"
+    draw(val / WNIDS[0] / f"{name(2)}.jpg")
+    assert load_dataset("ilsvrc", kaggle).samples[0].path == val / f"{name(2)}.JPEG"  # where Kaggle has it
+    (val / f"{name(2)}.JPEG").rename(val / f"{name(2)}.png")
+    sentence = rf"{name(2)}.png and .*{name(2)}.jpg are two files of one name; keep one"
+    with pytest.raises(InputError, match=sentence):
+        load_dataset("ilsvrc", kaggle)
+    classic = kaggle / "classic"
+    (classic / "bbox").mkdir(parents=True)
+    val.rename(classic / "val")
+    annotate(classic / "bbox" / f"{name(2)}.xml", (60, 40), WNIDS[1], (1, 2, 3, 4))
+    with pytest.raises(InputError, match=sentence):
+        load_dataset("ilsvrc", classic)
+
+
+def test_imagenet_is_another_name_of_ilsvrc(kaggle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = load_dataset("imagenet", kaggle)
+    assert (data.name, data.signature) == ("ilsvrc", load_dataset("ilsvrc", kaggle).signature)
+    (kaggle / "datasets").mkdir()
+    monkeypatch.chdir(kaggle)
+    with pytest.raises(InputError, match=r"ilsvrc: there is no folder datasets/ilsvrc"):
+        load_dataset("imagenet")
+
+
+def test_the_list_has_one_line_for_both_names(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list_(["datasets"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if "ilsvrc" in line or line.startswith("imagenet")] == ["ilsvrc (or imagenet)"]
 
 
 def test_classic_layout_of_the_training_set(tmp_path: Path, draw: Callable[..., Path]) -> None:

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wsol.datasets import Sample
+from wsol.datasets import Sample, load_dataset
 from wsol.datasets._images import read_image
+from wsol.datasets._object_masks import sample_from_masks
 from wsol.datasets.base import as_boxes
 from wsol.errors import ImageError
 
@@ -62,6 +63,47 @@ def test_exif_rotates_an_image_only_if_the_annotator_saw_it_rotated(tmp_path: Pa
     assert (shown.shape, frame, shown[0, 1, 0]) == ((3, 2, 3), (2, 3), 255)
 
 
+@pytest.mark.parametrize("name", ["t.jpg", "t.png", "t.tif", "t.webp"])
+def test_every_format_has_the_frame_of_its_stored_pixels(tmp_path: Path, name: str) -> None:
+    pixels = np.zeros((40, 60), np.uint8)
+    pixels[:10, :15] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a clockwise quarter turn: the block at the top left moves to the top right
+    Image.fromarray(pixels).save(tmp_path / name, exif=exif)
+    for size, frame, block in (
+        (None, (60, 40), (0, 0, 15, 10)),
+        ((60, 40), (60, 40), (0, 0, 15, 10)),
+        ((40, 60), (40, 60), (30, 0, 40, 15)),
+        ((80, 120), (80, 120), (30, 0, 40, 15)),
+    ):
+        shown, reported = read(tmp_path / name, size)
+        rows, columns = np.nonzero(shown[..., 0] > 128)
+        assert reported == frame
+        assert (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) == block
+
+
+def test_a_csv_file_with_the_rotated_size_has_its_boxes_on_the_rotated_image(tmp_path: Path) -> None:
+    write_rotated(tmp_path / "t.tif", 8)  # an anticlockwise quarter turn: the top left pixel moves to the bottom left
+    header = "image_id,label,x0,y0,x1,y1,width,height\n"
+    (tmp_path / "boxes.csv").write_text(header + "t.tif,0,0,2,1,3,2,3\n")
+    (sample,) = load_dataset("csv", tmp_path)
+    image, frame = read_image(sample)
+    x0, y0, x1, y1 = sample.edges.astype(int)[0]
+    assert frame == (2, 3)
+    assert np.asarray(image)[y0:y1, x0:x1, 0].tolist() == [[255]]
+
+
+def test_masks_are_read_as_stored(tmp_path: Path) -> None:
+    drawn = np.zeros((40, 60), np.uint8)
+    drawn[:10, :15] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for suffix in ("png", "tif"):
+        Image.fromarray(drawn).save(tmp_path / f"m.{suffix}", exif=exif)
+        sample = sample_from_masks("a", 0, None, None, [tmp_path / f"m.{suffix}"], None)
+        assert (sample.size, sample.boxes.tolist()) == ((60, 40), [[0, 0, 15, 10]])
+
+
 def test_a_resized_copy_keeps_the_annotations_frame(tmp_path: Path, draw: Callable[..., Path]) -> None:
     pixels, frame = read(draw(tmp_path / "r.png", (50, 50)), (500, 375))
     assert (pixels.shape, frame) == ((50, 50, 3), (500, 375))
@@ -108,6 +150,12 @@ def test_a_resized_copy_that_kept_its_orientation_is_rotated_too(tmp_path: Path)
     path = write_rotated(tmp_path / "t.png", 6)  # stores 3 x 2
     assert read(path, (200, 300))[0].shape == (3, 2, 3)
     assert read(path, (300, 200))[0].shape == (2, 3, 3)
+
+
+def test_integers_that_are_no_gray_values_are_refused(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[-5, 100_000]], np.int32)).save(tmp_path / "i.tif")
+    with pytest.raises(ImageError, match=r"i\.tif .*its integers range from -5 to 100000, not from 0 to 255 or 65535"):
+        read(tmp_path / "i.tif")
 
 
 def test_missing_files_and_lists_without_images(tmp_path: Path) -> None:

@@ -1,10 +1,11 @@
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from wsol.datasets import load_dataset
+from wsol.datasets import load_dataset, with_content
 from wsol.errors import InputError
 
 LISTS = {
@@ -97,7 +98,7 @@ def test_masks_of_openimages30k(tmp_path: Path) -> None:
     assert mask.ignore.sum() == 4 * 40 - 28  # not where the object is: row 3, columns 2 to 29
     assert not (mask.foreground & mask.ignore).any()
     assert not second.mask().ignore.any()
-    assert data.signature.endswith("+masks")
+    assert re.search(r"\+masks:[0-9a-f]{8}$", with_content(data).signature)
 
 
 def test_masks_of_another_size_than_the_image_cover_it(tmp_path: Path) -> None:
@@ -141,3 +142,23 @@ def test_numbers_are_not_taken_for_files(tmp_path: Path) -> None:
     write(tmp_path / "val", image_sizes="a/1,2.jpg,50,40\nb.jpg,0,0\n")
     with pytest.raises(InputError, match=r"b\.jpg has the size 0 x 0"):
         load_dataset("metadata", lists, "val")
+
+
+@pytest.mark.parametrize("other", ["train", "test"])
+def test_lists_of_choe_have_the_classes_of_all_their_splits(tmp_path: Path, other: str) -> None:
+    """Labels are numbers, so the highest of one split alone would make two splits differ in their number of classes."""
+    for split, label in (("val", 2), (other, 9)):
+        folder = tmp_path / split
+        folder.mkdir()
+        (folder / "image_ids.txt").write_text("a.jpg\n")
+        (folder / "class_labels.txt").write_text(f"a.jpg,{label}\n")
+        (folder / "image_sizes.txt").write_text("a.jpg,9,9\n")
+        (folder / "localization.txt").write_text("a.jpg,0,0,5,5\n")
+    names = tuple(map(str, range(10)))
+    assert (
+        load_dataset("metadata", tmp_path, "val").classes == load_dataset("metadata", tmp_path, other).classes == names
+    )
+    assert load_dataset("metadata", tmp_path / "val", "val").classes == names[:3]  # nothing outside the folder is read
+    (tmp_path / other / "class_labels.txt").write_text("a.jpg,nine\n")
+    with pytest.raises(InputError, match=rf"{other}.class_labels\.txt, the last column: 'nine' is not a number"):
+        load_dataset("metadata", tmp_path, "val")

@@ -47,6 +47,15 @@ def test_splits(pets: Path) -> None:
     assert all(s.mask is None and not len(s.boxes) for s in load_dataset("oxford-pets", pets, "train"))
 
 
+def test_images_of_another_suffix(pets: Path) -> None:
+    before = load_dataset("oxford-pets", pets)
+    for path in (pets / "images").glob("*.jpg"):
+        path.rename(path.with_suffix(".JPEG"))
+    data = load_dataset("oxford-pets", pets)
+    assert data.signature == before.signature
+    assert all(sample.path.is_file() for sample in data)
+
+
 def test_a_trimap_without_a_pet_or_missing_is_named(pets: Path) -> None:
     trimap = pets / "annotations" / "trimaps" / "Bengal_10.png"
     Image.fromarray(np.full((4, 4), BACKGROUND, np.uint8)).save(trimap)

@@ -37,6 +37,34 @@ def test_splits(tiny: Path) -> None:
     assert val.samples[0].edges.tolist() == [[0, 3, 63, 64]]
 
 
+@pytest.mark.parametrize("place", ["val/n02/images", "val/n02", "val"])
+@pytest.mark.parametrize("suffix", [".JPEG", ".jpg", ".png"])
+def test_validation_images_sorted_into_folders(tiny: Path, place: str, suffix: str) -> None:
+    before = load_dataset("tiny-imagenet", tiny)
+    moved = tiny / place / f"val_0{suffix}"
+    moved.parent.mkdir(parents=True, exist_ok=True)
+    (tiny / "val" / "images" / "val_0.JPEG").rename(moved)
+    data = load_dataset("tiny-imagenet", tiny)
+    assert data.signature == before.signature
+    assert data.samples[0].path == moved
+
+
+def test_training_images_of_another_folder_and_suffix(tiny: Path) -> None:
+    before = load_dataset("tiny-imagenet", tiny, "train")
+    for path in (tiny / "train").glob("*/images/*.JPEG"):
+        path.rename(path.parent.parent / f"{path.stem}.jpg")
+    data = load_dataset("tiny-imagenet", tiny, "train")
+    assert data.signature == before.signature
+    assert all(sample.path.is_file() and sample.path.suffix == ".jpg" for sample in data)
+
+
+def test_a_script_that_deleted_the_boxes_is_named(tiny: Path) -> None:
+    (tiny / "val" / "n02").mkdir()
+    (tiny / "val" / "val_annotations.txt").unlink()
+    with pytest.raises(InputError, match=r"val_annotations.txt, which has the boxes, is missing, .*; restore it from"):
+        load_dataset("tiny-imagenet", tiny)
+
+
 def test_broken_lines_are_named(tiny: Path) -> None:
     path = tiny / "val" / "val_annotations.txt"
     path.write_text("val_0.JPEG\tn02\t0\t32\n")

@@ -177,7 +177,7 @@ BROKEN_JSON = {
     "images is an object": (edit("images", {}), NOT_COCO),
     "annotations is null": (edit("annotations", None), NOT_COCO),
     "an image is a list": (edit("images.+", []), NOT_COCO),
-    "an image id is text": (edit("images.0.id", "3"), "the image id 3 should be an integer; fix the entry"),
+    "an image id is text": (edit("images.0.id", "3"), "the image id '3' should be an integer; fix the entry"),
     "an image id is true": (edit("images.0.id", True), "the image id True should be an integer"),
     "an image id is a list": (edit("images.0.id", [3]), r"the image id \[3\] should be an integer"),
     "an image id twice": (edit("images.+", content()["images"][0]), "two entries have the image id 3; keep one"),
@@ -203,7 +203,14 @@ BROKEN_JSON = {
     "a box of 400 digits": (edit("annotations.0.bbox", [1, 2, 10**400, 4]), NO_BOX),
     "a box of true": (edit("annotations.0.bbox", [1, 2, True, 4]), NO_BOX),
     "a box too large to add": (edit("annotations.0.bbox", [1e308, 2, 1e308, 4]), "inverted or non-finite box"),
-    "a box of nothing": (edit("annotations.0.bbox", [1, 2, 0, 4]), "a.jpg has an empty, inverted or non-finite box"),
+    "a box of nothing": (
+        edit("annotations.0.bbox", [1, 2, 0, 4]),
+        r"has no box to evaluate \(notes.json: annotations without width or height are left out \(1\): 1 \(a.jpg\)\)",
+    ),
+    "a crowd of text": (edit("annotations.0.iscrowd", "0"), "annotation 1 has the iscrowd '0', not 0 or 1; fix the"),
+    "half an image id": (edit("images.0.id", 3.5), "the image id 3.5 should be an integer"),
+    "half a width": (edit("images.0.width", 60.5), "image 3 lacks file_name, width or height"),
+    "half a category": (edit("annotations.0.category_id", 18.5), "unknown category 18.5"),
     "a negative box": (edit("annotations.0.bbox", [1, 2, -3, 4]), "a.jpg has an empty, inverted or non-finite box"),
 }  # fmt: skip
 

@@ -1,5 +1,6 @@
 """Weights files that harm, lie or are broken: nothing in them is run or believed, a sentence each."""
 
+import argparse
 import io
 import json
 import os
@@ -8,6 +9,7 @@ import re
 import struct
 import tarfile
 import zipfile
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -109,6 +111,21 @@ def tar() -> bytes:
     return out.getvalue()
 
 
+class Hidden:
+    """A dictionary of the reader whose attributes hide its methods."""
+
+    def __reduce__(self) -> Any:
+        return OrderedDict, (), {"items": 3, "get": 3, "keys": 3}, None, iter(state().items())
+
+
+def knotted() -> dict[str, Any]:
+    """Dictionaries that each hold all others under every name of a wrapper."""
+    rings: list[dict[str, Any]] = [{} for _ in range(12)]
+    for ring in rings:
+        ring.update(zip(("model_ema", "ema", "teacher", "state_dict", "model", "net", "module"), rings, strict=False))
+    return rings[0]
+
+
 def endless() -> dict[str, Any]:
     content: dict[str, Any] = {"epoch": 3}
     content["model"] = content
@@ -142,6 +159,16 @@ FILES: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "a storage that is longer": (lambda: lengthened(1000), UNREADABLE),
     "a storage that is slightly longer": (lambda: lengthened(2), UNREADABLE + "|is not stored|does not fit"),
+    "plain data that harms": (
+        lambda: pth({"a": Harmful(argparse.Namespace, Harmful(os.system, "touch harm"))}),
+        "is not unpickled .it needs (os|posix).system., which could run any code; if you trust it, save its state_dict",
+    ),
+    "paths that are opened": (
+        lambda: pth({"a": Harmful(getattr, Harmful(Path, "harm"), "touch")}),
+        "is not unpickled .it needs getattr.",
+    ),
+    "a list of a trillion": (lambda: pth({"a": Harmful(np.ndarray, (TERA,))}), "w.pth has no named tensors"),
+    "knotted": (lambda: pth(knotted()), "w.pth has no named tensors"),
     "itself": (lambda: pth(endless()), "w.pth has no named tensors"),
     "deep": (lambda: b"\x80\x02" + b"]" * 100_000 + b"a" * 99_999 + b".", UNREADABLE + "|holds more than tensors"),
     "one number, a trillion times": (lambda: pth(state(fc_weight=torch.zeros(1).expand(TERA))), NOT_STORED),
@@ -184,6 +211,11 @@ def test_a_hostile_file(net: str, make: Callable[[], bytes], sentence: str) -> N
     before = {*Path.cwd().iterdir()}
     assert re.search(sentence, refused(net, Path("w.pth")))
     assert {path for path in Path.cwd().iterdir() if path.name != "__pycache__"} == before
+
+
+def test_attributes_do_not_hide_the_tensors(net: str) -> None:
+    torch.save({"state_dict": Hidden(), "epoch": 3}, "w.pth")
+    assert load_model(net, "w.pth").classes == 3
 
 
 def tensors(header: Any, data: bytes = b"", length: int | None = None) -> bytes:
@@ -241,6 +273,23 @@ WRONG: dict[str, tuple[Any, str]] = {
     "classes of numbers": ({**FACTS, "classes": [1, 2, 3]}, "metadata 'wsol' are not those of wsol.train"),
     "no name": ({**FACTS, "architecture": None}, "metadata 'wsol' are not those of wsol.train"),
     "an infinite side": ({**FACTS, "map_size": 1e400}, "metadata 'wsol' are not those of wsol.train"),
+    "no size": (
+        {**FACTS, "preprocessing": {**FACTS["preprocessing"], "size": 0}},
+        "metadata 'wsol' are not those of wsol.train",
+    ),
+    "a size of text": (
+        {**FACTS, "preprocessing": {**FACTS["preprocessing"], "size": "64"}},
+        "metadata 'wsol' are not those of wsol.train",
+    ),
+    "a size of petabytes": (
+        {**FACTS, "preprocessing": {**FACTS["preprocessing"], "size": 10**9}},
+        "metadata 'wsol' are not those of wsol.train",
+    ),
+    "a size that is true": (
+        {**FACTS, "preprocessing": {**FACTS["preprocessing"], "size": True}},
+        "metadata 'wsol' are not those of wsol.train",
+    ),
+    "no preprocessing": ({**FACTS, "preprocessing": [1, 2]}, "metadata 'wsol' are not those of wsol.train"),
     "a recipe": ({**FACTS, "recipe": "x"}, "metadata 'wsol' are not those of wsol.train"),
     "no deviation": (
         {**FACTS, "preprocessing": {"mean": [0, 0, 0], "std": [1, 0, 1]}},

@@ -1,13 +1,15 @@
 """Data sets: image, class, boxes and masks, each read in its original layout."""
 
-from wsol.datasets._images import Batch, frame_size, read_batches, read_image
+from wsol.datasets._content import with_content
+from wsol.datasets._images import Batch, frame_size, read_batches, read_image, read_upright
 from wsol.datasets._load import load_dataset
-from wsol.datasets.base import DATASETS, SPLITS, Dataset, Mask, Sample, Split, check_dataset, count_clipped
+from wsol.datasets.base import DATASETS, SPLITS, Content, Dataset, Mask, Sample, Split, check_dataset, count_clipped
 
 __all__ = [
     "DATASETS",
     "SPLITS",
     "Batch",
+    "Content",
     "Dataset",
     "Mask",
     "Sample",
@@ -18,4 +20,6 @@ __all__ = [
     "load_dataset",
     "read_batches",
     "read_image",
+    "read_upright",
+    "with_content",
 ]

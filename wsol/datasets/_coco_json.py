@@ -2,15 +2,15 @@
 
 import json
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 from wsol.errors import InputError, first_line
-from wsol.io.display import printable
-from wsol.io.text import read_text
+from wsol.io.display import list_first, printable, quote
+from wsol.io.text import json_integer, read_text
 
 _SECTIONS = ("images", "annotations", "categories")
 
@@ -48,15 +48,20 @@ class CocoFile:
         categories: Name of each category by id, sorted by id.
         images: Images by id, sorted by id.
         annotations: Annotations of each image by the image's id.
+        notes: What was left out or renamed, one sentence each.
     """
 
     categories: dict[int, str]
     images: dict[int, ImageEntry]
     annotations: dict[int, list[AnnotationEntry]]
+    notes: tuple[str, ...]
 
 
 def read_coco(path: Path) -> CocoFile:
     """Read annotations.
+
+    Annotations whose box has no width or no height (there are two in COCO's train2017) and those of images that are not
+    listed are left out and noted. Categories of one name get their ids as suffixes.
 
     Args:
         path: The JSON file.
@@ -73,18 +78,31 @@ def read_coco(path: Path) -> CocoFile:
         raise InputError(f"{printable(path)} is not COCO's JSON with images, annotations and categories; fix the file")
     categories = _index_by_id(sections["categories"], "category", path)
     images = _index_by_id(sections["images"], "image", path)
+    entries = {key: _image_entry(key, entry, path) for key, entry in images.items()}
     annotations: dict[int, list[AnnotationEntry]] = defaultdict(list)
+    empty, strays = [], []
     for entry in sections["annotations"]:
-        image_id = entry.get("image_id")
-        if not _is_int(image_id):
+        image_id = json_integer(entry.get("image_id"))
+        if image_id is None:
             raise InputError(f"{printable(path)}: {_describe(entry)} has no integer image_id; fix the annotation")
-        if image_id in images:
-            annotations[image_id].append(_annotation_entry(entry, categories, path))
-    return CocoFile(
-        {key: _to_text(entry.get("name", key)) for key, entry in categories.items()},
-        {key: _image_entry(key, entry, path) for key, entry in images.items()},
-        annotations,
+        if image_id not in images:
+            strays.append(f"{printable(entry.get('id'))} (image {image_id})")
+            continue
+        annotation = _annotation_entry(entry, image_id, categories, path)
+        if _is_empty(annotation):
+            empty.append(f"{printable(entry.get('id'))} ({printable(entries[image_id].name)})")
+        else:
+            annotations[image_id].append(annotation)
+    names, renamed = _name_categories(categories)
+    lists = {
+        "annotations without width or height are left out": empty,
+        "annotations of images that the file does not list are left out": strays,
+        "categories of one name are told apart by their ids": renamed,
+    }
+    notes = tuple(
+        f"{printable(path.name)}: {what} ({len(items)}): {list_first(items)}" for what, items in lists.items() if items
     )
+    return CocoFile(names, entries, annotations, notes)
 
 
 def _parse(path: Path) -> Any:
@@ -101,9 +119,11 @@ def _parse(path: Path) -> Any:
 def _index_by_id(entries: Iterable[dict[str, Any]], kind: str, path: Path) -> dict[int, dict[str, Any]]:
     index: dict[int, dict[str, Any]] = {}
     for entry in entries:
-        key = entry.get("id")
-        if not _is_int(key):
-            raise InputError(f"{printable(path)}: the {kind} id {printable(key)} should be an integer; fix the entry")
+        value = entry.get("id")
+        key = json_integer(value)
+        if key is None:
+            shown = quote(value) if isinstance(value, str) else printable(value)
+            raise InputError(f"{printable(path)}: the {kind} id {shown} should be an integer; fix the entry")
         if key in index:
             raise InputError(f"{printable(path)}: two entries have the {kind} id {key}; keep one")
         index[key] = entry
@@ -111,33 +131,49 @@ def _index_by_id(entries: Iterable[dict[str, Any]], kind: str, path: Path) -> di
 
 
 def _image_entry(key: int, entry: dict[str, Any], path: Path) -> ImageEntry:
-    name, width, height = (entry.get(field) for field in ("file_name", "width", "height"))
-    if not isinstance(name, str) or not _is_int(width) or not _is_int(height):
+    name, width, height = entry.get("file_name"), json_integer(entry.get("width")), json_integer(entry.get("height"))
+    if not isinstance(name, str) or width is None or height is None:
         raise InputError(f"{printable(path)}: image {key} lacks file_name, width or height; fix the entry")
     return ImageEntry(name, (width, height))
 
 
-def _annotation_entry(entry: dict[str, Any], categories: dict[int, Any], path: Path) -> AnnotationEntry:
-    category, box = entry.get("category_id"), entry.get("bbox")
-    if not _is_int(category) or category not in categories:
+def _annotation_entry(entry: dict[str, Any], image_id: int, categories: dict[int, Any], path: Path) -> AnnotationEntry:
+    category, box, crowd = json_integer(entry.get("category_id")), entry.get("bbox"), entry.get("iscrowd") or 0
+    if category is None or category not in categories:
         raise InputError(
-            f"{printable(path)}: image {entry['image_id']} has the unknown category {printable(category)} as a "
+            f"{printable(path)}: image {image_id} has the unknown category {printable(entry.get('category_id'))} as a "
             "category_id; add it to 'categories'"
+        )
+    if crowd not in (0, 1):
+        raise InputError(
+            f"{printable(path)}: {_describe(entry)} has the iscrowd {quote(_to_text(crowd))}, not 0 or 1; fix the "
+            "annotation"
         )
     if not isinstance(box, list) or len(box) != 4 or not all(map(math.isfinite, map(_to_float, box))):
         raise InputError(f"{printable(path)}: {_describe(entry)} has no bbox of four numbers; fix the annotation")
     x, y, width, height = map(_to_float, box)
-    return AnnotationEntry(
-        category, (x, y, width, height), bool(entry.get("iscrowd")), entry.get("segmentation") or None
-    )
+    segmentation = entry.get("segmentation")
+    if isinstance(segmentation, list):
+        segmentation = [polygon for polygon in segmentation if polygon != []]
+    return AnnotationEntry(category, (x, y, width, height), bool(crowd), segmentation or None)
+
+
+def _is_empty(annotation: AnnotationEntry) -> bool:
+    """Return whether an object has no extent; one of negative extent is refused later."""
+    x, y, width, height = annotation.box
+    return not annotation.crowd and ((width >= 0 and x + width == x) or (height >= 0 and y + height == y))
+
+
+def _name_categories(categories: dict[int, dict[str, Any]]) -> tuple[dict[int, str], list[str]]:
+    """Return the name of each category, and those that had to be told apart."""
+    names = {key: _to_text(key if entry.get("name") is None else entry["name"]) for key, entry in categories.items()}
+    counts = Counter(names.values())
+    shared = {key: f"{name} (category {key})" for key, name in names.items() if counts[name] > 1}
+    return names | shared, [quote(name) for name in shared.values()]
 
 
 def _describe(entry: dict[str, Any]) -> str:
     return f"annotation {printable(entry.get('id'))}"
-
-
-def _is_int(value: Any) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
 
 
 def _to_float(value: Any) -> float:

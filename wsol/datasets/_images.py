@@ -1,10 +1,10 @@
 """Image files to RGB, on the pixel grid that the annotation refers to."""
 
-import contextlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,23 +14,18 @@ from wsol.datasets.base import Sample
 from wsol.errors import ImageError
 from wsol.io.display import printable
 from wsol.io.images import open_image
+from wsol.io.pixels import decode_stored, decode_upright, to_rgb
 
 _REMEDY = "restore the file"
-_ROTATIONS = {  # the EXIF orientations that swap width and height
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 def read_image(sample: Sample) -> tuple[Image.Image, tuple[int, int]]:
     """Decode the image file of a sample.
 
-    Pixels are taken as stored, as PIL and torchvision do, with one exception: where the EXIF orientation swaps width
-    and height and the annotation's size has the swapped shape, the annotator saw the rotated image, so it is rotated.
-    Grayscale, palette, CMYK, 16-bit and float files become 8-bit RGB; an alpha channel is dropped, and an animation is
-    read as its first frame. Formats are AVIF, BMP, GIF, JPEG, PNG, PPM, TIFF and WebP.
+    Pixels are taken as stored, whatever the format, with one exception: where the orientation (of EXIF, XMP or TIFF)
+    swaps width and height and the annotation's size has the swapped shape, the annotator saw the rotated image, so it
+    is rotated. Grayscale, palette, CMYK, 16-bit and float files become 8-bit RGB; an alpha channel is dropped, and of
+    several frames or pages the first is read. Formats are AVIF, BMP, GIF, JPEG, PNG, PPM, TIFF and WebP.
 
     Args:
         sample: A sample with a path, or one that renders its image.
@@ -52,7 +47,7 @@ def read_image(sample: Sample) -> tuple[Image.Image, tuple[int, int]]:
             "of the images"
         )
     with open_image(sample.path, ImageError, f"; {_REMEDY}", _REMEDY) as file:
-        image = _to_eight_bit(_rotate_to(file, sample.size)).convert("RGB")
+        image = to_rgb(decode_stored(file, sample.size))
     return image, sample.size or image.size
 
 
@@ -65,33 +60,17 @@ def frame_size(sample: Sample) -> tuple[int, int]:
     return sample.size or read_image(sample)[1]
 
 
-def _rotate_to(image: Image.Image, size: tuple[int, int] | None) -> Image.Image:
-    """Apply the EXIF orientation if only the rotated image has the shape of ``size``."""
-    rotation = None
-    if size and not _same_shape(image.size, size) and _same_shape(image.size, size[::-1]):
-        with contextlib.suppress(Exception):  # EXIF data may contain anything
-            rotation = _ROTATIONS.get(image.getexif()[0x0112])
-    return image if rotation is None else image.transpose(rotation)
+def read_upright(path: Path) -> NDArray[np.uint8]:
+    """Decode an image file that belongs to no data set, rotated by its orientation, as every viewer shows it.
 
+    Returns:
+        RGB ``(height, width, 3)``.
 
-def _same_shape(a: tuple[int, int], b: tuple[int, int]) -> bool:
-    """Return whether one size is a resized copy of the other, to within a rounded pixel."""
-    return abs(a[0] * b[1] - a[1] * b[0]) <= max(b)
-
-
-def _to_eight_bit(image: Image.Image) -> Image.Image:
-    """Scale 16-bit and float gray; PIL's own conversion would clip 16-bit values to white and floats to black."""
-    if image.mode.startswith("I"):
-        values = np.asarray(image)
-        is_wide = image.mode != "I" or values.max() > 255  # 32-bit files have either range
-        return Image.fromarray((values >> 8 if is_wide else values).clip(0, 255).astype(np.uint8))
-    if image.mode == "F":
-        values = np.asarray(image)
-        low, high = float(values.min()), float(values.max())
-        if not 0 <= low <= high <= 255:  # false for NaN too
-            raise ValueError(f"its floats range from {low:g} to {high:g}, not from 0 to 1 or 255")
-        return Image.fromarray((values * 255 if high <= 1 else values).round().astype(np.uint8))
-    return image
+    Raises:
+        ImageError: As for ``read_image``.
+    """
+    with open_image(path, ImageError, f"; {_REMEDY}", _REMEDY) as file:
+        return np.asarray(to_rgb(decode_upright(file)))
 
 
 _PREFETCHED = 3  # batches that are being decoded while another is used

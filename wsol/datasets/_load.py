@@ -36,6 +36,7 @@ def load_dataset(
     Raises:
         InputError: A name is unknown, or a file is missing or malformed.
     """
+    name = DATASETS.canonical(name)
     adapter = DATASETS.get(name)
     if split not in SPLITS:
         raise InputError(f"unknown split {split!r}; known: {', '.join(SPLITS)}")

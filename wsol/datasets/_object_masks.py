@@ -1,16 +1,17 @@
 """Masks in files, one per object."""
 
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wsol.datasets.base import Mask, Sample, as_boxes
+from wsol.datasets.base import Mask, MaskReader, Sample, as_boxes
 from wsol.errors import InputError
 from wsol.io.display import printable
 from wsol.io.images import open_image
+from wsol.io.pixels import decode_stored
 
 
 def sample_from_masks(
@@ -39,7 +40,21 @@ def sample_from_masks(
         height, width = _read_mask(masks[0]).shape
         size = width, height
     boxes = [_mask_extent(mask, size) for mask in masks]
-    return Sample(image_id, label, as_boxes(boxes), "edges", path, size, partial(_merge_masks, tuple(masks), ignore))
+    return Sample(image_id, label, as_boxes(boxes), "edges", path, size, _ObjectMasks(tuple(masks), ignore))
+
+
+@dataclass(frozen=True)
+class _ObjectMasks(MaskReader):
+    """Reads the masks of all objects of an image as one."""
+
+    paths: tuple[Path, ...]
+    ignore: Path | None
+
+    def __call__(self) -> Mask:
+        return _merge_masks(self.paths, self.ignore)
+
+    def source(self) -> tuple[Sequence[Path], str]:
+        return (*self.paths, *([self.ignore] if self.ignore else [])), "ignore" if self.ignore else ""
 
 
 def _merge_masks(paths: tuple[Path, ...], ignore: Path | None) -> Mask:
@@ -70,6 +85,7 @@ def _mask_extent(path: Path, size: tuple[int, int]) -> tuple[float, ...]:
 def _read_mask(path: Path) -> NDArray[np.bool_]:
     missing = ": it should contain the mask of an object; give masks=DIR"
     with open_image(path, InputError, missing, "restore the mask") as file:
-        values = np.asarray(file if len(file.getbands()) == 1 else file.convert("L"))
+        image = decode_stored(file)
+        values = np.asarray(image if len(image.getbands()) == 1 else image.convert("L"))
     foreground: NDArray[np.bool_] = values > 0.5
     return foreground

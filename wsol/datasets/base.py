@@ -1,6 +1,7 @@
 """Data structures of data sets: samples with published boxes, their frame, and a fingerprint."""
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -46,6 +47,18 @@ class Mask:
     ignore: NDArray[np.bool_]
 
 
+class MaskReader(ABC):
+    """A ``mask`` of a sample that is identified without being decoded, by the files and the text that it comes from."""
+
+    @abstractmethod
+    def __call__(self) -> Mask:
+        """Read the pixel annotation."""
+
+    @abstractmethod
+    def source(self) -> tuple[Sequence[Path], str]:
+        """Return the files whose content decides the mask, and whatever else decides it."""
+
+
 @dataclass(frozen=True, eq=False)
 class Sample:
     """One image and class to localize.
@@ -58,9 +71,11 @@ class Sample:
         path: The image file; None where a data set consists of lists alone.
         size: ``(width, height)`` of the annotation's frame; None where the annotation has none and the frame is the
             image file's own pixel grid.
-        mask: Reads the pixel annotation, where there is one.
+        mask: Reads the pixel annotation, where there is one; best a ``MaskReader``.
         render: Generates the image, uint8 ``(height, width, 3)``, where it is not a file.
         coco: Image id and category id, which identify the sample in COCO's results.
+        class_only: Whether only classification counts the image, which then has no boxes: it is on a list of images
+            that are excluded from localization.
     """
 
     image_id: str
@@ -72,11 +87,37 @@ class Sample:
     mask: Callable[[], Mask] | None = None
     render: Callable[[], NDArray[np.uint8]] | None = None
     coco: tuple[int, int] | None = None
+    class_only: bool = False
 
     @property
     def edges(self) -> NDArray[np.float64]:
         """The boxes as half-open pixel edges, float64 ``(n, 4)``: the top-left pixel alone is (0, 0, 1, 1)."""
         return np.add(self.boxes, TO_EDGES[self.corners])
+
+
+@dataclass(frozen=True)
+class Content:
+    """SHA-256s (hex) of what the files of a data set contain, see ``with_content``; empty where there is none.
+
+    Attributes:
+        images: Over the sizes of all image files and the bytes of 64 of them, evenly spaced.
+        all_images: Over the bytes of all image files, if this was asked for.
+        masks: Over the masks, if the protocol uses them; ``generated`` for those of a generated data set.
+    """
+
+    images: str = ""
+    all_images: str = ""
+    masks: str = ""
+
+    @property
+    def suffix(self) -> str:
+        """Suffix of the data set in a signature: ``+images:1a2b3c4d+masks:5e6f7a8b``, for what there is."""
+        images = ".".join(digest[:8] for digest in (self.images, self.all_images) if digest)
+        masks = "" if self.masks == GENERATED else f":{self.masks[:8]}"
+        return (f"+images:{images}" if images else "") + (f"+masks{masks}" if self.masks else "")
+
+
+GENERATED = "generated"
 
 
 @dataclass(frozen=True)
@@ -89,6 +130,9 @@ class Dataset:
         samples: In the published order.
         classes: Class names in label order.
         origin: Source of the split if it is not the data set's own, such as ``tenth-of-train,seed=0``.
+        generated: Whether images and masks follow from name, split, origin and image ids alone.
+        content: Fingerprints of the files, for the signature of a run; None if they were not computed.
+        notes: What deserves a second look, such as annotations that were left out, one sentence each.
     """
 
     name: str
@@ -96,6 +140,9 @@ class Dataset:
     samples: tuple[Sample, ...] = field(repr=False)
     classes: tuple[str, ...] = field(repr=False)
     origin: str = ""
+    generated: bool = False
+    content: Content | None = None
+    notes: tuple[str, ...] = field(default=(), repr=False)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -110,13 +157,20 @@ class Dataset:
         indices = np.arange(min(n, len(self))) * len(self) // min(n, len(self))
         return self.subset(indices.tolist())
 
+    def localizable(self) -> "Dataset":
+        """Return the samples that localization counts."""
+        return self.subset([i for i, sample in enumerate(self.samples) if not sample.class_only])
+
     def subset(self, indices: Sequence[int]) -> "Dataset":
-        """Return the samples at these indices."""
+        """Return the samples at these indices; ``content`` stays that of all samples."""
         return replace(self, samples=tuple(self.samples[i] for i in indices))
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) over image ids, labels, published boxes, corner convention and sizes, in order."""
+        """SHA-256 (hex) over image ids, labels, published boxes, corner convention and sizes, in order.
+
+        It needs no file; ``content`` has the fingerprints of images and masks.
+        """
         digest = hashlib.sha256()
         for s in self.samples:
             digest.update(f"{s.image_id}\0{s.label}\0{s.corners}\0{s.size}\0{len(s.boxes)}\0".encode())
@@ -125,10 +179,10 @@ class Dataset:
 
     @property
     def signature(self) -> str:
-        """``name-split#n:fingerprint``, with the origin of a split that is not the data set's own, and ``+masks``."""
+        """``name-split#n:fingerprint``, with an origin in brackets, and with the fingerprints of images and masks."""
         origin = f"({self.origin})" if self.origin else ""
-        masks = "+masks" if any(sample.mask for sample in self.samples) else ""
-        return f"{self.name}-{self.split}{origin}#{len(self)}:{self.fingerprint[:8]}{masks}"
+        content = self.content.suffix if self.content else ""
+        return f"{self.name}-{self.split}{origin}#{len(self)}:{self.fingerprint[:8]}{content}"
 
 
 Adapter = Callable[..., Dataset]
@@ -197,6 +251,8 @@ def check_dataset(dataset: Dataset) -> None:
         if sample.image_id in seen:
             raise InputError(f"{where} is listed twice; keep one entry")
         seen.add(sample.image_id)
+        if sample.class_only and len(sample.boxes):
+            raise InputError(f"{where} has a box, although it counts in classification only; leave out the box")
         if sample.size is not None and not 1 <= min(sample.size) <= max(sample.size) <= MAX_PIXELS // min(sample.size):
             raise InputError(
                 f"{where} has the size {_format_count(sample.size[0])} x {_format_count(sample.size[1])}; fix the "
@@ -206,7 +262,7 @@ def check_dataset(dataset: Dataset) -> None:
             raise InputError(
                 f"{where} has label {_format_count(sample.label)}, outside 0 to {len(dataset.classes) - 1}"
             )
-        if dataset.split != "train" and not len(sample.boxes):
+        if dataset.split != "train" and not len(sample.boxes) and not sample.class_only:
             raise InputError(f"{where} has no box; annotate it or remove it from the split")
         edges = sample.edges
         invalid = ~np.isfinite(edges).all(1) | (edges[:, 2:] <= edges[:, :2]).any(1)
@@ -232,6 +288,8 @@ def count_clipped(sample: Sample, size: tuple[int, int]) -> int:
     Raises:
         InputError: A box exceeds the frame by more than a pixel.
     """
+    if not len(sample.boxes):
+        return 0
     frame = np.array([0, 0, *size], np.float64)
     excess = (np.array([-1, -1, 1, 1]) * (sample.edges - frame)).max(axis=1)
     if (excess > 1).any():

@@ -1,14 +1,15 @@
 """Any data set in COCO's JSON format."""
 
+import json
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from wsol.datasets._coco_json import AnnotationEntry, read_coco
 from wsol.datasets._coco_masks import decode_segmentation
-from wsol.datasets.base import DATASETS, Dataset, Mask, Sample, Split, as_boxes
+from wsol.datasets.base import DATASETS, Dataset, Mask, MaskReader, Sample, Split, as_boxes
 from wsol.errors import InputError
 from wsol.io.display import printable
 from wsol.io.paths import safe_join
@@ -23,6 +24,9 @@ def coco(root: Path, split: Split, annotations: str = "", images: str = "") -> D
     Classes are the categories sorted by id. Boxes are ``x, y, width, height`` from 0, half-open edges; the frame is the
     JSON's width and height. Crowd regions are ignored pixels, not boxes. A mask is the union of the category's
     instances (polygons or RLE).
+
+    Annotations whose box has no width or no height and those of images that are not listed are left out; a note of the
+    run counts them. Several categories of one name are told apart by their ids.
 
     Args:
         root: Folder with annotations and images.
@@ -60,24 +64,40 @@ def coco(root: Path, split: Split, annotations: str = "", images: str = "") -> D
                     "edges",
                     file,
                     image.size,
-                    partial(_read_mask, path, name, regions, image.size)
+                    _Segmentations(path, name, regions, image.size)
                     if any(entry.segmentation for entry in objects)
                     else None,
                     coco=(image_id, category),
                 )
             )
-    return Dataset("coco", split, tuple(samples), names)
+    if not samples:
+        reason = "; ".join(content.notes) or "none of its images has an annotation"
+        raise InputError(f"{printable(path)} has no box to evaluate ({reason}); fix the annotations")
+    return Dataset("coco", split, tuple(samples), names, notes=content.notes)
 
 
-def _read_mask(path: Path, name: str, regions: Sequence[AnnotationEntry], size: tuple[int, int]) -> Mask:
-    foreground, crowd = np.zeros(size[::-1], bool), np.zeros(size[::-1], bool)
-    for region in regions:
-        if region.segmentation:
-            target = crowd if region.crowd else foreground
-            try:
-                target |= decode_segmentation(region.segmentation, size)
-            except ValueError as error:
-                raise InputError(
-                    f"{printable(path)}: a segmentation of {printable(name)} is invalid ({error}); fix the annotation"
-                ) from error
-    return Mask(foreground, crowd & ~foreground)
+@dataclass(frozen=True)
+class _Segmentations(MaskReader):
+    """Rasterizes the annotations of one category in an image."""
+
+    path: Path
+    name: str
+    regions: Sequence[AnnotationEntry]
+    size: tuple[int, int]
+
+    def __call__(self) -> Mask:
+        foreground, crowd = np.zeros(self.size[::-1], bool), np.zeros(self.size[::-1], bool)
+        for region in self.regions:
+            if region.segmentation:
+                target = crowd if region.crowd else foreground
+                try:
+                    target |= decode_segmentation(region.segmentation, self.size)
+                except ValueError as error:
+                    raise InputError(
+                        f"{printable(self.path)}: a segmentation of {printable(self.name)} is invalid ({error}); fix "
+                        "the annotation"
+                    ) from error
+        return Mask(foreground, crowd & ~foreground)
+
+    def source(self) -> tuple[Sequence[Path], str]:
+        return (), json.dumps([[region.crowd, region.segmentation] for region in self.regions])

@@ -38,12 +38,7 @@ def csv(root: Path, split: Split, file: str = "boxes.csv", images: str = ".", co
         raise InputError(f"csv: unknown corners={corners!r}; known: {', '.join(get_args(Corners))}")
     convention: Corners = corners  # type: ignore[assignment]  # checked above
     path = root / file
-    columns, rows = read_csv(path, "image_id,label,x0,y0,x1,y1")
-    missing = [column for column in ("image_id", "label", *_BOX) if column not in columns]
-    if missing:
-        raise InputError(
-            f"{path} lacks the columns {', '.join(missing)}; its header should be image_id,label,x0,y0,x1,y1"
-        )
+    _, rows = read_csv(path, ("image_id", "label", *_BOX))
     attributes: dict[str, tuple[str, tuple[int, int] | None, str]] = {}
     boxes: dict[str, list[list[float]]] = {}
     for line, row in rows:
@@ -62,9 +57,20 @@ def csv(root: Path, split: Split, file: str = "boxes.csv", images: str = ".", co
         box = as_boxes(boxes.get(image, []))
         splits[name].append(Sample(image, index[label], box, convention, safe_join(root / images, image, path), size))
     if split == "test" or splits["val"]:
-        return Dataset("csv", split, tuple(splits[split]), names)
-    selected = hold_out_tenth(splits["train"], split)
-    return Dataset("csv", split, selected, names, TENTH_OF_TRAIN if split == "val" else "")
+        selected, origin = tuple(splits[split]), ""
+    else:
+        selected = hold_out_tenth(splits["train"], split)
+        origin = TENTH_OF_TRAIN if split == "val" else ""
+    if not selected:
+        raise InputError(f"{path} has no row of the split {split}; {_how_to_split(split, len(splits['train']))}")
+    return Dataset("csv", split, selected, names, origin)
+
+
+def _how_to_split(split: Split, train_rows: int) -> str:
+    if split == "val":
+        return f"a tenth of its {train_rows} train images is none: write val into a column split for some rows"
+    advice = f"write {split} into a column split for the rows that belong to it (without the column every row is test)"
+    return f"{advice}, and val for others unless wsol.train gets --no-validation" if split == "train" else advice
 
 
 def _parse_size(row: dict[str, str], path: Path, where: str) -> tuple[int, int] | None:
@@ -75,9 +81,9 @@ def _parse_size(row: dict[str, str], path: Path, where: str) -> tuple[int, int] 
 
 def _parse_split(row: dict[str, str], path: Path, where: str) -> str:
     name = row.get("split", "test")
-    if name not in _ALIASES:
+    if name.lower() not in _ALIASES:
         raise InputError(f"{path}, {where}: unknown split {quote(name)}; write train, val or test")
-    return _ALIASES[name]
+    return _ALIASES[name.lower()]
 
 
 def _index_labels(labels: set[str], path: Path) -> tuple[dict[str, int], tuple[str, ...]]:

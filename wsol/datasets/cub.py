@@ -7,7 +7,8 @@ from wsol.datasets.base import DATASETS, TENTH_OF_TRAIN, Dataset, Sample, Split,
 from wsol.datasets.metadata import read_lists
 from wsol.errors import InputError
 from wsol.io.display import printable
-from wsol.io.paths import safe_join
+from wsol.io.images import SUFFIXES
+from wsol.io.paths import FilesByStem, find_by_stem, resolve, safe_join
 from wsol.io.text import parse_class_index, parse_number, read_rows, set_once
 
 ARCHIVES["cub"] = (
@@ -22,8 +23,12 @@ def cub(root: Path, split: Split, v2: str = "", v2_images: str = "") -> Dataset:
     Layout: ``images/<class>/*.jpg``, and the lists ``images.txt``, ``classes.txt``, ``image_class_labels.txt``,
     ``train_test_split.txt`` and ``bounding_boxes.txt``.
 
+    Images may have any suffix.
+
     Boxes are published as ``x y width height``, one per image, and stored as ``(x, y, x + width, y + height)``,
-    half-open edges; a few exceed the image by a pixel. The frame is the image file's own.
+    half-open edges; a few exceed the image by a pixel. The data does not tell whether x + width is the last pixel or
+    the edge behind it: boxes that reach the bottom end at height - 1, but some reach width and width + 1 at the right,
+    which as inclusive corners would be two pixels outside. The frame is the image file's own.
 
     Splits: ``test`` is the official test set. If ``v2`` is given, ``val`` is CUBV2 and ``train`` the whole official
     training set; otherwise ``val`` is a seeded tenth of the official training set and ``train`` the rest.
@@ -45,6 +50,7 @@ def cub(root: Path, split: Split, v2: str = "", v2_images: str = "") -> Dataset:
     splits = _read_table(home / "train_test_split.txt", "an image number and 1 (train) or 0 (test)", 2)
     labels = _read_table(home / "image_class_labels.txt", "an image number and its class number", 2)
     boxes = _read_table(home / "bounding_boxes.txt", "an image number, x, y, width, height", 5)
+    found: dict[Path, FilesByStem] = {}
     samples = []
     for key, image in read_rows(home / "images.txt", "an image number and its path", 2):
         for name, table in (("train_test_split", splits), ("image_class_labels", labels), ("bounding_boxes", boxes)):
@@ -61,7 +67,10 @@ def cub(root: Path, split: Split, v2: str = "", v2_images: str = "") -> Dataset:
         x, y, width, height = (parse_number(field, home / "bounding_boxes.txt", f"image {key}") for field in boxes[key])
         label = parse_class_index(labels[key][0], home / "image_class_labels.txt", f"image {key}", 1)
         corners = as_boxes([[x, y, x + width, y + height]])
-        samples.append(Sample(image, label, corners, "edges", safe_join(home / "images", image, home / "images.txt")))
+        path = safe_join(home / "images", image, home / "images.txt")
+        if path.parent not in found:
+            found[path.parent] = find_by_stem(path.parent, SUFFIXES, 0)
+        samples.append(Sample(image, label, corners, "edges", resolve(path, found[path.parent])))
     if split == "test" or v2:
         return Dataset("cub", split, tuple(samples), names)
     return Dataset("cub", split, hold_out_tenth(samples, split), names, TENTH_OF_TRAIN if split == "val" else "")

@@ -1,33 +1,36 @@
 """ILSVRC 2012, classification and localization: the 1,000 classes of ImageNet."""
 
+import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from xml.etree.ElementTree import Element
-
-from tqdm import tqdm
 
 from wsol.datasets.base import DATASETS, TENTH_OF_TRAIN, Dataset, Sample, Split, as_boxes, hold_out_tenth
 from wsol.datasets.metadata import read_lists
 from wsol.errors import InputError
 from wsol.io.display import printable, quote
-from wsol.io.paths import FOLLOW_LINKS, refuse_links, safe_join
+from wsol.io.images import SUFFIXES
+from wsol.io.paths import FOLLOW_LINKS, find_by_stem, only_file, refuse_links, resolve, safe_join
 from wsol.io.text import parse_int, parse_number, read_lines, read_rows, set_once
 from wsol.io.xml import read_xml
+from wsol.runtime.progress import track
 
 _CLASSES = 1000
 
 
-@DATASETS.register("ilsvrc")
+@DATASETS.register("ilsvrc", alias="imagenet")
 def ilsvrc(
     root: Path, split: Split, blacklist: str = "", v2: str = "", v2_images: str = "", links: str = ""
 ) -> Dataset:
     """Read ILSVRC 2012 (Russakovsky et al., "ImageNet Large Scale Visual Recognition Challenge", IJCV 2015).
 
     Two layouts are supported: Kaggle's (``ILSVRC/Data/CLS-LOC``, ``ILSVRC/Annotations/CLS-LOC``, ``ILSVRC/ImageSets``,
-    ``LOC_synset_mapping.txt``), and the classic one, a flat ``val/`` folder (or one with a folder per synset) next to a
-    folder of XML files. Classes are the 1000 synsets in sorted order. Corners are 0-based and inclusive; in some XML
-    files a corner is at the width itself, a pixel too far. The frame is the XML's ``<size>``, whatever the file's size.
+    ``LOC_synset_mapping.txt``), and the classic one, a ``val/`` folder next to a folder of XML files. In both the
+    validation images may be in one folder or sorted into a folder per synset, and images may have any suffix.
+
+    Classes are the 1000 synsets in sorted order. Corners are 0-based and inclusive; in some XML files a corner is at
+    the width itself, a pixel too far. The frame is the XML's ``<size>``, whatever the file's size.
 
     Splits: ``test`` is the official validation set. If ``v2`` is given, ``val`` is ImageNetV2 and ``train`` the whole
     training set; otherwise ``val`` is a seeded tenth of the training images that have boxes, and ``train`` the rest.
@@ -35,7 +38,8 @@ def ilsvrc(
     Args:
         root: Folder with either layout.
         split: ``train``, ``val`` or ``test``.
-        blacklist: The devkit's ``ILSVRC2014_clsloc_validation_blacklist.txt``, one image number per line, to leave out.
+        blacklist: The devkit's ``ILSVRC2014_clsloc_validation_blacklist.txt``, one image number per line. As in the
+            devkit, these images count in the classification error but not in localization.
         v2: Folder with the lists of Choe et al. for ImageNetV2.
         v2_images: Folder of its images; ``root`` if empty.
         links: ``follow`` lets symbolic links lead out of the data root.
@@ -49,8 +53,11 @@ def ilsvrc(
     names = tuple(layout.synsets[wnid] for wnid in labels)
     if split == "test":
         excluded = _read_blacklist(Path(blacklist)) if blacklist else set()
-        items = [item for item in layout.val if item.image_id not in excluded]
-        return Dataset("ilsvrc", split, _read_samples(items, labels, trusted), names)
+        samples = tuple(
+            replace(sample, boxes=as_boxes([]), class_only=True) if sample.image_id in excluded else sample
+            for sample in _read_samples(layout.val, labels, trusted)
+        )
+        return Dataset("ilsvrc", split, samples, names, _blacklist_origin(samples))
     if split == "val" and v2:
         return Dataset("ilsvrc", split, read_lists(Path(v2), Path(v2_images or root)), names, "ImageNetV2")
     train = list(_list_train(layout))
@@ -64,12 +71,12 @@ def ilsvrc(
         held_out = hold_out_tenth(boxed, "val")
         return Dataset("ilsvrc", split, _read_samples(held_out, labels, trusted), names, TENTH_OF_TRAIN)
     val_ids = set() if v2 else {item.image_id for item in hold_out_tenth(boxed, "val")}
-    samples = (
+    unboxed = (
         Sample(i.image_id, _find_label(i.image_id.split("_")[0], labels, i.path), as_boxes([]), "inclusive", i.path)
         for i in train
         if i.image_id not in val_ids
     )
-    return Dataset("ilsvrc", split, tuple(samples), names)
+    return Dataset("ilsvrc", split, tuple(unboxed), names)
 
 
 @dataclass(frozen=True)
@@ -91,10 +98,11 @@ def _read_kaggle(root: Path) -> _Layout:
     images, xml = root / "ILSVRC" / "Data" / "CLS-LOC", root / "ILSVRC" / "Annotations" / "CLS-LOC"
     lists = root / "ILSVRC" / "ImageSets" / "CLS-LOC"
     path = lists / "val.txt"
-    ids = [row[0] for row in read_rows(path, "an image id and its number", 2)]
-    val = [
-        _Item(i, safe_join(images / "val", f"{i}.JPEG", path), safe_join(xml / "val", f"{i}.xml", path)) for i in ids
-    ]
+    files, notes = find_by_stem(images / "val", SUFFIXES, 1), find_by_stem(xml / "val", (".xml",), 1)
+    val = []
+    for image_id, _ in read_rows(path, "an image id and its number", 2):
+        image = safe_join(images / "val", f"{image_id}.JPEG", path)
+        val.append(_Item(image_id, resolve(image, files), resolve(xml / "val" / f"{image_id}.xml", notes)))
     return _Layout(_read_synsets(root / "LOC_synset_mapping.txt"), val, images / "train", xml / "train")
 
 
@@ -105,8 +113,9 @@ def _read_classic(root: Path) -> _Layout:
             "folder of XML files next to it"
         )
     xml = _find_xml_folder(root)
-    paths = sorted((*root.glob("val/*.JPEG"), *root.glob("val/*/*.JPEG")), key=lambda path: path.name)
-    val = [_Item(path.stem, path, xml / f"{path.stem}.xml") for path in paths]
+    notes = find_by_stem(xml, (".xml",), 1)
+    paths = sorted(map(only_file, find_by_stem(root / "val", SUFFIXES, 1).values()), key=lambda path: path.name)
+    val = [_Item(path.stem, path, resolve(xml / f"{path.stem}.xml", notes)) for path in paths]
     train_xml = xml.parent / "train"
     for name in ("LOC_synset_mapping.txt", "synsets.txt"):
         if (root / name).is_file():
@@ -124,12 +133,12 @@ def _read_classic(root: Path) -> _Layout:
 
 
 def _find_xml_folder(root: Path) -> Path:
-    for folder in sorted(
-        path for path in root.iterdir() if path.is_dir() and path.name != "train" and path.name[0] != "."
-    ):
-        for inner in (folder, folder / "val", folder / "CLS-LOC" / "val"):
-            if next(inner.glob("*.xml"), None):
-                return inner
+    folders = sorted(path for path in root.iterdir() if path.is_dir() and path.name != "train" and path.name[0] != ".")
+    places = [inner for folder in folders for inner in (folder, folder / "val", folder / "CLS-LOC" / "val")]
+    for pattern in ("*.xml", "n*/ILSVRC2012_val_*.xml"):  # sorted into synsets, like those of training images
+        for place in places:
+            if next(place.glob(pattern), None):
+                return place
     raise InputError(f"{root} has no folder of XML files; unpack the validation bounding boxes next to val/")
 
 
@@ -145,8 +154,9 @@ def _read_synsets(path: Path) -> dict[str, str]:
 def _list_train(layout: _Layout) -> Iterable[_Item]:
     if not layout.train_images.is_dir():
         raise InputError(f"{layout.train_images} is missing: it should contain one folder of images per synset")
-    for path in sorted(layout.train_images.glob("*/*.JPEG")):
-        yield _Item(path.stem, path, layout.train_xml / path.parent.name / f"{path.stem}.xml")
+    for folder in sorted(path for path in layout.train_images.iterdir() if path.is_dir()):
+        for path in sorted(map(only_file, find_by_stem(folder, SUFFIXES, 0).values())):
+            yield _Item(path.stem, path, layout.train_xml / folder.name / f"{path.stem}.xml")
 
 
 def _read_blacklist(path: Path) -> set[str]:
@@ -154,12 +164,17 @@ def _read_blacklist(path: Path) -> set[str]:
     return {f"ILSVRC2012_val_{parse_int(row[0], path, 'an image number'):08d}" for row in rows}
 
 
+def _blacklist_origin(samples: Sequence[Sample]) -> str:
+    """Return what a signature says of a blacklist: a hash of the images on it and of their labels."""
+    listed = "\0".join(f"{sample.image_id}\0{sample.label}" for sample in samples if sample.class_only)
+    return f"blacklist:{hashlib.sha256(listed.encode()).hexdigest()[:8]}" if listed else ""
+
+
 def _read_samples(items: Sequence[_Item], labels: dict[str, int], trusted: Path | None) -> tuple[Sample, ...]:
     """Read the boxes; the files must be below ``trusted``, unless it is None."""
     if trusted:
         refuse_links((item.xml for item in items), [trusted])
-    bar = tqdm(items, desc="ilsvrc annotations", unit="file", leave=False, disable=None)
-    return tuple(_read_sample(item, labels) for item in bar)
+    return tuple(_read_sample(item, labels) for item in track(items, "ilsvrc annotations", unit="file"))
 
 
 def _read_sample(item: _Item, labels: dict[str, int]) -> Sample:

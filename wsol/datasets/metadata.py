@@ -3,14 +3,15 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from tqdm import tqdm
-
 from wsol.datasets._object_masks import sample_from_masks
 from wsol.datasets.base import DATASETS, SPLITS, Dataset, Sample, Split, as_boxes
 from wsol.errors import InputError
 from wsol.io.display import printable
 from wsol.io.paths import FOLLOW_LINKS, refuse_links, safe_join
-from wsol.io.text import parse_class_index, parse_int, parse_number, read_rows, set_once
+from wsol.io.text import parse_class_index, parse_int, parse_number, read_lines, read_rows, set_once
+from wsol.runtime.progress import track
+
+_LABELS = "class_labels.txt"
 
 
 @DATASETS.register("metadata")
@@ -21,7 +22,7 @@ def metadata(root: Path, split: Split, images: str = "", masks: str = "", links:
     ``localization.txt`` (path,x0,y0,x1,y1, one line per box; or, for data sets with masks such as OpenImages30k,
     path,mask,ignore, one line per object). They are in ``root`` itself, which then is the split, or in
     ``root/<split>``. Corners are 0-based and inclusive; the published lists end at width - 1. The extent of each mask
-    is a box. Class names are numbers.
+    is a box. Class names are numbers, up to the highest in the lists of all splits in ``root``.
 
     Args:
         root: Folder with the lists, or with one folder of lists per split.
@@ -38,8 +39,9 @@ def metadata(root: Path, split: Split, images: str = "", masks: str = "", links:
         raise InputError(f"{root} has the lists of the split {root.name}, not {split}; give --split {root.name}")
     image_folder, mask_folder = (Path(folder) if folder else None for folder in (images, masks))
     samples = read_lists(root if is_split else root / split, image_folder, mask_folder, links)
-    count = 1 + max((sample.label for sample in samples), default=-1)
-    return Dataset("metadata", split, samples, tuple(str(label) for label in range(count)))
+    others = () if is_split else (root / name / _LABELS for name in SPLITS if name != split)
+    highest = [*(sample.label for sample in samples), *(_find_highest_label(path) for path in others if path.is_file())]
+    return Dataset("metadata", split, samples, tuple(str(label) for label in range(1 + max(highest, default=-1))))
 
 
 def read_lists(folder: Path, images: Path | None, masks: Path | None = None, links: str = "") -> tuple[Sample, ...]:
@@ -60,7 +62,7 @@ def read_lists(folder: Path, images: Path | None, masks: Path | None = None, lin
     ids = [row[0] for row in read_rows(folder / "image_ids.txt", "an image path", 1, ",")]
     labels: dict[str, int] = {}
     sizes: dict[str, tuple[int, int]] = {}
-    labels_path, sizes_path = folder / "class_labels.txt", folder / "image_sizes.txt"
+    labels_path, sizes_path = folder / _LABELS, folder / "image_sizes.txt"
     path = folder / "localization.txt"
     for image_id, label in read_rows(labels_path, "path,label", 2, ","):
         set_once(labels, image_id, parse_class_index(label, labels_path, image_id), labels_path)
@@ -81,7 +83,7 @@ def read_lists(folder: Path, images: Path | None, masks: Path | None = None, lin
         width, height = (parse_int(side, sizes_path, image_id) for side in size)
         set_once(sizes, image_id, (width, height), sizes_path)
     files = {i: safe_join(images, i, folder / "image_ids.txt") if images else None for i in ids}
-    complete: dict[str, Mapping[str, object]] = {"class_labels.txt": labels}
+    complete: dict[str, Mapping[str, object]] = {_LABELS: labels}
     if has_sizes and not has_masks:
         complete["image_sizes.txt"] = sizes
     for name, table in complete.items():
@@ -100,8 +102,14 @@ def read_lists(folder: Path, images: Path | None, masks: Path | None = None, lin
     mask_paths = {name: safe_join(home, name, path) for i in ids for row in rows[i] for name in row if name}
     if links != FOLLOW_LINKS:
         refuse_links(mask_paths.values(), [home])
-    bar = tqdm(ids, desc="masks", unit="image", leave=False, disable=None)
-    return tuple(_read_sample(i, labels[i], files[i], sizes.get(i), rows[i], mask_paths) for i in bar)
+    tracked = track(ids, "masks")
+    return tuple(_read_sample(i, labels[i], files[i], sizes.get(i), rows[i], mask_paths) for i in tracked)
+
+
+def _find_highest_label(path: Path) -> int:
+    """Return the highest label of a list, which may have a million lines; -1 if it has none."""
+    labels = {line.rpartition(",")[2].strip() for line in read_lines(path, "path,label")} - {""}
+    return max((parse_class_index(label, path, "the last column") for label in labels), default=-1)
 
 
 def _lists_masks(path: Path) -> bool:

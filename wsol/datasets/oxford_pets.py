@@ -1,19 +1,31 @@
 """Oxford-IIIT Pet: 37 breeds with trimaps."""
 
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from wsol.datasets._download import ARCHIVES, Archive
-from wsol.datasets.base import DATASETS, TENTH_OF_TRAIN, Dataset, Mask, Sample, Split, as_boxes, hold_out_tenth
+from wsol.datasets.base import (
+    DATASETS,
+    TENTH_OF_TRAIN,
+    Dataset,
+    Mask,
+    MaskReader,
+    Sample,
+    Split,
+    as_boxes,
+    hold_out_tenth,
+)
 from wsol.errors import InputError
 from wsol.io.display import printable
-from wsol.io.images import open_image
-from wsol.io.paths import FOLLOW_LINKS, refuse_links, safe_join
+from wsol.io.images import SUFFIXES, open_image
+from wsol.io.paths import FOLLOW_LINKS, FilesByStem, find_by_stem, refuse_links, resolve, safe_join
+from wsol.io.pixels import decode_stored
 from wsol.io.text import parse_class_index, read_lines
+from wsol.runtime.progress import track
 
 ARCHIVES["oxford-pets"] = (
     Archive("https://www.robots.ox.ac.uk/~vgg/data/pets/data/images.tar.gz", "5c4f3ee8e5d25df40f4fd59a7f44e54c"),
@@ -46,13 +58,14 @@ def oxford_pets(root: Path, split: Split, links: str = "") -> Dataset:
     home = root / "oxford-iiit-pet" if (root / "oxford-iiit-pet").is_dir() else root
     lists = {name: _read_list(home / "annotations" / f"{name}.txt") for name in ("trainval", "test")}
     names = {label: name.rsplit("_", 1)[0] for entries in lists.values() for name, label in entries}
-    files = {name: _find_files(home, name) for entries in lists.values() for name, _ in entries}
+    found = find_by_stem(home / "images", SUFFIXES, 0)
+    files = {name: _find_files(home, name, found) for entries in lists.values() for name, _ in entries}
     classes = tuple(names.get(label, str(label)) for label in range(1 + max(names, default=-1)))
     selected = tuple(lists["test"]) if split == "test" else hold_out_tenth(lists["trainval"], split)
     if links != FOLLOW_LINKS:
         refuse_links((files[name][1] for name, _ in selected), [root])
-    bar = tqdm(selected, desc="oxford-pets trimaps", unit="file", leave=False, disable=None)
-    samples = tuple(_read_sample(name, label, *files[name], has_box=split != "train") for name, label in bar)
+    tracked = track(selected, "oxford-pets trimaps", unit="file")
+    samples = tuple(_read_sample(name, label, *files[name], has_box=split != "train") for name, label in tracked)
     return Dataset("oxford-pets", split, samples, classes, TENTH_OF_TRAIN if split == "val" else "")
 
 
@@ -65,10 +78,14 @@ def _read_list(path: Path) -> list[tuple[str, int]]:
     return entries
 
 
-def _find_files(home: Path, name: str) -> tuple[Path, Path]:
-    """Return the paths of an image and its trimap."""
+def _find_files(home: Path, name: str, found: FilesByStem) -> tuple[Path, Path]:
+    """Return the paths of an image, which may have another suffix than in the archive, and its trimap."""
     source = home / "annotations"
-    return safe_join(home / "images", f"{name}.jpg", source), safe_join(source / "trimaps", f"{name}.png", source)
+    image, trimap = (
+        safe_join(home / "images", f"{name}.jpg", source),
+        safe_join(source / "trimaps", f"{name}.png", source),
+    )
+    return resolve(image, found), trimap
 
 
 def _read_sample(name: str, label: int, image: Path, trimap: Path, has_box: bool) -> Sample:
@@ -81,15 +98,24 @@ def _read_sample(name: str, label: int, image: Path, trimap: Path, has_box: bool
             f"{printable(trimap)} marks no pet (1), so the image has no box; fix the trimap or remove the image"
         )
     box = as_boxes([[columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]])
-    return Sample(name, label, box, "edges", image, (values.shape[1], values.shape[0]), partial(_read_mask, trimap))
+    return Sample(name, label, box, "edges", image, (values.shape[1], values.shape[0]), _Trimap(trimap))
 
 
-def _read_mask(path: Path) -> Mask:
-    values = _read_trimap(path)
-    return Mask(values == _PET, values == _BORDER)
+@dataclass(frozen=True)
+class _Trimap(MaskReader):
+    """Reads a trimap."""
+
+    path: Path
+
+    def __call__(self) -> Mask:
+        values = _read_trimap(self.path)
+        return Mask(values == _PET, values == _BORDER)
+
+    def source(self) -> tuple[Sequence[Path], str]:
+        return [self.path], ""
 
 
 def _read_trimap(path: Path) -> NDArray[np.uint8]:
     missing = ": the image has no trimap and so no box; restore it"
     with open_image(path, InputError, missing, "restore the trimap") as file:
-        return np.asarray(file.convert("L"), np.uint8)
+        return np.asarray(decode_stored(file).convert("L"), np.uint8)

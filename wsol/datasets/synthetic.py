@@ -75,7 +75,7 @@ def synthetic(
     changes = [
         f"{f.name}={getattr(config, f.name)}" for f in fields(SyntheticConfig) if getattr(config, f.name) != f.default
     ]
-    return Dataset("synthetic", split, samples, CLASSES, ",".join(changes))
+    return Dataset("synthetic", split, samples, CLASSES, ",".join(changes), generated=True)
 
 
 def _build_sample(split: Split, index: int, config: SyntheticConfig) -> Sample:

@@ -8,7 +8,8 @@ from wsol.datasets._download import ARCHIVES, Archive
 from wsol.datasets.base import DATASETS, TENTH_OF_TRAIN, Dataset, Sample, Split, as_boxes, hold_out_tenth
 from wsol.errors import InputError
 from wsol.io.display import printable, quote
-from wsol.io.paths import safe_join
+from wsol.io.images import SUFFIXES
+from wsol.io.paths import FilesByStem, find_by_stem, resolve, safe_join
 from wsol.io.text import parse_number, read_lines, read_rows
 
 ARCHIVES["tiny-imagenet"] = (
@@ -21,7 +22,8 @@ def tiny_imagenet(root: Path, split: Split) -> Dataset:
     """Read Tiny ImageNet (Stanford CS231n), whose training and validation images have one box each.
 
     Layout: ``wnids.txt``, ``words.txt``, ``train/<synset>/images/*.JPEG``, ``train/<synset>/<synset>_boxes.txt``,
-    ``val/images/*.JPEG`` and ``val/val_annotations.txt``.
+    ``val/images/*.JPEG`` and ``val/val_annotations.txt``. Validation images may also be sorted into ``val/<synset>`` or
+    ``val/<synset>/images``, and training images may be in ``train/<synset>`` itself; images may have any suffix.
 
     Corners are 0-based and inclusive, from 0 to 63. Classes are the synsets of ``wnids.txt`` in SORTED order, as
     torchvision's ``ImageFolder`` orders them, not in the order of that file. The frame is the image file's own.
@@ -44,9 +46,15 @@ def tiny_imagenet(root: Path, split: Split) -> Dataset:
     names = tuple(words.get(wnid, wnid).strip() for wnid in wnids)
     if split == "test":
         path = home / "val" / "val_annotations.txt"
+        if not path.is_file() and any((home / "val" / wnid).is_dir() for wnid in wnids):
+            raise InputError(
+                f"{printable(path)}, which has the boxes, is missing, as after a script that sorts val/ into folders; "
+                "restore it from the archive"
+            )
         rows = read_rows(path, "file, synset, x0, y0, x1, y1", 6)
+        found = find_by_stem(home / "val", SUFFIXES, 2)
         images = home / "val" / "images"
-        samples = [_build_sample(file, wnid, wnids, corners, images, path) for file, wnid, *corners in rows]
+        samples = [_build_sample(file, wnid, wnids, corners, images, found, path) for file, wnid, *corners in rows]
         return Dataset("tiny-imagenet", split, tuple(samples), names)
     selected = hold_out_tenth(list(_read_train(home, wnids)), split)
     return Dataset("tiny-imagenet", split, selected, names, TENTH_OF_TRAIN if split == "val" else "")
@@ -55,15 +63,18 @@ def tiny_imagenet(root: Path, split: Split) -> Dataset:
 def _read_train(home: Path, wnids: list[str]) -> Iterable[Sample]:
     for wnid in wnids:
         path = safe_join(home / "train", wnid, home / "wnids.txt") / f"{wnid}_boxes.txt"
+        found = find_by_stem(path.parent, SUFFIXES, 1)
         for file, *corners in read_rows(path, "file, x0, y0, x1, y1", 5):
-            yield _build_sample(file, wnid, wnids, corners, path.parent / "images", path)
+            yield _build_sample(file, wnid, wnids, corners, path.parent / "images", found, path)
 
 
-def _build_sample(file: str, wnid: str, wnids: list[str], corners: list[str], images: Path, path: Path) -> Sample:
+def _build_sample(
+    file: str, wnid: str, wnids: list[str], corners: list[str], images: Path, found: FilesByStem, path: Path
+) -> Sample:
     if wnid not in wnids:
         raise InputError(
             f"{printable(path)}: {printable(file)} has the synset {quote(wnid)}, which wnids.txt does not list; "
             "restore the file"
         )
     box = as_boxes([[parse_number(corner, path, file) for corner in corners]])
-    return Sample(file, wnids.index(wnid), box, "inclusive", safe_join(images, file, path))
+    return Sample(file, wnids.index(wnid), box, "inclusive", resolve(safe_join(images, file, path), found))

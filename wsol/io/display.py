@@ -2,12 +2,14 @@
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 """Control characters, the other line breaks of Unicode, and lone surrogates, which no UTF-8 file can hold."""
 
 _MAX_LENGTH = 1200
 _MAX_QUOTED_LENGTH = 120
+_MAX_NAMED = 5
 
 
 def printable(text: object, limit: int = _MAX_LENGTH) -> str:
@@ -31,6 +33,12 @@ def quote(text: str) -> str:
 def escape_unprintable(text: str) -> str:
     r"""Return text as one line, with every unprintable character (line breaks, bidi marks) escaped as ``\n``."""
     return "".join(c if c.isprintable() else _escape(c) for c in text)
+
+
+def list_first(names: Sequence[str]) -> str:
+    """Return the first five names and the number of the others: ``a, b, c, d, e and 3 more``."""
+    more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
+    return ", ".join(names[:_MAX_NAMED]) + more
 
 
 def _escape(character: str) -> str:

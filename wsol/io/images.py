@@ -15,13 +15,16 @@ FORMATS = {
     "AVIF": (".avif",),
     "BMP": (".bmp",),
     "GIF": (".gif",),
-    "JPEG": (".jpeg", ".jpg"),
+    "JPEG": (".jfif", ".jpe", ".jpeg", ".jpg", ".mpo"),
     "PNG": (".apng", ".png"),
     "PPM": (".pbm", ".pfm", ".pgm", ".pnm", ".ppm"),
     "TIFF": (".tif", ".tiff"),
     "WEBP": (".webp",),
 }
 """The supported formats with their suffixes. PIL supports more, some of which start other programs (EPS)."""
+
+SUFFIXES = tuple(sorted(suffix for suffixes in FORMATS.values() for suffix in suffixes))
+"""The suffixes of all supported formats, in lower case."""
 
 _MAX_SIDE = 65_535  # the limit of JPEG; resizing a longer strip takes ten seconds
 _MAX_SCANNED_PIXELS = 2**31  # pixels of a progressive JPEG times its scans, of which encoders write about ten
@@ -68,7 +71,7 @@ def open_image(path: Path, error_type: type[InputError], missing: str, remedy: s
 
 
 def _describe_unidentified(path: Path, remedy: str) -> str:
-    if path.suffix.lower() in {suffix for suffixes in FORMATS.values() for suffix in suffixes}:
+    if path.suffix.lower() in SUFFIXES:
         return f"{printable(path)} is not an image; {remedy}"
     return f"{printable(path)} is not an image in a supported format ({', '.join(FORMATS)}); convert it to PNG"
 

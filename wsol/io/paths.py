@@ -1,10 +1,11 @@
 """File names: which names a list may contain, which files they may refer to, and names for our own files."""
 
+import contextlib
 import os
 import re
 import stat
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 
 from wsol.errors import InputError
@@ -38,6 +39,56 @@ def safe_join(folder: Path, name: str, source: Path) -> Path:
             "its relative path, without '..'"
         )
     return folder / name
+
+
+FilesByStem = Mapping[str, Sequence[str]]
+"""Paths of files by their names without suffix."""
+
+
+def find_by_stem(folder: Path, suffixes: Collection[str], depth: int) -> FilesByStem:
+    """Find files, so that ``resolve`` finds those that a list names with another suffix or folder.
+
+    Args:
+        folder: Where to look; a folder that does not exist has no files.
+        suffixes: The suffixes, in lower case; those of files may have any case.
+        depth: Levels of folders below ``folder`` that are searched too. Hidden files and folders are not.
+    """
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    folders = [(os.fspath(folder), depth)]
+    while folders:
+        place, levels = folders.pop()
+        with contextlib.suppress(OSError), os.scandir(place) as entries:  # reading the files raises a better error
+            for entry in entries:
+                stem, suffix = os.path.splitext(entry.name)  # noqa: PTH122  # a million names
+                if stem.startswith("."):
+                    continue
+                if suffix.lower() in suffixes:
+                    found[stem].append(entry.path)
+                elif levels and entry.is_dir():
+                    folders.append((entry.path, levels - 1))
+    return found
+
+
+def resolve(path: Path, found: FilesByStem) -> Path:
+    """Return a file that a list names, or the one found file of the same name with another suffix or folder.
+
+    Raises:
+        InputError: There are several such files.
+    """
+    files = found.get(path.stem, [])
+    return path if not files or os.fspath(path) in files else only_file(files)
+
+
+def only_file(files: Sequence[str]) -> Path:
+    """Return the only file of a name.
+
+    Raises:
+        InputError: There are several.
+    """
+    if len(files) > 1:
+        first, second, *_ = map(printable, sorted(files))
+        raise InputError(f"{first} and {second} are two files of one name; keep one")
+    return Path(files[0])
 
 
 def refuse_links(paths: Iterable[Path], roots: Sequence[Path]) -> None:

@@ -4,9 +4,9 @@ import csv
 import io
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from wsol.errors import InputError
 from wsol.io.display import printable, quote
@@ -16,6 +16,8 @@ T = TypeVar("T")
 
 MAX_CLASSES = 1_000_000
 """Limit of class indices; a larger number is something else, such as an image id."""
+
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -78,27 +80,35 @@ def read_rows(path: Path, content: str, columns: int, separator: str | None = No
             yield [field.strip() for field in fields]
 
 
-def read_csv(path: Path, content: str) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+def read_csv(path: Path, required: Sequence[str]) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     """Read a CSV file with a header line. Fields in quotes may contain separators and line breaks.
 
     Args:
         path: The file.
-        content: What it should contain, for the message.
+        required: Names of the columns that it must have, in lower case.
 
     Returns:
-        The column names, and each row's line number and fields by column.
+        The column names, in lower case and without spaces around them, and each row's line number and fields by column.
 
     Raises:
-        InputError: As for ``read_lines``, a column is named twice, a row has more or fewer fields than the header, or
-            a quote is not closed.
+        InputError: As for ``read_lines``, a column is missing or named twice, a row has more or fewer fields than the
+            header, or a quote is not closed.
     """
-    reader = csv.reader(io.StringIO(_read_printable(path, content)), strict=True)
+    content = ",".join(required)
+    reader = csv.reader(io.StringIO(_read_printable(path, content)), strict=True, skipinitialspace=True)
     rows, line = [], 1
     try:
-        columns = next(reader, [])
-        duplicate = next((column for column in columns if columns.count(column) > 1), None)
+        columns = [column.strip().lower() for column in next(reader, [])]
+        duplicate = next((column for column in columns if column and columns.count(column) > 1), None)
         if duplicate is not None:
             raise InputError(f"{printable(path)} has the column {quote(duplicate)} twice; name each column once")
+        missing = [column for column in required if column not in columns]
+        if missing:
+            separator = next((name for mark, name in _SEPARATORS.items() if mark in "".join(columns)), None)
+            remedy = f"; its fields seem to be separated by {separator}, not by commas" if separator else ""
+            raise InputError(
+                f"{printable(path)} lacks the columns {', '.join(missing)}; its header should be {content}{remedy}"
+            )
         line = reader.line_num + 1
         for row in reader:
             if row and len(row) != len(columns):
@@ -137,6 +147,17 @@ def parse_int(text: str, path: Path, where: str) -> int:
     value = parse_number(text, path, where)
     if value != int(value):
         raise InputError(f"{printable(path)}, {printable(where)}: {quote(text)} is not an integer; fix the field")
+    return int(value)
+
+
+def json_integer(value: Any) -> int | None:
+    """Return a number of a JSON file as an integer, 96.0 included, which some programs write for 96.
+
+    Returns:
+        The integer; None for anything else, and for integers of more than 63 bits.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 2**63 or value != int(value):
+        return None
     return int(value)
 
 
