@@ -78,7 +78,7 @@ def _make_parser() -> argparse.ArgumentParser:
         type=float,
         default=0.015,
         metavar="X",
-        help="peak learning rate for batches of 32 images (default: %(default)s)",
+        help="peak learning rate for batches of 32 images, scaled in proportion for others (default: %(default)s)",
     )
     add("--momentum", type=float, default=0.9, metavar="X", help="momentum of SGD (default: %(default)s)")
     add(

@@ -203,7 +203,7 @@ def test_two_processes_train_what_one_does(whole: Path, whole_together: Path) ->
 
 def test_the_first_process_alone_speaks(whole_together: Path) -> None:
     lines = sorted(len(text.splitlines()) for text in read_outputs(whole_together))
-    assert lines == [0, 4]
+    assert lines == [0, 5]  # the stage, and four epochs
 
 
 def test_two_processes_that_are_killed_end_like_two_that_were_not(
@@ -235,13 +235,14 @@ def test_another_number_of_processes_is_refused(asked: dict[str, object], whole_
 
 
 def test_two_processes_share_frozen_features(asked: dict[str, object], whole: Path, tmp_path: Path) -> None:
-    more = {**asked, "weights": weights(whole), "freeze": "features"}
+    recipe = Recipe((Stage(4, 32, 5),), learning_rate=0.05)  # stable, so that rounding is not amplified
+    more = {**asked, "recipe": recipe, "weights": weights(whole), "freeze": "features"}
     one = train(out=tmp_path / "one", **more)
     finish(*begin_together(tmp_path / "two", more))
     a, b = load_file(one), load_file(weights(tmp_path / "two"))
     assert not torch.equal(a["fc.weight"], load_file(weights(whole))["fc.weight"])
     for key in a:
-        torch.testing.assert_close(b[key], a[key], rtol=0, atol=1e-5)
+        torch.testing.assert_close(b[key], a[key], rtol=1e-5, atol=1e-5)  # folded weights are about 100
 
 
 def test_an_image_that_one_process_cannot_read_stops_both(asked: dict[str, object], tmp_path: Path) -> None:

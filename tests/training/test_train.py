@@ -143,7 +143,7 @@ def test_the_log_keeps_every_digit(tmp_path: Path) -> None:
         log.add_row(row)
     first = (tmp_path / "log.csv").read_bytes()
     again = Log(tmp_path, 2)
-    assert again.last_row["train_loss"] == 1 / 3
+    assert again.rows[-1]["train_loss"] == 1 / 3
     again.add_row(rows[2])
     assert (tmp_path / "log.csv").read_bytes() == first
 
@@ -198,7 +198,7 @@ def test_bare_gap_classifiers_train_too(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_overflows_stops_the_training(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="smaller --learning-rate"):
+    with pytest.raises(InputError, match=r"give a --learning-rate below 1e\+29"):
         run(tmp_path, recipe=Recipe((Stage(3, 32, 8),), learning_rate=1e29))
 
 
@@ -213,3 +213,16 @@ def test_stages_from_a_file(tmp_path: Path) -> None:
             read_stages(file)
     with pytest.raises(InputError, match="no stages file"):
         read_stages(tmp_path / "none.toml")
+
+
+def test_a_csv_file_without_splits_names_the_column_and_the_option(csv_data: Path, tmp_path: Path) -> None:
+    small = Recipe((Stage(1, 32, 8),))
+    with pytest.raises(
+        InputError, match=r"no row of the split train; write train into a column split.*--no-validation"
+    ):
+        train("shufflenet_v2_x0_5", "csv", small, data_root=csv_data, device="cpu", out=tmp_path / "run")
+    header, *lines = (csv_data / "boxes.csv").read_text().splitlines()
+    rows = [header, *(f"{line.rsplit(',', 1)[0]},train" for line in lines[:5])]
+    (csv_data / "boxes.csv").write_text("\n".join(rows) + "\n")
+    with pytest.raises(InputError, match=r"no row of the split val; .* a column split .*; --no-validation trains with"):
+        train("shufflenet_v2_x0_5", "csv", small, data_root=csv_data, device="cpu", out=tmp_path / "run")

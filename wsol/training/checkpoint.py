@@ -16,6 +16,7 @@ from wsol.errors import InputError
 from wsol.io.atomic import atomic_write
 from wsol.runtime.distributed import ProcessGroup
 from wsol.training.config import TrainPlan
+from wsol.training.divergence import check_growth
 from wsol.training.log import Log
 
 
@@ -186,9 +187,13 @@ class Checkpointer:
 
         Args:
             row: Log row of the epoch.
+
+        Raises:
+            InputError: The loss grows; neither log nor state has the epoch then.
         """
         with self._group.sync_errors():
             if self._group.is_main:
+                check_growth((*self._log.rows, row), self._plan.config.recipe, len(self._plan.classes))
                 self._log.add_row(row)
                 save_state(self._state, self._plan.network, self._optimizer, int(row["epoch"]), self._plan.request)
 
@@ -202,4 +207,4 @@ class Checkpointer:
         with self._group.sync_errors():
             if self._group.is_main:
                 self._log.plot()
-                write_tensors(path, *self._plan.export_state(half, self._log.last_row))
+                write_tensors(path, *self._plan.export_state(half, self._log.rows[-1]))

@@ -1,29 +1,30 @@
 """The options of a training, and the check of these options before anything is written."""
 
-import contextlib
-import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from wsol.datasets import Dataset, Split
 from wsol.errors import InputError
-from wsol.models import (
-    GapClassifier,
-    InitReport,
-    Preprocessing,
-    WeightsMetadata,
-    find_architecture,
-    find_gap,
-    load_matching,
-)
+from wsol.io.display import quote
+from wsol.models import Preprocessing, WeightsMetadata, find_architecture, load_matching
 from wsol.models.base import Architecture
 from wsol.runtime.device import find_device
 from wsol.runtime.distributed import ProcessGroup
 from wsol.training.data import StageDatasets
+from wsol.training.network import (
+    FrozenFeatures,
+    check_image_size,
+    check_step,
+    find_head,
+    freeze_features,
+    zero_missing,
+)
 from wsol.training.recipe import Recipe
 
 
@@ -51,11 +52,13 @@ class TrainPlan:
         config: The options.
         architecture: The architecture of the network.
         network: The network, on the device.
-        preprocessing: The preprocessing that the network expects.
+        preprocessing: The preprocessing that the network expects, with the image size of the last stage.
         datasets: The images of every stage.
         device: The device.
-        frozen: The network split into frozen features and linear layer, if only the linear layer is trained.
+        head: The last linear layer, which outputs the class scores, if the network has one.
+        frozen: The frozen features and the linear layer, if only the latter is trained.
         request: The options as plain values; a training is only resumed with equal ones.
+        notes: Remarks on the weights that the training starts from, one sentence each.
     """
 
     config: TrainConfig
@@ -64,8 +67,15 @@ class TrainPlan:
     preprocessing: Preprocessing
     datasets: StageDatasets
     device: torch.device
-    frozen: tuple[GapClassifier, nn.Linear] | None
+    head: nn.Linear | None
+    frozen: FrozenFeatures | None
     request: dict[str, Any]
+    notes: tuple[str, ...]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in label order."""
+        return self.datasets.load(self.config.recipe.stages[0], "train").classes
 
     def export_state(self, half: bool, scores: Mapping[str, float]) -> tuple[dict[str, Tensor], dict[str, str]]:
         """Return the weights and the metadata of the weights file.
@@ -78,8 +88,9 @@ class TrainPlan:
         tensors = self.architecture.export_state(self.network.eval())
         if half:
             tensors = {key: value.half() if value.is_floating_point() else value for key, value in tensors.items()}
-        classes = self.datasets.load(config.recipe.stages[0], "train").classes
-        metadata = WeightsMetadata(config.model, classes, self.preprocessing, config.map_size, self.request, scores)
+        metadata = WeightsMetadata(
+            config.model, self.classes, self.preprocessing, config.map_size, self.request, scores
+        )
         return tensors, metadata.to_metadata()
 
 
@@ -103,61 +114,50 @@ def prepare_training(config: TrainConfig, group: ProcessGroup) -> TrainPlan:
     torch.manual_seed(recipe.seed)
     network = architecture.build_for_training(len(train.classes), config.map_size, from_scratch=config.weights is None)
     start = None if config.weights is None else load_matching(network, config.model, config.weights)
+    splits: tuple[Split, ...] = ("train", "val") if config.validation else ("train",)
     for stage in recipe.stages:
-        _check_size(network, config.model, stage.image_size, len(train.classes))
-        if config.validation:
-            datasets.load(stage, "val")  # a missing split is reported before the first epoch, not after it
+        check_image_size(network, config.model, stage.image_size, len(train.classes))
+        for split in splits:  # a missing one is reported before the first epoch, not after it
+            _check_classes(train, datasets.load(stage, split))
+        if not config.freeze:
+            smallest = min(2, stage.batch_size, len(datasets.load(stage, "train")))  # larger steps skip a single image
+            check_step(network, config.model, stage.image_size, len(train.classes), smallest)
     network.to(device).to(memory_format=torch.channels_last)
+    preprocessing = start.preprocessing if start else architecture.preprocessing()
+    side = recipe.stages[0].image_size
+    frozen = freeze_features(network, config.model, start, side) if config.freeze and start else None
+    head = frozen.linear if frozen else find_head(network, len(train.classes))
+    if start and head is not None:
+        zero_missing(head, network, start)
     return TrainPlan(
         config=config,
         architecture=architecture,
         network=network,
-        preprocessing=start.preprocessing if start else architecture.preprocessing(),
+        preprocessing=replace(preprocessing, size=recipe.stages[-1].image_size),
         datasets=datasets,
         device=device,
-        frozen=_freeze_features(network, config.model, start) if config.freeze and start else None,
+        head=head,
+        frozen=frozen,
         request={
             "model": config.model,
             "map_size": config.map_size,
             "weights": start.sha256 if start else None,
             "freeze": config.freeze,
-            "dataset": f"{config.dataset}#{train.fingerprint[:8]}",
+            "dataset": f"{train.name}#{train.fingerprint[:8]}",
             "dataset_args": dict(config.dataset_args),
             **recipe.to_dict(),
             **({"processes": group.size} if group.size > 1 else {}),
         },
+        notes=start.notes if start else (),
     )
 
 
-def _check_size(network: nn.Module, model: str, side: int, classes: int) -> None:
-    """Run the network once, so that an unsuitable image size is reported before the training begins."""
-    training = network.training
-    try:
-        with torch.no_grad(), contextlib.redirect_stderr(io.StringIO()):  # fx prints the traced code on an error
-            shape = tuple(network.eval()(torch.zeros(1, 3, side, side)).shape)
-    except (RuntimeError, ValueError) as error:
-        raise InputError(f"{model} cannot take images of {side} x {side} ({str(error).splitlines()[0]})") from error
-    finally:
-        network.train(training)
-    if shape != (1, classes):
+def _check_classes(train: Dataset, other: Dataset) -> None:
+    """Check that another split or stage has the classes that the network is built for."""
+    if other.classes != train.classes:
+        i = next(i for i, (a, b) in enumerate(zip_longest(train.classes, other.classes)) if a != b)
+        first, second = (quote(names[i]) if i < len(names) else "none" for names in (train.classes, other.classes))
         raise InputError(
-            f"the output of {model} for one image has the shape {' x '.join(map(str, shape))}, "
-            f"not 1 x {classes} (class scores)"
+            f"{train.name}: the classes of the split {other.split} differ from those of the first stage's train (class "
+            f"{i} is {second}, not {first}); give all splits and stages the same classes, or --no-validation"
         )
-
-
-def _freeze_features(network: nn.Module, model: str, start: InitReport) -> tuple[GapClassifier, nn.Linear]:
-    """Freeze all parameters but those of the linear layer; return the classifier and its linear layer."""
-    classifier = find_gap(network.eval(), model)
-    if classifier.linear is None:
-        raise InputError(f"{model} has no linear layer that could be trained alone; leave out --freeze")
-    trained = {parameter.data_ptr() for parameter in classifier.linear.parameters()}
-    state = network.state_dict()
-    random = [key for key in start.missing if state[key].data_ptr() not in trained]
-    if random:
-        raise InputError(
-            f"{model}: the weights lack {len(random)} tensors of the features, the first is {random[0]}, which would "
-            "stay random; train all layers, or give weights that include them"
-        )
-    classifier.requires_grad_(False)
-    return classifier, classifier.linear.requires_grad_(True)

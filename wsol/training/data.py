@@ -9,14 +9,17 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from tqdm import tqdm
+from torch import Tensor
 
 from wsol.datasets import Dataset, Split, load_dataset, read_batches
-from wsol.models import GapClassifier, Preprocessing
+from wsol.errors import InputError
+from wsol.models import Preprocessing
 from wsol.runtime.distributed import ProcessGroup
+from wsol.runtime.progress import Progress
 from wsol.training.augment import augment
+from wsol.training.network import FrozenFeatures
 from wsol.training.recipe import Stage
+from wsol.training.standardization import Standardization
 
 
 class StageDatasets:
@@ -40,7 +43,11 @@ class StageDatasets:
         key = (self._stages.index(stage), split)
         if key not in self._loaded:
             arguments = {**self._arguments, **stage.dataset_args}
-            self._loaded[key] = load_dataset(self._name, self._root, split, arguments)
+            try:
+                self._loaded[key] = load_dataset(self._name, self._root, split, arguments)
+            except InputError as error:
+                remedy = "; --no-validation trains without val" if split == "val" else ""
+                raise InputError(f"{error}{remedy}") from error
         return self._loaded[key]
 
 
@@ -87,7 +94,7 @@ class ImageBatches:
         for indices, total in batches:
             with self._group.sync_errors():  # an image that one process cannot read stops all
                 pixels = next(decoded)
-            if total == 1 < len(images):
+            if total == 1 < stage.batch_size and len(images) > 1:
                 continue  # batch normalization needs two images; in another epoch this one is in a larger batch
             augmented = augment(pixels, [[self._seed, epoch, index] for index in indices])
             yield self._preprocessing.normalize(augmented, self.device), self._labels(images, indices), total
@@ -116,9 +123,7 @@ class ImageBatches:
             if same_size
         )
         title = f"{images.name} {images.split}"
-        disable = None if self._group.is_main else True  # None: shown on a terminal only
-        total = sum(map(len, batches))
-        with tqdm(total=total, unit="image", desc=title, leave=False, disable=disable) as progress:
+        with Progress(title, sum(map(len, batches)), shown=self._group.is_main) as progress:
             for batch in decoded:
                 yield batch.pixels
                 progress.update(len(batch.pixels))
@@ -128,26 +133,30 @@ class ImageBatches:
 
 
 class FeatureBatches:
-    """Batches of pooled features, which are computed once per image, without augmentation.
+    """Batches of pooled and standardized features, which are computed once per image, without augmentation.
 
     Args:
         images: Batches of images.
-        network: The network with frozen features.
-        linear: Its linear layer.
+        frozen: The network with frozen features.
+        stage: The only stage of the training.
         seed: Seed of the order.
         group: The processes; each computes its share of the features, and all get all of them.
+
+    Attributes:
+        standardization: The standardization of the features of the training split.
     """
 
     def __init__(
-        self, images: ImageBatches, network: GapClassifier, linear: nn.Linear, seed: int, group: ProcessGroup
+        self, images: ImageBatches, frozen: FrozenFeatures, stage: Stage, seed: int, group: ProcessGroup
     ) -> None:
-        self._images, self._network, self._seed, self._group = images, network, seed, group
-        self._width = linear.in_features
-        self._cache: dict[str, tuple[Tensor, Tensor]] = {}
+        self._images, self._frozen, self._seed, self._group = images, frozen, seed, group
+        features, labels = self._compute_split(stage, "train")
+        self.standardization = Standardization.fit(features, centered=frozen.linear.bias is not None)
+        self._cache: dict[Split, tuple[Tensor, Tensor]] = {"train": (self.standardization.apply(features), labels)}
 
     def train_batches(self, stage: Stage, epoch: int) -> Iterator[tuple[Tensor, Tensor, int]]:
         """Yield features ``(n, C)``, labels, and the size of the whole batch."""
-        features, labels = self._compute_split(stage, "train")
+        features, labels = self._load_split(stage, "train")
         order = np.random.default_rng([self._seed, epoch]).permutation(len(labels)).tolist()
         for indices, total in split_batches(order, stage.batch_size, self._group):
             rows = torch.tensor(indices, device=labels.device)
@@ -155,24 +164,28 @@ class FeatureBatches:
 
     def eval_batches(self, stage: Stage, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
         """Return features ``(n, C)`` and labels of this process's share of a split, as one batch."""
-        features, labels = self._compute_split(stage, split)
+        features, labels = self._load_split(stage, split)
         share = slice(self._group.rank, None, self._group.size)
         return iter([(features[share], labels[share])])
 
-    def _compute_split(self, stage: Stage, split: Split) -> tuple[Tensor, Tensor]:
+    def _load_split(self, stage: Stage, split: Split) -> tuple[Tensor, Tensor]:
         if split not in self._cache:
-            samples = self._images.datasets.load(stage, split).samples
-            features = torch.zeros(len(samples), self._width, device=self._images.device)
-            with self._group.sync_errors(), torch.no_grad():
-                pooled = [
-                    self._network.pool(self._network.features(batch))
-                    for batch, _ in self._images.eval_batches(stage, split)
-                ]
-                if pooled:
-                    features[self._group.rank :: self._group.size] = torch.cat(pooled)
-            labels = torch.tensor([sample.label for sample in samples], device=self._images.device)
-            self._cache[split] = self._group.all_reduce_sum(features), labels
+            features, labels = self._compute_split(stage, split)
+            self._cache[split] = self.standardization.apply(features), labels
         return self._cache[split]
+
+    def _compute_split(self, stage: Stage, split: Split) -> tuple[Tensor, Tensor]:
+        samples = self._images.datasets.load(stage, split).samples
+        features = torch.zeros(len(samples), self._frozen.linear.in_features, device=self._images.device)
+        with self._group.sync_errors(), torch.no_grad():
+            classifier = self._frozen.classifier
+            pooled = [
+                classifier.pool(classifier.features(batch)) for batch, _ in self._images.eval_batches(stage, split)
+            ]
+            if pooled:
+                features[self._group.rank :: self._group.size] = torch.cat(pooled)
+        labels = torch.tensor([sample.label for sample in samples], device=self._images.device)
+        return self._group.all_reduce_sum(features), labels
 
 
 _MIN_PER_PROCESS = 2  # images: batch normalization needs a variance

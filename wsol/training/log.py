@@ -47,9 +47,9 @@ class Log:
         tqdm.write("  ".join(f"{key} {value:.4g}" for key, value in row.items()))
 
     @property
-    def last_row(self) -> dict[str, float]:
-        """The row of the last epoch."""
-        return self._rows[-1]
+    def rows(self) -> tuple[dict[str, float], ...]:
+        """The rows of all epochs."""
+        return tuple(self._rows)
 
     def plot(self) -> None:
         """Write a plot of loss and errors over the epochs."""

@@ -50,8 +50,8 @@ class Recipe:
 
     Attributes:
         stages: The stages in order; several form a curriculum.
-        learning_rate: Peak learning rate for batches of 32; that of a stage is proportional to its batch size (Goyal et
-            al., "Accurate, Large Minibatch SGD", 2017).
+        learning_rate: Peak learning rate for batches of 32; that of a stage is proportional to its batch size, see
+            ``peak_rate``.
         momentum: Momentum of SGD.
         weight_decay: Weight decay of convolutions and linear layers; biases and normalization layers have none.
         warm_up: Share of the total work (pixels seen) in which the learning rate rises from zero.
@@ -77,9 +77,16 @@ class Recipe:
             if not 0 <= getattr(self, name) < limit:
                 raise InputError(f"{name} is {getattr(self, name)!r}; give a number of at least 0 and below {limit:g}")
 
+    def peak_rate(self, stage: Stage) -> float:
+        """Return the peak learning rate of a stage: the recipe's, times the stage's batch size, divided by 32.
+
+        Goyal et al., "Accurate, Large Minibatch SGD", 2017.
+        """
+        return self.learning_rate * stage.batch_size / 32
+
     def learning_rate_at(self, progress: float, stage: Stage) -> float:
         """Return the learning rate of a stage after a share ``progress`` in [0, 1) of the total work."""
-        peak = self.learning_rate * stage.batch_size / 32
+        peak = self.peak_rate(stage)
         if progress < self.warm_up:
             return peak * progress / self.warm_up
         return peak * (1 + math.cos(math.pi * (progress - self.warm_up) / (1 - self.warm_up))) / 2

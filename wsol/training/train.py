@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from torch import nn
+from tqdm import tqdm
 
 from wsol.errors import InputError
 from wsol.io.atomic import ensure_dir
@@ -16,7 +17,7 @@ from wsol.runtime.distributed import process_group
 from wsol.training.checkpoint import Checkpointer
 from wsol.training.config import TrainConfig, prepare_training
 from wsol.training.data import BatchSource, FeatureBatches, ImageBatches
-from wsol.training.recipe import Recipe
+from wsol.training.recipe import Recipe, Stage
 from wsol.training.trainer import Trainer
 
 
@@ -55,7 +56,8 @@ def train(
         dataset: Registered name.
         recipe: The recipe; ``Recipe()`` if None.
         weights: Weights to start from, a file or a published name of the backbone; random weights if None.
-        freeze: ``features`` to train only the linear layer, on features that are computed once, without augmentation.
+        freeze: ``features`` to train only the linear layer, on features that are computed once, without augmentation,
+            and standardized; the standardization is folded into the weights at the end.
         map_size: Side of the last feature maps of a 224 x 224 image; None for the model's own.
         data_root: Folder of the data set; ``datasets/<name>`` if None. A generated data set has none.
         dataset_args: Arguments of the data set; those of a stage override them.
@@ -72,7 +74,7 @@ def train(
 
     Raises:
         InputError: An argument is invalid, ``out`` holds another training or is being written by another process, or
-            the loss overflows.
+            the loss grows or is not finite.
         OSError: The disk is full.
     """
     if workers is not None and workers < 1:
@@ -93,9 +95,17 @@ def train(
         module: nn.Module = plan.network
         batches: BatchSource = images
         if plan.frozen:
-            module, batches = plan.frozen[1], FeatureBatches(images, *plan.frozen, recipe.seed, group)
-        trainer = Trainer(module, batches, recipe, plan.device, sum(work), group)
+            module = plan.frozen.linear
+            batches = features = FeatureBatches(images, plan.frozen, recipe.stages[0], recipe.seed, group)
+            if plan.frozen.has_weights:
+                features.standardization.unfold(plan.frozen.linear)
+        trainer = Trainer(module, batches, recipe, plan.device, sum(work), group, plan.head)
         checkpointer = Checkpointer(folder, plan, trainer.optimizer, group)
+        if group.is_main:
+            for number, stage in enumerate(recipe.stages, 1):
+                tqdm.write(_describe_stage(recipe, number, stage, len(plan.datasets.load(stage, "train"))))
+            for note in (*plan.notes, *plan.datasets.load(recipe.stages[0], "train").notes):
+                tqdm.write(f"note: {note}")
         for epoch in range(checkpointer.epochs, len(stages)):
             if epoch - checkpointer.epochs == stop_after:
                 return None
@@ -104,6 +114,15 @@ def train(
             row |= trainer.train(stage, epoch, sum(work[:epoch]))
             row |= {"val_err": trainer.compute_error(stage, "val")} if validation else {}
             checkpointer.save_epoch(row)
+        if plan.frozen:
+            features.standardization.fold(plan.frozen.linear)
         path = folder / f"{file_name(model)}.safetensors"
         checkpointer.finish(path, half)
     return path
+
+
+def _describe_stage(recipe: Recipe, number: int, stage: Stage, images: int) -> str:
+    return (
+        f"stage {number}: {stage.epochs} epochs of {stage.steps_per_epoch(images)} steps of {stage.batch_size} images, "
+        f"peak learning rate {recipe.peak_rate(stage):.4g} = {recipe.learning_rate:g} x {stage.batch_size} / 32"
+    )

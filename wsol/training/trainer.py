@@ -12,6 +12,7 @@ from wsol.errors import InputError
 from wsol.runtime.distributed import ProcessGroup
 from wsol.training.data import BatchSource
 from wsol.training.recipe import Recipe, Stage
+from wsol.training.standardization import SQUARED_NORM
 
 
 class Trainer:
@@ -24,6 +25,9 @@ class Trainer:
         device: Device of the module.
         work: Work of the whole training, in pixels.
         group: The processes that share each batch; all end with the same weights.
+        head: The last linear layer of the module, if it has one. The gradient of its weights is shortened where its
+            inputs have a mean squared norm above 256, like the step of normalized least mean squares: its curvature
+            grows with that norm, and would make the training diverge at rates that suit all other layers.
 
     Attributes:
         optimizer: The optimizer, with its momentum.
@@ -37,8 +41,10 @@ class Trainer:
         device: torch.device,
         work: int,
         group: ProcessGroup,
+        head: nn.Linear | None = None,
     ) -> None:
         self._module, self._batches, self._recipe, self._work, self._group = module, batches, recipe, work, group
+        self._head, self._norms = head, _record_norms(head)
         self._parallel = module if group.size == 1 else wrap_ddp(module, device)
         self._loss = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
         self._autocast = torch.autocast(device.type, torch.bfloat16, enabled=has_bf16(device))
@@ -69,7 +75,8 @@ class Trainer:
         torch.manual_seed(1_000_003 * self._recipe.seed + epoch + 10_007 * self._group.rank)
         losses = wrong = seen = rate = 0.0
         for inputs, labels, total in self._batches.train_batches(stage, epoch):
-            rate = self._recipe.learning_rate_at(done / self._work, stage)
+            middle = done + stage.work / 2  # of the step: at its start, the first of all would have a rate of zero
+            rate = self._recipe.learning_rate_at(middle / self._work, stage)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
             with self._autocast:
@@ -79,6 +86,7 @@ class Trainer:
             self.optimizer.zero_grad(set_to_none=True)
             # Scaled so that the mean of the processes' gradients is the gradient of the whole batch.
             (loss * (len(labels) * self._group.size / total if shared else 1)).backward()
+            self._shorten_head_gradient()
             self.optimizer.step()
             if shared or self._group.is_main:  # count each image once
                 losses += loss.item() * len(labels)
@@ -90,7 +98,10 @@ class Trainer:
                 distributed.broadcast(buffer, 0)
         losses, wrong, seen = self._sum_over_processes(losses, wrong, seen)
         if not np.isfinite(losses):
-            raise InputError(f"the loss is no longer finite in epoch {epoch + 1}; give a smaller --learning-rate")
+            raise InputError(
+                f"the loss is no longer finite in epoch {epoch + 1}; give a --learning-rate below "
+                f"{self._recipe.learning_rate:g}"
+            )
         return {"learning_rate": rate, "train_loss": losses / seen, "train_err": 100 * wrong / seen}
 
     def compute_error(self, stage: Stage, split: Split) -> float:
@@ -106,8 +117,28 @@ class Trainer:
         wrong, seen = self._sum_over_processes(wrong, seen)
         return 100 * wrong / seen
 
+    def _shorten_head_gradient(self) -> None:
+        if self._head is None or self._head.weight.grad is None or not self._norms:
+            return
+        total, count = self._sum_over_processes(*self._norms.pop())
+        self._head.weight.grad.mul_(min(1.0, SQUARED_NORM * count / max(total, 1e-30)))
+
     def _sum_over_processes(self, *numbers: float) -> list[float]:
         return self._group.all_reduce_sum(torch.tensor(numbers, dtype=torch.float64)).tolist()
+
+
+def _record_norms(head: nn.Linear | None) -> list[tuple[float, int]]:
+    """Return a list that holds sum and number of the squared norms of the layer's inputs in the last training step."""
+    norms: list[tuple[float, int]] = []
+
+    def record(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if module.training:
+            squares = inputs[0].detach().float().square().sum(-1)
+            norms[:] = [(squares.sum().item(), squares.numel())]
+
+    if head is not None:
+        head.register_forward_pre_hook(record)
+    return norms
 
 
 def wrap_ddp(module: nn.Module, device: torch.device) -> nn.Module:
