@@ -25,7 +25,7 @@ from tiny_net import TinyNet
 import wsol
 from wsol.datasets import Dataset, Mask, Sample
 from wsol.datasets.base import as_boxes
-from wsol.errors import InputError
+from wsol.errors import ImageError, InputError
 from wsol.evaluation.tables import Tables
 from wsol.leaderboard import main
 from wsol.leaderboards.build import _RENDERERS
@@ -33,12 +33,12 @@ from wsol.leaderboards.render import render_latex, render_markdown, render_text
 from wsol.leaderboards.rows import Row, build_row, rank_rows, to_csv
 from wsol.leaderboards.stale import find_stale
 from wsol.metrics.summary import COLUMNS
-from wsol.models import Model, Preprocessing
-from wsol.models.global_pooling import find_gap
+from wsol.models import Model, Preprocessing, find_gap
 from wsol.protocols import find_protocol
 from wsol.runs.checksums import add_checksums
 from wsol.runs.metadata import Cost, read_metadata
-from wsol.runs.read import StoredRun
+from wsol.runs.read import Evaluation, StoredRun
+from wsol.score import main as score_main
 
 ERRORS = ["error", "n", "share", "share_low", "share_high", "gain", "gain_low", "gain_high"]
 ODD = ["<script>alert(1)</script>", 'a "quoted", name', "pipe|and&_$%", "back\\slash", "line\nbreak", "é 中", "x" * 300]
@@ -58,7 +58,7 @@ def stored(
     tables = Tables(pd.DataFrame(metrics, columns=COLUMNS), *3 * (pd.DataFrame(),), pd.DataFrame(), pd.DataFrame())
     tables = Tables(**{**vars(tables), "errors": pd.DataFrame(errors, columns=ERRORS)})
     provenance = SimpleNamespace(network=SimpleNamespace(device=device) if device else None)
-    metadata = SimpleNamespace(signature=signature, provenance=provenance, cost=cost)
+    metadata = SimpleNamespace(signature=signature, provenance=provenance, cost=cost, notes=())
     results = SimpleNamespace(images=range(n), skipped=dict.fromkeys(range(skipped)))
     return StoredRun(Path("somewhere"), metadata, find_protocol("exact"), tables, results, None)
 
@@ -357,6 +357,64 @@ def test_what_is_no_run_is_named_and_stops_nothing(
         wsol.leaderboard(root)
 
 
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        (["lock", "batches/request.json", "batches/run/000000.safetensors", "batches/run/000003.safetensors"],
+         "the run is unfinished, 2 batches stored; wait for it, or continue it with --resume"),
+        (["batches/request.json", "batches/val/000000.safetensors", "val/lock", "thumbnails.tmp/000/000000.jpg"],
+         "the run is unfinished, 1 batch stored; wait for it, or continue it with --resume"),
+        (["run.json", "batches/request.json", "curves.npy"],
+         "the run is unfinished, 0 batches stored; wait for it, or continue it with --resume"),
+        (["lock", "val/lock"], "the run is incomplete, as it has no run.json; evaluate again"),
+        (["lock", "metrics.csv", "classes.csv.tmp"], "the run is incomplete, as it has no run.json; evaluate again"),
+        (["errors.csv"], "the run is incomplete, as it has no run.json; evaluate again"),
+        (["gallery.png", "report.html"], "the run is incomplete, as it has no run.json; evaluate again"),
+        (["metrics.csv", "differences.csv", "report.html"], None),  # a comparison
+        (["lock", "state.safetensors", "log.csv"], None),  # a training
+        (["val/n01440764/a.JPEG", "classes.csv"], None),  # images
+    ],
+)  # fmt: skip
+def test_a_killed_run_is_named(run: Path, files: list[str], reason: str | None) -> None:
+    """What stands in a suite's folder when its second run was killed, at several moments."""
+    for name in files:
+        path = run.parent / "killed" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    board = wsol.leaderboard(run.parent)
+    assert [row["run"] for row in board.rows] == ["run"]
+    assert board.left_out == ([f"killed: {reason}"] if reason else [])
+    if reason:
+        with pytest.raises(InputError, match="killed is a run folder; give another --out"):
+            wsol.leaderboard(run.parent, out=run.parent / "killed")
+
+
+def test_a_run_that_stops_midway_is_named(run: Path) -> None:
+    def unreadable() -> np.ndarray:
+        raise ImageError("broken")
+
+    images = data("test", 4, 0)
+    broken = replace(images, samples=(*images.samples[:3], replace(images.samples[3], render=unreadable)))
+    torch.manual_seed(0)
+    model = Model("tiny", find_gap(TinyNet(7).eval(), "tiny"), Preprocessing(), "random", "0" * 64, 7)
+    with pytest.raises(ImageError, match="broken"):
+        wsol.evaluate(model, dataset=broken, batch_size=1, device="cpu", out=run.parent / "stopped")
+    (sentence,) = wsol.leaderboard(run.parent).left_out
+    assert re.fullmatch("stopped: the run is unfinished, [123] batch(es)? stored; .*", sentence)
+
+
+def test_a_foreign_run_folder_is_named(run: Path) -> None:
+    foreign = run.parent / "foreign"
+    foreign.mkdir()
+    (foreign / "run.json").write_text('{"epochs": 90}')
+    (foreign / "report.html").touch()
+    (sentence,) = wsol.leaderboard(run.parent).left_out
+    assert re.fullmatch(r"foreign: .*foreign is not a run of this version \(run\.json lacks signature\).*", sentence)
+    (run.parent.parent / "thesis").mkdir()
+    board = wsol.leaderboard(run.parent, run.parent.parent / "thesis")
+    assert board.left_out == ["thesis: the folder contains no run", f"results/{sentence}"]
+
+
 def test_folders(results: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     both = wsol.leaderboard(results / "plain", run.parent, results / "plain")
     names = sorted(row["run"] for row in both.rows)
@@ -621,6 +679,49 @@ def test_new_checksums_do_not_help(run: Path, what: str) -> None:
     forge(run)
     reseal(run)
     assert re.search(sentence, refused(run))
+
+
+@pytest.mark.parametrize("name", ["metrics.csv", "errors.csv", "baselines.csv", "groups.csv", "classes.csv"])
+def test_an_edited_table_is_noticed_without_validation(
+    run: Path, results: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(results / "baseline", run.parent / "intact")
+    forge_table(name.removesuffix(".csv"), "share" if name == "errors.csv" else "value")(run)
+    sentence = f"{run} is no longer what its run wrote ({name} was changed); restore the files, or remove the folder"
+    board = wsol.leaderboard(run.parent)
+    assert [row["run"] for row in board.rows] == ["intact"]
+    assert board.left_out == [f"run: {sentence} and evaluate again"]
+    for read in (Evaluation.read, lambda folder: wsol.compare([folder, run.parent / "intact"])):
+        with pytest.raises(InputError, match=re.escape(sentence)):
+            read(run)
+    assert score_main(["--run", str(run), "--protocol", "exact", "--out", str(run.parent / "again")]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("forge", "name"),
+    [
+        (forge_guesses("score"), "predictions.parquet"),
+        (forge_array("curves"), "curves.npy"),
+        (forge_facts("notes", value=["a better run"]), "run.json"),
+        (forge_facts("cost", "ms_per_image", value=0.1), "run.json"),
+    ],
+)
+def test_other_edits_are_noticed_too(run: Path, forge: Callable[[Path], None], name: str) -> None:
+    forge(run)
+    with pytest.raises(InputError, match=rf"contains no complete run; run: .* \({name} was changed\)"):
+        wsol.leaderboard(run.parent)
+
+
+def test_an_edited_validation_split_is_noticed(results: Path, tmp_path: Path) -> None:
+    (own,) = (results / "deep").iterdir()
+    run = Path(shutil.copytree(own, tmp_path / "run"))
+    forge_table("metrics", "value")(run / "val")
+    with pytest.raises(InputError, match=r"run/val is no longer what its run wrote \(metrics\.csv was changed\)"):
+        Evaluation.read(run)
+    reseal(run / "val")
+    with pytest.raises(InputError, match=r"run is no longer what its run wrote \(val/run\.json was changed\)"):
+        Evaluation.read(run)
 
 
 def test_a_file_without_checksum(run: Path) -> None:

@@ -68,6 +68,12 @@ def test_a_line_that_cannot_be_read_is_named(tmp_path: Path, line: str, sentence
         read_published(tmp_path)
 
 
+def test_a_data_set_has_one_name_in_leaderboards(tmp_path: Path) -> None:
+    unknown = LINE.replace("ilsvrc", "our-birds")
+    (tmp_path / "a.csv").write_text("\n".join([HEADER, LINE, LINE.replace("ilsvrc", "imagenet"), unknown]) + "\n")
+    assert [number.dataset for number in read_published(tmp_path)] == ["ilsvrc", "ilsvrc", "our-birds"]
+
+
 def test_a_folder_without_tables(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="contains no tables of published numbers"):
         read_published(tmp_path)

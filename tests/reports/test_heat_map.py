@@ -1,12 +1,13 @@
 """Heat maps and boxes over photos, worked out by hand, and the gallery of a run."""
 
+import math
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 import wsol
 from wsol.models import Model
@@ -75,9 +76,19 @@ def test_the_gallery_of_a_run(tmp_path: Path, synthetic_model: Model) -> None:
         sheet = np.asarray(file)
     assert sheet.shape == (2 * (224 + 18 + 8), 3 * (2 * 224 + 8), 3)  # five cells in rows of three
     rows = run.tables.predictions.query("rank == 0")
+    first = run.tables.predictions.query("rank == 1")
+    names = run.results.images.classes
+    for i, (own, top) in enumerate(zip(rows.itertuples(), first.itertuples(), strict=True)):
+        wrong = f" -> {names[top.class_id]}" if top.class_id != top.label else ""
+        title = f"{names[own.label]}   IoU {math.floor(100 * own.iou) / 100:.2f}   {top.error}{wrong}"
+        strip = Image.new("RGB", (448, 18))
+        ImageDraw.Draw(strip).text((2, 2), title, fill="white", font=ImageFont.load_default())
+        y, x = i // 3 * 250 + 4, i % 3 * 456 + 4
+        np.testing.assert_array_equal(sheet[y : y + 18, x : x + 448], np.asarray(strip))
+    assert set(first.error) >= {"class"}  # although some boxes of the true class may be correct
     for i, row in enumerate(rows.itertuples()):
         top, left = i // 3 * 250 + 4 + 18, i % 3 * 456 + 4
-        color, other = (BOX_COLOR, MISS_COLOR) if row.error == "correct" else (MISS_COLOR, BOX_COLOR)
+        color, other = (BOX_COLOR, MISS_COLOR) if row.iou >= 0.5 else (MISS_COLOR, BOX_COLOR)
         truth = np.zeros((224, 224), bool)
         for box in run.results.truths[i].boxes:
             truth |= ring((224, 224), tuple(np.rint(box).astype(int)), 0, 2)

@@ -1,5 +1,6 @@
 """The page in Chromium; skipped if there is none."""
 
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,8 +16,8 @@ from PIL import Image
 from tiny_net import TinyNet
 
 import wsol
-from wsol.models import Model, Preprocessing
-from wsol.models.global_pooling import find_gap
+from wsol.datasets import load_dataset
+from wsol.models import Model, Preprocessing, find_gap
 from wsol.reports import page_data
 from wsol.reports.page import write_page
 from wsol.runs.read import StoredRun, read_run
@@ -86,6 +87,8 @@ class Page:
         self.tab.on("request", lambda request: self.requests.append(request.url))
         self.tab.goto(path.resolve().as_uri())
         self.tab.wait_for_selector("html[data-ready=true]", timeout=60_000)
+        self.tab.evaluate("document.getElementById('curve-section').scrollIntoView()")  # the images follow it
+        self.wait_for_frame()
 
     def wait_for_frame(self) -> None:
         self.tab.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
@@ -316,6 +319,43 @@ def test_thumbnails_next_to_the_page(browser: Any, run: StoredRun, monkeypatch: 
     assert page.messages == []
     page.tab.close()
     write_page(run)
+
+
+def test_a_run_of_maps_shows_them_and_no_classes(browser: Any, tmp_path: Path) -> None:
+    images = load_dataset("synthetic").limit(6)
+    (tmp_path / "maps").mkdir()
+    for i, sample in enumerate(images):
+        score_map = np.zeros((224, 224), np.float32)
+        score_map[:112, :112] = 1  # the upper left quarter
+        np.save(tmp_path / "maps" / f"{sample.image_id}.npy", np.roll(score_map, 112 * (i % 2), 1))
+    wsol.score(maps=tmp_path / "maps", dataset=images, out=tmp_path / "run")
+    page = Page(browser, tmp_path / "run" / "report.html")
+    cards = page.tab.locator("#gallery li")
+    bright = """canvas => { const data = canvas.getContext('2d').getImageData(0, 0, 56, 56).data;
+        return [[14, 14], [42, 14], [14, 42]].map(([x, y]) => data[4 * (56 * y + x)] > 200) }"""
+    for i in range(6):
+        assert cards.nth(i).locator("canvas").evaluate(bright) == [i % 2 == 0, i % 2 == 1, False]
+        lines = cards.nth(i).locator(".rest").all_inner_texts()
+        assert re.fullmatch(r"IoU \d\.\d\d · (correct|multi|part|more|other)", lines[0])
+    assert page.tab.is_visible("#opacity-label")
+    assert page.tab.locator("#sort option").all_inner_texts() == ["data set order", "IoU", "class", "image id"]
+    assert "box, IoU ≥ 0.5" in page.tab.inner_text("#legend")
+    assert page.tab.locator("[data-error]").count() == 5
+    page.tab.click("#gallery li:nth-child(1) .card")
+    assert page.tab.locator("#detail dt").all_inner_texts() == ["image", "true class", "error type", "box"]
+    assert "NaN" not in page.tab.inner_text("body")
+    assert page.messages == []
+    page.tab.close()
+
+
+def test_the_links_at_the_top(page: Page) -> None:
+    for name, title in (("Metrics", "All metrics"), ("Images", "Images"), ("Run details", "Run details")):
+        page.tab.evaluate("scrollTo(0, 0)")
+        page.tab.click(f"nav >> text={name}")
+        heading = page.tab.locator(f"h2 >> text={title}").first.bounding_box()
+        assert 0 <= heading["y"] < 900
+    tops = [page.tab.locator(f"#{name}-title").bounding_box()["y"] for name in ("metrics", "errors", "gallery", "run")]
+    assert tops == sorted(tops)  # numbers stand above the images
 
 
 def test_twenty_thousand_images(browser: Any, run: StoredRun, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from wsol.datasets import Content
 from wsol.metrics.summary import COLUMNS
 from wsol.reports.terminal import format_metrics, format_run
 from wsol.runs.metadata import DatasetRecord, RunMetadata, TauRecord, ValidationRecord
@@ -35,7 +36,7 @@ BASELINES = pd.DataFrame(
 METADATA = RunMetadata(
     "sig",
     "",
-    DatasetRecord("x", "test", "", 9, "", ("a", "b")),
+    DatasetRecord("x", "test", "", 9, "", Content(), ("a", "b")),
     Provenance("net", "cam"),
     "exact",
     TauRecord("fixed", 0.2, 0.2),

@@ -9,15 +9,17 @@ from pathlib import Path
 import pandas as pd
 
 from wsol.errors import InputError
-from wsol.io.atomic import atomic_write, ensure_dir
+from wsol.io.atomic import TMP_SUFFIX, atomic_write, ensure_dir
 from wsol.io.display import escape_unprintable
+from wsol.io.lock import LOCK_FILE
 from wsol.leaderboards.published import build_published_rows, read_published
 from wsol.leaderboards.render import render_latex, render_markdown, render_text
-from wsol.leaderboards.rows import Row, build_row, list_columns, rank_rows, to_csv
+from wsol.leaderboards.rows import Row, build_row, join_groups, list_columns, rank_rows, to_csv
 from wsol.leaderboards.stale import find_stale
 from wsol.leaderboards.verify import verify_checksums, verify_tables
+from wsol.runs.batches import count_stored
 from wsol.runs.read import read_run
-from wsol.runs.store import FOLDERS
+from wsol.runs.store import FILES, FOLDERS
 from wsol.runtime.threads import processor_count
 
 _RENDERERS = {"leaderboard.md": render_markdown, "leaderboard.tex": render_latex}
@@ -34,6 +36,9 @@ class Leaderboard:
 
     rows: list[Row] = field(repr=False)
     left_out: list[str]
+
+    def __repr__(self) -> str:
+        return "\n  left out: ".join([f"Leaderboard of {self.summary}", *self.left_out])
 
     @property
     def summary(self) -> str:
@@ -96,14 +101,11 @@ def leaderboard(
         InputError: There is no complete run; or ``validate`` is true and something does not reproduce. In the latter
             case all runs have been checked, each fault is named in a line, and nothing is written.
     """
-    if out is not None and (Path(out) / "run.json").exists():
+    if out is not None and Path(out).is_dir() and _why_incomplete(Path(out)) is not None:
         raise InputError(f"{out} is a run folder; give another --out")
     numbers = read_published(None if published is True else published) if published else []
     runs, incomplete = find_runs(folders)
-    left_out = [
-        escape_unprintable(f"{name}: the run is incomplete, as it has no run.json; evaluate again")
-        for name in incomplete
-    ]
+    left_out = [escape_unprintable(f"{name}: {reason}") for name, reason in incomplete.items()]
     rows: list[Row] = []
     failed: dict[str, str] = {}
     with ThreadPoolExecutor(processor_count()) as pool:
@@ -112,6 +114,7 @@ def leaderboard(
                 rows.append(_read_row(name, folder, validate, pool))
             except InputError as error:
                 failed[name] = escape_unprintable(f"{name}: {error}")
+    rows = join_groups(rows)
     published_rows = build_published_rows(numbers, rows)
     rows = rank_rows([*rows, *published_rows])
     if validate:
@@ -151,18 +154,19 @@ def _read_row(name: str, folder: Path, validate: bool, pool: Executor) -> Row:
     return row
 
 
-_RUN_FILES = ("predictions.parquet", "curves.npy", "maps.npy", "maps.npy.tmp")
+_RUN_FILES = {*FILES} - {"report.html", "metrics.csv", "classes.csv"}  # other folders may have these too
 
 
-def find_runs(folders: Sequence[str | Path]) -> tuple[dict[str, Path], list[str]]:
+def find_runs(folders: Sequence[str | Path]) -> tuple[dict[str, Path], dict[str, str]]:
     """Find runs; the validation split of a run is part of it, not a separate run.
 
     Args:
         folders: Where to search; links are followed.
 
     Returns:
-        The complete runs (folders with a ``run.json``) by name, sorted, and the names of incomplete runs. The name of a
-        run is its path relative to the given folder, or to the common parent of several folders.
+        The complete runs by name, sorted; and by name the reason why another folder is left out: it holds an
+        unfinished run or some files of a run, or it was given and holds no run. The name of a run is its path relative
+        to the given folder, or to the common parent of several folders.
 
     Raises:
         InputError: A folder does not exist.
@@ -174,21 +178,38 @@ def find_runs(folders: Sequence[str | Path]) -> tuple[dict[str, Path], list[str]
     if not roots:
         raise InputError("no folder is given; give one that contains runs of wsol.eval or wsol.score")
     top = os.path.commonpath(roots)
-    is_complete = {folder: complete for root in roots for folder, complete in _walk_runs(root, frozenset())}
-    names = {Path(os.path.relpath(folder, top)).as_posix(): folder for folder in is_complete}
+    found: dict[Path, str] = {}
+    for root in roots:
+        below = dict(_walk_runs(root, frozenset()))
+        found |= below or ({root: "the folder contains no run"} if len(roots) > 1 else {})
+    names = {Path(os.path.relpath(folder, top)).as_posix(): folder for folder in found}
+    reasons = {name: found[names[name]] for name in sorted(names)}
     return (
-        {name: names[name] for name in sorted(names) if is_complete[names[name]]},
-        [name for name in sorted(names) if not is_complete[names[name]]],
+        {name: names[name] for name, reason in reasons.items() if not reason},
+        {name: reason for name, reason in reasons.items() if reason},
     )
 
 
-def _walk_runs(folder: Path, parents: frozenset[Path]) -> Iterator[tuple[Path, bool]]:
-    """Yield each run folder, and whether it has a ``run.json``."""
+def _walk_runs(folder: Path, parents: frozenset[Path]) -> Iterator[tuple[Path, str]]:
+    """Yield each folder with files of a run, and why it is not a complete run: an empty string if it is one."""
     parents |= {folder.resolve()}
-    complete = (folder / "run.json").exists()
-    is_run = complete or any((folder / name).exists() for name in _RUN_FILES)
-    if is_run:
-        yield folder, complete
+    reason = _why_incomplete(folder)
+    if reason is not None:
+        yield folder, reason
     for path in sorted(folder.iterdir()):
-        if path.is_dir() and path.resolve() not in parents and not (is_run and path.name in FOLDERS):
+        if path.is_dir() and path.resolve() not in parents and not (reason is not None and path.name in FOLDERS):
             yield from _walk_runs(path, parents)
+
+
+def _why_incomplete(folder: Path) -> str | None:
+    """Return why a folder is no complete run: an empty string if it is one, None if it has no file of a run."""
+    names = {path.name.removesuffix(TMP_SUFFIX) for path in folder.iterdir()}
+    if (stored := count_stored(folder)) is not None:
+        count = f"{stored} batch{'es' * (stored != 1)} stored"
+        return f"the run is unfinished, {count}; wait for it, or continue it with --resume"
+    if "run.json" in names:
+        return ""
+    was_killed = LOCK_FILE in names and names <= {LOCK_FILE, *FILES, *FOLDERS}
+    if was_killed or names & _RUN_FILES:
+        return "the run is incomplete, as it has no run.json; evaluate again"
+    return None

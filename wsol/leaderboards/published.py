@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from importlib import resources
 from pathlib import Path
 
+from wsol.datasets import DATASETS
 from wsol.errors import InputError
 from wsol.io.text import parse_int, parse_number, read_csv
 from wsol.leaderboards.rows import Row, metric_column
@@ -71,10 +72,8 @@ def read_published(folder: str | Path | None = None) -> list[PublishedNumber]:
 
 
 def _read_table(path: Path) -> list[PublishedNumber]:
-    columns, rows = read_csv(path, "published numbers")
     required = [field.name for field in fields(PublishedNumber)]
-    if missing := [name for name in required if name not in columns]:
-        raise InputError(f"{path} lacks the columns {', '.join(missing)}; its header should be {','.join(required)}")
+    _, rows = read_csv(path, required)
     return [_parse_row({name: row[name] for name in required}, path, f"line {line}") for line, row in rows]
 
 
@@ -90,6 +89,7 @@ def _parse_row(row: dict[str, str], path: Path, where: str) -> PublishedNumber:
     if not 0 <= value <= 100:
         raise InputError(f"{path}, {where}: {row['value']} is not a percentage; give a number from 0 to 100")
     numbers = {
+        "dataset": DATASETS.canonical(row["dataset"]),
         "year": parse_int(row["year"], path, where),
         "n": parse_int(row["n"], path, where),
         "tau": parse_number(row["tau"], path, where) if row["tau"] else None,

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from wsol.baselines import baseline_stats
 from wsol.datasets import Mask
@@ -15,6 +14,7 @@ from wsol.metrics.image_stats import kept_tau_indices
 from wsol.metrics.iou import best_iou
 from wsol.runs.read import StoredRun
 from wsol.runs.results import boxes_from_maps
+from wsol.runtime.progress import track
 from wsol.runtime.threads import map_ordered
 
 _TOLERANCE = 1e-6  # IoU, and pixels
@@ -44,7 +44,7 @@ def recompute_curves(run: StoredRun, tau_index: int, pool: Executor) -> Iterator
     else:  # one box per image, from which verify computes the IoU
         return
     n, title = len(run.results.truths), f"{run.name}, recomputed"
-    results = tqdm(map_ordered(pool, check, range(n)), total=n, unit="image", desc=title, leave=False, disable=None)
+    results = track(map_ordered(pool, check, range(n)), title, n)
     differing: defaultdict[str, list[int]] = defaultdict(list)
     for i, files in enumerate(results):
         for file in files:
@@ -79,7 +79,7 @@ def _map_check(run: StoredRun, maps: NDArray[np.float32], tau_index: int) -> _Im
 
     def check(i: int) -> list[str]:
         truth = found.truths[i]
-        prepared = protocol.prepare(view.assemble(maps[i, :1]), truth.size)[0]
+        prepared = protocol.prepare_view(view, maps[i, :1], truth.size)[0]
         stats = protocol.score_map_stats(prepared, truth.boxes)
         peak = np.array(stats.peak_inside)
         files = _compare_stats(

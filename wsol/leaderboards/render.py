@@ -39,7 +39,7 @@ class _Section:
         title: Data set and protocol.
         metrics: The table of the metrics.
         costs: The table of error types and cost.
-        notes: Mark and text: run and signature of every measured row, source of every published row.
+        notes: Mark and text: run, signature and notes of every measured row, source of every published row.
     """
 
     title: str
@@ -104,7 +104,8 @@ def _build_section(rows: Sequence[Row]) -> _Section:
 
 def _describe_run(row: Row) -> str:
     skipped = f" ({row['skipped']} images skipped)" if row["skipped"] else ""
-    return f"{row['run']}{skipped}, {row['signature']}"
+    note = f" ({row['note']})" if "note" in row else ""
+    return f"{row['run']}{skipped}, {row['signature']}{note}"
 
 
 def _build_metric_table(rows: Sequence[Row], marks: Sequence[str]) -> Table:

@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -14,7 +15,7 @@ from wsol.metrics.base import METRICS
 from wsol.metrics.error_types import ERROR_TYPES
 from wsol.reports.terminal import RULES
 from wsol.runs.read import StoredRun
-from wsol.runs.signature import Signature
+from wsol.runs.signature import Signature, drop_images, shorten_images
 
 Row = dict[str, Any]
 """Values by column, strings and numbers; a column without a value is absent."""
@@ -50,13 +51,13 @@ def build_row(run: StoredRun, name: str) -> Row:
         of the signature and the signature itself, ``n`` and ``skipped`` (numbers of images); for every metric and
         threshold rule ``METRIC@RULE`` (percent) and, with the suffixes ``.low``, ``.high`` and ``.tau``, the ends of
         its interval and its threshold; for every error type its share, ``error_TYPE``, and the ends of its interval;
-        the cost, if it was measured.
+        the cost, if it was measured; and ``note``, the notes of the run, if there are any.
 
     Raises:
         InputError: The tables or the signature of the run are invalid.
     """
     signature = Signature.parse(run.signature)
-    group = f"{signature.dataset}|{signature.protocol}"
+    group = f"{shorten_images(signature.dataset)}|{signature.protocol}"
     row: Row = {"kind": "measured", "group": group, "run": name, **asdict(signature)}
     row |= {"signature": run.signature, "n": len(run.results.images), "skipped": len(run.results.skipped)}
     try:
@@ -73,6 +74,7 @@ def build_row(run: StoredRun, name: str) -> Row:
         raise InputError(f"the tables of {run.folder} cannot be read ({error!r:.200}); evaluate again") from error
     network = run.metadata.provenance.network
     row["device"] = network.device if network else ""
+    row["note"] = "; ".join(run.metadata.notes)
     return {key: value for key, value in row.items() if not _is_empty(value)}
 
 
@@ -127,6 +129,19 @@ def _is_empty(value: Any) -> bool:
 
 _HEADLINES = ("top1_loc_err", "gt_known_loc_acc")  # the second if there are no class predictions
 _RULES = ("fixed", "", "val", "oracle")
+
+
+def join_groups(rows: Iterable[Row]) -> list[Row]:
+    """Put runs that were scored without image files into the group of the same data set with image files.
+
+    They stay a group of their own if there are several such groups, since then the images are not known.
+    """
+    rows = [*rows]
+    groups: defaultdict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        groups[drop_images(row["group"])].add(row["group"])
+    joined = {key: min(same - {key}) for key, same in groups.items() if len(same - {key}) == 1}
+    return [row | {"group": joined.get(row["group"], row["group"])} for row in rows]
 
 
 def rank_rows(rows: Iterable[Row]) -> list[Row]:

@@ -94,8 +94,7 @@ def _check_signature(run: StoredRun, tau_index: int) -> Iterator[str]:
     """Yield the entries of the signature and of ``run.json`` that contradict the files."""
     signature, metadata = Signature.parse(run.signature), run.metadata
     tau = None if run.tau is None else round_tau(run.protocol.taus, tau_index)
-    dataset = run.results.images.signature
-    masks = run.results.stats.pixels is not None
+    dataset, has_masks = run.results.images.signature, bool(metadata.dataset.content.masks)
     rule = "tau:none"
     if isinstance(run.tau, float | int):
         rule = f"tau:{run.tau}"
@@ -105,10 +104,8 @@ def _check_signature(run: StoredRun, tau_index: int) -> Iterator[str]:
         "tau": (metadata.tau.value, tau),
         "fixed tau": (metadata.tau.fixed, fixed_tau(DEFAULT_TAU if run.tau is None else run.tau, run.protocol.taus)),
         "n": (metadata.dataset.n, len(run.results.images)),
-        "dataset": (
-            signature.dataset,
-            signature.dataset if signature.dataset == dataset and not masks else f"{dataset}+masks",
-        ),
+        "dataset": (signature.dataset, dataset),
+        "fingerprint of the masks": (has_masks, has_masks or run.results.stats.pixels is not None),
         "model": (signature.model, metadata.provenance.model),
         "method": (signature.method, metadata.provenance.method),
         "protocol": (signature.protocol, run.protocol.signature),

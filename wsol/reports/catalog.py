@@ -1,4 +1,4 @@
-"""The lists of models and methods, made without weights."""
+"""The list of models, made without weights."""
 
 import contextlib
 import fnmatch
@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 from wsol.errors import InputError
 from wsol.methods import METHODS, unsupported_reason
 from wsol.models import MODELS, GapClassifier, find_architecture, find_classifier
+from wsol.models.target_layer import SIDE
 
 
 def list_models(patterns: Sequence[str]) -> Iterator[str]:
@@ -33,24 +34,17 @@ def list_models(patterns: Sequence[str]) -> Iterator[str]:
         yield "also: NAME-gap and NAME-gmp of any backbone above, timm/NAME, and FILE.py:FUNCTION for your own model"
 
 
-def list_methods() -> Iterator[str]:
-    """Yield one line per method: name, requirements beyond the forward pass and summary; settings on a second line."""
-    for name in METHODS.names():
-        method = METHODS.get(name)
-        summary = (type(method).__doc__ or "").strip().splitlines()[0]
-        yield f"{name:<22} {method.needs:<16} {summary}"
-        if method.signature != name:
-            yield f"{'':<22} {'':<16} {method.signature}"
-
-
 def describe_model(name: str) -> str:
     """Return head, map size and methods of a model as one line; only shapes are computed."""
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()), _WithoutWeights():
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
-            network = find_architecture(name).build({}, None).eval()
-            classifier = find_classifier(network, name)
-            maps, _ = classifier.forward_features(torch.empty(1, 3, 224, 224))
+            architecture = find_architecture(name)
+            with _WithoutWeights():
+                network = architecture.build({}, None).eval()
+            side = architecture.input_size(network) or architecture.preprocessing().size or SIDE
+            classifier = find_classifier(network, name, side=side)
+            maps, _ = classifier.forward_features(torch.empty(1, 3, side, side, device=classifier.device))
     except InputError as error:
         return str(error).removeprefix(f"{name}: ").removeprefix(f"{name} ")
     head = "other"
@@ -63,7 +57,8 @@ def describe_model(name: str) -> str:
         method for method in METHODS.names() if unsupported_reason(METHODS.get(method), classifier, classes) is not None
     ]
     methods = "all but " + ", ".join(unsupported) if unsupported else "all"
-    return f"{head:<16} {' x '.join(map(str, maps.shape[1:])):<18} {methods}"
+    size = " x ".join(map(str, maps.shape[1:])) + (f" at {side}" if side != SIDE else "")
+    return f"{head:<16} {size:<18} {methods}"
 
 
 def _expand_patterns(patterns: Sequence[str]) -> list[str]:

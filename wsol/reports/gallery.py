@@ -42,13 +42,15 @@ def draw_gallery(
 ) -> bytes:
     """Draw twelve images, evenly spaced over the data set, each next to the score map of its ground-truth class.
 
-    True boxes are dashed and green. The box at the run's threshold is white if it is correct and red if not.
+    True boxes are dashed and green. The box of the ground-truth class at the run's threshold is white if its IoU
+    reaches delta and red if not. The title has its IoU and, as on the page, the error type of the first prediction, and
+    the predicted class if it is wrong.
 
     Args:
         results: Results of the run.
         protocol: Protocol of the run.
         maps: Raw score maps of the run, as ``merge`` returns them.
-        predictions: Predictions of the run; the rows of rank 0 are drawn.
+        predictions: Predictions of the run; the boxes of rank 0 are drawn.
         signature: Signature of the run, stored in the file as a text chunk.
         pool: Threads that draw.
 
@@ -57,14 +59,21 @@ def draw_gallery(
     """
     count = min(_IMAGES, len(results.images))
     chosen = (np.arange(count) * len(results.images) // count).tolist()
-    rows = predictions[predictions["rank"] == 0].to_dict("records")
+    own, first = (
+        predictions[predictions["rank"] == rank].to_dict("records") for rank in (0, 1 if results.classifies else 0)
+    )
+    classes = results.images.classes
     width, height = 2 * _SIDE + 8, _SIDE + _TITLE + 8
     sheet = Image.new("RGB", (width * min(count, _COLUMNS), height * -(-count // _COLUMNS)), "black")
 
     def cell(i: int) -> Image.Image:
         truth = results.truths[i]
-        score_map = protocol.prepare(protocol.view.assemble(maps[i][:1]), truth.size)[0]
-        return _draw_cell(truth, results.images.classes[truth.sample.label], score_map, rows[i])
+        score_map = protocol.prepare_view(protocol.view, maps[i][:1], truth.size)[0]
+        label, top = truth.sample.label, int(first[i]["class_id"])
+        wrong = f" -> {classes[top] if top < len(classes) else f'class {top}'}" if top != label else ""
+        title = f"{classes[label]}   IoU {_truncate(own[i]['iou'])}   {first[i]['error']}{wrong}"
+        is_hit = bool(np.float32(own[i]["iou"]) >= np.float32(protocol.delta))
+        return _draw_cell(truth, score_map, own[i], is_hit, title)
 
     cells = pool.map(cell, chosen)
     for place, image in enumerate(cells):
@@ -76,8 +85,13 @@ def draw_gallery(
     return file.getvalue()
 
 
+def _truncate(iou: float) -> str:
+    """Return two digits of an IoU; one below delta never looks as if it reached it."""
+    return f"{int(1e4 * iou + 1e-3) // 100 / 100:.2f}"
+
+
 def _draw_cell(
-    truth: GroundTruth, class_name: str, score_map: NDArray[np.float32], row: Mapping[Any, Any]
+    truth: GroundTruth, score_map: NDArray[np.float32], row: Mapping[Any, Any], is_hit: bool, title: str
 ) -> Image.Image:
     """Draw an image without and with its prepared score map, below a title."""
     image = read_image(truth.sample)[0].resize((_SIDE, _SIDE), Image.Resampling.BILINEAR)
@@ -87,10 +101,10 @@ def _draw_cell(
     scale = _SIDE / np.array(score_map.shape[::-1] * 2)
     cell = Image.new("RGB", (2 * _SIDE, _SIDE + _TITLE), "black")
     for k, panel in enumerate(pixels):
-        draw_box(panel, box * scale, BOX_COLOR if row["error"] == "correct" else MISS_COLOR, dashed=False)
+        draw_box(panel, box * scale, BOX_COLOR if is_hit else MISS_COLOR, dashed=False)
         for true_box in truth.boxes:  # on top: the other box is visible between the dashes
             draw_box(panel, true_box * scale, TRUTH_COLOR, dashed=True)
         cell.paste(Image.fromarray(panel), (k * _SIDE, _TITLE))
-    title = f"{class_name}   IoU {row['iou']:.2f}   {row['error']}".encode("latin-1", "replace").decode("latin-1")
-    ImageDraw.Draw(cell).text((2, 2), title, fill="white", font=ImageFont.load_default())
+    latin = title.encode("latin-1", "replace").decode("latin-1")
+    ImageDraw.Draw(cell).text((2, 2), latin, fill="white", font=ImageFont.load_default())
     return cell

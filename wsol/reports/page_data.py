@@ -15,17 +15,17 @@ from wsol.metrics.error_types import ERROR_TYPES
 from wsol.metrics.image_stats import kept_tau_indices
 from wsol.metrics.tau import find_tau_index, round_tau
 from wsol.reports.heat_map import DEFAULT_COLORMAP
+from wsol.runs.arrays import HEAT_MAP_SIDE
+from wsol.runs.heat_maps import shrink_maps
 from wsol.runs.predictions import prediction_arrays
 from wsol.runs.read import StoredRun
 from wsol.runs.thumbnails import thumbnail_path
 from wsol.runtime.threads import map_ordered
 
 _DELTAS = (0.3, 0.5, 0.7)
-_MAP_SIDE = 28  # of a map in the page
 _MAP_BYTES = 16 << 20  # of all maps of a run; with more images they become smaller
 THUMBNAIL_BYTES = 3 << 20  # of the thumbnails in the page itself
 _MAPS_PER_TASK = 64
-_TINY = np.finfo(np.float32).tiny  # a constant map is zero
 _CURVE_POINTS = 250
 
 
@@ -46,13 +46,15 @@ def encode_page_data(runs: Sequence[StoredRun], names: Sequence[str], thumbnail_
         "classes": first.results.images.classes,
         "errors": ERROR_TYPES,
         "delta": first.protocol.delta,
+        "minHit": _min_hit(first.protocol.delta),
         "thumbnailRoot": thumbnail_root,
         "taus": [round_tau(first.taus, index) for index in kept_tau_indices(len(first.taus)).tolist()],
         "runs": [],
     }
     for i, (run, name) in enumerate(zip(runs, names, strict=True)):
         arrays |= {f"{i}.{key}": array for key, array in _run_arrays(run, pool).items()}
-        header["runs"].append({"name": name, "tau": run.metadata.tau.value, "curves": _accuracy_curves(run)})
+        own = {"name": name, "tau": run.metadata.tau.value, "classifies": run.results.classifies}
+        header["runs"].append({**own, "curves": _accuracy_curves(run)})
     return _pack(header, arrays)
 
 
@@ -98,37 +100,42 @@ def _run_arrays(run: StoredRun, pool: Executor) -> dict[str, NDArray[Any]]:
     top1 = min(1, k - 1)  # rank 0 is the ground-truth class
     arrays: dict[str, NDArray[Any]] = {
         "box": _quantize_boxes(boxes[:, 0]),
-        "iou": _quantize_ious(ious[:, 0]),
+        "iou": _quantize_ious(ious[:, 0], run.protocol.delta),
         "score": results.scores[:, 0].astype(np.float32),
         "top1": results.classes[:, top1].astype(np.int32),
         "top1Score": results.scores[:, top1].astype(np.float32),
         "top1Box": _quantize_boxes(boxes[:, top1]),
-        "top1Iou": _quantize_ious(ious[:, top1]),
+        "top1Iou": _quantize_ious(ious[:, top1], run.protocol.delta),
         "error": codes.to_numpy(np.uint8).reshape(n, k)[:, top1],
     }
     if results.boxes is not None and len(run.taus):
         tau_indices = kept_tau_indices(len(run.taus))
         arrays["boxes"] = np.rint(255 * np.clip(results.boxes / frames[:, None], 0, 1)).astype(np.uint8)
-        arrays["ious"] = _quantize_ious(results.stats.curves[:, tau_indices])
+        arrays["ious"] = _quantize_ious(results.stats.curves[:, tau_indices], run.protocol.delta)
     if run.maps is not None:
         arrays["maps"] = _small_maps(run, run.maps, pool)
+    elif results.heat_maps is not None:
+        side = _largest_side(n)
+        arrays["maps"] = results.heat_maps if side == HEAT_MAP_SIDE else shrink_maps(results.heat_maps, side)
     return arrays
 
 
 def _small_maps(run: StoredRun, maps: NDArray[np.float32], pool: Executor) -> NDArray[np.uint8]:
     """Return downsampled maps of the ground-truth class, each scaled to its own range: uint8 ``(n, side, side)``."""
     view = run.protocol.view
-    side = min(_MAP_SIDE, view.side if maps.ndim > 4 else max(maps.shape[-2:]), int((_MAP_BYTES / len(maps)) ** 0.5))
+    side = min(view.side if maps.ndim > 4 else max(maps.shape[-2:]), _largest_side(len(maps)))
 
     def downsample(start: int) -> NDArray[np.uint8]:
         rows = _remap_rows(maps, start, min(_MAPS_PER_TASK, len(maps) - start))[:, :1]
         large = np.stack([view.assemble(row)[0] for row in rows]) if maps.ndim > 4 else rows[:, 0]
-        small = _average_tiles(large - large.min((1, 2), keepdims=True), max(1, side))
-        peaks = np.maximum(small.max((1, 2), keepdims=True), _TINY)
-        gray: NDArray[np.uint8] = np.rint(255 * small / peaks).astype(np.uint8)
-        return gray
+        return shrink_maps(large, side)
 
     return np.concatenate([*map_ordered(pool, downsample, range(0, len(maps), _MAPS_PER_TASK))])
+
+
+def _largest_side(n: int) -> int:
+    """Return the side at which the maps of ``n`` images fit into the page."""
+    return max(1, min(HEAT_MAP_SIDE, int((_MAP_BYTES / n) ** 0.5)))
 
 
 def _remap_rows(maps: NDArray[np.float32], start: int, count: int) -> NDArray[np.float32]:
@@ -137,20 +144,6 @@ def _remap_rows(maps: NDArray[np.float32], start: int, count: int) -> NDArray[np
         return maps[start : start + count]
     offset = maps.offset + start * (maps.nbytes // len(maps))
     return np.memmap(maps.filename, np.float32, "r", offset, (count, *maps.shape[1:]))
-
-
-def _average_tiles(maps: NDArray[np.float32], side: int) -> NDArray[np.float64]:
-    """Average maps ``(n, h, w)`` over ``side`` by ``side`` tiles; along an axis with fewer pixels, repeat them."""
-    means = maps.astype(np.float64)
-    for axis in (1, 2):
-        length = means.shape[axis]
-        starts = np.arange(side) * length // side
-        if length < side:
-            means = means.take(starts, axis)
-        else:
-            sizes = np.diff(starts, append=length)
-            means = np.add.reduceat(means, starts, axis) / (sizes[:, None] if axis == 1 else sizes)
-    return means
 
 
 def _accuracy_curves(run: StoredRun) -> dict[str, list[Any]]:
@@ -179,9 +172,15 @@ def _quantize_boxes(boxes: NDArray[np.float64]) -> NDArray[np.uint16]:
     return np.where(np.isnan(scaled), 65535, scaled).astype(np.uint16)
 
 
-def _quantize_ious(ious: NDArray[np.floating]) -> NDArray[np.uint16]:
-    """Return IoUs truncated to four digits, so that an IoU below delta is never rounded up to it."""
-    return np.floor(1e4 * ious.astype(np.float64) + 1e-3).astype(np.uint16)
+def _min_hit(delta: float) -> int:
+    return max(1, int(1e4 * delta + 1e-3))
+
+
+def _quantize_ious(ious: NDArray[np.floating], delta: float) -> NDArray[np.uint16]:
+    """Return IoUs in units of 1e-4, truncated; those of hits, and no others, are at least ``_min_hit``."""
+    truncated = np.floor(1e4 * ious.astype(np.float64) + 1e-3).astype(np.int64)
+    hits, limit = ious.astype(np.float32) >= np.float32(delta), _min_hit(delta)
+    return np.where(hits, np.maximum(truncated, limit), np.minimum(truncated, limit - 1)).astype(np.uint16)
 
 
 def _pack(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from wsol.metrics.base import row_title, sort_rows
+from wsol.runs.metadata import RunMetadata
 from wsol.runs.read import Evaluation
 
 RULES = ("", "fixed", "val", "oracle")
@@ -14,15 +15,21 @@ RULES = ("", "fixed", "val", "oracle")
 def format_run(evaluation: Evaluation, folder: Path) -> str:
     """Format a run for the terminal: signature, notes, skipped images, clipped boxes, metrics, and the run folder."""
     run = evaluation.metadata
-    lines = [run.signature, *run.notes]
-    if run.skipped:
-        lines.append(f"{len(run.skipped)} unreadable images are NOT in these numbers; run.json lists them")
-    if run.val and run.val.skipped:
-        lines.append(f"{len(run.val.skipped)} unreadable images of val are NOT in the choice of tau")
-    if run.clipped_boxes:
-        lines.append(f"{run.clipped_boxes} ground-truth boxes extend beyond their image by up to one pixel")
     table = format_metrics(evaluation.metrics, evaluation.baselines)
-    return "\n".join([*lines, "", table, "", f"{run.dataset.n} images, written to {folder}"])
+    lines = [run.signature, *list_warnings(run), "", table, "", f"{run.dataset.n} images, written to {folder}"]
+    return "\n".join(lines)
+
+
+def list_warnings(run: RunMetadata) -> list[str]:
+    """Return what deserves a second look, one sentence each: notes, skipped images, clipped boxes."""
+    sentences = [*run.notes]
+    if run.skipped:
+        sentences.append(f"{len(run.skipped)} unreadable images are NOT in these numbers; run.json lists them")
+    if run.val and run.val.skipped:
+        sentences.append(f"{len(run.val.skipped)} unreadable images of val are NOT in the choice of tau")
+    if run.clipped_boxes:
+        sentences.append(f"{run.clipped_boxes} ground-truth boxes extend beyond their image by up to one pixel")
+    return sentences
 
 
 def format_metrics(metrics: pd.DataFrame, baselines: pd.DataFrame) -> str:

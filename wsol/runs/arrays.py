@@ -10,13 +10,17 @@ from numpy.typing import NDArray
 from wsol.metrics.image_stats import kept_tau_indices
 from wsol.protocols import Protocol
 
+HEAT_MAP_SIDE = 28
+"""Side of the small maps that are kept for display."""
+
 
 @dataclass(frozen=True)
 class RunArray:
     """One array.
 
     Attributes:
-        name: Attribute of ``LocalizationStats``; ``boxes`` and ``maps`` are of ``LocalizationResults`` and the network.
+        name: Attribute of ``LocalizationStats``; ``boxes`` and ``heat_maps`` are of ``LocalizationResults``, and
+            ``maps`` of the network.
         file: File in the run folder.
         dtype: NumPy dtype.
         shape: Length of each axis: a number, or its name, see ``axis_lengths``. An axis ``crops`` is there only if the
@@ -48,8 +52,10 @@ ARRAYS = (
     RunArray("contours", "curves_v2.npy", np.float32, ("n", "taus")),
     RunArray("second", "curves_second.npy", np.float32, ("n", "taus")),
     RunArray("peaks", "peaks.npy", np.bool_, ("n",)),
+    RunArray("class_only_ranks", "class_only_ranks.npy", np.int64, ("class_only",)),
     RunArray("pixels", "pixels.npy", np.uint32, ("n", "bins", 2)),
     RunArray("boxes", "boxes.npy", np.uint16, ("n", "kept_taus", 4)),
+    RunArray("heat_maps", "heat_maps.npy", np.uint8, ("n", HEAT_MAP_SIDE, HEAT_MAP_SIDE)),
     RunArray("maps", "maps.npy", np.float32, ("n", "k", "crops", "h", "w")),
 )
 

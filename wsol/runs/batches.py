@@ -128,6 +128,13 @@ def is_complete(folder: Path) -> bool:
     return (folder / "run.json").is_file() and not (folder / BATCHES).exists()
 
 
+def count_stored(folder: Path) -> int | None:
+    """Return the number of batches that an unfinished run has stored; None if no unfinished run is in the folder."""
+    if not (folder / BATCHES / "request.json").is_file():
+        return None
+    return sum(1 for _ in (folder / BATCHES).glob("*/*.safetensors"))
+
+
 def discard(folder: Path) -> None:
     """Remove the batches of a complete run, all at once."""
     (folder / BATCHES).replace(_discard_path(folder))

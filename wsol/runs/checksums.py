@@ -2,12 +2,16 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from wsol.runs.metadata import RunMetadata
+from wsol.errors import InputError
+from wsol.io.display import escape_unprintable
+from wsol.runs.metadata import RunMetadata, as_input_errors
+
+_UNCHECKED = ("maps.npy", "gallery.png")  # the first is too large to be read whole, the second has no numbers
 
 
 def add_checksums(metadata: RunMetadata, folder: Path, names: Iterable[str]) -> RunMetadata:
@@ -23,18 +27,40 @@ def add_checksums(metadata: RunMetadata, folder: Path, names: Iterable[str]) -> 
     return replace(filled, checksum=_hash_entries(asdict(filled)))
 
 
-def changed_files(metadata: RunMetadata, folder: Path) -> list[str]:
+def check_unchanged(metadata: RunMetadata, folder: Path) -> None:
+    """Check that the files of a run that tables are computed from, except for its raw maps, are what it wrote.
+
+    Args:
+        metadata: Contents of its ``run.json``.
+        folder: Folder of the run.
+
+    Raises:
+        InputError: They are not.
+    """
+    with as_input_errors(folder, "complete run; evaluate again"):
+        changed = changed_files(metadata, folder, _UNCHECKED)
+    if changed:
+        raise InputError(
+            f"{folder} is no longer what its run wrote ({escape_unprintable('; '.join(changed)):.400}); restore the "
+            "files, or remove the folder and evaluate again"
+        )
+
+
+def changed_files(metadata: RunMetadata, folder: Path, unchecked: Collection[str] = ()) -> list[str]:
     """Return which files of a run differ from what it wrote, one phrase each.
 
     Args:
         metadata: Contents of its ``run.json``.
         folder: Folder of the run.
+        unchecked: Names of files that are not compared.
     """
     if metadata.checksums is None or metadata.checksum is None:
         return ["run.json has no checksums"]
     changed = [] if metadata.checksum == _hash_entries(asdict(metadata)) else ["run.json was changed"]
     for name, digest in metadata.checksums.items():
         path = folder / name
+        if name in unchecked:
+            continue
         if not _is_inside(name):
             changed.append(f"{name!r:.80} is no file of a run")
         elif not path.is_file():

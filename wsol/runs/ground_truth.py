@@ -67,7 +67,7 @@ def read_dataset(folder: Path, record: DatasetRecord) -> tuple[Dataset, list[tup
     samples, sizes = read_ground_truth(folder / "ground_truth.parquet")
     if record.n != len(samples) or record.split not in SPLITS:
         raise ValueError(f"ground_truth.parquet has {len(samples)} images, but run.json says otherwise")
-    images = Dataset(record.name, record.split, samples, record.classes, record.origin)
+    images = Dataset(record.name, record.split, samples, record.classes, record.origin, content=record.content)
     check_dataset(images)
     return images, sizes
 

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
+from wsol.datasets import Content
 from wsol.errors import InputError, first_line
 from wsol.io.arrays import read_json
 from wsol.io.records import parse_record
@@ -28,6 +29,7 @@ class DatasetRecord:
         origin: Source of a split that is not the data set's own; empty otherwise.
         n: Number of images that the numbers are computed from.
         fingerprint: SHA-256 (hex) over ids, labels, boxes and sizes.
+        content: SHA-256s (hex) of images and masks.
         classes: Class names in label order.
     """
 
@@ -36,6 +38,7 @@ class DatasetRecord:
     origin: str
     n: int
     fingerprint: str
+    content: Content
     classes: tuple[str, ...] = field(repr=False)
 
 

@@ -1,6 +1,6 @@
 """A run read back from its folder."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from wsol.datasets import Dataset
 from wsol.io.arrays import memory_map, require_file
-from wsol.metrics.base import METRICS, TAU_RULES, LocalizationStats
+from wsol.metrics.base import METRICS, TAU_RULES, LocalizationStats, headlines, row_title
 from wsol.metrics.classification import ranks_of
 from wsol.metrics.error_types import ERROR_TYPES
 from wsol.metrics.tau import Tau
 from wsol.protocols import Protocol, find_protocol
 from wsol.protocols.base import ground_truth_of
 from wsol.runs.arrays import ARRAYS, axis_lengths
+from wsol.runs.checksums import check_unchanged
 from wsol.runs.ground_truth import read_dataset
 from wsol.runs.metadata import RunMetadata, as_input_errors, read_metadata
 from wsol.runs.predictions import prediction_arrays, read_predictions
@@ -47,13 +48,22 @@ class Evaluation:
             folder: Folder that ``wsol.eval`` or ``wsol.score`` wrote.
 
         Raises:
-            InputError: It is no complete run of this version, or its files do not belong together.
+            InputError: It is no complete run of this version, its files do not belong together, or one was changed.
         """
         run = read_run(folder)
         return cls(run.tables, run.metadata)
 
     def __repr__(self) -> str:
-        return f"Evaluation({self.signature})"
+        run = self.metadata
+        lines = [f"Evaluation of {run.dataset.n} images", f"  {self.signature}"]
+        for metric in headlines():
+            rows = self.metrics[self.metrics["metric"] == metric.name]
+            own = rows[rows["tau_rule"].isna() | (rows["tau_rule"] == run.tau.rule)]
+            for row in (own if len(own) else rows).to_dict("records"):
+                tau = "" if pd.isna(row["tau"]) else f" at tau {row['tau']:.3f} ({row['tau_rule']})"
+                interval = "" if pd.isna(row["ci_low"]) else f" [{row['ci_low']:.1f}, {row['ci_high']:.1f}]"
+                lines.append(f"  {row_title(metric.name).strip()}: {row['value']:.3f} %{interval}{tau}")
+        return "\n".join([*lines, *(f"  note: {note}" for note in run.notes)])
 
     @property
     def signature(self) -> str:
@@ -95,10 +105,10 @@ class StoredRun:
     """
 
     folder: Path
-    metadata: RunMetadata
+    metadata: RunMetadata = field(repr=False)
     protocol: Protocol
-    tables: Tables
-    results: LocalizationResults
+    tables: Tables = field(repr=False)
+    results: LocalizationResults = field(repr=False)
     validation: "StoredRun | None"
 
     @property
@@ -136,7 +146,8 @@ def read_run(folder: str | Path) -> StoredRun:
         folder: Folder that ``wsol.eval`` or ``wsol.score`` wrote.
 
     Raises:
-        InputError: It is no complete run of this version, or its files do not belong together.
+        InputError: It is no complete run of this version, its files do not belong together, or one was changed. Of
+            ``maps.npy`` the checksum is not compared.
     """
     folder = Path(folder)
     run = _read_folder(folder)
@@ -151,6 +162,7 @@ def _read_folder(folder: Path) -> StoredRun:
         images, sizes = read_dataset(folder, metadata.dataset)
         predictions = read_predictions(folder / "predictions.parquet", images.samples)
         results = _read_results(folder, metadata, protocol, predictions, images, sizes)
+    check_unchanged(metadata, folder)  # last, as a reader says better what is wrong with a damaged file
     return StoredRun(folder, metadata, protocol, Tables(**tables, predictions=predictions), results, None)
 
 
@@ -169,13 +181,14 @@ def _read_results(
         raise ValueError("its files do not belong together")
     if (folder / "maps.npy").exists():
         read_maps(folder, metadata, classes.shape)
-    kept_boxes = arrays.pop("boxes", None)
+    kept_boxes, heat_maps = arrays.pop("boxes", None), arrays.pop("heat_maps", None)
     stats = LocalizationStats(
         **arrays,
         delta=protocol.delta,
         labels=np.array([sample.label for sample in samples]),
         ranks=ranks_of(classes),
         complete=not bool(np.isnan(boxes[:, 0]).any()),
+        off_grid=protocol.off_grid,
     )
     return LocalizationResults(
         images,
@@ -188,6 +201,7 @@ def _read_results(
         metadata.clipped_boxes,
         kept_boxes,
         metadata.notes,
+        heat_maps=heat_maps,
     )
 
 

@@ -46,6 +46,9 @@ class Tables:
     baselines: pd.DataFrame
     predictions: pd.DataFrame
 
+    def __repr__(self) -> str:
+        return "\n  ".join(["Tables", *(f"{name}: {len(table)} rows" for name, table in vars(self).items())])
+
 
 @dataclass(frozen=True)
 class LocalizationResults:
@@ -63,6 +66,9 @@ class LocalizationResults:
         boxes: uint16 ``(n, kept, 4)``, the ground-truth class's boxes at ``kept_tau_indices``, for display; None where
             no threshold applies.
         notes: What deserves a second look, one sentence each.
+        constant: Ids of the images whose score map, of the ground-truth class, is constant and gives no box.
+        heat_maps: uint8 ``(n, 28, 28)``, small maps of the ground-truth class for display; None where raw maps are
+            kept, and where there are no maps.
     """
 
     images: Dataset
@@ -75,12 +81,19 @@ class LocalizationResults:
     clipped: int
     boxes: NDArray[np.uint16] | None = None
     notes: tuple[str, ...] = ()
+    constant: tuple[str, ...] = ()
+    heat_maps: NDArray[np.uint8] | None = None
+
+    @property
+    def classifies(self) -> bool:
+        """True if there are predicted classes, not the ground truth's alone."""
+        return len(self.classes[0]) > 1
 
     def array(self, name: str) -> NDArray[Any] | None:
         """Return an array by its name in ``wsol.runs.arrays.ARRAYS``; None for one that is absent or not held here."""
         if name == "maps":
             return None
-        values: NDArray[Any] | None = self.boxes if name == "boxes" else getattr(self.stats, name)
+        values: NDArray[Any] | None = getattr(self if name in ("boxes", "heat_maps") else self.stats, name)
         return values
 
 
@@ -127,7 +140,7 @@ def boxes_from_maps(
             return kept.boxes[i, None]
         _, first, places = np.unique(classes[i], return_index=True, return_inverse=True)  # one map per class
         # Map by map: one prepared map stays in the cache, those of all classes do not.
-        prepared = (protocol.prepare(view.assemble(each[None]), truths[i].size) for each in maps[i][first])
+        prepared = (protocol.prepare_view(view, each[None], truths[i].size) for each in maps[i][first])
         boxes = [protocol.boxes(each, protocol.taus[tau_index : tau_index + 1])[0, 0] for each in prepared]
         return np.stack(boxes)[places]
 

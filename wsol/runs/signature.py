@@ -1,5 +1,7 @@
 """The signature: everything that decides a number, in one line."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 from importlib.metadata import version
 
@@ -15,8 +17,8 @@ class Signature:
     """The fields of a signature, joined by ``|``.
 
     Attributes:
-        dataset: Name, split, number of images and fingerprint.
-        model: Name and hash of what made the maps or boxes.
+        dataset: Name, split, number of images, and fingerprints of ids, labels and boxes, of images and of masks.
+        model: Name and hash of what made the maps or boxes, and how it ran.
         method: The method.
         protocol: The protocol.
         tau: The rule of the run's threshold, and its value.
@@ -68,7 +70,8 @@ class RunRequest:
     @property
     def uses_threshold(self) -> bool:
         """True if a threshold applies: not to external boxes, and not under a protocol without thresholds."""
-        return len(self.protocol.taus) > 0 and not self.provenance.method.startswith("boxes")
+        external = self.provenance.external
+        return len(self.protocol.taus) > 0 and (external is None or external.corners is None)
 
     def signature(self, images: Dataset | None = None, chosen: float | None = None) -> str:
         """Return the signature of a run; without arguments, as it is known before the run.
@@ -85,6 +88,32 @@ class RunRequest:
         provenance, protocol = self.provenance, self.protocol
         values = (images or self.images).signature, provenance.model, provenance.method, protocol.signature, tau
         return str(Signature(*values, f"wsol:{version('wsol')}"))
+
+
+_IMAGES = re.compile(r"\+images:([0-9a-f]{8})(\.[0-9a-f]{8})?")
+
+
+def keep_common_images(signatures: Sequence[str]) -> list[str]:
+    """Return signatures, or fields of them, without the fingerprints of images that not all of them have.
+
+    Maps or boxes may be scored without the image files, and only some runs may have read all of them.
+    """
+    found = [_IMAGES.findall(signature) for signature in signatures]
+    if len({len(fingerprints) for fingerprints in found}) > 1:
+        return [drop_images(signature) for signature in signatures]
+    if all(every for fingerprints in found for _, every in fingerprints):
+        return [*signatures]
+    return [shorten_images(signature) for signature in signatures]
+
+
+def drop_images(signature: str) -> str:
+    """Return a signature, or a field, without the fingerprints of images."""
+    return _IMAGES.sub("", signature)
+
+
+def shorten_images(signature: str) -> str:
+    """Return a signature, or a field, without the fingerprints that cover the bytes of all images."""
+    return _IMAGES.sub(r"+images:\1", signature)
 
 
 def signature_differences(one: str, other: str) -> list[str]:

@@ -19,12 +19,13 @@
   let shown = Uint32Array.from({ length: n }, (_, i) => i);
 
   // ---- the data of an image -----------------------------------------------------------------------------------------
-  const minHit = Math.round(1e4 * header.delta);
+  const minHit = header.minHit;
   const atOwnTau = () => state.tauIndex === null || !tauCount;
   const iouOf = (r, i) => ((atOwnTau() || !runs[r].ious) ? runs[r].iou[i] : runs[r].ious[i * tauCount + state.tauIndex]);
   const isFound = (r, i) => iouOf(r, i) >= minHit;
   const className = (c) => (c < 0 ? "none" : (header.classes[c] ?? `class ${c}`));
   const errorOf = (i) => header.errors[runs[state.run].error[i]] ?? "none";
+  const iouText = (iou, digits = 2) => (Math.floor(iou / 10 ** (4 - digits)) / 10 ** digits).toFixed(digits); // never rounded up to delta
   const percent = (x) => (Number.isNaN(x) ? "" : `${(100 * x).toFixed(1)} %`);
   const readBox = (array, at, unit) => (unit === 65534 && array[at] === NONE ? null : Array.from(array.subarray(at, at + 4), (v) => v / unit));
   const boxOf = (r, i) => ((atOwnTau() || !runs[r].boxes) ? readBox(runs[r].box, 4 * i, 65534) : readBox(runs[r].boxes, 4 * (i * tauCount + state.tauIndex), 255));
@@ -118,19 +119,21 @@
 
   function describe(i) {
     const run = runs[state.run];
-    const results = runs.map((each, r) => `${isComparison ? each.name + ": " : ""}IoU ${(iouOf(r, i) / 1e4).toFixed(2)}, ${isFound(r, i) ? "found" : "missed"}`);
-    return `${header.ids[i]}: ${className(arrays.labels[i])}; predicted ${className(run.top1[i])}; ${results.join("; ")}`;
+    const results = runs.map((each, r) => `${isComparison ? each.name + ": " : ""}IoU ${iouText(iouOf(r, i))}, ${isFound(r, i) ? "found" : "missed"}`);
+    const predicted = run.classifies ? `predicted ${className(run.top1[i])}; ` : "";
+    return `${header.ids[i]}: ${className(arrays.labels[i])}; ${predicted}${results.join("; ")}`;
   }
 
   function makeCaption(i) {
     const run = runs[state.run];
     const label = className(arrays.labels[i]);
     const wrong = run.top1[i] !== arrays.labels[i];
-    const ious = runs.map((_, r) => (iouOf(r, i) / 1e4).toFixed(2)).join(" · ");
+    const ious = runs.map((_, r) => iouText(iouOf(r, i))).join(" · ");
+    const score = run.classifies ? percent(run.top1Score[i]) : "";
     const tag = element("span", { class: `tag ${errorOf(i)}` }, errorOf(i));
     return element("div", { class: "caption" },
       element("div", { class: "name", title: label }, label),
-      element("div", { class: "rest" }, `IoU ${ious} · `, tag, wrong ? ` → ${className(run.top1[i])}` : ` · ${percent(run.top1Score[i])}`),
+      element("div", { class: "rest" }, `IoU ${ious} · `, tag, wrong ? ` → ${className(run.top1[i])}` : score && ` · ${score}`),
       element("div", { class: "rest", title: header.ids[i] }, header.ids[i]));
   }
 
@@ -167,7 +170,7 @@
     if (state.descending) selected.reverse();
     shown = Uint32Array.from(selected);
     const hits = selected.reduce((sum, i) => sum + isFound(state.run, i), 0);
-    const share = selected.length ? ` · ${hits} found by the box of the true class (${percent(hits / selected.length)})` : "";
+    const share = selected.length ? ` · ${hits} found${runs[state.run].classifies ? " by the box of the true class" : ""} (${percent(hits / selected.length)})` : "";
     $("status").textContent = `${selected.length} of ${n} images${share}${isComparison ? ` · ${runs[state.run].name}` : ""}`;
   }
 
@@ -282,8 +285,10 @@
     const rows = [
       ["image", header.ids[i]],
       ["true class", `${className(arrays.labels[i])} ${percent(run.score[i])}`],
-      ["prediction", `${className(run.top1[i])} ${percent(run.top1Score[i])} · IoU of its box ${(run.top1Iou[i] / 1e4).toFixed(3)} · ${errorOf(i) === "correct" ? "" : "error type: "}${errorOf(i)}`],
-      ...runs.map((each, r) => [isComparison ? each.name : "box of the true class", `IoU ${(iouOf(r, i) / 1e4).toFixed(3)} at τ ${tauText(tauOf(r))} · ${isFound(r, i) ? "found" : "missed"}`]),
+      run.classifies
+        ? ["prediction", `${className(run.top1[i])} ${percent(run.top1Score[i])} · IoU of its box ${iouText(run.top1Iou[i], 3)} · ${errorOf(i) === "correct" ? "" : "error type: "}${errorOf(i)}`]
+        : ["error type", errorOf(i)],
+      ...runs.map((each, r) => [isComparison ? each.name : run.classifies ? "box of the true class" : "box", `IoU ${iouText(iouOf(r, i), 3)} at τ ${tauText(tauOf(r))} · ${isFound(r, i) ? "found" : "missed"}`]),
     ];
     const list = element("dl");
     for (const [name, text] of rows) list.append(element("dt", {}, name), element("dd", {}, text));
@@ -378,9 +383,10 @@
 
   function renderLegend() {
     const sample = (color, style, text) => element("span", {}, element("i", { class: "sample", style: `border-color:${color};border-style:${style}` }), text);
+    const ownBox = runs[0].classifies ? "box of the true class" : "box";
     const boxes = isComparison
       ? runs.map((run, r) => sample(LINE_COLORS[r % LINE_COLORS.length], "solid", run.name))
-      : [sample("var(--hit)", "solid", `box of the true class, IoU ≥ ${header.delta}`), sample("var(--miss)", "solid", `box of the true class, IoU < ${header.delta}`), ...(atOwnTau() && hasWrongClass ? [sample("var(--predicted)", "dotted", "box of a wrong prediction")] : [])];
+      : [sample("var(--hit)", "solid", `${ownBox}, IoU ≥ ${header.delta}`), sample("var(--miss)", "solid", `${ownBox}, IoU < ${header.delta}`), ...(atOwnTau() && hasWrongClass ? [sample("var(--predicted)", "dotted", "box of a wrong prediction")] : [])];
     $("legend").replaceChildren(sample("var(--truth)", "dashed", "ground truth"), ...boxes);
   }
 
@@ -390,6 +396,7 @@
     $("outcome").append(...options.map(([value, text]) => element("option", { value }, text)));
     $("run").append(...runs.map((run, r) => element("option", { value: r }, run.name)));
     $("run-label").hidden = !isComparison;
+    if (runs.every((run) => run.score.every(Number.isNaN))) $("sort").querySelector("[value=score]").remove();
     $("opacity-label").hidden = !runs.some((run) => run.maps);
   }
 
