@@ -20,8 +20,8 @@ import numpy as np
 
 from wsol.boxes.components import best_contour_ious, largest_component_boxes
 from wsol.boxes.contours import largest_contour_boxes
-from wsol.boxes.resize import bicubic
-from wsol.boxes.thresholds import highest_threshold_below, normalize, tau_grid, to_uint8, uint8_thresholds
+from wsol.boxes.resize import cubic_taps, resize_and_normalize
+from wsol.boxes.thresholds import highest_threshold_below, tau_grid, to_uint8, uint8_thresholds
 from wsol.metrics.iou import best_iou
 
 TRUTH = np.array([[30.0, 40, 150, 180]])
@@ -99,7 +99,7 @@ def main() -> int:
     }
     within_limits = True
     for column, (kind, grain) in enumerate(kinds.items()):
-        scores = normalize(bicubic(rng.random((options.maps, grain, grain)).astype(np.float32), (224, 224)))
+        scores = resize_and_normalize(rng.random((options.maps, grain, grain)), (224, 224), cubic_taps)
         maps = to_uint8(scores)
         for name, (sweep, every) in sweeps.items():
             sweep(maps[0])  # compiles

@@ -53,11 +53,10 @@ from wsol.leaderboards.published import read_published
 from wsol.leaderboards.rows import build_row
 from wsol.leaderboards.stale import find_stale
 from wsol.leaderboards.verify import verify_checksums
-from wsol.models import MODELS, Model, Preprocessing, WeightsMetadata, find_classifier, load_model
+from wsol.models import MODELS, Model, Preprocessing, WeightsMetadata, find_classifier, find_gap, load_model
 from wsol.models._caffe_format import build_net_class
 from wsol.models.base import Architecture, PublishedWeights
 from wsol.models.caffe import read_caffemodel
-from wsol.models.global_pooling import find_gap
 from wsol.protocols import find_protocol
 from wsol.reports.page import render_run_page
 from wsol.runs.read import read_run

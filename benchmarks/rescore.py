@@ -21,6 +21,7 @@ from scipy.ndimage import gaussian_filter
 
 from wsol.datasets import Dataset, Sample
 from wsol.protocols import find_protocol
+from wsol.runs.checksums import add_checksums
 from wsol.runs.ground_truth import ground_truth_table
 from wsol.runs.metadata import DatasetRecord, RunMetadata, TauRecord, package_versions
 from wsol.runs.predictions import predictions_table
@@ -48,7 +49,7 @@ def write_source_run(folder: Path, n: int) -> None:
     labels, ones = np.array([[sample.label] for sample in samples]), np.ones((n, 1), np.float32)
     unused = np.zeros((n, 1, 4)), np.zeros((n, 1)), np.full((n, 1), "other")
     predictions_table(samples, labels, ones, 0.2, *unused).to_parquet(folder / "predictions.parquet")
-    metadata = describe_run(images)
+    metadata = add_checksums(describe_run(images), folder, ("ground_truth.parquet", "predictions.parquet"))
     (folder / "run.json").write_text(json.dumps(asdict(metadata)))
 
 
