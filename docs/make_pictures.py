@@ -68,7 +68,7 @@ def report() -> None:
         run = Path(folder) / "synthetic-test-vgg16-gap-cam"
         wsol.evaluate("vgg16-gap", out=run)
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1200, "height": 1146}, color_scheme="light")
+        page = browser.new_page(viewport={"width": 1200, "height": 1900}, color_scheme="light")
         page.goto((run / "report.html").as_uri())
         page.wait_for_load_state("networkidle")
         save(Image.open(io.BytesIO(page.screenshot())), "report", width=1000)

@@ -15,8 +15,7 @@ from safetensors.torch import save_file
 from tiny_net import TinyNet
 from torchvision.models import squeezenet1_1
 
-from wsol.models import Model, Preprocessing
-from wsol.models.global_pooling import find_gap
+from wsol.models import Model, Preprocessing, find_gap
 
 
 @pytest.fixture(scope="session")

@@ -145,8 +145,11 @@ def tiny(classes: int = 7) -> Any:
     import torch  # noqa: PLC0415
     from torch import nn  # noqa: PLC0415
 
-    from wsol.models import Model, Preprocessing  # noqa: PLC0415
-    from wsol.models.global_pooling import find_gap  # noqa: PLC0415
+    from wsol.models import (  # noqa: PLC0415
+        Model,
+        Preprocessing,
+        find_gap,
+    )
 
     torch.manual_seed(0)
     network = nn.Sequential(

@@ -1,7 +1,11 @@
 """What a user meets on the terminal: one table, or one sentence and exit code 2."""
 
+import importlib.metadata
+import re
 import subprocess
 import sys
+import tomllib
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -9,6 +13,7 @@ import pytest
 from wsol.__main__ import main as console
 from wsol.eval import main as evaluate
 from wsol.list import main as list_
+from wsol.protocols import PROTOCOLS
 from wsol.train import main as train
 
 
@@ -25,9 +30,14 @@ def test_a_table_and_a_run_folder(
     printed = capsys.readouterr()
     for part in ("top-1 localization error", "GT-known accuracy", "fixed", "oracle", "csv-test#4:", "4 images"):
         assert part in printed.out
-    assert printed.err == ""  # no bar where there is no terminal
+    assert printed.err == (
+        "wsol: squeezenet1_1 on csv test, 4 images: cam with the layer classifier.2, whose feature maps are 13 x 13 "
+        "for an input of 224 x 224\n"
+    )  # no bar where there is no terminal
     assert (tmp_path / "run" / "run.json").is_file()
     assert evaluate(call) == 0  # the same run again is the same run
+    assert evaluate([*call, "--resume"]) == 0
+    assert capsys.readouterr().err.count("feature maps") == 1  # a finished run is only read
     assert evaluate([*call, "--tau", "0.3"]) == 2
     assert "holds another run" in capsys.readouterr().err
 
@@ -48,7 +58,10 @@ def test_skipped_images_are_said(
         (["--model", "squeezenet1_7"], "unknown model 'squeezenet1_7'; did you mean"),
         (["--method", "chefer"], "chefer cannot be applied: classifier.2 has no tokens that attend to each other"),
         (["--layer", "features.99"], "squeezenet1_1 has no layer features.99; its children are features, classifier"),
-        (["--layer", "features.12"], "cam cannot be applied: squeezenet1_1: features.12.cat is not the layer"),
+        (
+            ["--layer", "features.12"],
+            "cam cannot be applied: class activation maps need class scores that are linear in the mean or maximum of",
+        ),
         (["--method", "rise:mask=9"], "method rise: unknown setting 'mask=9'; it takes masks, cells, keep, seed"),
         (["--method", "occlusion:stride=40"], "method occlusion: stride 40 should be from 1 to the window, 32"),
         (["--method", "gradcam:relu=maybe"], "method gradcam: relu cannot be 'maybe'"),
@@ -111,11 +124,31 @@ def test_list(kind: str, known: str, capsys: pytest.CaptureFixture[str]) -> None
     assert known in capsys.readouterr().out.splitlines()
 
 
+def test_list_of_protocols_says_what_can_be_set(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list_(["protocols"]) == 0
+    blocks = re.split(r"^(?=\w)", capsys.readouterr().out, flags=re.M)[1:]
+    assert [block.splitlines()[0] for block in blocks] == PROTOCOLS.names()
+    for block in blocks:
+        name, summary, *settings = block.splitlines()
+        protocol = PROTOCOLS.get(name)
+        assert summary.strip()
+        assert [line.split("=")[0].strip() for line in settings] == [field.name for field in fields(protocol)]
+        for line, field in zip(settings, fields(protocol), strict=True):
+            pair, meaning = re.fullmatch(r" {4}(\S+) +(\S.*)", line).groups()
+            assert PROTOCOLS.find(f"{name}:{pair}") == protocol  # it can be given as it is written
+            assert getattr(protocol, field.name) == type(getattr(protocol, field.name))(pair.partition("=")[2])
+            assert "`" not in meaning
+    assert "delta=0.5   IoU from which on a box is a hit, inclusive." in blocks[PROTOCOLS.names().index("exact")]
+
+
 def test_list_of_methods_says_what_they_need_and_what_can_be_set(capsys: pytest.CaptureFixture[str]) -> None:
     assert list_(["methods"]) == 0
     words = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["cam", "features"] in [line[:2] for line in words]
     assert ["rise:masks=4000,cells=8,keep=0.5,seed=0"] in words
+    assert ["stride=16", "Distance", "between", "windows"] in [line[:4] for line in words]
+    assert list_(["methods", "rise"]) == 2
+    assert "only models can be listed by name" in capsys.readouterr().err
 
 
 def test_list_of_models_says_head_map_size_and_methods(capsys: pytest.CaptureFixture[str]) -> None:
@@ -130,7 +163,7 @@ def test_list_of_models_says_head_map_size_and_methods(capsys: pytest.CaptureFix
     assert found["vgg16"] == "other 512 x 14 x 14 all but attention-rollout, cam, chefer, self-attention, ts-cam"
     assert found["regnet_x_400mf"] == f"GAP + linear 400 x 7 x 7 {without}"
     assert found["vit_b_32"] == "other 768 x 7 x 7 all but cam, guided-backprop"
-    assert found["timm/vit_base_patch16_384"].startswith("does not accept images of 224 x 224")
+    assert found["timm/vit_base_patch16_384"] == "other 768 x 24 x 24 at 384 all but cam, guided-backprop"
     assert found[dino].startswith("none 384 x 14 x 14 all but ablationcam, backprop, cam, chefer, fullgrad, gradcam")
     assert "self-attention" not in found[dino]
     assert list_(["models", "resnet18x"]) == 2
@@ -147,6 +180,37 @@ def test_the_console_script_and_the_modules_are_the_same(
     assert there.stdout == here
     monkeypatch.setattr(sys, "argv", ["wsol", "lisst"])
     assert console() == 2
+    assert capsys.readouterr().err == "wsol: unknown command 'lisst'; did you mean list?\n"
+
+
+def test_help_and_version_of_the_console_script() -> None:
+    code = """
+import sys
+from wsol.__main__ import main
+
+code = main()
+assert not {"torch", "numpy"} & {*sys.modules}
+sys.exit(code)
+"""
+    call = [sys.executable, "-c", code]
+    help_ = subprocess.run([*call, "--help"], check=True, capture_output=True, text=True).stdout
+    with (Path(__file__).parents[1] / "pyproject.toml").open("rb") as file:
+        layers = tomllib.load(file)["tool"]["importlinter"]["contracts"][0]["layers"]
+    commands = [name.removeprefix("wsol.") for name in layers[1].split(" | ")]
+    assert sorted(re.findall(r"^  (\w+) +\w.*$", help_, re.M)) == sorted(commands)
+    version = subprocess.run([*call, "--version"], check=True, capture_output=True, text=True).stdout
+    assert version == f"wsol {importlib.metadata.version('wsol')}\n"
+    nothing = subprocess.run(call, check=False, capture_output=True, text=True)
+    assert (nothing.returncode, nothing.stdout, nothing.stderr) == (2, "", help_)
+
+
+def test_dir_shows_the_public_names_alone() -> None:
+    code = "import wsol, wsol.score, wsol.eval; print(*dir(wsol)); wsol.evaluate; from wsol import *; print(compare)"
+    lines = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.splitlines()
+    assert lines[0].split() == sorted(
+        ["InputError", "__version__", "compare", "evaluate", "leaderboard", "score", "show", "train"]
+    )
+    assert lines[1].startswith("<function compare")
 
 
 @pytest.mark.parametrize("command", ["eval", "score", "train", "explain", "compare", "leaderboard"])
@@ -174,16 +238,14 @@ def test_train_then_evaluate_a_users_own_images(
     table.write_text(table.read_text().replace(",val\n", ",train\n"))
     monkeypatch.chdir(tmp_path)
     common = ["--dataset", "csv", "--data-root", str(csv_data), "--device", "cpu"]
-    call = ["--model", "shufflenet_v2_x0_5", *common, "--epochs", "1", "--image-size", "32", "--no-validation"]
+    call = ["--model", "shufflenet_v2_x0_5", *common, "--epochs", "1", "--image-size", "64", "--no-validation"]
     assert train(call) == 0
     weights = "results/train-shufflenet_v2_x0_5-csv/shufflenet_v2_x0_5.safetensors"
     assert weights in capsys.readouterr().out
     assert evaluate([*common, "--weights", weights]) == 0
     assert "top-1 classification error" in capsys.readouterr().out
     assert evaluate(["--weights", weights]) == 2
-    assert (
-        "was trained on other classes than those of synthetic: class 0 is '0', not 'fur-red" in capsys.readouterr().err
-    )
+    assert "has 7 classes, but synthetic has 12; give weights" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

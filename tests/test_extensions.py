@@ -85,8 +85,7 @@ FILES = {
         import numpy as np
 
         from wsol.boxes.components import boxes_at_taus
-        from wsol.boxes.resize import bilinear
-        from wsol.boxes.thresholds import normalize
+        from wsol.boxes.resize import linear_taps, resize_and_normalize
         from wsol.protocols import PROTOCOLS, Protocol
 
 
@@ -104,7 +103,7 @@ FILES = {
                 return sample.edges
 
             def prepare(self, maps, size):
-                return normalize(bilinear(maps, size[::-1]))
+                return resize_and_normalize(maps, size[::-1], linear_taps)
 
             def boxes(self, prepared, taus):
                 return boxes_at_taus(prepared, taus)

@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import wsol
 from wsol.datasets import count_clipped, load_dataset
 from wsol.datasets._images import read_image
+from wsol.datasets.cub import cub
 
 ONE_IMAGE = 100 / 270
 
@@ -59,6 +62,19 @@ def test_every_box_is_inside_its_image(
     assert sum(len(sample.boxes) for sample in data) == boxes
     over = sum(count_clipped(sample, read_image(sample)[1]) for sample in data)
     assert over == clipped if clipped is not None else over <= 1  # one bird is a pixel wider than its picture
+
+
+def test_the_boxes_of_cub_do_not_tell_whether_corners_are_inclusive(real_data: Path) -> None:
+    """The counts in datasets/cub.md."""
+    home = real_data / "CUB_200_2011"
+    samples = [sample for split in ("train", "val", "test") for sample in cub(home, split)]
+    corners = np.concatenate([sample.boxes for sample in samples])
+    sizes = np.array([Image.open(sample.path).size for sample in samples])
+    assert len(samples) == 178
+    right, bottom = (corners[:, 2:] - sizes).T
+    assert [(bottom == k).sum() for k in (-1, 0, 1)] == [9, 0, 0]
+    assert [(right == k).sum() for k in (-1, 0, 1, 2)] == [3, 1, 1, 0]
+    assert [(corners[:, axis] == k).sum() for axis in (0, 1) for k in (0, 1)] == [3, 5, 1, 2]
 
 
 def test_pet_masks_fill_their_boxes(real_data: Path) -> None:

@@ -148,6 +148,31 @@ def test_the_later_of_two_registrations_wins(packages: Packages) -> None:
     assert fruits.get("apple") == "second"
 
 
+def test_an_alias_is_another_word_for_one_entry(packages: Packages) -> None:
+    packages.write("fruits", {"malus": "from fruits import FRUITS\n\nFRUITS.register('malus', alias='crab')('tree')\n"})
+    fruits = registry()
+    assert (fruits.get("crab"), fruits.get("malus")) == ("tree", "tree")
+    assert (fruits.canonical("crab"), fruits.canonical("apple")) == ("malus", "apple")
+    assert fruits.names() == ["apple", "malus", "pear", "two-pears"]
+    assert fruits.titles() == ["apple", "malus (or crab)", "pear", "two-pears"]
+    with pytest.raises(InputError, match="unknown fruit 'crub'; did you mean crab"):
+        fruits.get("crub")
+    assert fruits.canonical("crub") == "crub"
+    with pytest.warns(UserWarning, match="'crab' is registered by fruits.malus"):
+        fruits.register("crab")("an animal")
+    assert (fruits.get("crab"), fruits.canonical("crab"), fruits.get("malus")) == ("an animal", "crab", "tree")
+    assert "crab" in fruits.names()
+
+
+def test_an_alias_of_another_package_replaces_no_entry(packages: Packages) -> None:
+    code = "from fruits import FRUITS\n\nFRUITS.register('plum', alias='apple')('a plum')\n"
+    packages.install("orchard", {"plum": "plums"}, {"plums": code})
+    fruits = registry()
+    with pytest.warns(UserWarning, match="that of fruits.apple, which no entry point replaces, is used"):
+        assert fruits.get("plum") == "a plum"
+    assert (fruits.get("apple"), fruits.canonical("apple")) == ("own apple", "apple")
+
+
 def test_functions_classes_and_instances(packages: Packages) -> None:
     fruits = registry()
 

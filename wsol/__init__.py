@@ -37,6 +37,10 @@ class _Package(ModuleType):
             raise AttributeError(f"module 'wsol' has no attribute {name!r}")
         return getattr(importlib.import_module(f"wsol.{_HOMES[name]}"), name)
 
+    def __dir__(self) -> list[str]:
+        """List the public names alone."""
+        return [*__all__]
+
     def __setattr__(self, name: str, value: Any) -> None:
         if not (name in _HOMES and isinstance(value, ModuleType)):
             super().__setattr__(name, value)

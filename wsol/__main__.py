@@ -1,18 +1,50 @@
 """The console script ``wsol``: each command as a subcommand."""
 
+import difflib
 import importlib
 import sys
 
-_COMMANDS = ("compare", "eval", "explain", "leaderboard", "list", "score", "selfcheck", "train")
+import wsol
+
+_COMMANDS = {
+    "eval": "evaluate how well a classifier's score maps localize objects",
+    "score": "score maps or boxes without running a network",
+    "compare": "compare runs on the same images, with significance tests",
+    "leaderboard": "collect runs into a leaderboard",
+    "explain": "draw the score maps of a classifier over photos",
+    "train": "train a classifier on image labels alone",
+    "list": "list the data sets, models, methods, protocols, metrics and baselines",
+    "selfcheck": "check that this installation computes the right numbers",
+}
 
 
 def main() -> int:
     """Run ``wsol COMMAND ...`` as ``python -m wsol.COMMAND ...`` does."""
-    if len(sys.argv) < 2 or sys.argv[1] not in _COMMANDS:
-        help_requested = sys.argv[1:2] in (["-h"], ["--help"])
-        print(f"usage: wsol {{{','.join(_COMMANDS)}}} ...", file=sys.stdout if help_requested else sys.stderr)
-        return 0 if help_requested else 2
-    return int(importlib.import_module(f"wsol.{sys.argv[1]}").main(sys.argv[2:]))
+    command, *rest = sys.argv[1:] or [""]
+    if command in _COMMANDS:
+        return int(importlib.import_module(f"wsol.{command}").main(rest))
+    if command == "--version":
+        print(f"wsol {wsol.__version__}")
+        return 0
+    if command in ("-h", "--help"):
+        print(_format_help())
+        return 0
+    if command:
+        similar = difflib.get_close_matches(command, _COMMANDS, n=2)
+        hint = f"did you mean {' or '.join(similar)}?" if similar else f"known: {', '.join(_COMMANDS)}"
+        print(f"wsol: unknown command {command!r:.80}; {hint}", file=sys.stderr)
+    else:
+        print(_format_help(), file=sys.stderr)
+    return 2
+
+
+def _format_help() -> str:
+    width = max(map(len, _COMMANDS))
+    lines = [f"  {name:<{width}}  {text}" for name, text in _COMMANDS.items()]
+    options = [f"  {'--version':<{width}}  print the version", f"  {'--help':<{width}}  print this help"]
+    usage = "usage: wsol COMMAND ...\n\nThe evaluation benchmark for weakly supervised object localization."
+    more = "`wsol COMMAND --help` lists the options of a command, which `python -m wsol.COMMAND` runs as well."
+    return "\n".join([usage, "", "commands:", *lines, "", "options:", *options, "", more])
 
 
 if __name__ == "__main__":

@@ -13,6 +13,6 @@ class ImageError(InputError):
     """An image file is missing, unreadable or truncated; the only error that ``skip_bad_images`` ignores."""
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """Return the first line of another package's error message, or the error's class name if the message is empty."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

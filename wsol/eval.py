@@ -5,10 +5,10 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from wsol._cli import add_options, run_command
 from wsol.errors import InputError
-from wsol.io.paths import file_name
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,19 +25,26 @@ def _run(failed: list[str], argv: Sequence[str] | None) -> None:
         given = vars(parser.parse_args(argv, argparse.Namespace(**dict.fromkeys(arguments))))  # without defaults
         _run_suite(failed, **{name: value for name, value in given.items() if value is not None})
         return
-    from wsol.evaluation.evaluate import evaluate  # noqa: PLC0415  # torch takes seconds that --help need not wait for
+    from wsol.evaluation.config import EvalConfig  # noqa: PLC0415
+    from wsol.evaluation.evaluate import run  # noqa: PLC0415  # torch takes seconds that --help need not wait for
+    from wsol.evaluation.folders import evaluation_folder  # noqa: PLC0415
     from wsol.reports.terminal import format_run  # noqa: PLC0415
     from wsol.runtime.distributed import process_group  # noqa: PLC0415
 
     del arguments["suite"]
     if arguments.pop("only"):
         raise InputError("--only selects runs of a suite; give --suite")
-    model = arguments["model"] or Path(arguments["weights"] or "model").stem
-    name = file_name(arguments["dataset"], arguments["split"], model, arguments["method"])
-    arguments["out"] = arguments["out"] or Path("results") / name
-    evaluation = evaluate(**arguments)
+    arguments["out"] = arguments["out"] or evaluation_folder(arguments)
+    evaluation = run(EvalConfig(**arguments), _print_start)
     if process_group().is_main:
         print(format_run(evaluation, arguments["out"]))
+
+
+def _print_start(plan: Any) -> None:
+    from wsol.evaluation.start import describe_start  # noqa: PLC0415
+
+    for sentence in describe_start(plan):
+        print(f"wsol: {sentence}", file=sys.stderr, flush=True)
 
 
 def _run_suite(failed: list[str], *, suite: Path, only: str = "1/1", resume: bool = True, **others: object) -> None:

@@ -52,7 +52,7 @@ def _make_parser() -> argparse.ArgumentParser:
         "wsol.explain", description="Draw the score maps of a classifier over photos, one map per predicted class."
     )
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="a photo, a folder, or an image id of the data set")
-    add_options(parser, ("model", "weights", "layer", "map_size", "method", "device", "memory"))
+    add_options(parser, ("model", "weights", "layer", "output", "map_size", "method", "device", "memory"))
     rows = parser.add_argument_group("several networks or methods")
     rows.add_argument("--compare-models", metavar="NAME[=WEIGHTS],...", help="one row per model, in place of --model")
     rows.add_argument("--compare-methods", metavar="NAME,...", help="one row per method, in place of --method")
@@ -60,7 +60,16 @@ def _make_parser() -> argparse.ArgumentParser:
     add_options(parser, (*names, "protocol"), {"dataset": None})
     figure = parser.add_argument_group("figure")
     figure.add_argument("--tau", type=float, default=0.2, help="threshold of the boxes (default: %(default)s)")
-    figure.add_argument("--top", type=int, default=5, metavar="K", help="classes per row (default: %(default)s)")
+    classes = figure.add_mutually_exclusive_group()
+    classes.add_argument("--top", type=int, default=5, metavar="K", help="classes per row (default: %(default)s)")
+    classes.add_argument(
+        "--class",
+        dest="classes",
+        action="append",
+        default=[],
+        metavar="NAME_OR_NUMBER",
+        help="draw the map of this class instead of the top classes; may be repeated",
+    )
     figure.add_argument("--cmap", default="inferno", help="Matplotlib colormap of the maps (default: %(default)s)")
     figure.add_argument(
         "--alpha", type=float, default=0.6, help="opacity of the map over the photo, 0 to 1 (default: %(default)s)"

@@ -3,13 +3,14 @@
 import argparse
 import importlib
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from wsol._cli import run_command
+from wsol.errors import InputError
 
 _REGISTRIES = {
     "datasets": "wsol.datasets:DATASETS",
+    "methods": "wsol.methods:METHODS",
     "baselines": "wsol.baselines:BASELINES",
     "protocols": "wsol.protocols:PROTOCOLS",
     "metrics": "wsol.metrics.base:METRICS",
@@ -23,23 +24,29 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None) -> None:
     """Parse the arguments and print the names."""
-    parser = argparse.ArgumentParser("wsol.list", description="List the names that commands accept.")
-    parser.add_argument("kind", choices=("models", "methods", *_REGISTRIES))
+    parser = argparse.ArgumentParser(
+        "wsol.list", description="List the names that commands accept; of methods and protocols also the settings."
+    )
+    parser.add_argument("kind", choices=("models", *_REGISTRIES))
     parser.add_argument("names", nargs="*", help="only these models, such as 'resnet*' or timm/convnext_tiny")
     options = parser.parse_args(argv)
-    if options.kind == "models":
-        for line in _import_catalog().list_models(options.names):
-            print(line, flush=True)  # each takes a moment
-    elif options.kind == "methods":
-        print("\n".join(_import_catalog().list_methods()))
-    else:
-        module, registry = _REGISTRIES[options.kind].split(":")
-        print("\n".join(getattr(importlib.import_module(module), registry).names()))
+    for line in _list_lines(options.kind, options.names):
+        print(line, flush=True)  # a model takes a moment
 
 
-def _import_catalog() -> Any:
-    # It imports torch, which takes seconds, only when it is needed.
-    return importlib.import_module("wsol.reports.catalog")
+def _list_lines(kind: str, names: Sequence[str]) -> Iterable[str]:
+    if kind == "models":
+        from wsol.reports.catalog import list_models  # noqa: PLC0415  # torch takes seconds that other lists need not wait for
+
+        return list_models(names)
+    if names:
+        raise InputError(f"only models can be listed by name; leave out {' '.join(names)}")
+    from wsol.reports.entries import list_methods, list_protocols  # noqa: PLC0415
+
+    module, name = _REGISTRIES[kind].split(":")
+    registry = getattr(importlib.import_module(module), name)
+    lists = {"methods": list_methods, "protocols": list_protocols}
+    return lists[kind](registry) if kind in lists else registry.titles()
 
 
 if __name__ == "__main__":

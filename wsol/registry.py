@@ -1,5 +1,6 @@
 """Registries of data sets, models, methods, protocols, metrics and baselines: one file adds an entry."""
 
+import contextlib
 import difflib
 import importlib
 import pkgutil
@@ -54,14 +55,16 @@ class Registry(Generic[T]):
         self._create = create
         self._entries: dict[str, T] = {}
         self._sources: dict[str, str] = {}  # the module that registered each entry
+        self._aliases: dict[str, str] = {}  # entries under a second name, with the first
         self._complete = False  # whether all modules of the package are imported
         self._entry_points: list[EntryPoint] | None = None  # those not loaded yet; None before the first look
 
-    def register(self, name: str, **options: Any) -> Callable[[E], E]:
+    def register(self, name: str, *, alias: str = "", **options: Any) -> Callable[[E], E]:
         """Return a decorator that registers a function, a class or an instance under ``name``.
 
         Args:
             name: Letters, digits, ``.``, ``_``, ``+`` and ``-``.
+            alias: Another name that users may give; everything is stored under ``name``.
             options: Further attributes of the entry, for metrics those of ``Metric``.
         """
         if not re.fullmatch(r"[\w.+-]+", name):
@@ -69,7 +72,10 @@ class Registry(Generic[T]):
         module = str(sys._getframe(1).f_globals.get("__name__"))
 
         def add(entry: E) -> E:
-            self._add(name, self._create(name, entry, **options), module)
+            created = self._create(name, entry, **options)
+            self._add(name, created, module)
+            if alias and self._add(alias, created, module):
+                self._aliases[alias] = name
             return entry
 
         return add
@@ -90,11 +96,17 @@ class Registry(Generic[T]):
             if name not in self._entries:
                 load()
         if name not in self._entries:
-            similar = difflib.get_close_matches(name.lower(), self.names(), n=3, cutoff=0.5)
+            similar = difflib.get_close_matches(name.lower(), [*self.names(), *self._aliases], n=3, cutoff=0.5)
             known = ", ".join(self.names()[:12]) + (" ..." if len(self.names()) > 12 else "")
             hint = f"did you mean {' or '.join(similar)}?" if similar else f"known: {known}"
             raise InputError(f"unknown {self.kind} {name!r:.80}; {hint}")
         return self._entries[name]
+
+    def canonical(self, name: str) -> str:
+        """Return the name that an alias stands for, and any other name as it is."""
+        with contextlib.suppress(InputError):  # a name that nobody has registered
+            self.get(name)
+        return self._aliases.get(name, name)
 
     def find(self, text: str) -> T:
         """Return an entry that is a dataclass, with the settings of ``NAME:KEY=VALUE,...`` in place of its defaults.
@@ -103,31 +115,19 @@ class Registry(Generic[T]):
             InputError: The name or a key is unknown, or a value does not have the type of its key.
         """
         name, _, settings = text.partition(":")
-        entry: Any = self.get(name)
-        types = {field.name: type(getattr(entry, field.name)) for field in fields(entry)}
-        changes = {}
-        for pair in settings.split(",") if settings else []:
-            key, _, value = pair.partition("=")
-            if key not in types:
-                takes = f"it takes {', '.join(types)}" if types else "it takes none"
-                raise InputError(f"{self.kind} {name}: unknown setting {pair!r:.80}; {takes}")
-            try:
-                changes[key] = _parse_bool(value) if types[key] is bool else types[key](value)
-            except (ValueError, OverflowError) as error:
-                raise InputError(
-                    f"{self.kind} {name}: {key} cannot be {value!r:.80}; its default is {getattr(entry, key)}"
-                ) from error
-        try:
-            changed: T = replace(entry, **changes)
-        except ValueError as error:
-            raise InputError(f"{self.kind} {name}: {error}") from error
-        return changed
+        return with_settings(f"{self.kind} {name}", self.get(name), settings)
 
     def names(self) -> list[str]:
-        """Return all names, sorted; imports every module of the package and loads every entry point."""
+        """Return all names, sorted, without aliases; imports every module and loads every entry point."""
         self._import_modules()
         self._load_entry_points()
-        return sorted(self._entries)
+        return sorted(self._entries.keys() - self._aliases.keys())
+
+    def titles(self) -> list[str]:
+        """Return all names, sorted, each with its alias: ``ilsvrc (or imagenet)``."""
+        names = self.names()
+        aliases = {name: f" (or {alias})" for alias, name in self._aliases.items()}
+        return [name + aliases.get(name, "") for name in names]
 
     def is_own(self, name: str) -> bool:
         """Return whether the entry called ``name`` belongs to this package, not to another one or a user."""
@@ -136,7 +136,8 @@ class Registry(Generic[T]):
     def _is_own_module(self, module: str) -> bool:
         return f"{module}.".startswith(f"{self.package}.")
 
-    def _add(self, name: str, entry: T, module: str) -> None:
+    def _add(self, name: str, entry: T, module: str) -> bool:
+        """Add an entry and return whether it is used; one of an entry point does not replace another."""
         own = self._is_own_module(module)
         if not own:
             self._import_modules()  # so that this registration is the later one whatever is imported when
@@ -146,8 +147,11 @@ class Registry(Generic[T]):
             warnings.warn(
                 f"the {self.kind} {name!r} is registered by {previous} and by {module}; {winner} is used", stacklevel=3
             )
-        if previous is None or own or not self._loading:
+        is_used = previous is None or own or not self._loading
+        if is_used:
             self._entries[name], self._sources[name] = entry, module
+            self._aliases.pop(name, None)
+        return is_used
 
     def _import_modules(self, only: str | None = None) -> None:
         if not self._complete:
@@ -179,6 +183,38 @@ class Registry(Generic[T]):
                 )
             finally:
                 Registry._loading = outer
+
+
+def with_settings(title: str, entry: T, settings: str) -> T:
+    """Return an entry that is a dataclass, with the settings of ``KEY=VALUE,...`` in place of its defaults.
+
+    Args:
+        title: Kind and name of the entry, for messages.
+        entry: The entry; its fields are its settings.
+        settings: The settings; empty for the defaults.
+
+    Raises:
+        InputError: A key is unknown, or a value does not have the type of its key.
+    """
+    defaults: Any = entry
+    types = {field.name: type(getattr(defaults, field.name)) for field in fields(defaults)}
+    changes = {}
+    for pair in settings.split(",") if settings else []:
+        key, _, value = pair.partition("=")
+        if key not in types:
+            takes = f"it takes {', '.join(types)}" if types else "it takes none"
+            raise InputError(f"{title}: unknown setting {pair!r:.80}; {takes}")
+        try:
+            changes[key] = _parse_bool(value) if types[key] is bool else types[key](value)
+        except (ValueError, OverflowError) as error:
+            raise InputError(
+                f"{title}: {key} cannot be {value!r:.80}; its default is {getattr(defaults, key)}"
+            ) from error
+    try:
+        changed: T = replace(defaults, **changes)
+    except ValueError as error:
+        raise InputError(f"{title}: {error}") from error
+    return changed
 
 
 def _parse_bool(text: str) -> bool:

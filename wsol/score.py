@@ -17,12 +17,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str] | None) -> None:
     """Parse the arguments, score, print the table."""
     arguments = vars(_make_parser().parse_args(argv))
+    from wsol.evaluation.folders import scoring_folder  # noqa: PLC0415
     from wsol.evaluation.score import score  # noqa: PLC0415  # pandas takes a second that --help need not wait for
     from wsol.reports.terminal import format_run  # noqa: PLC0415
 
-    source = next((arguments[name] for name in ("run", "maps", "boxes", "baseline") if arguments[name]), "run")
-    name = f"score-{Path(str(source)).stem}-{arguments['protocol'].replace(':', '-')}"
-    arguments["out"] = arguments["out"] or Path("results") / name
+    arguments["out"] = arguments["out"] or scoring_folder(arguments)
     print(format_run(score(**arguments), arguments["out"]))
 
 
@@ -50,7 +49,7 @@ def _make_parser() -> argparse.ArgumentParser:
     files.add_argument(
         "--skip-bad", action="store_true", help="list unusable entries and leave their images out instead of stopping"
     )
-    shared = ("dataset", "data_root", "dataset_args", "limit", "protocol", "tau", "workers")
+    shared = ("dataset", "data_root", "dataset_args", "limit", "exact_images", "protocol", "tau", "workers")
     groups = add_options(parser, shared, {"dataset": None})
     groups[IMAGES].add_argument(
         "--split",
@@ -61,7 +60,7 @@ def _make_parser() -> argparse.ArgumentParser:
         "--metadata", type=Path, metavar="DIR", help="folder of lists in the format of Choe et al."
     )
     parser.add_argument_group(RUN).add_argument(
-        "--out", type=Path, metavar="DIR", help="run folder (default: results/score-SOURCE-PROTOCOL)"
+        "--out", type=Path, metavar="DIR", help="run folder (default: results/ and a name from the options)"
     )
     return parser
 

@@ -7,8 +7,8 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from itertools import permutations
+from dataclasses import asdict, replace
+from itertools import combinations, permutations
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,16 @@ from PIL import Image
 
 import wsol
 from wsol.compare import main
+from wsol.comparison.notes import comparison_notes
 from wsol.comparison.terminal import format_comparison
-from wsol.datasets import Dataset, Sample, load_dataset
+from wsol.datasets import Content, Dataset, Sample, load_dataset
 from wsol.datasets.base import as_boxes
 from wsol.errors import InputError
 from wsol.metrics.base import LocalizationStats
 from wsol.models import Model
 from wsol.protocols import find_protocol
-from wsol.runs.metadata import DatasetRecord, RunMetadata, TauRecord
+from wsol.runs.checksums import add_checksums
+from wsol.runs.metadata import DatasetRecord, RunMetadata, TauRecord, read_metadata
 from wsol.runs.predictions import predictions_table
 from wsol.runs.provenance import Provenance
 from wsol.runs.read import StoredRun, read_run
@@ -39,6 +41,8 @@ CURVES = {  # tau 0, 0.25, 0.5, 0.75
     "fair": [[0.6, 0.5, 0.1, 0.1], [0.7, 0.1, 0.1, 0.1], [0.1, 0.2, 0.3, 0.1], [0.7, 0.6, 0.3, 0.1]],
 }
 Make = Callable[..., StoredRun]
+SAME = "identical: the same classes, boxes and IoUs in all {} images, at every threshold"
+NEARLY = "nearly identical: the same classes and boxes at tau 0.25 in {} of {} images"
 
 
 @pytest.fixture
@@ -83,7 +87,7 @@ def make(tmp_path: Path) -> Make:
         metadata = RunMetadata(
             "|".join(parts.values()),
             "",
-            DatasetRecord("x", "test", "", n, "", ("a", "b")),
+            DatasetRecord("x", "test", "", n, "", Content(), ("a", "b")),
             Provenance(name, "cam"),
             PROTOCOL,
             TauRecord(rule if tau is not None else None, chosen, 0.25),
@@ -256,13 +260,78 @@ def test_a_rule_in_common_is_enough(make: Make, given: Any, common: str) -> None
 
 
 def test_the_same_signature_twice_gives_a_note(make: Make) -> None:
-    comparison = wsol.compare([make(name, CURVES["good"], model="same") for name in ("a", "b")])
-    assert comparison.notes == ["a and b have the same signature: any difference is due to hardware or to chance"]
+    runs = [make(name, CURVES[curves], model="same") for name, curves in (("a", "good"), ("b", "good"), ("c", "fair"))]
+    unknown = "have the same signature, but not the same predictions: the reason is outside of what it covers"
+    assert [note.partition(", such as")[0] for note in wsol.compare(runs).notes[1:]] == [
+        f"a and c {unknown}",
+        f"b and c {unknown}",
+    ]
+    newer = replace(runs[2], metadata=replace(runs[2].metadata, versions={"torch": "9"}))
+    differing = "a and c have the same signature, but not the same predictions: they differ in torch: None, not 9"
+    assert differing in wsol.compare([runs[0], newer]).notes
+    comparison = wsol.compare(runs[:2])
+    assert comparison.notes == [f"a and b have the same signature and are {SAME.format(4)}"]
     assert comparison.signature.count("*") == 0
     assert (comparison.differences[["p", "p_corrected"]] == 1).all(axis=None)
     assert (comparison.differences[["difference", "ci_low", "ci_high"]] == 0).all(axis=None)
     assert (comparison.metrics["rank"] == 1).all()
     assert comparison.metrics["tied"].all()
+
+
+def test_runs_that_are_the_same_are_named(make: Make) -> None:
+    """Grad-CAM and CAM of one network may be the same maps under two names, and so may two networks."""
+    curves = made_curves(200, 0.5, 1)
+    runs = [make(name, curves) for name in ("cam", "hirescam", "rounded", "other thresholds", "other")]
+    runs[2].tables.predictions.loc[7, "x1"] += 1
+    runs[3].results.stats.curves[7, 2] += 0.125
+    runs[4].tables.predictions.loc[:2, "class_id"] = 5  # three images of 200 are more than one in a hundred
+    assert wsol.compare(runs).notes == [
+        f"cam and hirescam are {SAME.format(200)}",
+        f"cam and rounded are {NEARLY.format(199, 200)}",
+        f"cam and other thresholds are {NEARLY.format(200, 200)}",
+        f"hirescam and rounded are {NEARLY.format(199, 200)}",
+        f"hirescam and other thresholds are {NEARLY.format(200, 200)}",
+        f"rounded and other thresholds are {NEARLY.format(199, 200)}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("interval", "p", "better", "runs", "sentence"),
+    [
+        ((1, 9), 0.02, "tie", 4, r"pointing game of a and b: tie although p is below 0\.05 .* for all 6 pairs of runs"),
+        ((-9, -1), 0.02, "tie", 3, r"pointing game of a and b: tie although p is below 0\.05 .* for all 3 pairs"),
+        (
+            (1, 9),
+            0.05,
+            "tie",
+            2,
+            r"pointing game: tie although the 95 % interval excludes 0, since p is not below 0\.05",
+        ),
+        ((0, 9), 0.02, "a", 2, r"pointing game: significant although the 95 % interval includes 0"),
+        ((1, 9), 0.02, "a", 2, None),
+        ((-1, 9), 0.2, "tie", 2, None),
+        ((0, 0), 1, "tie", 2, None),
+    ],
+)
+def test_a_tie_that_the_interval_seems_to_contradict_is_explained(
+    interval: tuple[float, float], p: float, better: str, runs: int, sentence: str | None
+) -> None:
+    rows = [[*pair, "mean_iou", "fixed", 0, -1, 1, 1, 1, "tie"] for pair in combinations("abcd"[:runs], 2)]
+    rows.append(["a", "b", "pointing_game", np.nan, 5, *interval, p, 1, better])
+    columns = ["run", "other", "metric", "tau_rule", "difference", "ci_low", "ci_high", "p", "p_corrected", "better"]
+    notes = [*comparison_notes([], [], pd.DataFrame(rows, columns=columns))]
+    assert len(notes) == (sentence is not None)
+    assert sentence is None or re.match(sentence, notes[0])
+
+
+def test_the_correction_for_all_pairs_is_explained_where_it_decides(make: Make) -> None:
+    runs = [make("abcd"[i], made_curves(80, share, i)) for i, share in enumerate((0.4, 0.5, 0.5, 0.56))]
+    comparison = wsol.compare(runs)
+    accuracy = comparison.differences.query("metric == 'gt_known_loc_acc' and tau_rule == 'fixed'")
+    corrected = accuracy[(accuracy["p"] < 0.05) & (accuracy["better"] == "tie")]
+    assert (corrected["run"] + corrected["other"]).tolist() == ["ac", "ad"]
+    (note,) = (note for note in comparison.notes if "corrected for all 6 pairs of runs" in note)
+    assert "GT-known accuracy (fixed) of a and c, GT-known accuracy (fixed) of a and d" in note
 
 
 def test_names_are_as_long_as_they_need_to_be(make: Make, tmp_path: Path) -> None:
@@ -385,9 +454,9 @@ def test_runs_on_disk_and_the_command(
     monkeypatch.chdir(tmp_path)
     odd = tmp_path / "runs" / "\x1b[31mred\nrun"
     shutil.copytree(evaluated[1], odd)
-    facts = json.loads((odd / "run.json").read_text())
-    facts["signature"] = facts["signature"].replace("|eigencam", "|other")
-    (odd / "run.json").write_text(json.dumps(facts))
+    metadata = read_metadata(odd)
+    renamed = replace(metadata, signature=metadata.signature.replace("|eigencam", "|other"))
+    (odd / "run.json").write_text(json.dumps(asdict(add_checksums(renamed, odd, metadata.checksums or ()))))
     assert main([str(evaluated[0]), str(odd)]) == 0
     printed = capsys.readouterr().out
     lines = printed.splitlines()

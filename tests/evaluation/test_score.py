@@ -3,8 +3,10 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +15,7 @@ import torch
 from PIL import Image
 
 import wsol
-from wsol.datasets import load_dataset
+from wsol.datasets import Dataset, Sample, load_dataset
 from wsol.errors import InputError
 from wsol.models import Model
 from wsol.protocols import find_protocol
@@ -105,6 +107,18 @@ def test_other_protocols(lists: Path, maps: Path, protocol: str) -> None:
     if "script" in protocol:
         assert result.signature.split("|")[4] == "tau:none"
         assert result.metrics.tau.isna().all()
+
+
+@pytest.mark.parametrize("change", [lambda a: a[:14, :14], lambda a: a * 9, lambda a: a - 0.5])
+def test_a_networks_own_maps_are_told_about_raw(lists: Path, maps: Path, change: Callable[[Any], Any]) -> None:
+    for path in maps.rglob("*.npy"):
+        np.save(path, change(np.load(path)))
+    with pytest.raises(InputError, match=r"3 unusable: .*; give --raw for a network's own maps, .* or give --skip-bad"):
+        wsol.score(maps=maps, metadata=lists)
+    assert len(wsol.score(maps=maps, metadata=lists, raw=True).predictions) == 3
+    np.save(maps / "a.npy", np.full((224, 224), np.nan))  # which is no map in any case
+    with pytest.raises(InputError, match=r"1 unusable: a.jpg [^;]*; fix it, or give --skip-bad"):
+        wsol.score(maps=maps, metadata=lists, raw=True)
 
 
 def break_map(kind: str, maps: Path) -> None:
@@ -232,7 +246,7 @@ def test_guessed_classes_and_their_boxes(lists: Path, tmp_path: Path) -> None:
     [
         (TRUE_ROWS[1:], r"1 missing: a\.jpg"),
         ([*TRUE_ROWS, "z.jpg,0,0,1,1"], r"1 extra: z\.jpg \(line 5\)"),
-        ([*TRUE_ROWS, TRUE_ROWS[0]], r"1 duplicate: a\.jpg \(two boxes\)"),
+        ([*TRUE_ROWS, TRUE_ROWS[0]], r"1 duplicate: a\.jpg \(two boxes, and no score"),
         (["a.jpg,nan,0,1,1", *TRUE_ROWS[1:]], r"1 unusable: a\.jpg \(line 2: not four finite numbers\)"),
         (["a.jpg,9,9,3,3", *TRUE_ROWS[1:]], "line 2: an empty or inverted box"),
         (["a.jpg,9,9,300,30", *TRUE_ROWS[1:]], "line 2: a box outside the 100 x 50 image"),
@@ -245,6 +259,59 @@ def test_bad_boxes_are_counted_and_named(lists: Path, tmp_path: Path, rows: list
     result = wsol.score(boxes=path, metadata=lists, skip_bad=True)
     assert result.metadata.dataset.n == (3 if "extra" in sentence else 2)
     assert value(result, "mean_iou") == 100
+
+
+SCORED = "image_id,class_id,score,x0,y0,x1,y1"
+
+
+def test_of_several_boxes_of_a_class_the_best_scored_is_used(lists: Path, tmp_path: Path) -> None:
+    a, c, d = (",".join(map(str, box)) for box in BOXES.values())
+    wrong = "0,0,3,3"
+    rows = [
+        *(f"a.jpg,0,0.{n},{a}" for n in (5, 9, 7, 6, 8, 4)),  # six boxes of one class are one guess
+        f"a.jpg,1,0.1,{wrong}",
+        f"a.jpg,1,0.3,{a}",
+        f"b/c.png,0,0.2,{wrong}",
+        f"b/c.png,0,0.7,{c}",
+        f"b/c.png,1,0.5,{c}",
+        f"d.jpg,1,0.6,{wrong}",
+        f"d.jpg,1,0.6,{d}",  # of equal scores the first
+    ]
+    result = wsol.score(boxes=write_boxes(tmp_path / "boxes.csv", rows, SCORED), metadata=lists)
+    found = {m: value(result, m) for m in ("top1_cls_err", "top5_cls_err", "top1_loc_err", "top5_loc_err")}
+    expected = {"top1_cls_err": 100 / 3, "top5_cls_err": 0, "top1_loc_err": 200 / 3, "top5_loc_err": 100 / 3}
+    assert found == pytest.approx(expected)
+    assert value(result, "gt_known_loc_acc") == pytest.approx(200 / 3)
+    (note,) = result.metadata.notes
+    assert note == "boxes.csv: boxes that score lower than another of their image and class are unused (8)"
+    order = np.random.default_rng(0).permutation(11)  # without the tie, the order of the rows means nothing
+    mixed = write_boxes(tmp_path / "boxes.csv", [*(rows[i] for i in order), *rows[11:]], SCORED)
+    pd.testing.assert_frame_equal(wsol.score(boxes=mixed, metadata=lists).predictions, result.predictions)
+
+
+def test_of_several_boxes_without_classes_the_best_scored_is_used(lists: Path, tmp_path: Path) -> None:
+    rows = [f"{row},0.6" for row in TRUE_ROWS] + ["a.jpg,0,0,3,3,0.5", "d.jpg,0,0,3,3,0.7"]
+    path = write_boxes(tmp_path / "boxes.csv", rows, "image_id,x0,y0,x1,y1,score")
+    result = wsol.score(boxes=path, metadata=lists)
+    assert value(result, "gt_known_loc_acc") == pytest.approx(200 / 3)
+
+
+def test_numbers_of_cocos_results_may_be_floats(tmp_path: Path) -> None:
+    box = [10, 10, 40, 40]
+    results = [
+        {"image_id": name, "category_id": float(i), "bbox": box, "score": 0.5 - n / 10}
+        for i, name in enumerate(SIZES)
+        for n in range(2)
+    ]
+    (tmp_path / "r.json").write_text(json.dumps(results))
+    samples = (
+        Sample(name, label, np.array([[10, 10, 50, 50.0]]), "edges", size=(100, 100))
+        for label, name in enumerate(SIZES)
+    )
+    made = Dataset("made", "test", tuple(samples), ("1", "2", "0"))  # never ambiguous here: ids are indices
+    result = wsol.score(boxes=tmp_path / "r.json", dataset=made)
+    assert value(result, "top1_loc_err") == 0
+    assert "are unused (3)" in result.metadata.notes[0]
 
 
 def test_cocos_results(tmp_path: Path) -> None:
@@ -272,6 +339,14 @@ def test_cocos_results(tmp_path: Path) -> None:
         "dataset_args": {"annotations": "instances.json"},
     }
     result = wsol.score(**options)
+    entries = [
+        {**entry, "category_id": float(entry["category_id"]), "image_id": 1.0 * entry["image_id"]} for entry in results
+    ]
+    (tmp_path / "results.json").write_text(json.dumps(entries))
+    pd.testing.assert_frame_equal(wsol.score(**options).predictions, result.predictions)
+    (tmp_path / "results.json").write_text(json.dumps([*results, {**results[0], "category_id": 0}]))
+    with pytest.raises(InputError, match="entry 3: the category_id 0 is no class of coco, which has 2"):
+        wsol.score(**options)  # ids that were counted from 0
     assert result.predictions[result.predictions["rank"] == 0].image_id.tolist() == ["7.jpg#cat", "7.jpg#dog", "9.jpg"]
     assert value(result, "gt_known_loc_acc") == pytest.approx(200 / 3)
     assert value(result, "top1_cls_err") == pytest.approx(100 / 3)  # of 7's two classes one is guessed first

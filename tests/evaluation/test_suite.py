@@ -83,7 +83,7 @@ def test_what_fails_is_said_and_what_is_done_is_not_done_again(
 ) -> None:
     assert evaluate(["--suite", str(grid)]) == 1
     printed = capsys.readouterr()
-    reason = "cam cannot be applied: net.py:make: class activation maps need global average pooling"
+    reason = "cam cannot be applied: class activation maps need class scores that are linear"
     told = [line for line in printed.err.splitlines() if line.startswith("wsol: ")]
     assert [line.split(", ")[0] for line in told] == [f"wsol: {k} of 4" for k in (1, 2, 3, 4)]
     assert [line for line in told if reason in line] == [told[2]]

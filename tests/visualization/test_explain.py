@@ -1,12 +1,14 @@
 """The command ``python -m wsol.explain``: files, options, messages and processes."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -162,7 +164,7 @@ def test_what_is_wrong_is_one_sentence(
     sentence: str,
 ) -> None:
     monkeypatch.setattr(explain_module, "ChildProcess", InProcess)
-    monkeypatch.setattr(predictor_module, "PhotoPredictor", lambda *_: None)  # no photo reaches it
+    monkeypatch.setattr(predictor_module, "PhotoPredictor", lambda *_: SimpleNamespace(side=224))  # no photo reaches it
     (tmp_path / "a.png").write_bytes(b"no image")
     assert main([str(tmp_path / "a.png"), "--out", str(tmp_path / "out"), *more]) == 2
     printed = capsys.readouterr()
@@ -195,6 +197,29 @@ def test_lists_of_the_command() -> None:
         ("timm/b", "c.pth"),
         (None, "d.safetensors"),
     ]
+
+
+def test_the_map_of_a_class(
+    tmp_path: Path,
+    weights: Path,
+    draw: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(explain_module, "ChildProcess", InProcess)
+    call = [str(draw(tmp_path / "a.png")), "--model", "squeezenet1_1", "--weights", str(weights), "--device", "cpu"]
+    call += ["--out", str(tmp_path / "out")]
+    assert main([*call, "--class", "5", "--class", "2", "--save-maps"]) == 0
+    assert re.search(r"\.png: class 5 [\d.]+ %; class 2 [\d.]+ %\n$", capsys.readouterr().out)
+    (file,) = (tmp_path / "out").glob("*.npz")
+    with np.load(file) as saved:
+        assert saved["classes"].tolist() == [5, 2]
+        assert saved["maps"].shape == (2, 13, 13)
+    assert main([*call, "--class", "cat"]) == 2
+    assert "these weights have no class names, so 'cat' cannot be found" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*call, "--class", "5", "--top", "2"])
+    assert "not allowed with argument" in capsys.readouterr().err
 
 
 class Killed(InProcess):

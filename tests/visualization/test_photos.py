@@ -57,6 +57,81 @@ def test_a_photo_of_a_camera_is_rotated_and_one_of_a_data_set_is_not(tmp_path: P
     np.testing.assert_array_equal(kept.thumbnail, stored)
 
 
+def write_photo(path: Path, mode: str) -> None:
+    gray = np.linspace(0, 65535, 2400).reshape(40, 60)
+    rgb = Image.fromarray(np.stack([gray / 257, gray[::-1] / 257, gray[:, ::-1] / 257], 2).astype(np.uint8))
+    if mode == "I;16":
+        Image.fromarray(gray.astype(np.uint16)).save(path)
+    elif mode == "P":
+        rgb.quantize(32).save(path, transparency=3)
+    elif mode in ("1", "L", "F"):
+        Image.fromarray((gray / 257).astype(np.uint8)).convert(mode).save(path)
+    else:
+        rgb.convert(mode).save(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [
+        *((f"{mode}.png", mode) for mode in ("1", "L", "I;16", "LA", "P", "RGB", "RGBA")),
+        *((f"{mode}.tif", mode) for mode in ("1", "L", "I;16", "LA", "P", "RGB", "RGBA", "CMYK", "F")),
+        ("CMYK.jpg", "CMYK"),
+        ("P.gif", "P"),
+        ("RGB.webp", "RGB"),
+    ],
+)
+def test_a_photo_by_path_is_the_photo_in_memory(tmp_path: Path, name: str, mode: str) -> None:
+    write_photo(path := tmp_path / name, mode)
+    sources: list[object] = [path, str(path), Image.open(path)]
+    decoded = Image.open(path)
+    decoded.load()
+    sources.append(decoded)
+    if mode not in ("P", "CMYK"):  # their arrays are indices, and inks
+        sources.append(np.asarray(Image.open(path)))
+    view = find_protocol("exact").view
+    first, *others = (load(find_photos([source])[0], view) for source in sources)
+    assert first.size == (60, 40)
+    assert 100 < first.thumbnail.mean() < 155  # not clipped
+    for other in others:
+        assert other.size == first.size
+        assert other.digest == first.digest
+        np.testing.assert_array_equal(other.thumbnail, first.thumbnail)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("name", ["camera.jpg", "camera.png", "camera.tif", "camera.webp"])
+def test_a_photo_in_memory_is_rotated_like_the_file(tmp_path: Path, name: str, orientation: int) -> None:
+    stored = np.kron([[0, 80], [160, 240]], np.ones((24, 40))).astype(np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(stored).save(tmp_path / name, exif=exif)
+    view = find_protocol("exact").view
+    by_path, by_object = (
+        load(find_photos([source])[0], view) for source in (tmp_path / name, Image.open(tmp_path / name))
+    )
+    corners = [[0, 80, 160, 240], [80, 0, 240, 160], [240, 160, 80, 0], [160, 240, 0, 80],
+               [0, 160, 80, 240], [160, 0, 240, 80], [240, 80, 160, 0], [80, 240, 0, 160]]  # fmt: skip  # row by row
+    height, width = by_path.thumbnail.shape[:2]
+    assert (width, height) == by_path.size == ((80, 48) if orientation < 5 else (48, 80))
+    seen = [int(by_path.thumbnail[y, x, 0]) for y in (5, height - 6) for x in (5, width - 6)]
+    np.testing.assert_allclose(seen, corners[orientation - 1], atol=8)
+    assert by_object.digest == by_path.digest
+    assert by_object.size == by_path.size
+
+
+def test_a_folder_has_images_of_every_format_that_is_read(tmp_path: Path) -> None:
+    for suffix in ("avif", "jfif", "JPE", "mpo", "pbm", "webp"):
+        (tmp_path / f"a.{suffix}").touch()
+    assert len(find_photos([tmp_path])) == 6
+
+
+def test_an_image_in_memory_whose_file_is_cut_is_one_sentence(tmp_path: Path, draw: Callable[..., Path]) -> None:
+    path = draw(tmp_path / "a.jpg", (200, 200))
+    path.write_bytes(path.read_bytes()[:4000])
+    with pytest.raises(InputError, match=r"image 1 cannot be used .*truncated.*; give 8-bit RGB or gray"):
+        find_photos([Image.open(path)])
+
+
 def test_only_the_thumbnail_of_a_large_photo_is_smaller(tmp_path: Path, draw: Callable[..., Path]) -> None:
     loaded = load(find_photos([draw(tmp_path / "a.jpg", (3000, 1500))])[0], find_protocol("exact").view)
     assert loaded.thumbnail.shape == (512, 1024, 3)

@@ -75,8 +75,11 @@ def test_a_class_agnostic_method_gives_one_panel(tmp_path: Path, draw: Callable[
         ({"weights": ["a", "b"]}, "there are 1 models and 2 weights"),
         ({"weights": "a"}, "model tiny is already loaded"),
         ({"images": []}, "the list of images is empty"),
-        ({"images": np.zeros((4, 4, 3))}, "image 1 is an array of float64 of shape"),
-        ({"images": np.zeros((4, 4, 4), np.uint8)}, "image 1 is an array of uint8 of shape"),
+        ({"images": np.full((4, 4, 3), -0.5)}, r"image 1 cannot be used \(its floats range from -0.5 to -0.5, not"),
+        ({"images": np.full((4, 4), 70_000)}, r"image 1 cannot be used \(its integers range from 70000 to 70000, not"),
+        ({"images": np.zeros((4, 4), np.complex64)}, "image 1 .*its values are of type complex64, not numbers"),
+        ({"images": np.zeros((3, 4, 5), np.uint8)}, r"image 1 .*it is an array of shape \(3, 4, 5\), not \(height"),
+        ({"images": np.zeros((0, 4), np.uint8)}, r"image 1 .*it is an array of shape \(0, 4\), not \(height"),
     ],
 )
 def test_invalid_arguments_are_one_sentence(tiny_model: Model, given: dict[str, Any], sentence: str) -> None:

@@ -1,17 +1,17 @@
 """The public function that compares runs: differences, ranks, and the images that only one of them finds."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from wsol.comparison.compatibility import common_signature, run_names
 from wsol.comparison.figures import accuracy_figure, iou_figure
 from wsol.comparison.files import claim_comparison, write_comparison
+from wsol.comparison.notes import TIE, comparison_notes
 from wsol.comparison.page import render_comparison_page
 from wsol.errors import InputError
 from wsol.io.display import printable
@@ -21,8 +21,8 @@ from wsol.metrics.significance import corrected_p_values, p_values, pairs, ranks
 from wsol.metrics.summary import ResampledMetric, resample_metrics
 from wsol.runs.read import StoredRun, read_run
 from wsol.runs.signature import Signature
+from wsol.runtime.progress import track
 
-TIE = "tie"
 _Metrics = dict[tuple[str, str | None], ResampledMetric]
 
 
@@ -57,6 +57,15 @@ class Comparison:
     images: pd.DataFrame = field(repr=False)
     curves: pd.DataFrame = field(repr=False)
     delta: float
+
+    def __repr__(self) -> str:
+        lines = [f"Comparison of {len(self.runs)} runs on {len(self.images)} images", f"  {self.signature}"]
+        rules = [run.metadata.tau.rule for run in self.stored]
+        for name, rule in zip(self.runs["run"], rules, strict=True):
+            rows = self.metrics[(self.metrics["run"] == name) & (self.metrics["metric"] == "gt_known_loc_acc")]
+            own = rows[rows["tau_rule"].isna() | (rows["tau_rule"] == rule)]
+            lines.append(f"  {name}" + "".join(f": GT-known accuracy {value:.3f} %" for value in own["value"]))
+        return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
 
     def images_found_only_by(self, run: str, other: str) -> pd.DataFrame:
         """Return the images that one run finds and another misses, sorted by the gap between their IoUs.
@@ -114,11 +123,11 @@ def compare(runs: Sequence[str | Path | StoredRun], *, out: str | Path | None = 
     signatures = [run.signature for run in stored]
     if out is not None:
         claim_comparison(Path(out), signatures)
-    bar = tqdm(stored, unit="run", desc="resampling", leave=False, disable=None)
-    metrics, differences = _test_differences(names, [_resample(run) for run in bar])
+    resampled = [_resample(run) for run in track(stored, "resampling", unit="run")]
+    metrics, differences = _test_differences(names, resampled)
     comparison = Comparison(
         signature=signature,
-        notes=[*_notes(names, stored)],
+        notes=[*comparison_notes(names, stored, differences)],
         stored=stored,
         runs=_runs(names, stored),
         metrics=metrics,
@@ -195,15 +204,6 @@ def _curves(names: Sequence[str], stored: Sequence[StoredRun]) -> pd.DataFrame:
         if len(run.taus) and metric.applies(run.results.stats):
             columns[name] = 100 * run.results.stats.hits.mean(0)
     return pd.DataFrame({"tau": stored[0].taus if columns else [], **columns})
-
-
-def _notes(names: Sequence[str], stored: Sequence[StoredRun]) -> Iterator[str]:
-    """Yield warnings, one sentence each."""
-    for i, j in pairs(len(stored)).tolist():
-        if stored[i].signature == stored[j].signature:
-            yield f"{names[i]} and {names[j]} have the same signature: any difference is due to hardware or to chance"
-    for name, run in zip(names, stored, strict=True):
-        yield from (f"{name}: {printable(note)}" for note in run.metadata.notes)
 
 
 def _write(comparison: Comparison, folder: Path) -> None:

@@ -1,14 +1,15 @@
 """Comparability of runs, and their names in a comparison."""
 
 import shlex
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from itertools import combinations
 from pathlib import Path
 
 from wsol.errors import InputError
 from wsol.io.display import printable
 from wsol.runs.read import StoredRun
-from wsol.runs.signature import Signature, signature_differences
+from wsol.runs.signature import Signature, drop_images, keep_common_images, signature_differences
 
 
 def common_signature(runs: Sequence[StoredRun], names: Sequence[str]) -> str:
@@ -29,9 +30,9 @@ def common_signature(runs: Sequence[StoredRun], names: Sequence[str]) -> str:
     for run, folder in zip(runs, folders, strict=True):
         if folders.count(folder) > 1:
             raise InputError(f"{printable(str(run.folder))} is given twice; give each RUN once")
-    first = str(_comparable_signature(runs[0]))
-    for run, name in zip(runs[1:], names[1:], strict=True):
-        if differences := signature_differences(str(_comparable_signature(run)), first):
+    first, *others = keep_common_images([str(_comparable_signature(run)) for run in runs])
+    for run, name, signature in zip(runs[1:], names[1:], others, strict=True):
+        if differences := signature_differences(signature, first):
             raise InputError(
                 f"{name} and {names[0]} are not comparable ({printable('; '.join(differences))}); "
                 f"{_how_to_fix(differences, run, runs[0])}"
@@ -42,7 +43,33 @@ def common_signature(runs: Sequence[StoredRun], names: Sequence[str]) -> str:
         for field in ("model", "method", "tau")
         if len({getattr(signature, field) for signature in signatures}) == 1
     }
-    return str(replace(_comparable_signature(runs[0]), **equal_fields))
+    return str(replace(Signature.parse(first), **equal_fields))
+
+
+def signature_notes(names: Sequence[str], runs: Sequence[StoredRun]) -> Iterator[str]:
+    """Yield in what comparable runs differ although they seem to be the same, and what their signatures leave open.
+
+    Args:
+        names: Names of the runs.
+        runs: The runs.
+    """
+    fields = [Signature.parse(run.signature).dataset for run in runs]
+    unknown = [name for name, field in zip(names, fields, strict=True) if field == drop_images(field)]
+    if 0 < len(unknown) < len(runs):
+        yield f"{', '.join(unknown)}: whether the images are those of the other runs is not known, as there were none"
+    for (one, run), (other, another) in combinations(zip(names, runs, strict=True), 2):
+        models = [Signature.parse(each.signature).model for each in (run, another)]
+        networks = [each.metadata.provenance.network for each in (run, another)]
+        if models[0] != models[1] and networks[0] and networks[1] and networks[0].weights == networks[1].weights:
+            pair = printable(f"{models[0]}, not {models[1]}")
+            yield f"{one} and {other} have the same weights, but differ in what else decides the scores: {pair}"
+
+
+def recorded_differences(one: StoredRun, other: StoredRun) -> list[str]:
+    """Return in what two runs differ that is not part of a signature, one phrase each: ``torch: 2.9.0, not 2.10.0``."""
+    facts, others = _recorded_facts(one), _recorded_facts(other)
+    keys = dict.fromkeys([*facts, *others])
+    return [f"{key}: {facts.get(key)}, not {others.get(key)}" for key in keys if facts.get(key) != others.get(key)]
 
 
 def run_names(folders: Sequence[Path]) -> list[str]:
@@ -63,10 +90,15 @@ def _comparable_signature(run: StoredRun) -> Signature:
     return replace(signature, tau="tau:oracle=*") if run.tau == "oracle" else signature
 
 
+def _recorded_facts(run: StoredRun) -> dict[str, object]:
+    network = run.metadata.provenance.network
+    return {**run.metadata.versions, **(asdict(network) if network else {})}
+
+
 def _how_to_fix(differences: Sequence[str], run: StoredRun, first: StoredRun) -> str:
     """Return how to make two runs comparable whose signatures differ."""
     if any(difference.startswith("dataset:") for difference in differences):
-        return "evaluate both on the same images, both with or both without masks"
+        return "evaluate both on the same images, with the same annotation: the same boxes, and the same masks or none"
     if (run.tau is None) != (first.tau is None) and run.protocol == first.protocol:
         return "a run on given boxes is comparable only with another such run, since boxes at a tau require score maps"
     tau = "" if first.tau is None else f" --tau {first.tau}"

@@ -48,6 +48,8 @@ def render_comparison_page(
     hits = np.stack([images[f"hit {name}"].to_numpy(bool) for name in names])
     thumbnail_folder = next((run.folder for run in stored if (run.folder / "thumbnails").is_dir()), stored[0].folder)
     top1 = [run.tables.predictions.query(f"rank == {min(1, run.results.classes.shape[1] - 1)}") for run in stored]
+    classifies = any(run.results.classifies for run in stored)
+    types = [name for name in ERROR_TYPES if classifies or name != "class"]
     comparison = {
         "signature": signature,
         "notes": notes,
@@ -58,7 +60,7 @@ def render_comparison_page(
         "only_found": [
             [None if a == b else int((hits[a] & ~hits[b]).sum()) for b in range(len(names))] for a in range(len(names))
         ],
-        "errors": [(name, [100 * (table["error"] == name).mean() for table in top1]) for name in ERROR_TYPES],
+        "errors": [(name, [100 * (table["error"] == name).mean() for table in top1]) for name in types],
         "histogram": base64.b64encode(histogram).decode(),
     }
     return render(

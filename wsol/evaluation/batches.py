@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from wsol.datasets import Batch, count_clipped, read_batches
 from wsol.errors import ImageError, InputError
 from wsol.evaluation.inference import BatchInference
 from wsol.evaluation.plan import InferenceConfig, Plan, SplitPlan
+from wsol.metrics.classification import ranks_of
 from wsol.metrics.image_stats import ImageStats, stack_stats
 from wsol.protocols import Protocol
 from wsol.protocols.base import GroundTruth, ground_truth_of
@@ -21,6 +21,7 @@ from wsol.runs.batches import BATCHES, BatchStore, StoredBatch
 from wsol.runs.thumbnails import encode_thumbnail
 from wsol.runtime.cost import Clock
 from wsol.runtime.distributed import ProcessGroup
+from wsol.runtime.progress import Progress
 
 _MAX_PENDING = 2  # batches whose boxes are computed while the next goes through the network
 
@@ -70,14 +71,14 @@ class _BatchLoop:
         batches = read_batches(samples, protocol.view.side, size, self._pool, self._config.skip_bad_images)
         pending: deque[Future[None]] = deque()
         try:
-            with self._progress(len(places), group) as bar:
+            with self._progress(len(places), group) as progress:
                 for number in numbers:
                     batch = self._next_batch(batches)
                     pending.append(self._submit_batch(number, batch, places))
                     if len(pending) > _MAX_PENDING:
                         with self._clock("boxes"):
                             pending.popleft().result()
-                    bar.update(len(batch.indices) + len(batch.skipped))
+                    progress.update(len(batch.indices) + len(batch.skipped))
                     if group.size > 1 and self._store.stopped:
                         break
                 for each in pending:
@@ -87,12 +88,12 @@ class _BatchLoop:
                 self._store.stop()
             raise
 
-    def _progress(self, count: int, group: ProcessGroup) -> Any:
-        total, title = len(self._images), f"{self._images.name} {self._images.split}"
+    def _progress(self, count: int, group: ProcessGroup) -> Progress:
+        config, total = self._config, len(self._images)
+        title = f"{self._images.name} {self._images.split}, {config.model.name}, {config.method.signature}"
         if group.size > 1:
             total, title = count, f"{title}, the first of {group.size} processes"
-        disable = None if group.is_main else True
-        return tqdm(total=total, initial=total - count, unit="image", desc=title, disable=disable)
+        return Progress(title, total, done=total - count, leave=True, shown=group.is_main)
 
     def _next_batch(self, batches: Iterator[Batch]) -> Batch:
         try:
@@ -106,20 +107,27 @@ class _BatchLoop:
         indices = [places[i] for i in batch.indices]
         facts: dict[str, Any] = {"skipped": [[places[i], reason] for i, reason in batch.skipped]}
         if not indices:
-            facts |= {"clipped": 0, "passes": 0, "seconds": self._clock.lap()}
+            facts |= {"clipped": 0, "passes": 0, "class_only_ranks": [], "seconds": self._clock.lap()}
             return self._pool.submit(self._store.write, number, StoredBatch({}, facts))
         samples, protocol = [self._images.samples[i] for i in indices], self._config.protocol
         counter, before = self._config.model.network, self._config.model.network.passes
         facts["clipped"] = sum(map(count_clipped, samples, batch.frames))
         predictions = self._network.predict(samples, batch.pixels, self._clock)
         facts |= {"passes": counter.passes - before, "seconds": self._clock.lap()}
-        truths = [ground_truth_of(protocol, *pair) for pair in zip(samples, batch.frames, strict=True)]
-        own_maps = predictions.maps[:, :1]
+        arrays = {"indices": np.array(indices), "frames": np.array(batch.frames), **vars(predictions)}
+        localized = [i for i, sample in enumerate(samples) if not sample.class_only]
+        others = [i for i, sample in enumerate(samples) if sample.class_only]
+        ranks = ranks_of(predictions.classes)
+        facts["class_only_ranks"] = [] if ranks is None else ranks[others].tolist()
+        if others:
+            arrays = {name: array[localized] for name, array in arrays.items()}
+        if not localized:
+            return self._pool.submit(self._store.write, number, StoredBatch({}, facts))
+        truths = [ground_truth_of(protocol, samples[i], batch.frames[i]) for i in localized]
         images = [
             self._pool.submit(_score_image, protocol, *each)
-            for each in zip(own_maps, truths, batch.pixels, strict=True)
+            for each in zip(arrays["maps"][:, :1], truths, batch.pixels[localized], strict=True)
         ]
-        arrays = {"indices": np.array(indices), "frames": np.array(batch.frames), **vars(predictions)}
         # Threads take tasks in order, so the images are under way when the next task waits for them.
         return self._pool.submit(_store_batch, self._store, number, arrays, facts, images)
 
@@ -127,7 +135,7 @@ class _BatchLoop:
 def _score_image(
     protocol: Protocol, own_map: NDArray[np.float32], truth: GroundTruth, pixels: NDArray[np.uint8]
 ) -> tuple[ImageStats, bytes]:
-    prepared = protocol.prepare(protocol.view.assemble(own_map), truth.size)[0]
+    prepared = protocol.prepare_view(protocol.view, own_map, truth.size)[0]
     return truth.score_map_stats(protocol, prepared), encode_thumbnail(pixels)
 
 

@@ -109,11 +109,38 @@ class EvalConfig:
         default="test",
         metadata=_option(IMAGES, "split of the data set", choices=("test", "val"), expects="'test' or 'val'"),
     )
+    assume_class_order: bool = field(
+        default=False,
+        metadata=_option(
+            IMAGES,
+            "label i of the data set is output i of the network, although number or names of their classes differ",
+            **_FLAG,
+        ),
+    )
+    exact_images: bool = field(
+        default=False,
+        metadata=_option(
+            IMAGES, "read every image file for its fingerprint in the signature, not only 64 of them", **_FLAG
+        ),
+    )
     method: str = field(
-        default="cam", metadata=_option(MAPS, "NAME or NAME:KEY=VALUE,...; see python -m wsol.list methods")
+        default="cam",
+        metadata=_option(
+            MAPS,
+            "NAME, or FILE.py:CLASS for a method of your own; settings after a colon, NAME:KEY=VALUE,...; see python "
+            "-m wsol.list methods",
+        ),
     )
     layer: str | None = field(
         default=None, metadata=_option(MAPS, "dotted name of the target layer (default: found in the network)")
+    )
+    output: str | None = field(
+        default=None,
+        metadata=_option(
+            NETWORK,
+            "name or index of the output that holds the class scores, of a network that returns several (default: "
+            "logits, or the only one with a row per image)",
+        ),
     )
     map_size: int | None = field(
         default=None,
@@ -186,7 +213,11 @@ class EvalConfig:
     out: "str | Path | None" = field(
         default=None,
         metadata=_option(
-            RUN, "run folder (default: results/DATASET-SPLIT-MODEL-METHOD)", parse=Path, metavar="DIR", in_suite=False
+            RUN,
+            "run folder (default: results/DATASET-SPLIT-MODEL-METHOD and the options that differ from their defaults)",
+            parse=Path,
+            metavar="DIR",
+            in_suite=False,
         ),
     )
     resume: bool = field(

@@ -2,7 +2,7 @@
 
 import contextlib
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,8 +35,11 @@ def evaluate(
     dataset_args: Mapping[str, str] | None = None,
     download: bool = False,
     split: Split = "test",
+    assume_class_order: bool = False,
+    exact_images: bool = False,
     method: str = "cam",
     layer: str | None = None,
+    output: str | None = None,
     map_size: int | None = None,
     protocol: str = "wsolevaluation",
     tau: Tau = DEFAULT_TAU,
@@ -67,8 +70,14 @@ def evaluate(
         dataset_args: Arguments of the adapter.
         download: Download the data set first, if its host allows it.
         split: ``test`` or ``val``; ``train`` has no boxes. Ignored for a loaded data set.
+        assume_class_order: Label ``i`` of the data set is output ``i`` of the network, although number or names of
+            their classes differ. Without it such a network is refused.
+        exact_images: Read every image file for its fingerprint in the signature. By default the fingerprint covers the
+            sizes of all files and the content of 64 of them.
         method: Method that makes the score maps: a registered name, or one with settings such as ``rise:masks=1000``.
         layer: Name of the target layer, where ``model`` is a name; None to find it.
+        output: Name or index of the output that holds the class scores, of a network that returns several; None to find
+            it.
         map_size: Side of the score maps for 224 x 224 input, where ``model`` is a name; None for the network's own.
         protocol: Registered name, or one with settings such as ``wsolevaluation:step=0.01``.
         tau: Threshold of the run's predictions: a number on the protocol's grid, ``val`` (best GT-known accuracy on
@@ -91,20 +100,36 @@ def evaluate(
     Raises:
         InputError: An argument cannot be used.
     """
-    config = EvalConfig(**locals())
+    return run(EvalConfig(**locals()))
+
+
+def run(config: EvalConfig, on_start: Callable[[Plan], None] | None = None) -> Evaluation:
+    """Run an evaluation, see ``evaluate``.
+
+    Args:
+        config: The arguments of ``evaluate``.
+        on_start: Called with the plan in the main process, before the first batch, unless the run is finished already.
+
+    Raises:
+        InputError: An argument cannot be used.
+    """
     group = process_group()
     with group.sync_errors():
         _check_processes(config, group)
         plan = prepare(config)
-    memory_meter = MemoryMeter(next(plan.inference.model.network.parameters()).device)
+    memory_meter = MemoryMeter(plan.inference.model.network.device)
     with _run_folder(config, plan, group) as folder:
         if not folder.complete:
+            if on_start:
+                with group.sync_errors():
+                    if group.is_main:
+                        on_start(plan)
             for each in plan.splits:
-                run_batches(plan, each, folder.path, workers or group.threads, group)
+                run_batches(plan, each, folder.path, config.workers or group.threads, group)
             with group.sync_errors():
                 if group.is_main:  # the others have finished: all processors are free
-                    with ThreadPoolExecutor(workers or processor_count()) as pool:
-                        merge_and_finish(plan, folder.path, out is not None, memory_meter, pool)
+                    with ThreadPoolExecutor(config.workers or processor_count()) as pool:
+                        merge_and_finish(plan, folder.path, config.out is not None, memory_meter, pool)
         return Evaluation.read(folder.path)
 
 

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from wsol.boxes.thresholds import are_constant
+from wsol.datasets import Content
 from wsol.errors import InputError
 from wsol.evaluation.tables import choose_tau_index, tabulate
+from wsol.io.display import list_first
 from wsol.metrics.classification import ranks_of
 from wsol.metrics.image_stats import StatsAccumulator
 from wsol.metrics.tau import fixed_tau, round_tau
@@ -116,6 +119,8 @@ def _merge_batches(
     truths: list[GroundTruth] = []
     classes: list[NDArray[np.int64]] = []
     scores: list[NDArray[np.float32]] = []
+    constant: list[NDArray[np.bool_]] = []
+    class_only_ranks: list[int] = []
     accumulator = StatsAccumulator(len(images), max(1, len(protocol.taus)))
     skipped: dict[str, str] = {}
     clipped = passes = 0
@@ -125,6 +130,7 @@ def _merge_batches(
             skipped |= {images.samples[index].image_id: reason for index, reason in batch.facts["skipped"]}
             clipped += batch.facts["clipped"]
             passes += batch.facts["passes"]
+            class_only_ranks += batch.facts["class_only_ranks"]
             clock.add(batch.facts["seconds"])
             if not batch.arrays:
                 continue
@@ -140,21 +146,25 @@ def _merge_batches(
             ]
             classes.append(batch.arrays["classes"])
             scores.append(batch.arrays["scores"])
+            constant.append(are_constant(batch.arrays["maps"][:, 0]))
             deque(written, 0)  # waits, and raises what a thread has raised
         if not kept:
-            raise InputError(f"none of the {len(images)} images can be read: {next(iter(skipped.values()))}")
+            reason = next(iter(skipped.values()), "only classification counts them")
+            raise InputError(f"none of the {len(images)} images can be localized: {reason}")
     all_classes, reader = np.concatenate(classes), maps.reader()
+    stats = accumulator.stats(protocol.delta, all_classes[:, 0], ranks_of(all_classes), protocol.off_grid)
     results = LocalizationResults(
         images.subset(kept),
         truths,
         all_classes,
         np.concatenate(scores),
-        accumulator.stats(protocol.delta, all_classes[:, 0], ranks_of(all_classes)),
+        replace(stats, class_only_ranks=np.array(class_only_ranks) if class_only_ranks else None),
         boxes_from_maps(protocol, protocol.view, reader, all_classes, truths),
         skipped,
         clipped,
         accumulator.boxes,
         split.notes,
+        tuple(images.samples[kept[i]].image_id for i in np.flatnonzero(np.concatenate(constant))),
     )
     return results, reader, passes
 
@@ -181,7 +191,13 @@ def _describe_run(
         signature=signature,
         request=requested,
         dataset=DatasetRecord(
-            images.name, images.split, images.origin, len(images), images.fingerprint, tuple(images.classes)
+            images.name,
+            images.split,
+            images.origin,
+            len(images),
+            images.fingerprint,
+            images.content or Content(),
+            tuple(images.classes),
         ),
         provenance=request.provenance,
         protocol=request.protocol.signature,
@@ -189,7 +205,7 @@ def _describe_run(
         skipped=results.skipped,
         clipped_boxes=results.clipped,
         val=ValidationRecord(chosen_on.skipped, chosen_on.clipped) if chosen_on else None,
-        notes=(*results.notes, *_list_notes(results)),
+        notes=tuple(dict.fromkeys((*results.notes, *results.images.notes, *_list_notes(results)))),
         versions=package_versions(),
         seconds={stage: round(seconds, 3) for stage, seconds in clock.seconds.items()},
         cost=cost,
@@ -199,6 +215,13 @@ def _describe_run(
 def _list_notes(results: LocalizationResults) -> list[str]:
     """Return what deserves a second look, one sentence each."""
     notes = []
+    if results.constant:
+        notes.append(
+            f"{len(results.constant)} of {len(results.truths)} score maps are constant and give no box: "
+            f"{list_first(results.constant)}"
+        )
+    if (ranks := results.stats.class_only_ranks) is not None:
+        notes.append(f"{len(ranks)} images that are excluded from localization count in the classification error only")
     without = sum(truth.sample.mask is None for truth in results.truths)
     if 0 < without < len(results.truths):
         notes.append(

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -61,7 +61,7 @@ class BatchInference:
 
     def __init__(self, model: Model, method: Method, view: "View", memory: int, precision: Precision) -> None:
         self._model, self._method, self._view, self._precision = model, method, view, precision
-        self._whole_batch = next(model.network.parameters()).device.type != "cpu"
+        self._whole_batch = model.network.device.type != "cpu"
         self._memory = memory if self._whole_batch else memory // _MAX_THREADS  # the same for any number of threads
         self._torch_threads = torch.get_num_threads()
         self._threads = min(_MAX_THREADS, self._torch_threads)
@@ -132,9 +132,10 @@ def forward_crops(
         memory: Bytes that a method may use afterwards.
         precision: Precision of the layers up to the target layer.
     """
-    device = next(model.network.parameters()).device
+    device = model.network.device
     images = [model.preprocessing.normalize(crop, device) for crop in crops]
-    return [forward(model.network, image, memory, precision) for image in images]
+    passes = [forward(model.network, image, memory, precision) for image in images]
+    return [replace(each, classes_checked=True) for each in passes]
 
 
 def rank_classes(model: Model, passes: Sequence[Forward], first: Tensor, top: int, where: str) -> tuple[Tensor, Tensor]:

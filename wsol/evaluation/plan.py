@@ -1,18 +1,18 @@
 """The plan of a run: everything loaded, checked and signed before anything is written."""
 
 import platform
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from itertools import zip_longest
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from wsol.datasets import Dataset, Split, check_dataset, load_dataset
+from wsol.datasets import Dataset, Split, check_dataset, load_dataset, with_content
 from wsol.errors import InputError
+from wsol.evaluation.classes import check_classes
 from wsol.evaluation.config import EvalConfig
 from wsol.methods import Method, Precision, find_method, unsupported_reason
 from wsol.metrics.tau import check_tau
 from wsol.models import Model, load_model, optimize
-from wsol.protocols import Protocol, find_protocol
+from wsol.protocols import Protocol, find_protocol, find_side
 from wsol.runs.metadata import package_versions
 from wsol.runs.provenance import NetworkRecord, Normalization, Provenance, WeightsFile
 from wsol.runs.signature import RunRequest
@@ -87,25 +87,28 @@ def prepare(config: EvalConfig) -> Plan:
     Raises:
         InputError: An argument cannot be used.
     """
-    protocol, method = find_protocol(config.protocol), find_method(config.method)
-    tau = check_tau(config.tau, protocol.taus)
+    method, side = find_method(config.method), find_side(config.protocol)
+    tau = check_tau(config.tau, find_protocol(config.protocol).including(config.tau).taus)
     images, held_out = _load_splits(config, choose_tau=tau == "val")
-    model = _load_model(config)
+    model = _load_model(config, side)
+    protocol = find_protocol(config.protocol, model.side).including(config.tau)
     _check_method(method, model, config.precision)
-    for each in (images, held_out):
-        if each is not None:
-            _check_classes(model, each)
+    faults = [check_classes(model, each, config.assume_class_order) for each in (images, held_out) if each is not None]
+    assumed = next(filter(None, faults), None)
     optimize(model.network, config.channels_last, config.compiled)
     memory = int(config.memory * 2**30)
     inference = InferenceConfig(
         model, method, protocol, config.batch_size, config.skip_bad_images, memory, config.precision
     )
-    provenance = _describe_network(inference)
+    provenance = _describe_network(inference, assumed is not None)
+    images = with_content(images, config.exact_images, protocol.uses_masks)
     splits = []
     if held_out is not None:
-        splits.append(_plan_split("val", "val", inference, RunRequest(held_out, provenance, protocol, "oracle")))
+        held_out = with_content(held_out, config.exact_images, protocol.uses_masks)
+        request = RunRequest(held_out, provenance, protocol, "oracle")
+        splits.append(_plan_split("val", "val", inference, request, assumed))
     request = RunRequest(images, provenance, protocol, tau, held_out.signature if held_out else None)
-    splits.append(_plan_split("run", ".", inference, request))
+    splits.append(_plan_split("run", ".", inference, request, assumed))
     batches = {split.name: split.batches for split in splits}
     return Plan(inference, tuple(splits), batches, _describe_request(config, memory, request.signature(), model))
 
@@ -138,12 +141,16 @@ def _load_images(config: EvalConfig, source: str | Dataset, split: Split, downlo
     return images if config.limit is None else images.limit(config.limit)
 
 
-def _load_model(config: EvalConfig) -> Model:
+def _load_model(config: EvalConfig, side: int | None) -> Model:
+    """Return the model, measured with images of the side that the protocol asks for, or of the weights' own."""
     if not isinstance(config.model, Model):
         device = find_device(config.device)
-        return load_model(config.model, config.weights, device, config.layer, config.map_size)
-    if (config.weights, config.layer, config.map_size) != (None, None, None):
-        raise InputError("a loaded model has its weights, layer and map size; give them to load_model")
+        return load_model(
+            config.model, config.weights, device, config.layer, config.map_size, side=side, output=config.output
+        )
+    if (config.weights, config.layer, config.map_size, config.output) != (None, None, None, None):
+        raise InputError("a loaded model has its weights, layer, map size and output; give them to load_model")
+    config.model.check_side(side)
     return config.model
 
 
@@ -159,60 +166,30 @@ def _check_method(method: Method, model: Model, precision: Precision) -> None:
         raise InputError(f"{method.name} runs the whole network in float32; leave out --precision")
 
 
-def _check_classes(model: Model, images: Dataset) -> None:
-    """Check that a model was trained on the classes of a data set.
-
-    Raises:
-        InputError: It was not.
-    """
-    names = model.class_names
-    if names and names != images.classes:
-        other = next(i for i, (a, b) in enumerate(zip_longest(names, images.classes)) if a != b)
-        raise InputError(
-            f"{model.weights} was trained on other classes than those of {images.name}: class {other} is "
-            f"{_quote_class(names, other)}, not {_quote_class(images.classes, other)}; give weights that were trained "
-            "on them"
-        )
-    highest = max(sample.label for sample in images)
-    if 0 < model.classes <= highest:
-        raise InputError(
-            f"{model.name} has {model.classes} classes, but {images.name} has the label {highest} "
-            f"({images.classes[highest]}); give weights that were trained on its classes"
-        )
-
-
-def _quote_class(names: Sequence[str], i: int) -> str:
-    return repr(names[i]) if i < len(names) else "none"
-
-
-def _plan_split(name: str, subfolder: str, inference: InferenceConfig, request: RunRequest) -> SplitPlan:
-    batches = -(-len(request.images) // inference.batch_size)
-    notes = (*inference.model.notes, *_list_notes(request.images, inference.model))
-    return SplitPlan(name, subfolder, request.images, batches, request, notes)
-
-
-def _list_notes(images: Dataset, model: Model) -> list[str]:
-    count = len(images.classes)
+def _plan_split(
+    name: str, subfolder: str, inference: InferenceConfig, request: RunRequest, assumed: str | None
+) -> SplitPlan:
+    model, batches = inference.model, -(-len(request.images) // inference.batch_size)
+    notes = [*model.notes, *([assumed] if assumed else [])]
     if not model.classes:
-        return [f"{model.name} does not classify: metrics that need predicted classes are left out"]
-    if count == model.classes:
-        return []
-    return [f"{model.name} has {model.classes} classes, {images.name} {count}: labels are taken as its first outputs"]
+        notes.append(f"{model.name} does not classify: metrics that need predicted classes are left out")
+    return SplitPlan(name, subfolder, request.images, batches, request, tuple(notes))
 
 
-def _describe_network(inference: InferenceConfig) -> Provenance:
+def _describe_network(inference: InferenceConfig, assumed_order: bool) -> Provenance:
     model, method, view = inference.model, inference.method, inference.protocol.view
     network = NetworkRecord(
         model=model.name,
         weights=WeightsFile(model.weights, model.sha256),
-        preprocessing=Normalization(**asdict(model.preprocessing)),
+        preprocessing=Normalization(model.preprocessing.mean, model.preprocessing.std),
         map_size=model.map_size,
         layer=model.network.layer,
         method=method.signature,
         precision=inference.precision,
-        device=str(next(model.network.parameters()).device),
+        device=str(model.network.device),
     )
     suffix = "" if inference.precision == "float32" else f"+{inference.precision}"
+    suffix += "+assume-class-order" if assumed_order else ""
     return Provenance(model.signature + suffix, method.signature + view.suffix, view, network)
 
 
@@ -224,7 +201,7 @@ def _describe_request(config: EvalConfig, memory: int, signature: str, model: Mo
         "skip_bad_images": config.skip_bad_images,
         "channels_last": config.channels_last,
         "compiled": config.compiled,
-        "device": next(model.network.parameters()).device.type,
+        "device": model.network.device.type,
         "machine": platform.machine(),
         "versions": package_versions(),
     }

@@ -7,7 +7,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from wsol.datasets import SPLITS, Dataset, Split, check_dataset, load_dataset
+from wsol.datasets import SPLITS, Dataset, Split, check_dataset, load_dataset, with_content
 from wsol.datasets.base import Corners
 from wsol.errors import InputError
 from wsol.evaluation.finish import finish_split
@@ -41,6 +41,7 @@ def score(
     data_root: str | Path | None = None,
     dataset_args: Mapping[str, str] | None = None,
     split: Split | None = None,
+    exact_images: bool = False,
     protocol: str = "wsolevaluation",
     tau: Tau = DEFAULT_TAU,
     val_maps: str | Path | None = None,
@@ -66,6 +67,7 @@ def score(
         dataset_args: Arguments of the adapter.
         split: ``test`` or ``val``; None for ``test``, or for the split that the metadata folder is named after. A run
             has its own.
+        exact_images: As in ``evaluate``; not for a run, which has its own fingerprint of the images.
         protocol: Registered name, or one with settings such as ``wsolevaluation:step=0.01``.
         tau: As in ``evaluate``; without effect on boxes. ``val`` uses the run's own validation split, ``val_maps``, or
             the baseline on the validation split.
@@ -92,13 +94,13 @@ def score(
         raise InputError(f"give exactly one of run, maps, boxes and baseline, not {' and '.join(given) or 'none'}")
     if workers is not None and workers < 1:
         raise InputError(f"workers is {workers}; give 1 or more")
-    if run and (limit is not None or split is not None):
-        raise InputError("a run is scored as a whole, in its own split; leave out limit and split")
+    if run and (limit is not None or split is not None or exact_images):
+        raise InputError("a run is scored as a whole, in its own split; leave out limit, split and exact_images")
     if run and out is not None and Path(out).resolve() in (Path(run).resolve(), (Path(run) / "val").resolve()):
         raise InputError(f"{out} is the run itself; give another --out")
     if (raw and not maps) or (val_maps and tau != "val") or (corners and not boxes):
         raise InputError("raw goes with maps, val_maps with tau val, corners with boxes; leave out what has no effect")
-    conventions = find_protocol(protocol)
+    conventions = find_protocol(protocol) if boxes else find_protocol(protocol).including(tau)
     tau = DEFAULT_TAU if boxes else check_tau(tau, conventions.taus)  # boxes have no threshold
     images = _Images(dataset, metadata, data_root, dataset_args, limit)
     paths = {"run": run, "maps": maps, "val_maps": val_maps, "boxes": boxes}
@@ -110,6 +112,7 @@ def score(
         raw=raw,
         corners=corners,
         skip_bad=skip_bad,
+        exact_images=exact_images,
     )
     test = None if run else images.load(split)
     val = _load_held_out(source, test) if tau == "val" else None
@@ -166,6 +169,7 @@ class _Source:
     raw: bool
     corners: Corners | None
     skip_bad: bool
+    exact_images: bool
 
     def score(
         self, dataset: Dataset | None, tau_index: int | None, pool: Executor, clock: Clock, val: bool = False
@@ -177,11 +181,13 @@ class _Source:
             return score_run(folder, self.protocol, pool, clock, load, tau_index)
         assert dataset is not None
         images = dataset if self.images.limit is None else dataset.limit(self.images.limit)
-        if self.baseline is not None:
-            return score_baseline(self.baseline, images, self.protocol, pool, clock)
+        images = with_content(images, self.exact_images, self.protocol.uses_masks)
         if self.boxes is not None:
             more = (self.corners, self.skip_bad, pool, clock)
             return score_boxes(self.boxes, images, dataset, self.protocol, *more)
+        images = images.localizable()
+        if self.baseline is not None:
+            return score_baseline(self.baseline, images, self.protocol, pool, clock)
         path = self.val_maps if val else self.maps
         assert path is not None
         return score_maps(path, images, dataset, self.protocol, self.raw, self.skip_bad, pool, clock, tau_index)

@@ -7,7 +7,6 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from wsol.baselines import BASELINES, baseline_stats
 from wsol.errors import InputError
@@ -19,6 +18,7 @@ from wsol.metrics.tau import Tau, find_tau_index, fixed_tau, round_tau
 from wsol.protocols import Protocol
 from wsol.runs.predictions import predictions_table
 from wsol.runs.results import LocalizationResults, Tables
+from wsol.runtime.progress import track
 from wsol.runtime.threads import map_ordered
 
 _SIZES = (0.1, 0.3, 0.5)  # shares of the image that separate small, medium, large and huge objects
@@ -73,7 +73,7 @@ def tabulate(
     return Tables(
         metrics=summarize(results.stats, *rules),
         classes=_name_classes(summarize_groups(results.stats, _group_by_class(results), *rules), results),
-        groups=summarize_groups(results.stats, _group_by_objects(protocol, results), *rules),
+        groups=summarize_groups(results.stats, _group_by_objects(results), *rules),
         errors=error_table(first["error"].to_numpy(), gt_known),
         baselines=_tabulate_baselines(protocol, results, fixed, chosen_on, pool),
         predictions=predictions,
@@ -97,16 +97,17 @@ def _name_classes(groups: pd.DataFrame, results: LocalizationResults) -> pd.Data
     return classes
 
 
-def _group_by_objects(protocol: Protocol, results: LocalizationResults) -> Mapping[tuple[str, str], NDArray[np.int64]]:
-    """Group images by the share of the image that the largest object's box covers, and by the number of objects."""
+def _group_by_objects(results: LocalizationResults) -> Mapping[tuple[str, str], NDArray[np.int64]]:
+    """Group images by the share of the image that the largest published box covers, and by the number of objects."""
     shares, counts = [], []
     for truth in results.truths:
-        areas = (truth.boxes[:, 2:] - truth.boxes[:, :2]).prod(1)
-        shares.append(areas.max() / np.prod(protocol.frame(truth.size)))
+        edges = np.clip(truth.sample.edges, 0, [*truth.size] * 2)
+        areas = (edges[:, 2:] - edges[:, :2]).prod(1)
+        shares.append(areas.max() / np.prod(truth.size))
         counts.append(len(areas))
     size, number = np.searchsorted(_SIZES, shares, side="right"), np.minimum(counts, 4)
-    edges = [f"{100 * edge:.0f} %" for edge in _SIZES]
-    sizes = [f"below {edges[0]}", *(f"{a} to {b}" for a, b in pairwise(edges)), f"{edges[-1]} up"]
+    limits = [f"{100 * limit:.0f} %" for limit in _SIZES]
+    sizes = [f"below {limits[0]}", *(f"{a} to {b}" for a, b in pairwise(limits)), f"{limits[-1]} up"]
     groups = {("size", name): np.flatnonzero(size == k) for k, name in enumerate(sizes)}
     return groups | {("instances", f"{k}" if k < 4 else "4 up"): np.flatnonzero(number == k) for k in range(1, 5)}
 
@@ -139,8 +140,7 @@ def _tabulate_predictions(
     """Compute the box of every prediction at one threshold."""
     n = len(results.truths)
     boxes_of_images = map_ordered(pool, lambda i: results.boxes_at(i, tau_index or 0), range(n))
-    bar = tqdm(boxes_of_images, total=n, unit="image", desc="boxes of the predictions", leave=False, disable=None)
-    boxes = np.stack([*bar])
+    boxes = np.stack([*track(boxes_of_images, "boxes of the predictions", n)])
     correct = results.classes == results.classes[:, :1]
     ious = np.zeros(correct.shape)
     errors = np.full(correct.shape, "none", "<U7")

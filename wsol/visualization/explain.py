@@ -25,7 +25,9 @@ def explain(
     dataset_args: Mapping[str, str],
     split: str,
     top: int,
+    classes: Sequence[str | int],
     layer: str | None,
+    output: str | None,
     map_size: int | None,
     protocol: str,
     tau: float,
@@ -52,7 +54,9 @@ def explain(
         dataset_args: See ``wsol.show``.
         split: See ``wsol.show``.
         top: See ``wsol.show``.
+        classes: See ``wsol.show``.
         layer: See ``wsol.show``.
+        output: See ``wsol.show``.
         map_size: See ``wsol.show``.
         protocol: See ``wsol.show``.
         tau: See ``wsol.show``.
@@ -81,8 +85,11 @@ def explain(
             finally:
                 gc.enable()
 
-            names, classes = photos.result()
-            predictor = PhotoPredictor(networks, methods, top, layer, map_size, device, memory)
+            names, dataset_classes = photos.result()
+            side = renderer.submit("find_side").result()
+            predictor = PhotoPredictor(networks, methods, top, classes, layer, map_size, output, side, device, memory)
+            if renderer.submit("use_side", predictor.side).result():
+                next_crops = renderer.submit("load", 0)
             pending: deque[Future[str]] = deque()
             skipped = 0
             for i, name in enumerate(names):
@@ -97,7 +104,8 @@ def explain(
                     yield f"skipped: {error}"
                     skipped += 1
                     continue
-                pending.append(renderer.submit("write", i, predictor.predict(crops, classes, name), out, save_maps))
+                predictions = predictor.predict(crops, dataset_classes, name)
+                pending.append(renderer.submit("write", i, predictions, out, save_maps))
                 while len(pending) >= _MAX_PENDING:
                     yield pending.popleft().result()
             for line in pending:

@@ -51,7 +51,7 @@ def localize_prediction(
     truth = [protocol.ground_truth(sample, loaded.size) for sample in photo.truth]
     heats, boxes, ious = [], [], []
     for score_map in prediction.maps:  # one by one: in a large photo's own resolution maps are large
-        prepared = protocol.prepare(protocol.view.assemble(score_map[None]), loaded.size)
+        prepared = protocol.prepare_view(protocol.view, score_map[None], loaded.size)
         box = protocol.boxes(prepared, taus)[0, 0]
         valid = prepared.max() > 0 and (box[2:] > box[:2]).all()  # the box of a map without foreground is meaningless
         boxes.append(box * scale if valid else np.full(4, np.nan))

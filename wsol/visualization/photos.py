@@ -1,24 +1,27 @@
 """Photos from files, folders, data sets and memory."""
 
-import contextlib
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
-from wsol.datasets import Dataset, Sample, read_image
-from wsol.errors import InputError
+from wsol.datasets import Dataset, Sample, read_image, read_upright
+from wsol.errors import InputError, first_line
+from wsol.io.images import SUFFIXES
+from wsol.io.pixels import decode_upright, to_eight_bit, to_rgb
 from wsol.protocols import View
 
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 _THUMBNAIL = 1024  # pixels of the longer side at most
+_CHANNELS = (1, 2, 3, 4)  # gray, gray and alpha, RGB, RGB and alpha
 
-Source = str | Path | Image.Image | NDArray[np.uint8]
+Source = str | Path | Image.Image | NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +63,9 @@ def find_photos(sources: Sequence[Source], dataset: Dataset | None = None) -> li
 
     Args:
         sources: Files; folders, which are searched recursively in the order of paths; ids of the data set; or images
-            in memory: RGB or gray, uint8 if they are arrays.
+            in memory: of PIL, or arrays ``(h, w)`` (gray) or ``(h, w, channels)`` (gray or RGB, alpha is dropped) of
+            uint8, bool, 16-bit values, or floats from 0 to 1 or to 255. PIL's, like files, are rotated by their
+            orientation.
         dataset: Data set that ids and ground truth come from. A file is one of its images if it has the same resolved
             path.
 
@@ -79,10 +84,7 @@ def find_photos(sources: Sequence[Source], dataset: Dataset | None = None) -> li
 
 
 def load(photo: Photo, view: View) -> LoadedPhoto:
-    """Read a photo.
-
-    A photo of a data set is read without regard to EXIF, like in an evaluation; any other file is rotated by its EXIF
-    orientation, like in every viewer.
+    """Read a photo: one of a data set like in an evaluation, any other upright, like in every viewer.
 
     Args:
         photo: The photo.
@@ -92,10 +94,6 @@ def load(photo: Photo, view: View) -> LoadedPhoto:
         ImageError: The file is missing or not an image.
     """
     image, size = read_image(photo.sample)
-    if not photo.truth:
-        with contextlib.suppress(Exception):  # EXIF data may be malformed in any way
-            image = ImageOps.exif_transpose(image)
-        size = image.size
     square = np.array(image.resize((view.side, view.side), Image.Resampling.BILINEAR))[None]
     crops = view.crops(square)
     digest = hashlib.sha256(b"".join(crop.tobytes() for crop in crops)).hexdigest()
@@ -121,8 +119,12 @@ def _resolve_source(
         return
     for file in files:
         truth = tuple(samples.get(file.resolve(), ()))
-        sample = truth[0] if truth else Sample(file.name, 0, np.empty((0, 4)), "edges", file)
+        sample = truth[0] if truth else _unannotated(file.name, partial(read_upright, file))
         yield Photo(file.name, str(file.resolve()), sample, truth)
+
+
+def _unannotated(name: str, render: Callable[[], NDArray[np.uint8]]) -> Sample:
+    return Sample(name, 0, np.empty((0, 4)), "edges", render=render)
 
 
 def _is_image(path: Path) -> bool:
@@ -139,14 +141,17 @@ def _photo_from_id(image_id: str, dataset: Dataset | None) -> Photo:
     return Photo(image_id, f"{dataset.signature}|{image_id}", sample, (sample,))
 
 
-def _photo_from_memory(image: Image.Image | NDArray[np.uint8], name: str) -> Photo:
-    if isinstance(image, np.ndarray):
-        valid_shape = image.shape[2:] in ((), (3,)) and image.ndim in (2, 3)
-        if image.dtype != np.uint8 or not image.size or not valid_shape:
-            raise InputError(
-                f"{name} is an array of {image.dtype} of shape {image.shape}; give uint8 of shape (height, width, 3) "
-                "or (height, width)"
-            )
-        image = Image.fromarray(image)
-    pixels = np.asarray(image.convert("RGB"))
-    return Photo(name, name, Sample(name, 0, np.empty((0, 4)), "edges", render=lambda: pixels))
+def _photo_from_memory(image: Image.Image | NDArray[Any], name: str) -> Photo:
+    try:
+        rgb = to_rgb(_image_of_array(image) if isinstance(image, np.ndarray) else decode_upright(image))
+    except Exception as error:  # an image in memory may be a file that PIL has not decoded yet
+        raise InputError(f"{name} cannot be used ({first_line(error)}); give 8-bit RGB or gray") from error
+    pixels = np.asarray(rgb)
+    return Photo(name, name, _unannotated(name, lambda: pixels))
+
+
+def _image_of_array(values: NDArray[Any]) -> Image.Image:
+    if not (values.size and (values.ndim == 2 or (values.ndim == 3 and values.shape[2] in _CHANNELS))):
+        raise ValueError(f"it is an array of shape {values.shape}, not (height, width) or (height, width, 1 to 4)")
+    eight_bit = to_eight_bit(values)
+    return Image.fromarray(eight_bit[..., 0] if values.shape[2:] == (1,) else eight_bit)

@@ -12,6 +12,7 @@ from wsol.evaluation.inference import forward_crops, rank_classes, score_maps
 from wsol.methods import find_method, unsupported_reason
 from wsol.models import Model, load_model
 from wsol.runtime.device import find_device
+from wsol.visualization.class_names import class_names, find_class
 from wsol.visualization.predictions import PhotoPrediction
 
 Weights = str | Path | None
@@ -23,11 +24,17 @@ class PhotoPredictor:
     Args:
         networks: Name (None if the weights file contains it) and weights of each network, or a loaded model.
         methods: Names, or names with settings.
-        top: Number of classes.
+        top: Number of classes: those with the highest scores.
+        classes: Names or numbers of classes in place of the top classes, see ``find_class``.
         layer: Target layer of the networks that are loaded here, see ``load_model``.
         map_size: Map size of the networks that are loaded here, see ``load_model``.
+        output: Output of the networks that are loaded here, see ``load_model``.
+        side: Side of the images that the protocol shows to the networks; None for that of their weights.
         device: Device of the networks that are loaded here, or ``auto``.
         memory: Memory budget of a method in GiB.
+
+    Attributes:
+        side: Side of the square images that the networks take.
 
     Raises:
         InputError: An argument is unknown, unreadable or out of range, or a method cannot be applied to a network.
@@ -38,8 +45,11 @@ class PhotoPredictor:
         networks: Sequence[Model | tuple[str | None, Weights]],
         methods: Sequence[str],
         top: int = 5,
+        classes: Sequence[str | int] = (),
         layer: str | None = None,
         map_size: int | None = None,
+        output: str | None = None,
+        side: int | None = None,
         device: str = "auto",
         memory: float = 2.0,
     ) -> None:
@@ -47,20 +57,32 @@ class PhotoPredictor:
             raise InputError(f"top is {top}; give 1 or more")
         if not memory > 0:
             raise InputError(f"memory is {memory}; give more than 0 GiB")
-        self._top = top
+        self._top, self._classes = top, classes
         self._memory = int(memory * 2**30)
         self._methods = [(text, find_method(text)) for text in methods]
         self._models: list[Model] = []
         for network in networks:
             if isinstance(network, Model):
                 model = network
+                model.check_side(side)
             else:
-                model = load_model(*network, find_device(device), layer, map_size)
+                model = load_model(*network, find_device(device), layer, map_size, side=side, output=output)
             for _, method in self._methods:
                 if (reason := unsupported_reason(method, model.network, model.classes)) is not None:
                     raise InputError(f"{method.name} cannot be applied to {model.name}: {reason}")
+            if classes and not model.classes:
+                raise InputError(f"{model.name} does not classify; leave out the class")
             self._models.append(model)
+        if classes and not any(method.class_specific for _, method in self._methods):
+            raise InputError(f"{self._methods[0][1].name} gives the same map for every class; leave out the class")
         self._labels = _model_labels(self._models)
+        sides = sorted({model.side for model in self._models})
+        if side is None and len(sides) > 1:
+            raise InputError(
+                f"the networks take images of {' and '.join(f'{each} x {each}' for each in sides)}; give all one size, "
+                f"such as --protocol wsolevaluation:size={sides[0]}"
+            )
+        self.side = side or sides[0]
 
     def predict(
         self, crops: Sequence[NDArray[np.uint8]], dataset_classes: tuple[str, ...], where: str
@@ -78,28 +100,29 @@ class PhotoPredictor:
         rows = []
         for label, model in zip(self._labels, self._models, strict=True):
             passed = forward_crops(model, crops, self._memory)
-            first = torch.zeros((1, 0 if model.classes else 1), dtype=torch.int64)
-            classes, probabilities = rank_classes(model, passed, first, self._top, where)
+            all_names = class_names(model, dataset_classes)
+            given = [*dict.fromkeys(find_class(each, model, all_names) for each in self._classes)]
+            first = torch.tensor([given if model.classes else [0]], dtype=torch.int64)
+            classes, probabilities = rank_classes(model, passed, first, 0 if given else self._top, where)
             ranked = classes[0].tolist() if model.classes else []
-            names = _class_names(model, dataset_classes, ranked)
+            names = tuple(all_names[i] if all_names else f"class {i}" for i in ranked)
             scores = probabilities[0, : len(ranked)].cpu().numpy()
             for text, method in self._methods:
                 maps = score_maps(method, passed, classes if method.class_specific else classes[:, :1], where)[0]
                 fields = model.signature, method.signature
                 prediction = np.array(ranked, np.int64), names, scores, maps, method.class_specific
-                rows.append(PhotoPrediction(label, text, fields, *prediction))
+                rows.append(PhotoPrediction(label, _shorten(text), fields, *prediction))
         return rows
 
 
 def _model_labels(models: Sequence[Model]) -> list[str]:
     """Return a short name of each model, with the weights if two models have the same name."""
-    names = [PurePath(model.name).name if ".py:" in model.name else model.name for model in models]
+    names = [_shorten(model.name) for model in models]
     return [
         f"{name} {model.weights}" if names.count(name) > 1 else name for name, model in zip(names, models, strict=True)
     ]
 
 
-def _class_names(model: Model, dataset_classes: tuple[str, ...], classes: Sequence[int]) -> tuple[str, ...]:
-    """Return class names: the model's, or those of a data set with as many classes, or class numbers."""
-    names = model.class_names or (dataset_classes if len(dataset_classes) == model.classes else ())
-    return tuple(names[i] if names else f"class {i}" for i in classes)
+def _shorten(name: str) -> str:
+    """Return a name, without the folder if it is in a file of the user."""
+    return PurePath(name).name if ".py:" in name else name

@@ -17,7 +17,7 @@ from wsol.io.atomic import atomic_write
 from wsol.io.display import printable
 from wsol.io.paths import file_name
 from wsol.metrics.tau import find_tau_index, round_tau
-from wsol.protocols import find_protocol
+from wsol.protocols import find_protocol, find_side
 from wsol.reports.canvas import PngFigure
 from wsol.reports.fonts import truncate_to_width
 from wsol.reports.overlay import draw_overlays
@@ -44,7 +44,8 @@ class PhotoRenderer:
     """
 
     def __init__(self, protocol: str, tau: float, cmap: str, alpha: float) -> None:
-        self._protocol = find_protocol(protocol)
+        self._text, self._given_tau = protocol, tau
+        self._protocol = find_protocol(protocol).including(tau)
         taus = self._protocol.taus
         tau_index = find_tau_index(tau, taus) if len(taus) else 0
         self._taus = taus[tau_index : tau_index + 1]
@@ -81,6 +82,16 @@ class PhotoRenderer:
         self._photos = find_photos(sources, dataset)
         self._classes = dataset.classes if dataset else ()
         return [printable(photo.name) for photo in self._photos], self._classes
+
+    def find_side(self) -> int | None:
+        """Return the side of the images that the protocol shows to a network; None for that of its weights."""
+        return find_side(self._text)
+
+    def use_side(self, side: int) -> bool:
+        """Take the side of the networks' input from them, unless the protocol names it; return whether it changes."""
+        view = self._protocol.view
+        self._protocol = find_protocol(self._text, side).including(self._given_tau)
+        return self._protocol.view != view
 
     def load(self, i: int) -> list[NDArray[np.uint8]]:
         """Read a photo and return the network inputs: uint8 ``(1, crop, crop, 3)`` per crop.

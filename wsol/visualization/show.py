@@ -23,11 +23,13 @@ def show(
     *,
     method: str | Sequence[str] = "cam",
     top: int = 5,
+    classes: str | int | Sequence[str | int] = (),
     dataset: str | Dataset | None = None,
     data_root: str | Path | None = None,
     dataset_args: Mapping[str, str] | None = None,
     split: Split = "test",
     layer: str | None = None,
+    output: str | None = None,
     map_size: int | None = None,
     protocol: str = "wsolevaluation",
     tau: float = 0.2,
@@ -43,19 +45,22 @@ def show(
     IoU is that of the protocol.
 
     Args:
-        images: A path, a folder, an image id of the data set, a PIL image or an array, uint8 ``(h, w, 3)`` or
-            ``(h, w)``; or a list of these.
+        images: A path, a folder, an image id of the data set, a PIL image or an array, see
+            ``wsol.visualization.photos.find_photos``; or a list of these.
         model: Registered name or loaded model; a list gives one row per model. None if the weights file contains the
             name.
         weights: Weights file or published name; a list as long as that of the models. None for bundled weights and for
             loaded models.
         method: Registered name, or one with settings; a list gives one row per method.
-        top: Number of classes in a row.
+        top: Number of classes in a row: those with the highest scores.
+        classes: Name or number of a class, or a list of these, in place of the top classes. Names are those in a
+            weights file of ``wsol.train``, of a data set with as many classes, or of published weights.
         dataset: Registered name or loaded data set that class names, true boxes and image ids come from.
         data_root: Folder of the data set; ``datasets/<name>`` if None.
         dataset_args: Additional arguments of the data set.
         split: Split of the data set.
         layer: Name of the target layer, if ``model`` is a name; chosen automatically if None.
+        output: Name or index of the output that holds the class scores, if ``model`` is a name and returns several.
         map_size: Side of the maps of a 224 x 224 image, if ``model`` is a name; the network's own if None.
         protocol: Registered name, or one with settings.
         tau: Threshold of the boxes, on the protocol's grid.
@@ -75,10 +80,24 @@ def show(
     sources = [images] if isinstance(images, str | Path | Image.Image | np.ndarray) else [*images]
     if not sources:
         raise InputError("the list of images is empty; give at least one")
-    names, classes = renderer.find(sources, dataset, data_root, split, dataset_args)
+    names, dataset_classes = renderer.find(sources, dataset, data_root, split, dataset_args)
     methods = [method] if isinstance(method, str) else [*method]
-    predictor = PhotoPredictor(_pair_weights(model, weights), methods, top, layer, map_size, device, memory)
-    return renderer.draw({i: predictor.predict(renderer.load(i), classes, name) for i, name in enumerate(names)})
+    chosen = [classes] if isinstance(classes, str | int) else [*classes]
+    predictor = PhotoPredictor(
+        _pair_weights(model, weights),
+        methods,
+        top,
+        chosen,
+        layer,
+        map_size,
+        output,
+        renderer.find_side(),
+        device,
+        memory,
+    )
+    renderer.use_side(predictor.side)
+    predict = predictor.predict
+    return renderer.draw({i: predict(renderer.load(i), dataset_classes, name) for i, name in enumerate(names)})
 
 
 def _pair_weights(

@@ -3,9 +3,8 @@
 from collections import defaultdict
 
 from wsol.errors import InputError
-from wsol.io.display import escape_unprintable
+from wsol.io.display import escape_unprintable, list_first
 
-_MAX_NAMED = 5
 _MAX_LENGTH = 200  # characters of a name or a reason, which may come from a file
 
 
@@ -14,12 +13,17 @@ class Faults:
 
     Args:
         where: The file or folder, for the message.
+
+    Attributes:
+        reasons: Why each image that is left out is, by its id.
+        advice: How to fix it, for the message.
     """
 
     def __init__(self, where: str) -> None:
         self._where = where
         self._kinds: defaultdict[str, list[str]] = defaultdict(list)
         self.reasons: dict[str, str] = {}
+        self.advice = "fix it"
 
     def add(self, kind: str, name: str, reason: str = "", image_id: str | None = None) -> None:
         """Note an entry.
@@ -43,11 +47,10 @@ class Faults:
         """
         phrases = []
         for kind, names in self._kinds.items():
-            more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
-            phrases.append(f"{len(names)} {kind}: {', '.join(names[:_MAX_NAMED])}{more}")
+            phrases.append(f"{len(names)} {kind}: {list_first(names)}")
         if phrases and not skip:
             raise InputError(
-                f"{self._where} does not fit the images: {'; '.join(phrases)}; fix it, or give --skip-bad to leave "
-                "these images out of the numbers and ignore these entries"
+                f"{self._where} does not fit the images: {'; '.join(phrases)}; {self.advice}, or give --skip-bad to "
+                "leave these images out of the numbers and ignore these entries"
             )
         return phrases

@@ -5,7 +5,6 @@ from concurrent.futures import Executor
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from wsol.datasets import Dataset, count_clipped, frame_size
 from wsol.errors import InputError
@@ -14,6 +13,7 @@ from wsol.protocols import Protocol
 from wsol.protocols.base import GroundTruth, ground_truth_of
 from wsol.runs.results import LocalizationResults
 from wsol.runtime.cost import Clock
+from wsol.runtime.progress import track
 from wsol.runtime.threads import map_ordered
 
 
@@ -52,7 +52,7 @@ def score_all(
     with clock("boxes"):
         results = map_ordered(pool, image_stats, range(n))
         title = f"{images.name} {images.split}"
-        for i, stats in enumerate(tqdm(results, total=n, unit="image", desc=title, disable=None)):
+        for i, stats in enumerate(track(results, title, n, leave=True)):
             if stats is not None:
                 accumulator.add(stack_stats([stats]))
                 kept.append(i)
@@ -69,6 +69,7 @@ def gather_results(
     skipped: dict[str, str],
     clipped: int,
     notes: Sequence[str],
+    constant: Sequence[str] = (),
 ) -> LocalizationResults:
     """Return the results of one box per image, without predicted classes.
 
@@ -82,6 +83,7 @@ def gather_results(
         skipped: Reasons by image id.
         clipped: As in ``LocalizationResults``.
         notes: As in ``LocalizationResults``.
+        constant: As in ``LocalizationResults``.
 
     Raises:
         InputError: No image is left.
@@ -95,10 +97,11 @@ def gather_results(
         [truths[i] for i in kept],
         labels[:, None],
         np.full((len(remaining), 1), np.nan, np.float32),
-        accumulator.stats(protocol.delta, labels, None),
+        accumulator.stats(protocol.delta, labels, None, protocol.off_grid),
         lambda i, tau_index: boxes_at(kept[i], tau_index),
         skipped,
         clipped,
         accumulator.boxes,
         tuple(notes),
+        tuple(constant),
     )

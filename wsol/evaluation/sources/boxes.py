@@ -1,13 +1,11 @@
 """External boxes: a CSV file, or results in COCO's JSON format."""
 
 import hashlib
-import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +13,9 @@ from numpy.typing import NDArray
 from wsol.datasets import Dataset, Sample
 from wsol.datasets.base import TO_EDGES, Corners
 from wsol.errors import InputError
+from wsol.evaluation.sources._box_rows import BoxRow, read_box_csv, read_box_json
 from wsol.evaluation.sources._faults import Faults
 from wsol.evaluation.sources._scoring import gather_results, ground_truths_of, score_all
-from wsol.io.text import parse_number, read_csv, read_text
 from wsol.metrics.classification import ranks_of
 from wsol.metrics.image_stats import ImageStats
 from wsol.metrics.iou import best_iou
@@ -28,26 +26,6 @@ from wsol.runs.results import LocalizationResults
 from wsol.runtime.cost import Clock
 
 _TOP = 5
-_MAX_DIGITS = 9  # of a class index; more do not fit into 32 bits
-
-
-@dataclass(frozen=True)
-class BoxRow:
-    """One box of a file.
-
-    Attributes:
-        where: Line or entry, for messages.
-        key: Id of the image, as the file spells it.
-        label: Class index; None without a class.
-        score: Score; NaN without one.
-        corners: ``(x0, y0, x1, y1)`` in the convention of the file.
-    """
-
-    where: str
-    key: str
-    label: int | None
-    score: float
-    corners: tuple[float, float, float, float]
 
 
 def score_boxes(
@@ -62,10 +40,11 @@ def score_boxes(
 ) -> tuple[Provenance, LocalizationResults]:
     """Score boxes in the annotation's frame: one per image, or one per predicted class.
 
-    A CSV file has the columns ``image_id,x0,y0,x1,y1``. With ``class_id`` (a class index or name) an image may have
-    several rows; they are ranked by the column ``score`` if there is one, else by their order. A JSON file has results
-    in COCO's format: a list of ``image_id, category_id, bbox`` (x, y, width, height) and ``score``. For the data set
-    ``coco`` the ids are COCO's; for others they are the image id and the class index.
+    A CSV file has the columns ``image_id,x0,y0,x1,y1``. With ``class_id`` (class indices, or class names) an image may
+    have several rows; they are ranked by the column ``score`` if there is one, else by their order. A JSON file has
+    results in COCO's format: a list of ``image_id, category_id, bbox`` (x, y, width, height) and ``score``. For the
+    data set ``coco`` the ids are COCO's; for others they are the image id and the class index. Of several boxes of one
+    class, or without classes, the one of the highest score is used; without scores they are an error.
 
     Without classes, a box is that of the ground-truth class. With them, top-k errors are those of the first five, and
     GT-known accuracy needs a box of the ground-truth class in every image, at any rank.
@@ -83,16 +62,23 @@ def score_boxes(
     Raises:
         InputError: The file is malformed; or boxes are missing, extra or unusable, and ``skip_bad`` is false.
     """
+    every, images = images, images.localizable()
     truths, clipped = ground_truths_of(protocol, images)
     faults = Faults(str(path))
     coco = path.suffix.lower() == ".json"
     if coco and corners not in (None, "edges"):
         raise InputError(f"{path}: COCO's results are x, y, width, height; leave out corners={corners}")
     convention: Corners | None = "edges" if coco else corners
-    rows = list(_read_json(path) if coco else _read_csv(path, images))
-    rows_by_image, classified = _group_by_image(rows, images, dataset, coco, faults)
+    rows = list(read_box_json(path, dataset) if coco else read_box_csv(path, dataset))
+    classified = any(row.label is not None for row in rows)
+    rows_by_image, surplus = _group_by_image(rows, every, dataset, coco, faults)
     boxes = _convert_boxes(rows_by_image, truths, protocol, convention, faults)
+    class_only_ranks = _rank_class_only(rows_by_image, every, faults) if classified else None
     notes = faults.raise_or_report(skip_bad)
+    if surplus:
+        notes.append(
+            f"{path.name}: boxes that score lower than another of their image and class are unused ({surplus})"
+        )
     top = _TOP if classified else 0
     table = {i: _arrange(truths[i].sample.label, *arrays, top) for i, arrays in boxes.items()}
 
@@ -113,6 +99,7 @@ def score_boxes(
         curves=results.stats.curves[:, :1],
         peaks=None,
         ranks=ranks_of(classes) if classified else None,
+        class_only_ranks=class_only_ranks,
         complete=not any(np.isnan(table[i][2][0]).any() for i in kept),
     )
     external = ExternalFile(
@@ -148,76 +135,32 @@ def _convert_boxes(
     return boxes
 
 
-def _read_csv(path: Path, images: Dataset) -> Iterator[BoxRow]:
-    columns, rows = read_csv(path, "image_id,x0,y0,x1,y1")
-    missing = [column for column in ("image_id", "x0", "y0", "x1", "y1") if column not in columns]
-    if missing:
-        raise InputError(f"{path} lacks the columns {', '.join(missing)}; its header should be image_id,x0,y0,x1,y1")
-    names = {name: label for label, name in enumerate(images.classes)}
-    for line, row in rows:
-        where = f"line {line}"
-        label = None
-        if "class_id" in columns:
-            name = row["class_id"]
-            label = names.get(name, int(name) if name.isdecimal() and len(name) <= _MAX_DIGITS else -1)
-            if label < 0:  # a number that no image has is wrong, but it is a class
-                raise InputError(f"{path}, {where}: {name!r:.80} is no class of {images.name}; fix the field")
-        score = parse_number(row["score"], path, where) if row.get("score") else np.nan
-        x0, y0, x1, y1 = (_parse_float(row[column]) for column in ("x0", "y0", "x1", "y1"))
-        yield BoxRow(where, row["image_id"], label, score, (x0, y0, x1, y1))
-
-
-def _read_json(path: Path) -> Iterator[BoxRow]:
-    try:
-        entries = json.loads(read_text(path, "COCO's results"), object_pairs_hook=_unique_dict)
-        if not isinstance(entries, list):
-            raise TypeError(f"it is a {type(entries).__name__}")
-        for place, entry in enumerate(entries):
-            x, y, width, height = map(_as_float, _require_type(entry["bbox"], list))
-            score = _as_float(entry.get("score", np.nan))
-            label = _require_type(entry["category_id"], int)
-            if len(str(abs(label))) > _MAX_DIGITS:
-                raise ValueError(f"category_id {label} is too large")
-            image_id = str(_require_type(entry["image_id"], int, str))
-            yield BoxRow(f"entry {place}", image_id, label, score, (x, y, x + width, y + height))
-    except InputError:
-        raise
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        raise InputError(
-            f"{path} is not COCO's results, a list of image_id, category_id, bbox and score ({error!r:.200}); fix "
-            "the file"
-        ) from error
-
-
-def _unique_dict(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return a dictionary of JSON's pairs; without this, the last of several values with one name would win."""
-    entry = dict(pairs)
-    if len(entry) < len(pairs):
-        raise ValueError(f"an entry has the same name twice, among {', '.join(entry)}")
-    return entry
-
-
-def _require_type(value: Any, *kinds: type) -> Any:
-    if type(value) not in kinds:
-        raise TypeError(f"{value!r:.80} is no {' or '.join(kind.__name__ for kind in kinds)}")
-    return value
-
-
-def _as_float(value: Any) -> float:
-    return float(_require_type(value, int, float))
+def _rank_class_only(
+    rows_by_image: Mapping[str, list[BoxRow]], images: Dataset, faults: Faults
+) -> NDArray[np.int64] | None:
+    """Return the ranks of the images that only classification counts; None without any."""
+    ranks = []
+    for sample in images:
+        if not sample.class_only or sample.image_id in faults.reasons:
+            continue
+        labels = [row.label for row in rows_by_image.get(sample.image_id, [])][:_TOP]
+        if not labels:
+            faults.add("missing", sample.image_id, image_id=sample.image_id)
+            continue
+        ranks.append(labels.index(sample.label) + 1 if sample.label in labels else 0)
+    return np.array(ranks, np.int64) if ranks else None
 
 
 def _group_by_image(
     rows: list[BoxRow], images: Dataset, dataset: Dataset, coco: bool, faults: Faults
-) -> tuple[dict[str, list[BoxRow]], bool]:
-    """Return the rows of every image by rank, and whether they have classes; note extra and duplicate ones."""
+) -> tuple[dict[str, list[BoxRow]], int]:
+    """Return the best row of each class of every image, by rank, and the number of the others; note what is wrong."""
     samples_by_key: defaultdict[str, list[Sample]] = defaultdict(list)
     for sample in images:
         samples_by_key[_key(sample, coco)].append(sample)
     labels_by_category = {sample.coco[1]: sample.label for sample in dataset if sample.coco}
     known = {_key(sample, coco) for sample in dataset}
     rows_by_image: defaultdict[str, list[BoxRow]] = defaultdict(list)
-    classified = any(row.label is not None for row in rows)
     for row in rows:
         if row.key not in known:
             faults.add("extra", f"{row.key} ({row.where})")
@@ -226,15 +169,23 @@ def _group_by_image(
             label = labels_by_category.get(label, -1 - label)  # a category that no image has is wrong everywhere
         for sample in samples_by_key.get(row.key, ()):
             rows_by_image[sample.image_id].append(replace(row, label=label))
+    best, unused = {}, set()
     for image_id, own in rows_by_image.items():
-        if len({row.label for row in own}) < len(own):
-            faults.add("duplicate", image_id, "two boxes for one class" if classified else "two boxes", image_id)
         unscored = sum(np.isnan(row.score) for row in own)
         if 0 < unscored < len(own):
             faults.add("unusable", image_id, f"{unscored} of {len(own)} boxes have no score", image_id)
-        elif not unscored:
-            own.sort(key=lambda row: -row.score)
-    return {image_id: own for image_id, own in rows_by_image.items() if image_id not in faults.reasons}, classified
+            continue
+        ranked = own if unscored else sorted(own, key=lambda row: -row.score)
+        firsts: dict[int | None, BoxRow] = {}
+        for row in ranked:
+            if firsts.setdefault(row.label, row) is not row:
+                unused.add(row.where)
+        if unscored and len(firsts) < len(own):
+            what = "two boxes" if None in firsts else "two boxes for one class"
+            faults.add("duplicate", image_id, f"{what}, and no score tells which is better", image_id)
+            continue
+        best[image_id] = [*firsts.values()]
+    return best, len(unused)
 
 
 def _key(sample: Sample, coco: bool) -> str:
@@ -267,10 +218,3 @@ def _arrange(
     classes[places], values[places], corners[places] = labels[order], scores[order], boxes[order]
     classes[0] = own
     return classes, values, corners
-
-
-def _parse_float(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return float("nan")

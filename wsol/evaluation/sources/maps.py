@@ -6,6 +6,7 @@ import zipfile
 from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import Executor
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -17,8 +18,10 @@ from wsol.errors import InputError, first_line
 from wsol.evaluation.sources._faults import Faults
 from wsol.evaluation.sources._scoring import gather_results, ground_truths_of, score_all
 from wsol.io.arrays import read_array, require_file
+from wsol.io.display import list_first
 from wsol.metrics.image_stats import ImageStats
 from wsol.protocols import Protocol
+from wsol.runs.heat_maps import HeatMaps
 from wsol.runs.provenance import ExternalFile, Provenance, file_signature
 from wsol.runs.results import BoxesAtTau, LocalizationResults
 from wsol.runtime.cost import Clock
@@ -59,15 +62,26 @@ def score_maps(
     faults = Faults(str(path))
     readers = _match_readers(path, images, dataset, faults)
     faults.raise_or_report(skip_bad)
-    kept_boxes = BoxesAtTau(len(images), tau_index)
+    kept_boxes, heat_maps = BoxesAtTau(len(images), tau_index), HeatMaps(len(images))
     digests: list[bytes] = [b""] * len(images)
+    constant: dict[int, bool] = {}  # whether the map has a box, for constant ones, by image index
 
     def prepare(i: int) -> FloatArray:
         values = _read(readers[images.samples[i].image_id])
         score_map = protocol.prepare_external(values, truths[i].size, raw)
         content = np.ascontiguousarray(values).tobytes() + f"{values.dtype.str}{values.shape}".encode()
+        if values.min() == values.max():
+            constant[i] = bool(score_map.max() > 0)
         digests[i] = hashlib.blake2b(content, digest_size=16).digest()
         return score_map
+
+    def is_raw(i: int) -> bool:
+        """Return whether the map is only unusable because it is a network's own output."""
+        try:
+            protocol.prepare_external(_read(readers[images.samples[i].image_id]), truths[i].size, raw=True)
+        except ValueError:
+            return False
+        return not raw
 
     def image_stats(i: int) -> ImageStats | None:
         name = images.samples[i].image_id
@@ -77,7 +91,10 @@ def score_maps(
             score_map = prepare(i)
         except ValueError as error:
             faults.add("unusable", name, str(error), name)
+            if is_raw(i):
+                faults.advice = "give --raw for a network's own maps, of any size and range, fix them"
             return None
+        heat_maps.keep(i, score_map)
         return kept_boxes.keep(i, truths[i].score_map_stats(protocol, score_map))
 
     def boxes_at(i: int, at: int) -> NDArray[np.float64]:
@@ -88,12 +105,21 @@ def score_maps(
 
     accumulator, kept = score_all(protocol, images, image_stats, pool, clock)
     notes = faults.raise_or_report(skip_bad)
+    without, whole = (
+        [images.samples[i].image_id for i in kept if constant.get(i) is has_box] for has_box in (False, True)
+    )
+    if whole:
+        notes.append(
+            f"{len(whole)} of {len(kept)} maps are constant; {protocol.name} takes normalized maps unchanged, so their "
+            f"box is the whole image (a network's own output needs --raw): {list_first(whole)}"
+        )
     external = ExternalFile(path.name, hashlib.sha256(b"".join(digests)).hexdigest())
     method = "raw-maps" if raw else "maps"
     provenance = Provenance(file_signature(path, external.sha256), method, external=external)
-    return provenance, gather_results(
-        protocol, images, truths, accumulator, kept, boxes_at, faults.reasons, clipped, notes
+    results = gather_results(
+        protocol, images, truths, accumulator, kept, boxes_at, faults.reasons, clipped, notes, without
     )
+    return provenance, replace(results, heat_maps=heat_maps.array[kept])
 
 
 def _match_readers(

@@ -5,14 +5,22 @@ from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
 
-from wsol.datasets import Dataset, Split
+import numpy as np
+from numpy.typing import NDArray
+
+from wsol.boxes.thresholds import are_constant
+from wsol.datasets import Content, Dataset, Split, with_content
 from wsol.errors import InputError
 from wsol.evaluation.sources._scoring import score_all
+from wsol.io.arrays import memory_map
 from wsol.metrics.classification import ranks_of
 from wsol.metrics.image_stats import ImageStats
 from wsol.protocols import Protocol
 from wsol.protocols.base import ground_truth_of
+from wsol.runs.arrays import ARRAYS
+from wsol.runs.checksums import check_unchanged
 from wsol.runs.ground_truth import read_dataset
+from wsol.runs.heat_maps import HeatMaps
 from wsol.runs.metadata import as_input_errors, read_metadata
 from wsol.runs.predictions import prediction_arrays, read_predictions
 from wsol.runs.provenance import Provenance
@@ -40,7 +48,8 @@ def score_run(
         tau_index: Index of the threshold of the predictions, if it is known.
 
     Raises:
-        InputError: The folder is no such run, its files do not belong together, or the data set is another.
+        InputError: The folder is no such run, its files do not belong together or were changed, or the data set is
+            another.
     """
     with as_input_errors(folder, "run with raw maps; give a folder that wsol.eval wrote"):
         metadata = read_metadata(folder)
@@ -50,35 +59,57 @@ def score_run(
         view, maps = read_maps(folder, metadata, classes.shape)
         if images.fingerprint != metadata.dataset.fingerprint:
             raise ValueError("its files do not belong together")
+        class_only_ranks = _read_class_only_ranks(folder)
+    check_unchanged(metadata, folder)
     if load is not None:
-        images = _add_masks(images, load(images.split), folder)
+        images = _add_masks(images, load(images.split), protocol.uses_masks, bool(metadata.skipped), folder)
+    else:
+        images = replace(images, content=replace(metadata.dataset.content, masks=""))
     truths = [ground_truth_of(protocol, sample, size) for sample, size in zip(images, sizes, strict=True)]
-    kept = BoxesAtTau(n, tau_index)
+    kept, heat_maps = BoxesAtTau(n, tau_index), HeatMaps(n)
+    constant = [False] * n
 
     def image_stats(i: int) -> ImageStats:
-        prepared = protocol.prepare(view.assemble(maps[i, :1]), truths[i].size)[0]
+        constant[i] = bool(are_constant(maps[i, :1])[0])
+        prepared = protocol.prepare_view(view, maps[i, :1], truths[i].size)[0]
+        heat_maps.keep(i, prepared)
         return kept.keep(i, truths[i].score_map_stats(protocol, prepared))
 
     accumulator, _ = score_all(protocol, images, image_stats, pool, clock)
+    stats = accumulator.stats(protocol.delta, classes[:, 0], ranks_of(classes), protocol.off_grid)
     results = LocalizationResults(
         images,
         truths,
         classes,
         scores,
-        accumulator.stats(protocol.delta, classes[:, 0], ranks_of(classes)),
+        replace(stats, class_only_ranks=class_only_ranks),
         boxes_from_maps(protocol, view, maps, classes, truths, kept),
         metadata.skipped,
         metadata.clipped_boxes,
         accumulator.boxes,
         metadata.notes,
+        tuple(sample.image_id for sample, is_flat in zip(images, constant, strict=True) if is_flat),
+        heat_maps=heat_maps.array,
     )
     return replace(metadata.provenance, view=None), results
 
 
-def _add_masks(images: Dataset, dataset: Dataset, folder: Path) -> Dataset:
+def _read_class_only_ranks(folder: Path) -> NDArray[np.int64] | None:
+    array = next(array for array in ARRAYS if array.name == "class_only_ranks")
+    if not (folder / array.file).exists():
+        return None
+    ranks = memory_map(folder / array.file)
+    if not array.fits(ranks, {}):
+        raise ValueError(f"{array.file} holds {ranks.dtype} {ranks.shape}")
+    return ranks
+
+
+def _add_masks(images: Dataset, dataset: Dataset, uses_masks: bool, skipped: bool, folder: Path) -> Dataset:
     """Return the run's images as the data set has them, with their masks."""
     places = {sample.image_id: i for i, sample in enumerate(dataset)}
-    same = dataset.subset([places[s.image_id] for s in images if s.image_id in places])
-    if same.fingerprint != images.fingerprint:
-        raise InputError(f"{folder} was evaluated on other images or boxes than {dataset.signature}; leave that out")
-    return same
+    same = with_content(dataset.subset([places[s.image_id] for s in images if s.image_id in places]), masks=uses_masks)
+    own, found = images.content or Content(), same.content or Content()
+    other_images = not skipped and own.images and found.images and own.images != found.images
+    if same.fingerprint != images.fingerprint or other_images:
+        raise InputError(f"{folder} was evaluated on other images or boxes than {same.signature}; leave that out")
+    return replace(same, content=replace(own, masks=found.masks))

@@ -1,0 +1,42 @@
+"""What a run is about to do, in one or two sentences."""
+
+from collections.abc import Iterator
+from pathlib import PurePath
+
+from wsol.evaluation.plan import Plan
+from wsol.methods import Method, constant_gradient_map
+from wsol.models import Classifier
+from wsol.models.layer_probe import LayerProbe
+
+
+def describe_start(plan: Plan) -> Iterator[str]:
+    """Yield images, method, target layer and map size; then whether the method is CAM at this layer.
+
+    Args:
+        plan: The run; its network is run once, on an image of random numbers.
+    """
+    inference, images = plan.inference, plan.splits[-1].images
+    model, method, side = inference.model, inference.method, inference.protocol.view.crop
+    probe = LayerProbe(model.network, side)
+    name = PurePath(model.name).name if ".py:" in model.name else model.name
+    height, width = probe.size
+    yield (
+        f"{name} on {images.name} {images.split}, {len(images)} images: {method.name} with the layer "
+        f"{model.network.layer}, whose feature maps are {height} x {width} for an input of {side} x {side}"
+    )
+    yield from _compare_with_cam(method, model.network, probe)
+
+
+def _compare_with_cam(method: Method, network: Classifier, probe: LayerProbe) -> Iterator[str]:
+    kind = constant_gradient_map(method)
+    if kind is None or not probe.has_constant_gradient():
+        return
+    clipped = " and negative values, which are set to 0" if kind == "positive cam" else ""
+    where = f"the gradient is the same at every place of {network.layer}"
+    if network.unsupported_reason is None:
+        sentence = f"{method.name} is CAM here, except for a factor{clipped}: {where}, which is averaged over places"
+    else:
+        sentence = f"gradcam, xgradcam and hirescam have the same map here, except for negative values: {where}"
+    earlier = probe.find_earlier_layer()
+    hint = f"; --layer {earlier} is the last layer before it where gradient methods have another map"
+    yield sentence + (hint if earlier else "")
