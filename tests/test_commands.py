@@ -226,6 +226,7 @@ except SystemExit:
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
+@pytest.mark.slow
 def test_commands_do_not_hide_the_functions_of_their_names() -> None:
     code = "import wsol, wsol.score, wsol.train; assert callable(wsol.score) and callable(wsol.train)"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

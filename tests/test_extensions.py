@@ -229,6 +229,7 @@ def test_one_file_adds_one_thing_and_everything_shows_it(site: Path, tmp_path: P
     )
 
 
+@pytest.mark.slow
 def test_a_run_from_before_the_package_was_installed_is_still_valid(site: Path, tmp_path: Path) -> None:
     code = """
 import wsol

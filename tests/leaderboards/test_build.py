@@ -429,6 +429,7 @@ def test_folders(results: Path, run: Path, tmp_path: Path, capsys: pytest.Captur
         wsol.leaderboard()
 
 
+@pytest.mark.slow
 def test_published_numbers_stand_beside(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tables = tmp_path / "published"
     tables.mkdir()

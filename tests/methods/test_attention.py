@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from wsol.errors import InputError
 from wsol.methods import find_method, forward
-from wsol.models import find_classifier
+from wsol.models import Classifier, find_classifier
 
 SIDE, LAYERS, HEADS, CLASSES = 4, 3, 2, 5  # patches along a side: 224 / 56
 SIZES = {
@@ -160,6 +160,11 @@ def network(name: str) -> Any:
 
 
 @cache
+def split(name: str) -> Classifier:
+    return find_classifier(network(name), name)
+
+
+@cache
 def images(count: int = 3) -> Tensor:
     return torch.randn(count, 3, 224, 224, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) / 20
 
@@ -212,7 +217,7 @@ def test_the_reference_is_the_network(name: str) -> None:
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", CASES)
 def test_formula(name: str, method: str) -> None:
-    classifier = find_classifier(network(name), name)
+    classifier = split(name)
     assert find_method(method).unsupported_reason(classifier) is None
     found = find_method(method).maps(forward(classifier, images()), CHOSEN)
     assert found.shape == (3, 2, SIDE, SIDE)
@@ -220,6 +225,7 @@ def test_formula(name: str, method: str) -> None:
     same(found, reference(name, method))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(
     ("name", "layer"),
@@ -241,10 +247,11 @@ def test_a_named_layer_changes_no_attention(name: str, layer: str, method: str) 
     same(find_method(method).maps(forward(classifier, images()), CHOSEN), reference(name, method))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", ["torchvision", "registers", "mean, not fused", "beit"])
 def test_neither_batch_nor_memory_matters(name: str, method: str) -> None:
-    classifier, chosen = find_classifier(network(name), name), find_method(method)
+    classifier, chosen = split(name), find_method(method)
     alone = [chosen.maps(forward(classifier, images()[i : i + 1]), CHOSEN[i : i + 1]) for i in range(3)]
     same(torch.cat(alone), reference(name, method))
     same(chosen.maps(forward(classifier, images(), memory=1), CHOSEN), reference(name, method))
@@ -253,11 +260,12 @@ def test_neither_batch_nor_memory_matters(name: str, method: str) -> None:
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", ["torchvision", "mean, not fused"])
 def test_inference_mode_changes_nothing(name: str, method: str) -> None:
-    classifier, chosen = find_classifier(network(name), name), find_method(method)
+    classifier, chosen = split(name), find_method(method)
     with torch.inference_mode():
         same(chosen.maps(forward(classifier, images()), CHOSEN), reference(name, method))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", ["torchvision", "class token", "class token, not fused"])
 def test_nothing_is_left_behind(name: str, method: str) -> None:
@@ -308,6 +316,7 @@ def test_what_depends_on_the_class() -> None:
 
 
 @pytest.mark.parametrize("name", ["resnet18", "swin_t", "timm/mixer_s32_224", "timm/swin_tiny_patch4_window7_224"])
+@pytest.mark.slow
 def test_networks_without_attention_between_all_tokens_are_refused(name: str) -> None:
     with torch.device("meta"):
         bare = name.removeprefix("timm/")

@@ -34,6 +34,7 @@ def test_channels_last_gives_the_same_boxes(plain: np.ndarray) -> None:
     np.testing.assert_allclose(boxes(channels_last=True), plain, atol=1)
 
 
+@pytest.mark.slow
 def test_bfloat16_gives_nearly_the_same_boxes(plain: np.ndarray) -> None:
     # Eight bits of mantissa move a threshold's crossing by a pixel or two of 224.
     found = boxes(precision="bfloat16")

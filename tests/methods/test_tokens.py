@@ -1,13 +1,14 @@
 """The class token is the same wherever it stands among the tokens, and however it is taken out of them."""
 
 from collections.abc import Callable
+from functools import cache
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from wsol.methods import METHODS, find_method, forward, unsupported_reason
+from wsol.methods import METHODS, Forward, find_method, forward, unsupported_reason
 from wsol.methods._tokens import find_readout
 from wsol.models import find_classifier
 
@@ -90,23 +91,33 @@ def compute_tokens(net: Transformer) -> Tensor:
     return net.norm(net.blocks(net.join(net.token.expand(2, -1, -1), patches)))
 
 
-def compute(net: nn.Module, method: str) -> Tensor:
-    classifier = find_classifier(net.eval().requires_grad_(False), "net")
-    return find_method(method).maps(forward(classifier, images()), CHOSEN)
+def run(net: nn.Module) -> Forward:
+    return forward(find_classifier(net.eval().requires_grad_(False), "net"), images())
+
+
+@cache
+def plain() -> Forward:
+    return run(Transformer(*SAME["[:, 0]"][:2]))
+
+
+@cache
+def expected_maps(method: str) -> Tensor:
+    return find_method(method).maps(plain(), CHOSEN)
 
 
 @pytest.mark.parametrize("name", SAME)
 def test_one_network_has_one_map(name: str) -> None:
     join, read, position = SAME[name]
-    net, plain = Transformer(join, read), Transformer(*SAME["[:, 0]"][:2])
-    torch.testing.assert_close(net(images()), plain(images()))
-    readout = find_readout(find_classifier(net.eval(), "net"), (224, 224))
+    passed = run(Transformer(join, read))
+    torch.testing.assert_close(passed.logits, plain().logits)
+    readout = find_readout(passed.network, (224, 224))
     assert readout is not None
     assert readout.read == (position,)
     for method in METHOD_NAMES:
-        expected = compute(plain, method)
+        expected = expected_maps(method)
         assert expected.std() > 0
-        torch.testing.assert_close(compute(net, method), expected, rtol=1e-4, atol=1e-6, msg=f"{name}: {method}")
+        found = find_method(method).maps(passed, CHOSEN)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6, msg=f"{name}: {method}")
 
 
 @pytest.mark.parametrize("name", OTHER)
@@ -153,7 +164,7 @@ def test_ts_cam_of_the_mean_scores_every_patch() -> None:
         net.blocks(net.join(net.token.expand(2, -1, -1), net.patches(images()).flatten(2).transpose(1, 2)))
     )
     scores = torch.stack([net.head(tokens[i, 1:])[:, c] for i, c in enumerate(CHOSEN[:, 0])]).reshape(2, SIDE, SIDE)
-    maps = compute(net, "ts-cam")[:, 0]
+    maps = find_method("ts-cam").maps(run(net), CHOSEN)[:, 0]
     assert (maps / scores).min() > 0  # times attention, which is positive
 
 

@@ -571,6 +571,7 @@ except InputError as error:
 """
 
 
+@pytest.mark.slow
 def test_protobuf_is_optional(tmp_path: Path) -> None:
     path = tmp_path / "net.caffemodel"
     path.write_bytes(wire(alexnet(), old=False))

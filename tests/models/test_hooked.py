@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from wsol.errors import InputError
 from wsol.methods import METHODS, find_method, forward, unsupported_reason
-from wsol.models import find_classifier
+from wsol.models import find_classifier, optimize
 from wsol.models.hooked import HookedClassifier
 
 
@@ -162,3 +162,8 @@ def test_a_softmax_at_the_end_is_left_out(end: Callable[[Tensor], Tensor]) -> No
     found = find_classifier(net, "net")
     torch.testing.assert_close(found(images()), Net(False).eval()(images()))
     assert found.notes == ("net ends in a softmax: the class scores are what it is computed from",)
+
+
+def test_hooks_are_not_compiled() -> None:
+    with pytest.raises(InputError, match="read by hooks cannot be compiled; leave out --compile"):
+        optimize(find_classifier(Net().eval(), "net"), channels_last=False, compiled=True)

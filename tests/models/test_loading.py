@@ -242,6 +242,7 @@ def test_old_files_without_batch_counters_and_half_precision(tmp_path: Path, res
     torch.testing.assert_close(weight.data, resnet.fc.weight.data.half().float())
 
 
+@pytest.mark.slow
 def test_squeezenet_and_vgg16_gap_take_their_classes_from_the_file(tmp_path: Path) -> None:
     save_file(squeezenet1_1(num_classes=9).state_dict(), tmp_path / "s.safetensors")
     assert load_model("squeezenet1_1", tmp_path / "s.safetensors").classes == 9

@@ -336,6 +336,7 @@ def test_without_timm(monkeypatch: pytest.MonkeyPatch) -> None:
         load_model("timm/resnet10t")
 
 
+@pytest.mark.slow
 def test_a_network_that_does_not_classify(tmp_path: Path, csv_data: Path) -> None:
     name = "vit_small_patch16_224.dino"
     torch.manual_seed(0)

@@ -88,6 +88,7 @@ def test_vision_transformers_have_no_suffix() -> None:
     assert {"alexnet-gap", "vgg16-gmp", "googlenet-gap", "resnet18-gap", "vgg16-gap"} <= {*MODELS.names()}
 
 
+@pytest.mark.slow
 def test_normalization_is_folded_into_the_convolutions() -> None:
     torch.manual_seed(0)
     architecture = MODELS.get("vgg16-gap")
@@ -107,6 +108,7 @@ def test_normalization_is_folded_into_the_convolutions() -> None:
         torch.testing.assert_close(plain(images), network(images), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_weights_to_start_from_may_be_the_backbones(tmp_path: Path) -> None:
     torch.manual_seed(1)
     donor = torchvision.models.alexnet()

@@ -81,6 +81,7 @@ def test_a_network_of_ones_own(nets: str, csv_data: Path) -> None:
     assert load_model(f"{nets}:unsaid", side=64).side == 64
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", [224, 384])
 def test_positions_of_a_vision_transformer_tell_its_size(side: int) -> None:
     with torch.device("meta"):
@@ -100,6 +101,7 @@ def test_positions_of_a_vision_transformer_tell_its_size(side: int) -> None:
         ("timm/vit_tiny_patch16_384", 384),
     ],
 )
+@pytest.mark.slow
 def test_networks_of_other_sizes(name: str, side: int) -> None:
     architecture = find_architecture(name)
     assert architecture.published_weights()[0].preprocessing.size == side
@@ -146,6 +148,7 @@ def test_several_networks_of_one_figure_share_a_size(nets: str, tiny_model: Mode
     assert wsol.show(photo, models, method="gradcam", protocol="wsolevaluation:size=160") is not None
 
 
+@pytest.mark.slow
 def test_timms_networks_name_their_size(tmp_path: Path) -> None:
     save_file(timm.create_model("vit_tiny_patch16_384", depth=12).state_dict(), tmp_path / "vit.safetensors")
     model = load_model("timm/vit_tiny_patch16_384", tmp_path / "vit.safetensors")

@@ -125,12 +125,16 @@ def assert_sentence(refusal: "pytest.ExceptionInfo[InputError]", name: str) -> N
     ("name", "layer", "maps", "pooled"),
     [
         # Simonyan and Zisserman, configuration D: the ReLU of conv5_3, of 224 / 2^4; 29th in torchvision's list.
-        ("vgg16", "features.29", (512, 14), False),
+        pytest.param("vgg16", "features.29", (512, 14), False, marks=pytest.mark.slow),
         ("alexnet", "features.11", (256, 13), False),  # the ReLU of conv5, before pool5
-        ("resnet50", "layer4", (2048, 7), True),
-        ("vit_b_16", "encoder.layers.encoder_layer_11.ln_1", (768, 14), False),  # 224 / 16 patches
-        ("convnext_tiny", "features.7", (768, 7), False),  # a norm stands between pooling and linear layer
-        ("swin_t", "norm", (768, 7), True),
+        pytest.param("resnet50", "layer4", (2048, 7), True, marks=pytest.mark.slow),
+        pytest.param(
+            "vit_b_16", "encoder.layers.encoder_layer_11.ln_1", (768, 14), False, marks=pytest.mark.slow
+        ),  # 224 / 16 patches
+        pytest.param(
+            "convnext_tiny", "features.7", (768, 7), False, marks=pytest.mark.slow
+        ),  # a norm stands between pooling and linear layer
+        pytest.param("swin_t", "norm", (768, 7), True, marks=pytest.mark.slow),
         # Iandola et al., Table 1: conv10 of 13 x 13 maps, a class each; and its ReLU.
         ("squeezenet1_0", "classifier.2", (1000, 13), True),
         ("mobilenet_v2", "features.18", (1280, 7), True),
@@ -295,6 +299,7 @@ def test_a_network_cut_in_two_is_the_network(name: str, networks: Callable[[str]
     assert (gradient.abs().sum(1) > 0).float().mean() > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "layer"), [(name, layer) for name in SMALL for layer in SMALL[name][1]])
 def test_a_named_layer_is_the_module_of_that_name(name: str, layer: str, networks: Callable[[str], nn.Module]) -> None:
     net = networks(name)

@@ -198,7 +198,9 @@ WAYS: dict[str, Callable[[Tensor], Tensor]] = {
         "guided-backprop",
     ],
 )
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "way", [way if way in ("chain", "statements") else pytest.param(way, marks=pytest.mark.slow) for way in WAYS]
+)
 def test_a_network_that_overwrites_its_input(way: str, method: str) -> None:
     images, classes = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(1)), torch.tensor([[0]])
     plain = InPlace(lambda x: (x - 0.45) / 0.22).eval().requires_grad_(False)

@@ -127,7 +127,7 @@ def find_hooked_classifier(
     if bool((rows >= 0).all()) and bool(((rows.sum(1) - 1).abs() < 1e-4).all()):
         note += "; it ends in a softmax, so that maps are those of probabilities"
     classifier.notes, classifier.classes = (note,), scores.shape[1]
-    linear = find_linear_head(classifier, make_noise(network, (side, side)))
+    linear = find_linear_head(classifier, make_noise(network, (side, side), images=1))
     if linear is None:
         classifier.unsupported_reason = (
             f"class activation maps need class scores that are linear in the mean or maximum of {layer} over all "
@@ -193,7 +193,7 @@ def _is_read(network: nn.Module, name: str, side: int, output: str | None, path:
         return sources[-1]
 
     with torch.inference_mode(False), torch.no_grad(), _replace_output(network.get_submodule(path), follow):
-        returned = network(make_noise(network, (side, side)))
+        returned = network(make_noise(network, (side, side), images=1))
     return is_reached(choose_scores(returned, name, output, shape_of), sources[0])
 
 

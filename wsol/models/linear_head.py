@@ -175,7 +175,7 @@ def _random_like(tensor: Tensor) -> Tensor:
     return values.to(device, tensor.dtype)
 
 
-_MAX_WEIGHTS = 64_000_000  # no linear head is larger; the dense layers of VGG are
+_MAX_WEIGHTS = 32_000_000  # no linear head is larger; the dense layers of VGG are
 
 
 def randomize(head: nn.Module) -> nn.Module | None:

@@ -16,6 +16,7 @@ from wsol.models.caffe import read_caffemodel
 from wsol.models.checkpoint import Checkpoint, check_finite, file_sha256, network_sha256, read_checkpoint
 from wsol.models.classifier import Classifier
 from wsol.models.graph import UntraceableError, trace
+from wsol.models.hooked import HookedClassifier
 from wsol.models.target_layer import SIDE, find_classifier
 from wsol.models.unwrap import check_network, to_float32, unwrap
 
@@ -103,7 +104,12 @@ def optimize(network: Classifier, channels_last: bool, compiled: bool) -> None:
         network: A network to be run in evaluation mode.
         channels_last: Store the weights of convolutions with channels last.
         compiled: Compile the trunk.
+
+    Raises:
+        InputError: The network cannot be traced, and is to be compiled.
     """
+    if compiled and isinstance(network, HookedClassifier):
+        raise InputError("a network that is read by hooks cannot be compiled; leave out --compile")
     if channels_last:
         network.to(memory_format=torch.channels_last)
     if compiled:

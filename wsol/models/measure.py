@@ -72,7 +72,7 @@ class Measurement:
         if layout is None or not self.has_tokens:
             return layout is not None
         module = fx.GraphModule(self.traced.network, self.traced.graph)
-        return is_read(module, node, layout.mark_places(), make_noise(module, (self.side, self.side)))
+        return is_read(module, node, layout.mark_places(), make_noise(module, (self.side, self.side), images=1))
 
     @cached_property
     def _layouts(self) -> dict[Any, Layout | None]:
@@ -85,8 +85,8 @@ _IMAGES = 2  # to tell the axis of the images from one of size 1
 def make_noise(network: nn.Module, size: tuple[int, int], images: int = _IMAGES) -> Tensor:
     """Return random images of a height and width, on the device of a network, of its number format."""
     tensor = next((each for each in network.parameters() if each.is_floating_point()), torch.empty(0, device="cpu"))
-    noise = torch.randn(images, 3, *size, generator=torch.Generator().manual_seed(0), device="cpu")
-    return noise.to(tensor.device, tensor.dtype)
+    noise = torch.randn(_IMAGES, 3, *size, generator=torch.Generator().manual_seed(0), device="cpu")[:images]
+    return noise.to(tensor.device, tensor.dtype, copy=True)
 
 
 def run_tracked(run: Callable[[Tensor], Any], network: nn.Module, name: str, side: int) -> tuple[Any, bool]:
