@@ -151,6 +151,7 @@ def test_list_of_methods_says_what_they_need_and_what_can_be_set(capsys: pytest.
     assert "only models can be listed by name" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_list_of_models_says_head_map_size_and_methods(capsys: pytest.CaptureFixture[str]) -> None:
     dino = "timm/vit_small_patch16_224.dino"
     names = ["vgg16", "vgg16-g?p", "regnet_x_400mf", "vit_b_32", "timm/vit_base_patch16_384", dino]
@@ -170,6 +171,7 @@ def test_list_of_models_says_head_map_size_and_methods(capsys: pytest.CaptureFix
     assert "did you mean resnet18" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_console_script_and_the_modules_are_the_same(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -215,7 +215,9 @@ def test_the_reference_is_the_network(name: str) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if "not fused" in name else name for name in CASES]
+)
 def test_formula(name: str, method: str) -> None:
     classifier = split(name)
     assert find_method(method).unsupported_reason(classifier) is None
@@ -259,6 +261,7 @@ def test_neither_batch_nor_memory_matters(name: str, method: str) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", ["torchvision", "mean, not fused"])
+@pytest.mark.slow
 def test_inference_mode_changes_nothing(name: str, method: str) -> None:
     classifier, chosen = split(name), find_method(method)
     with torch.inference_mode():

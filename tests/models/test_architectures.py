@@ -55,6 +55,7 @@ def sides(net: nn.Module, images: Tensor, *kinds: type[nn.Module]) -> list[int]:
         ("resnet50", 28, 2048, 28),
     ],
 )
+@pytest.mark.slow
 def test_map_sizes(name: str, side: int | None, channels: int, size: int) -> None:
     with torch.device("meta"):
         found = find_classifier(find_architecture(name).build_for_training(5, side).eval(), name)
@@ -226,6 +227,7 @@ def test_padded_inception_changes_nothing_but_padding() -> None:
 
 @pytest.mark.parametrize("side", [14, 28])
 @pytest.mark.parametrize("name", ["resnet50", "resnet50-gap"])
+@pytest.mark.slow
 def test_resnet50_keeps_its_layers_when_maps_grow(name: str, side: int) -> None:
     with torch.device("meta"):
         plain = torchvision.models.resnet50(weights=None, num_classes=5)

@@ -16,6 +16,7 @@ from wsol.models.architectures.vgg16_gap import VGG16GAP
 FILE = Path(wsol.__file__).parent / "models" / "weights" / "vgg16-gap-synthetic.safetensors"
 
 
+@pytest.mark.slow
 def test_it_is_the_papers_network_in_half_precision() -> None:
     assert FILE.stat().st_size <= 40_000_000
     with safe_open(FILE, "pt") as file:

@@ -246,6 +246,7 @@ def saved(net: nn.Module, path: Path) -> Path:
         ("mobilenetv3_small_050", 13),
     ],
 )
+@pytest.mark.slow
 def test_a_file_says_how_many_classes_timms_network_has(tmp_path: Path, name: str, classes: int) -> None:
     torch.manual_seed(0)
     net = timm.create_model(name, num_classes=classes).eval()
@@ -259,6 +260,7 @@ def test_a_file_says_how_many_classes_timms_network_has(tmp_path: Path, name: st
     assert (model.name, model.weights) == (f"timm/{name}", "w.safetensors")
 
 
+@pytest.mark.slow
 def test_timms_own_preprocessing(tmp_path: Path) -> None:
     # Google's vision transformers take [-1, 1], most others ImageNet's mean and deviation.
     file = saved(timm.create_model("resnet10t"), tmp_path / "w.safetensors")

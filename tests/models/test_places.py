@@ -209,6 +209,7 @@ def test_what_reaches_the_result() -> None:
         assert is_reached(buffer, source)
 
 
+@pytest.mark.slow
 def test_hiera_in_the_order_of_its_mask_units() -> None:
     # Its tokens are in the order of mask units, of which timm's own ``reroll`` makes maps again.
     torch.manual_seed(0)
@@ -228,9 +229,9 @@ def test_hiera_in_the_order_of_its_mask_units() -> None:
 @pytest.mark.parametrize(
     ("name", "layer"),
     [
-        ("swin_t", "features.1.0.attn"),
+        pytest.param("swin_t", "features.1.0.attn", marks=pytest.mark.slow),
         ("timm/swin_tiny_patch4_window7_224", "layers.0.blocks.0.attn.qkv"),  # 64 windows of each image
-        ("timm/swin_tiny_patch4_window7_224", "layers.0.blocks.0.attn.softmax"),
+        pytest.param("timm/swin_tiny_patch4_window7_224", "layers.0.blocks.0.attn.softmax", marks=pytest.mark.slow),
         ("timm/vit_tiny_patch16_224", "blocks.3.attn.softmax"),
         ("timm/vit_tiny_patch16_224", "head"),
     ],

@@ -70,6 +70,7 @@ def test_the_last_strides_go_and_the_earlier_ones_stay() -> None:
     assert any("layer3" in name for name in strided)
 
 
+@pytest.mark.slow
 def test_a_map_size_that_cannot_be_had_is_named() -> None:
     with pytest.raises(InputError, match=r"maps of 20 x 20 are not possible; --map-size can be 7, 14, 28"):
         MODELS.get("resnet18-gap").build_for_training(5, 20)

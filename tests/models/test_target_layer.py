@@ -126,7 +126,9 @@ def assert_sentence(refusal: "pytest.ExceptionInfo[InputError]", name: str) -> N
     [
         # Simonyan and Zisserman, configuration D: the ReLU of conv5_3, of 224 / 2^4; 29th in torchvision's list.
         pytest.param("vgg16", "features.29", (512, 14), False, marks=pytest.mark.slow),
-        ("alexnet", "features.11", (256, 13), False),  # the ReLU of conv5, before pool5
+        pytest.param(
+            "alexnet", "features.11", (256, 13), False, marks=pytest.mark.slow
+        ),  # the ReLU of conv5, before pool5
         pytest.param("resnet50", "layer4", (2048, 7), True, marks=pytest.mark.slow),
         pytest.param(
             "vit_b_16", "encoder.layers.encoder_layer_11.ln_1", (768, 14), False, marks=pytest.mark.slow
@@ -137,10 +139,12 @@ def assert_sentence(refusal: "pytest.ExceptionInfo[InputError]", name: str) -> N
         pytest.param("swin_t", "norm", (768, 7), True, marks=pytest.mark.slow),
         # Iandola et al., Table 1: conv10 of 13 x 13 maps, a class each; and its ReLU.
         ("squeezenet1_0", "classifier.2", (1000, 13), True),
-        ("mobilenet_v2", "features.18", (1280, 7), True),
+        pytest.param("mobilenet_v2", "features.18", (1280, 7), True, marks=pytest.mark.slow),
         ("timm/vit_tiny_patch16_224", "blocks.11.norm1", (192, 14), False),
         ("timm/resnet10t", "layer4", (512, 7), True),
-        ("timm/vgg11", "features.19", (512, 14), False),  # its fully connected layers are convolutions to 1 x 1
+        pytest.param(
+            "timm/vgg11", "features.19", (512, 14), False, marks=pytest.mark.slow
+        ),  # its fully connected layers are convolutions to 1 x 1
     ],
 )
 def test_target_layers_known_by_hand(name: str, layer: str, maps: tuple[int, int], pooled: bool) -> None:
@@ -313,6 +317,7 @@ def test_a_named_layer_is_the_module_of_that_name(name: str, layer: str, network
 
 
 @pytest.mark.parametrize("name", ["vit", "timm vit", "resnet", "mixer"])
+@pytest.mark.slow
 def test_the_found_layer_can_be_named(name: str, networks: Callable[[str], nn.Module]) -> None:
     found = find_classifier(networks(name), name)
     again = find_classifier(networks(name), name, found.layer)
@@ -332,6 +337,7 @@ CLASS_TOKEN = {
 
 
 @pytest.mark.parametrize("name", CLASS_TOKEN)
+@pytest.mark.slow
 def test_all_patches_reach_a_class_token(name: str) -> None:
     # Patches behind the last attention do not reach the scores; gradients with respect to them would all be 0.
     torch.manual_seed(0)
@@ -348,6 +354,7 @@ def test_all_patches_reach_a_class_token(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["levit_128s", "efficientvit_m0"])
+@pytest.mark.slow
 def test_a_network_can_be_looked_at_again(name: str) -> None:
     # These keep what they once computed of their attention's biases; a tracer's stand-ins must not stay there.
     net = randomized(create(f"timm/{name}"))

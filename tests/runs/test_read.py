@@ -31,7 +31,7 @@ def same(table: pd.DataFrame, written: pd.DataFrame) -> None:
     pd.testing.assert_frame_equal(*(part.reset_index(drop=True) for part in pair), check_dtype=False)
 
 
-@pytest.mark.parametrize("tau", [0.2, 0.31, "oracle", "val"])
+@pytest.mark.parametrize("tau", [0.2, pytest.param(0.31, marks=pytest.mark.slow), "oracle", "val"])
 @pytest.mark.parametrize("protocol", ["wsolevaluation", "exact", "zhou2016:crops=1,box=script"])
 def test_a_run_is_read_back_and_its_tables_follow(
     tmp_path: Path, synthetic_model: Model, tau: float | str, protocol: str
@@ -61,6 +61,7 @@ def test_boxes_at_a_hundred_taus(tmp_path: Path, synthetic_model: Model) -> None
     np.testing.assert_array_equal(run.results.boxes[:, 20], own)  # tau 0.2
 
 
+@pytest.mark.slow
 def test_scored_runs_are_read_back(tmp_path: Path, synthetic_model: Model) -> None:
     wsol.evaluate(synthetic_model, limit=6, tau="val", device="cpu", out=tmp_path / "run")
     sources = {
@@ -73,6 +74,7 @@ def test_scored_runs_are_read_back(tmp_path: Path, synthetic_model: Model) -> No
             same(table, getattr(result.tables, part))
 
 
+@pytest.mark.slow
 def test_what_it_cost(synthetic_model: Model) -> None:
     def cost(method: str) -> Cost:
         return wsol.evaluate(synthetic_model, limit=4, device="cpu", method=method).metadata.cost

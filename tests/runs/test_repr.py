@@ -34,6 +34,7 @@ def test_an_evaluation(runs: tuple[Evaluation, Evaluation]) -> None:
     assert len(repr(evaluated.tables).splitlines()) == 7
 
 
+@pytest.mark.slow
 def test_a_comparison_a_leaderboard_and_a_run(runs: tuple[Evaluation, Evaluation], tmp_path: Path) -> None:
     comparison = wsol.compare([tmp_path / "center", tmp_path / "full"])
     lines = repr(comparison).splitlines()

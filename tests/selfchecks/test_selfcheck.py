@@ -137,6 +137,7 @@ def test_one_pixel_of_one_image(run: Run, monkeypatch: pytest.MonkeyPatch) -> No
     assert "WRONG: expected the SHA-256 of the pixels of val e877e92b83469993, found " in wrong
 
 
+@pytest.mark.slow
 def test_one_bias_of_the_network(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with safe_open(WEIGHTS, "pt") as file:
         state, known = {key: file.get_tensor(key) for key in file.keys()}, file.metadata()  # noqa: SIM118
@@ -187,6 +188,7 @@ def test_a_broken_package_keeps_nothing_else(run: Run, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("package", ["numpy", "pandas"])
+@pytest.mark.slow
 def test_a_broken_package_that_everything_needs(package: str) -> None:
     code = f"import sys\nsys.modules['{package}'] = None\nfrom wsol.selfcheck import main\nsys.exit(main([]))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -47,6 +47,7 @@ def test_an_interrupted_training_ends_like_one_that_was_not(whole: Path, tmp_pat
     assert path.read_bytes() == (whole / path.name).read_bytes()
 
 
+@pytest.mark.slow
 def test_another_seed_trains_another_network(whole: Path, tmp_path: Path) -> None:
     path = run(tmp_path, recipe=Recipe(TWO.stages, learning_rate=0.01, seed=1))
     mine, theirs = tensors(path), tensors(whole / path.name)
@@ -82,6 +83,7 @@ def test_the_weights_file_alone_is_enough_to_evaluate(whole: Path, tmp_path: Pat
         load_model("resnet18", path)
 
 
+@pytest.mark.slow
 def test_the_map_size_is_in_the_file(tmp_path: Path) -> None:
     path = run(tmp_path, recipe=Recipe((Stage(1, 32, 8),)), map_size=14)
     features = load_model(None, path).network.features(torch.zeros(1, 3, 224, 224))
@@ -182,6 +184,7 @@ def test_it_learns(tmp_path: Path) -> None:
     assert log["train_loss"].iloc[-1] < 1.8
 
 
+@pytest.mark.slow
 def test_half_precision_halves_the_file_and_keeps_the_scores(whole: Path, tmp_path: Path) -> None:
     path = run(tmp_path, half=True)
     full = whole / path.name

@@ -1,4 +1,4 @@
-"""Whether the outputs of a network are the classes of a data set."""
+"""The check that the outputs of a network are the classes of a data set."""
 
 from collections.abc import Sequence
 from itertools import zip_longest

@@ -1,4 +1,4 @@
-"""What a run is about to do, in one or two sentences."""
+"""A description of a run before it starts, in one or two sentences."""
 
 from collections.abc import Iterator
 from pathlib import PurePath

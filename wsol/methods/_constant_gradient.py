@@ -1,4 +1,4 @@
-"""What a gradient method computes where the gradient is the same at every place."""
+"""The map of a gradient method where the gradient is the same at every place."""
 
 import contextlib
 from typing import Literal
@@ -12,7 +12,7 @@ _TOLERANCE = 1e-9
 
 
 def constant_gradient_map(method: Method) -> Literal["cam", "positive cam"] | None:
-    """Return what the map of a method is where the gradient ``w_k`` of a score is the same at every place.
+    """Name the map of a method where the gradient ``w_k`` of a score is the same at every place.
 
     There CAM is ``sum_k w_k A_k`` up to a factor (Selvaraju et al., ICCV 2017). The method is applied to
     random numbers.

@@ -78,7 +78,7 @@ class HookedClassifier(Classifier):
 
 @dataclass(frozen=True)
 class _Pass:
-    """What one pass computed: the layout, images, maps and class scores."""
+    """The results of one pass: layout, images, maps and class scores."""
 
     layout: Layout
     images: Tensor
