@@ -209,6 +209,26 @@ def test_what_reaches_the_result() -> None:
         assert is_reached(buffer, source)
 
 
+@pytest.mark.parametrize("position", [0, 1, 2])
+def test_whatever_an_operation_reads_reaches_its_result(position: int) -> None:
+    # Attention reads keys and values, a convolution its weights, a normalization its scale.
+    attend = nn.functional.scaled_dot_product_attention
+    calls: list[tuple[Callable[..., Tensor], list[Tensor]]] = [
+        (attend, [torch.randn(2, 1, 5, 4) for _ in range(3)]),
+        (nn.functional.conv2d, [torch.randn(2, 3, 8, 8), torch.randn(4, 3, 3, 3), torch.randn(4)]),
+        (lambda x, w, b: nn.functional.layer_norm(x, (4,), w, b), [torch.randn(2, 4), torch.randn(4), torch.randn(4)]),
+        (torch.addmm, [torch.randn(2, 4), torch.randn(2, 3), torch.randn(3, 4)]),
+        (torch.lerp, [torch.randn(2, 4) for _ in range(3)]),
+    ]
+    for call, tensors in calls:
+        source = track_elements(tensors[position], torch.ones((1,) * tensors[position].dim()))
+        plain = track_elements(tensors[0], torch.zeros((1,) * tensors[0].dim()))
+        plain.tracker = source.tracker
+        given = [plain if i == 0 else each for i, each in enumerate(tensors)]
+        given[position] = source
+        assert is_reached(call(*given), source)
+
+
 @pytest.mark.slow
 def test_hiera_in_the_order_of_its_mask_units() -> None:
     # Its tokens are in the order of mask units, of which timm's own ``reroll`` makes maps again.

@@ -139,9 +139,9 @@ class _Operation:
         if name in _FACTORIES:
             ids: Any = [_no_places(each.dim()) for each in results]
         elif name in _MOVES:
-            ids = self._move()
+            ids = self._move(results)
         elif name in _RULES:
-            ids = [_RULES[name](self, each) if isinstance(each, Tensor) else None for each in results]
+            ids = [self._follow_rule(_RULES[name], each) if isinstance(each, Tensor) else None for each in results]
         elif torch.Tag.pointwise in self.func.tags or name in _POINTWISE:
             ids = [self._join_all(each) for each in results]
         else:
@@ -158,7 +158,17 @@ class _Operation:
     def _hull_all(self, ids: Tensor) -> Tensor:
         return self.tracker.hull(ids, range(ids.dim()))
 
-    def _move(self) -> list[Any]:
+    def _follow_rule(self, rule: "_Rule", result: Tensor) -> Tensor | None:
+        """Return the places by a rule, which looks at one or two tensors; the others reach every element."""
+        ids = rule(self, result)
+        if ids is None or ids.dim() != result.dim():
+            return None
+        for each in self.given[1:]:
+            everything = self._hull_all(each.ids).reshape((1,) * ids.dim())
+            ids = self.tracker.join(ids, everything)
+        return ids
+
+    def _move(self, results: list[Any]) -> list[Any]:
         """Run the operation on the ids in place of the values."""
 
         def replace(each: Any) -> Any:
@@ -170,7 +180,7 @@ class _Operation:
 
         others = [each for each in pytree.tree_leaves((self.args, self.kwargs)) if type(each) is Tensor]
         if any(each.is_meta and not each.is_floating_point() for each in others):
-            return [None]  # indices without values
+            return [None] * len(results)  # indices without values
         args, kwargs = pytree.tree_map(replace, (self.args, self.kwargs))
         kwargs = {key: value for key, value in kwargs.items() if key not in ("memory_format", "dtype", "device")}
         moved = pytree.tree_leaves(self.func(*args, **kwargs))
