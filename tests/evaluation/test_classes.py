@@ -12,10 +12,10 @@ from wsol.datasets import Dataset, Sample
 from wsol.datasets.base import as_boxes
 from wsol.errors import InputError
 from wsol.eval import main
-from wsol.evaluation.classes import check_classes, find_moved
 from wsol.evaluation.suite import run_suite
 from wsol.models import Model
 from wsol.models.base import MODELS
+from wsol.models.classes import check_classes, find_moved
 
 FIX = "give weights that were trained on these classes, or --assume-class-order if label i of the data set is output i"
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from wsol.datasets import Dataset, Split, check_dataset, load_dataset, with_content
 from wsol.errors import InputError
-from wsol.evaluation.classes import check_classes
 from wsol.evaluation.config import EvalConfig
 from wsol.methods import Method, Precision, find_method, unsupported_reason
 from wsol.metrics.tau import check_tau
 from wsol.models import Model, load_model, optimize
+from wsol.models.classes import check_classes
 from wsol.protocols import Protocol, find_protocol, find_side
 from wsol.runs.metadata import package_versions
 from wsol.runs.provenance import NetworkRecord, Normalization, Provenance, WeightsFile

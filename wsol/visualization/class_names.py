@@ -4,9 +4,9 @@ import difflib
 from collections.abc import Sequence
 
 from wsol.errors import InputError
-from wsol.evaluation.classes import find_moved
 from wsol.io.display import printable
 from wsol.models import Model
+from wsol.models.classes import find_moved
 
 _MAX_DIGITS = 9  # of a class number
 

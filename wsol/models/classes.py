@@ -6,7 +6,7 @@ from itertools import zip_longest
 from wsol.datasets import Dataset
 from wsol.errors import InputError
 from wsol.io.display import printable, quote
-from wsol.models import Model
+from wsol.models.base import Model
 
 
 def check_classes(model: Model, images: Dataset, assume_order: bool) -> str | None:
