@@ -165,8 +165,8 @@ def test_the_printed_command_evaluates_a_network_for_small_images(
     assert command[:3] == ["python", "-m", "wsol.eval"]
     assert eval_main([*command[3:], "--device", "cpu"]) == 0, capsys.readouterr().err
     # A network that takes no other size has been run at its own.
-    with pytest.raises(RuntimeError):
-        load_model("small.py:Small", command[4]).network(torch.zeros(1, 3, 224, 224))
+    with pytest.raises(InputError, match="does not accept images of 224 x 224"):
+        load_model("small.py:Small", command[4], side=224)
 
 
 def test_files_from_before_sizes_were_stored_are_read(nets: Path) -> None:

@@ -94,17 +94,20 @@ class PlaceTracker:
         The boxes of neighbors adjoin or overlap, and are divided evenly among the outputs; where they do not, windows
         mix whatever they cover.
         """
+        if ids.shape[dim] in (1, size):
+            return ids
+        placed = (ids != 0).movedim(dim, 0).flatten(1).any(1)
+        if placed.any():  # padding makes room for windows and has no place
+            first, last = (int(each) for each in placed.nonzero()[[0, -1], 0])
+            ids = ids.narrow(dim, first, last + 1 - first)
         length = ids.shape[dim]
         if length in (1, size):
             return ids
         boxes = self.find_boxes(ids).movedim(dim, -2)
-        placed = (~boxes.isnan()).flatten(0, -3).all(0).all(1).nonzero()
-        if len(placed):  # padding belongs to the border
-            boxes = boxes[..., arange(length).clamp(int(placed[0]), int(placed[-1])), :]
         low, high = boxes[..., 0::2], boxes[..., 1::2]
         steps = (low[..., 1:, :] - low[..., :-1, :], high[..., 1:, :] - high[..., :-1, :])
         gaps = low[..., 1:, :] - high[..., :-1, :]
-        if not all((step > -_EPSILON).all() for step in steps) or not (gaps < _EPSILON).all():
+        if any((step <= -_EPSILON).any() for step in steps) or (gaps >= _EPSILON).any():
             return self.hull(ids, [dim])
         edges = arange(size + 1) * (length / size)
         first, last = low[..., :1, :], high[..., -1:, :]

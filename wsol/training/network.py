@@ -40,7 +40,11 @@ def freeze_features(network: nn.Module, model: str, start: InitReport, side: int
     Raises:
         InputError: The network does not end in a linear layer on pooled features, or the features are random.
     """
-    classifier = find_gap(network.eval(), model, side)
+    network.eval()
+    try:  # the maps of a small image may have one place alone
+        classifier = find_gap(network, model)
+    except InputError:
+        classifier = find_gap(network, model, side)
     if classifier.linear is None:
         raise InputError(f"{model} has no linear layer that could be trained alone; leave out --freeze")
     trained = {parameter.data_ptr() for parameter in classifier.linear.parameters()}
