@@ -98,8 +98,8 @@ class PlaceTracker:
             return ids
         placed = (ids != 0).movedim(dim, 0).flatten(1).any(1)
         if placed.any():  # padding makes room for windows and has no place
-            first, last = (int(each) for each in placed.nonzero()[[0, -1], 0])
-            ids = ids.narrow(dim, first, last + 1 - first)
+            start, end = (int(each) for each in placed.nonzero()[[0, -1], 0])
+            ids = ids.narrow(dim, start, end + 1 - start)
         length = ids.shape[dim]
         if length in (1, size):
             return ids
