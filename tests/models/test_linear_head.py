@@ -15,6 +15,7 @@ from torch.nn import functional
 from wsol.errors import InputError
 from wsol.methods import find_method, forward
 from wsol.models import GapClassifier, find_classifier, find_gap
+from wsol.models.hooked import HookedClassifier
 
 SIDE = 14
 CHANNELS, CLASSES = 6, 5
@@ -135,7 +136,8 @@ def test_the_pooled_map_and_the_bias_are_the_logit(name: str) -> None:
 def test_a_single_layer_is_taken_as_it_is(name: str) -> None:
     found = find_classifier(Written({**AVERAGE, **MAXIMUM}[name]).eval(), name)
     several = name in ("two linear layers", "batch normalization after the pooling", "a scale after it")
-    assert isinstance(found, GapClassifier) != several
+    # torch 2.4 cannot trace a slice of a shape; hooks then give the same maps.
+    assert isinstance(found, GapClassifier | HookedClassifier) != several
     if isinstance(found, GapClassifier):
         assert found.pooling == ("average" if name in AVERAGE else "max")
 
