@@ -206,6 +206,7 @@ sys.exit(code)
     assert (nothing.returncode, nothing.stdout, nothing.stderr) == (2, "", help_)
 
 
+@pytest.mark.slow
 def test_dir_shows_the_public_names_alone() -> None:
     code = "import wsol, wsol.score, wsol.eval; print(*dir(wsol)); wsol.evaluate; from wsol import *; print(compare)"
     lines = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.splitlines()

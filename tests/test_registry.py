@@ -211,6 +211,7 @@ def test_a_registry_may_create_its_entries(packages: Packages) -> None:
     assert metrics._entries["two"] == Metric("two", curves, better="lower")
 
 
+@pytest.mark.slow
 def test_the_modules_of_this_package_register_no_name_twice() -> None:
     code = """
 from wsol.baselines import BASELINES
