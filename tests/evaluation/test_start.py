@@ -1,4 +1,4 @@
-"""What a run says before it starts."""
+"""The sentences that a run prints before it starts."""
 
 from dataclasses import replace
 from pathlib import Path

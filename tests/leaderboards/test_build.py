@@ -376,7 +376,7 @@ def test_what_is_no_run_is_named_and_stops_nothing(
     ],
 )  # fmt: skip
 def test_a_killed_run_is_named(run: Path, files: list[str], reason: str | None) -> None:
-    """What stands in a suite's folder when its second run was killed, at several moments."""
+    """The content of a suite's folder when its second run was killed, at several moments."""
     for name in files:
         path = run.parent / "killed" / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What a notebook or a prompt shows of a result: what it is, in a few lines."""
+"""The short form of a result in a notebook or at a prompt."""
 
 from pathlib import Path
 

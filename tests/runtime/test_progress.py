@@ -1,4 +1,4 @@
-"""What a loop says where there is no terminal, as in the log of a cluster."""
+"""The progress of a loop where there is no terminal, as in the log of a cluster."""
 
 import re
 import threading

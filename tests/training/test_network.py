@@ -1,4 +1,4 @@
-"""What a network must accept to be trained."""
+"""The conditions that a network must meet to be trained."""
 
 import json
 import shlex
