@@ -128,13 +128,15 @@ def _hash(path: Path) -> str:
     return hashlib.sha256(raw).hexdigest()
 
 
-def evaluate(data: Path, out: Path, threads: int = 1, **options: Any) -> Any:
-    """Evaluates a tiny network whose weights depend on nothing but ``tiny``."""
+def evaluate(data: Path, out: Path, threads: int = 1, forks: bool = False, **options: Any) -> Any:
+    """Evaluates a tiny network whose weights depend on nothing but ``tiny``; with ``forks``, processes decode."""
     import torch  # noqa: PLC0415
 
     import wsol  # noqa: PLC0415
+    from wsol.datasets import _images  # noqa: PLC0415
 
     torch.set_num_threads(threads)
+    _images._MIN_FOR_PROCESSES = 0 if forks else 1000
     options = {"dataset": "csv", "data_root": data, "device": "cpu", "tau": "val", "batch_size": 1, **options}
     options.setdefault("protocol", "wsolevaluation:step=0.05")  # fewer levels, quicker metrics
     return wsol.evaluate(tiny(), out=out, **options)

@@ -27,7 +27,8 @@ def guess(model: Model, method: str, pixels: np.ndarray, threads: int, memory: i
     samples = [Sample(str(i), i % model.classes, as_boxes([[0, 0, 9, 9]]), "edges") for i in range(len(pixels))]
     torch.set_num_threads(threads)
     with BatchInference(model, find_method(method), VIEW, memory, "float32") as crew:
-        found = crew.predict(samples, pixels, Clock())
+        found, passes = crew.predict(samples, pixels).result(Clock())
+    assert passes >= len(pixels)
     assert torch.get_num_threads() == threads
     return found
 

@@ -47,7 +47,11 @@ def _work(data: Path, out: Path) -> None:
 
 
 def _begin(data: Path, processes: int = 1) -> Callable[[Path], list]:
-    return lambda folder: killed_processes.start(_work, data, folder, processes=processes)
+    return lambda folder: killed_processes.start(_work_with_forks, data, folder, processes=processes)
+
+
+def _work_with_forks(data: Path, out: Path) -> None:
+    killed_processes.evaluate(data, out, forks=True, workers=2, resume=True, skip_bad_images=True)
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -71,7 +75,7 @@ def test_three_processes_and_any_number_of_threads(data: Path, whole: tuple[Path
 
 
 def _threads(data: Path, out: Path) -> None:
-    killed_processes.evaluate(data, out, threads=3, workers=5, skip_bad_images=True)
+    killed_processes.evaluate(data, out, threads=3, forks=True, workers=5, skip_bad_images=True)
 
 
 def test_torchrun_starts_a_worker_that_died_again(data: Path, tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """Standardized features, and a linear layer folded back to the features themselves."""
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -121,8 +120,7 @@ def test_loud_features_converge_at_the_default_rate(loud: tuple[str, dict[str, t
     assert all(torch.equal(trained[key], state[key]) for key in state if "stem" in key)
     # The saved network is an ordinary one: alone it makes the errors that the log has.
     saved, data = load_model(model, path), load_dataset("synthetic", None, "val", ARGS)
-    with ThreadPoolExecutor(1) as pool:
-        (batch,) = read_batches(data.samples, 32, len(data), pool, skip_bad=False)
+    (batch,) = read_batches(data.samples, 32, len(data), 1, skip_bad=False)
     scores = saved.network(saved.preprocessing.normalize(batch.pixels, torch.device("cpu")))
     wrong = scores.argmax(1) != torch.tensor([sample.label for sample in data.samples])
     assert 100 * wrong.double().mean().item() == pytest.approx(log["val_err"].iloc[-1])

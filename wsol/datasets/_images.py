@@ -1,10 +1,12 @@
 """Image files to RGB, on the pixel grid that the annotation refers to."""
 
+import itertools
 from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, Future
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +16,8 @@ from wsol.datasets.base import Sample
 from wsol.errors import ImageError
 from wsol.io.display import printable
 from wsol.io.images import open_image
-from wsol.io.pixels import decode_stored, decode_upright, to_rgb
+from wsol.io.pixels import Size, decode_stored, decode_upright, to_rgb
+from wsol.runtime.workers import shared_array, start_workers
 
 _REMEDY = "restore the file"
 
@@ -73,7 +76,10 @@ def read_upright(path: Path) -> NDArray[np.uint8]:
         return np.asarray(to_rgb(decode_upright(file)))
 
 
-_PREFETCHED = 3  # batches that are being decoded while another is used
+_UNIT = 16  # images that a worker decodes at a time
+_MIN_FOR_PROCESSES = 128  # images; fewer are decoded before processes are worth their start
+
+Examine = Callable[[Sample, Size, NDArray[np.uint8]], Any]
 
 
 @dataclass(frozen=True)
@@ -82,65 +88,100 @@ class Batch:
 
     Attributes:
         indices: Their indices in the data set.
-        pixels: uint8 ``(n, side, side, 3)``, RGB.
+        pixels: uint8 ``(n, side, side, 3)``, RGB; overwritten once the third batch after it is read.
         frames: ``(width, height)`` of the frame of each image's boxes.
         skipped: Index and reason of each image that could not be read.
+        examined: What ``examine`` returned for each image.
     """
 
     indices: list[int]
     pixels: NDArray[np.uint8]
-    frames: list[tuple[int, int]]
+    frames: list[Size]
     skipped: list[tuple[int, str]]
-
-
-_Decoded = tuple[NDArray[np.uint8], tuple[int, int]]
+    examined: list[Any]
 
 
 def read_batches(
-    samples: Sequence[Sample], side: int, batch_size: int, pool: Executor, skip_bad: bool
-) -> Iterator[Batch]:
+    samples: Sequence[Sample],
+    side: int,
+    batch_size: int,
+    workers: int,
+    skip_bad: bool,
+    examine: Examine = lambda *_: None,
+) -> Generator[Batch, None, None]:
     """Decode images and resize them to a square (bilinear, antialiased, aspect ratio not kept).
 
-    PIL decodes and resizes without the interpreter lock, so threads replace worker processes, without copies.
+    The workers are processes, whose results lie in shared memory, or threads where there are few images.
 
     Args:
         samples: The images to read, in order.
         side: Side of the square in pixels.
         batch_size: Images per batch, including unreadable ones.
-        pool: Runs the decoding.
+        workers: Number of workers.
         skip_bad: Whether an unreadable image is reported in its batch instead of raised.
+        examine: What else to compute for an image, in the worker, from sample, frame and square.
 
     Raises:
         ImageError: An image cannot be read.
+        InputError: ``examine`` raises it, or a worker process died.
     """
-    waiting: deque[tuple[int, list[Future[_Decoded]]]] = deque()
+    unit = max(1, min(_UNIT, -(-batch_size // workers)))
+    ahead = 2 + 2 * workers * unit // batch_size  # batches that are decoded while others are used
+    count = min(ahead, -(-len(samples) // batch_size)) + 2  # slots; the user holds two batches
+    slots: NDArray[np.uint8] = shared_array((count, min(batch_size, len(samples)), side, side, 3), np.uint8)
+    many, workers = len(samples) >= _MIN_FOR_PROCESSES, min(workers, -(-len(samples) // unit) or 1)
     starts = iter(range(0, len(samples), batch_size))
-    while True:
-        while len(waiting) < _PREFETCHED and (start := next(starts, None)) is not None:
-            batch = samples[start : start + batch_size]
-            waiting.append((start, [pool.submit(_decode_square, sample, side) for sample in batch]))
-        if not waiting:
-            return
-        start, futures = waiting.popleft()
-        yield _collect_batch(start, futures, side, skip_bad)
+    waiting: deque[tuple[int, int, list[Future[_Decoded]]]] = deque()
+    with start_workers(_Decoder(samples, slots, examine), workers, processes=many) as submit:
+        for number in itertools.count():
+            while len(waiting) < ahead and (start := next(starts, None)) is not None:
+                slot, stop = (number + len(waiting)) % count, min(start + batch_size, len(samples))
+                units = [(first, min(first + unit, stop)) for first in range(start, stop, unit)]
+                waiting.append((slot, start, [submit(slot, start, *each) for each in units]))
+            if not waiting:
+                return
+            slot, start, futures = waiting.popleft()
+            decoded = [each for future in futures for each in future.result()]
+            yield _collect_batch(start, decoded, slots[slot, : len(decoded)], skip_bad)
 
 
-def _collect_batch(start: int, futures: list[Future[_Decoded]], side: int, skip_bad: bool) -> Batch:
-    indices, pixels, frames, skipped = [], [], [], []
-    for index, future in enumerate(futures, start):
-        try:
-            image, frame = future.result()
-        except ImageError as error:
+_Decoded = list[tuple[Size, Any] | str]  # frame and what was examined, or why an image cannot be read
+
+
+@dataclass(frozen=True)
+class _Decoder:
+    """Decodes images into slots, each of which holds a batch."""
+
+    samples: Sequence[Sample]
+    slots: NDArray[np.uint8]
+    examine: Examine
+
+    def __call__(self, slot: int, batch_start: int, first: int, stop: int) -> _Decoded:
+        """Decode the images from ``first`` to ``stop`` of the batch that begins at ``batch_start``."""
+        results: _Decoded = []
+        side = self.slots.shape[2]
+        for i in range(first, stop):
+            sample, square = self.samples[i], self.slots[slot, i - batch_start]
+            try:
+                image, frame = read_image(sample)
+            except ImageError as error:
+                results.append(str(error))
+            else:
+                square[:] = np.asarray(image.resize((side, side), Image.Resampling.BILINEAR))
+                results.append((frame, self.examine(sample, frame, square)))
+        return results
+
+
+def _collect_batch(start: int, decoded: _Decoded, pixels: NDArray[np.uint8], skip_bad: bool) -> Batch:
+    indices, frames, skipped, examined = [], [], [], []
+    for index, result in enumerate(decoded, start):
+        if isinstance(result, str):
             if not skip_bad:
-                raise
-            skipped.append((index, str(error)))
+                raise ImageError(result)
+            skipped.append((index, result))
         else:
             indices.append(index)
-            pixels.append(image)
-            frames.append(frame)
-    return Batch(indices, np.stack(pixels) if pixels else np.empty((0, side, side, 3), np.uint8), frames, skipped)
-
-
-def _decode_square(sample: Sample, side: int) -> _Decoded:
-    image, frame = read_image(sample)
-    return np.asarray(image.resize((side, side), Image.Resampling.BILINEAR)), frame
+            frames.append(result[0])
+            examined.append(result[1])
+    readable = pixels[[index - start for index in indices]] if skipped else pixels
+    return Batch(indices, readable, frames, skipped, examined)

@@ -3,18 +3,18 @@
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wsol.datasets import Batch, count_clipped, read_batches
+from wsol.datasets import Batch, Mask, Sample, count_clipped, read_batches
 from wsol.errors import ImageError, InputError
-from wsol.evaluation.inference import BatchInference
+from wsol.evaluation.inference import BatchInference, PendingPredictions
 from wsol.evaluation.plan import InferenceConfig, Plan, SplitPlan
 from wsol.metrics.classification import ranks_of
-from wsol.metrics.image_stats import ImageStats, stack_stats
 from wsol.protocols import Protocol
 from wsol.protocols.base import GroundTruth, ground_truth_of
 from wsol.runs.batches import BATCHES, BatchStore, StoredBatch
@@ -26,14 +26,17 @@ from wsol.runtime.progress import Progress
 _MAX_PENDING = 2  # batches whose boxes are computed while the next goes through the network
 
 
-def run_batches(plan: Plan, split: SplitPlan, folder: Path, threads: int, group: ProcessGroup) -> None:
+def run_batches(
+    plan: Plan, split: SplitPlan, folder: Path, tau_index: int | None, workers: int, group: ProcessGroup
+) -> None:
     """Run this process's share of the missing batches of a split; store each as soon as it is finished.
 
     Args:
         plan: The run.
         split: The split.
         folder: The run folder.
-        threads: Threads that decode images and compute boxes.
+        tau_index: Index of the threshold of the predictions; None if it is chosen on this split itself.
+        workers: Number of worker processes that decode images, and of threads that compute boxes.
         group: The processes that share the split.
 
     Raises:
@@ -50,43 +53,77 @@ def run_batches(plan: Plan, split: SplitPlan, folder: Path, threads: int, group:
         BatchInference(
             inference.model, inference.method, inference.protocol.view, inference.memory, inference.precision
         ) as network,
-        ThreadPoolExecutor(threads) as pool,
+        ThreadPoolExecutor(workers) as pool,
     ):
-        _BatchLoop(inference, split, store, network, pool).run(numbers, group)
+        BatchLoop(inference, split, tau_index, store, network, pool, workers).run(numbers, group)
 
 
-class _BatchLoop:
-    """Decodes, infers, computes boxes and stores, each stage working ahead of the next."""
+class BatchLoop:
+    """Decodes, infers, computes boxes and stores, each stage working ahead of the next.
+
+    This thread feeds the device. Worker processes do what holds the interpreter lock; the threads of ``pool`` run
+    compiled code that does not.
+
+    Args:
+        config: Settings of the forward pass and of the score maps.
+        split: The split.
+        tau_index: Index of the threshold of the predictions, if it is known.
+        store: Keeps the finished batches.
+        network: Runs network and method.
+        pool: Threads for boxes.
+        workers: Their number, and the number of worker processes.
+    """
 
     def __init__(
-        self, config: InferenceConfig, split: SplitPlan, store: BatchStore, network: BatchInference, pool: Executor
+        self,
+        config: InferenceConfig,
+        split: SplitPlan,
+        tau_index: int | None,
+        store: BatchStore,
+        network: BatchInference,
+        pool: Executor,
+        workers: int,
     ) -> None:
-        self._config, self._images, self._store = config, split.images, store
-        self._network, self._pool, self._clock = network, pool, Clock()
+        self._config, self._images, self._tau_index = config, split.images, tau_index
+        self._store, self._network, self._pool, self._workers = store, network, pool, workers
+        self._clock = Clock()
 
     def run(self, numbers: Sequence[int], group: ProcessGroup) -> None:
-        size, images, protocol = self._config.batch_size, self._images, self._config.protocol
+        """Run the batches with these numbers.
+
+        Raises:
+            InputError: As for ``run_batches``.
+        """
+        size, images, config = self._config.batch_size, self._images, self._config
         places = [i for number in numbers for i in range(number * size, min(len(images), (number + 1) * size))]
         samples = [images.samples[i] for i in places]
-        batches = read_batches(samples, protocol.view.side, size, self._pool, self._config.skip_bad_images)
+        examine = _Examination(config.protocol)
+        side, skip_bad = config.protocol.view.side, config.skip_bad_images
+        launched: deque[_LaunchedBatch] = deque()
         pending: deque[Future[None]] = deque()
+        batches = read_batches(samples, side, size, self._workers, skip_bad, examine)
         try:
             with self._progress(len(places), group) as progress:
-                for number in numbers:
-                    batch = self._next_batch(batches)
-                    pending.append(self._submit_batch(number, batch, places))
-                    if len(pending) > _MAX_PENDING:
-                        with self._clock("boxes"):
-                            pending.popleft().result()
-                    progress.update(len(batch.indices) + len(batch.skipped))
-                    if group.size > 1 and self._store.stopped:
-                        break
+                try:
+                    for number in numbers:
+                        launched.append(self._launch(number, self._next_batch(batches), places))
+                        if len(launched) > 1:  # the device computes one batch while this thread prepares another
+                            pending.append(self._submit(launched.popleft(), progress))
+                        if len(pending) > _MAX_PENDING:
+                            with self._clock("boxes"):
+                                pending.popleft().result()
+                        if group.size > 1 and self._store.stopped:
+                            break
+                finally:  # what was begun is kept
+                    pending.extend(self._submit(each, progress) for each in launched)
                 for each in pending:
                     each.result()
         except BaseException:
             if group.size > 1:
                 self._store.stop()
             raise
+        finally:
+            batches.close()
 
     def _progress(self, count: int, group: ProcessGroup) -> Progress:
         config, total = self._config, len(self._images)
@@ -102,41 +139,126 @@ class _BatchLoop:
         except ImageError as error:
             raise ImageError(f"{error}, or give --skip-bad-images to count it and continue") from error
 
-    def _submit_batch(self, number: int, batch: Batch, places: Sequence[int]) -> Future[None]:
-        """Run the network over a batch, and hand the rest to the threads."""
-        indices = [places[i] for i in batch.indices]
-        facts: dict[str, Any] = {"skipped": [[places[i], reason] for i, reason in batch.skipped]}
-        if not indices:
-            facts |= {"clipped": 0, "passes": 0, "class_only_ranks": [], "seconds": self._clock.lap()}
-            return self._pool.submit(self._store.write, number, StoredBatch({}, facts))
-        samples, protocol = [self._images.samples[i] for i in indices], self._config.protocol
-        counter, before = self._config.model.network, self._config.model.network.passes
-        facts["clipped"] = sum(map(count_clipped, samples, batch.frames))
-        predictions = self._network.predict(samples, batch.pixels, self._clock)
-        facts |= {"passes": counter.passes - before, "seconds": self._clock.lap()}
-        arrays = {"indices": np.array(indices), "frames": np.array(batch.frames), **vars(predictions)}
+    def _launch(self, number: int, batch: Batch, places: Sequence[int]) -> "_LaunchedBatch":
+        """Start to run the network over a batch."""
+        samples = [self._images.samples[places[i]] for i in batch.indices]
+        predictions = self._network.predict(samples, batch.pixels) if samples else None
+        skipped = [(places[i], reason) for i, reason in batch.skipped]
+        indices = np.array([places[i] for i in batch.indices])
+        return _LaunchedBatch(number, indices, samples, batch.frames, batch.examined, skipped, predictions)
+
+    def _submit(self, batch: "_LaunchedBatch", progress: Progress) -> Future[None]:
+        """Wait for the predictions of a batch, and hand them to the threads."""
+        examined, samples = batch.examined, batch.samples
+        facts: dict[str, Any] = {"skipped": batch.skipped, "clipped": sum(each.clipped for each in examined)}
+        predictions, facts["passes"] = batch.predictions.result(self._clock) if batch.predictions else (None, 0)
+        facts["seconds"] = self._clock.lap()
+        progress.update(len(samples) + len(batch.skipped))
         localized = [i for i, sample in enumerate(samples) if not sample.class_only]
         others = [i for i, sample in enumerate(samples) if sample.class_only]
-        ranks = ranks_of(predictions.classes)
+        ranks = None if predictions is None else ranks_of(predictions.classes)
         facts["class_only_ranks"] = [] if ranks is None else ranks[others].tolist()
+        if predictions is None or not localized:
+            return self._pool.submit(self._store.write, batch.number, StoredBatch({}, facts))
+        arrays = {"indices": batch.indices, "frames": np.array(batch.frames), **vars(predictions)}
         if others:
             arrays = {name: array[localized] for name, array in arrays.items()}
-        if not localized:
-            return self._pool.submit(self._store.write, number, StoredBatch({}, facts))
-        truths = [ground_truth_of(protocol, samples[i], batch.frames[i]) for i in localized]
-        images = [
-            self._pool.submit(_score_image, protocol, *each)
-            for each in zip(arrays["maps"][:, :1], truths, batch.pixels[localized], strict=True)
+        kept = [examined[i] for i in localized]
+        truths = [each.truth(samples[i], batch.frames[i]) for i, each in zip(localized, kept, strict=True)]
+        arrays |= {
+            "truths": np.concatenate([each.boxes for each in kept]),
+            "truth_ends": np.cumsum([len(each.boxes) for each in kept]),
+            "thumbnails": np.frombuffer(b"".join(each.thumbnail for each in kept), np.uint8),
+            "thumbnail_ends": np.cumsum([len(each.thumbnail) for each in kept]),
+        }
+        shares = np.array_split(np.arange(len(kept)), min(self._workers, len(kept)))
+        chunks = [slice(int(share[0]), int(share[-1]) + 1) for share in shares]
+        protocol, tau_index = self._config.protocol, self._tau_index
+        scored = [
+            self._pool.submit(
+                protocol.score_batch,
+                protocol.view,
+                arrays["maps"][chunk],
+                truths[chunk],
+                arrays["classes"][chunk],
+                tau_index,
+            )
+            for chunk in chunks
         ]
-        # Threads take tasks in order, so the images are under way when the next task waits for them.
-        return self._pool.submit(_store_batch, self._store, number, arrays, facts, images)
+        # Threads take tasks in order, so the scores are under way when the next task waits for them.
+        return self._pool.submit(_store_batch, self._store, batch.number, arrays, facts, scored)
 
 
-def _score_image(
-    protocol: Protocol, own_map: NDArray[np.float32], truth: GroundTruth, pixels: NDArray[np.uint8]
-) -> tuple[ImageStats, bytes]:
-    prepared = protocol.prepare_view(protocol.view, own_map, truth.size)[0]
-    return truth.score_map_stats(protocol, prepared), encode_thumbnail(pixels)
+@dataclass(frozen=True)
+class _LaunchedBatch:
+    number: int
+    indices: NDArray[np.int64]
+    samples: list[Sample]
+    frames: list[tuple[int, int]]
+    examined: list["_Examined"]
+    skipped: list[tuple[int, str]]
+    predictions: PendingPredictions | None
+
+
+@dataclass(frozen=True)
+class _Examined:
+    """What a worker process finds out about an image, besides its pixels.
+
+    Attributes:
+        boxes: Ground truth in the protocol's frame, ``(g, 4)``.
+        clipped: Number of published boxes that leave the image by up to one pixel.
+        thumbnail: JPEG file.
+        mask: The pixel annotation, if the protocol uses it.
+    """
+
+    boxes: NDArray[np.float64]
+    clipped: int
+    thumbnail: bytes
+    mask: "_PackedMask | None"
+
+    def truth(self, sample: Sample, frame: tuple[int, int]) -> GroundTruth:
+        """Return the ground truth of the image, whose mask is in memory."""
+        return GroundTruth(replace(sample, mask=self.mask) if self.mask else sample, frame, self.boxes)
+
+
+@dataclass(frozen=True)
+class _Examination:
+    """Examines an image in a worker process."""
+
+    protocol: Protocol
+
+    def __call__(self, sample: Sample, frame: tuple[int, int], pixels: NDArray[np.uint8]) -> _Examined:
+        clipped = count_clipped(sample, frame)
+        if sample.class_only:
+            return _Examined(np.empty((0, 4)), clipped, b"", None)
+        mask = sample.mask() if sample.mask and self.protocol.uses_masks else None
+        packed = _PackedMask.pack(mask) if mask else None
+        boxes = ground_truth_of(self.protocol, sample, frame).boxes
+        return _Examined(boxes, clipped, encode_thumbnail(pixels), packed)
+
+
+@dataclass(frozen=True)
+class _PackedMask:
+    """A mask in one bit per pixel, which another process sends; a ``mask`` of a sample."""
+
+    foreground: NDArray[np.uint8]
+    ignore: NDArray[np.uint8]
+    shape: tuple[int, ...]
+
+    @classmethod
+    def pack(cls, mask: Mask) -> "_PackedMask":
+        return cls(np.packbits(mask.foreground), np.packbits(mask.ignore), mask.foreground.shape)
+
+    def __call__(self) -> Mask:
+        count = self.shape[0] * self.shape[1]
+        foreground, ignore = (
+            np.unpackbits(bits, count=count).view(np.bool_).reshape(self.shape)
+            for bits in (self.foreground, self.ignore)
+        )
+        return Mask(foreground, ignore)
+
+
+_Scores = tuple[dict[str, NDArray[Any]], NDArray[np.float64] | None]
 
 
 def _store_batch(
@@ -144,12 +266,12 @@ def _store_batch(
     number: int,
     arrays: dict[str, NDArray[Any]],
     facts: dict[str, Any],
-    images: Sequence[Future[tuple[ImageStats, bytes]]],
+    scored: Sequence[Future[_Scores]],
 ) -> None:
-    stats, thumbnails = zip(*(each.result() for each in images), strict=True)
-    rows = {f"stats.{name}": array for name, array in stack_stats(stats).items()}
-    pictures = {
-        "thumbnails": np.frombuffer(b"".join(thumbnails), np.uint8),
-        "thumbnail_ends": np.cumsum([len(each) for each in thumbnails]),
-    }
-    store.write(number, StoredBatch({**arrays, **rows, **pictures}, facts))
+    """Store a batch with the scores of its parts; statistics that a part lacks are dropped."""
+    stats, boxes = zip(*(each.result() for each in scored), strict=True)
+    names = [name for name in stats[0] if all(name in part for part in stats)]
+    arrays |= {f"stats.{name}": np.concatenate([part[name] for part in stats]) for name in names}
+    if boxes[0] is not None:
+        arrays["predicted"] = np.concatenate(boxes)
+    store.write(number, StoredBatch(arrays, facts))

@@ -2,11 +2,11 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,9 +15,11 @@ from torch import Tensor
 
 from wsol.datasets import Sample
 from wsol.errors import InputError
-from wsol.methods import Forward, Method, Precision, forward
+from wsol.methods import Forward, Method, forward
 from wsol.models import Model
+from wsol.models.base import upload
 from wsol.runtime.cost import Clock
+from wsol.runtime.precision import Precision
 
 if TYPE_CHECKING:  # protocols import Numba, which takes a second that wsol.explain need not wait for
     from wsol.protocols import View
@@ -78,47 +80,112 @@ class BatchInference:
         self._pool.shutdown(cancel_futures=True)
         torch.set_num_threads(self._torch_threads)
 
-    def predict(self, samples: Sequence[Sample], pixels: NDArray[np.uint8], clock: Clock) -> BatchPredictions:
-        """Predict classes and score maps of a batch.
+    def predict(self, samples: Sequence[Sample], pixels: NDArray[np.uint8]) -> "PendingPredictions":
+        """Start to predict classes and score maps of a batch; a GPU is not waited for.
 
         Args:
             samples: The images.
-            pixels: uint8 ``(n, side, side, 3)``.
+            pixels: uint8 ``(n, side, side, 3)``, which must not change until the predictions are there.
+        """
+        where = f"the batch that begins with {samples[0].image_id}"
+        labels = torch.tensor([[sample.label] for sample in samples])
+        if self._whole_batch:
+            chunk = self._launch(labels, pixels)
+            return PendingPredictions([lambda: chunk], 1, self._model, self._method, where)
+        pieces = [slice(i, i + _IMAGES_PER_THREAD) for i in range(0, len(samples), _IMAGES_PER_THREAD)]
+        futures = [self._pool.submit(self._launch, labels[piece], pixels[piece]) for piece in pieces]
+        waits = [future.result for future in futures]
+        return PendingPredictions(waits, self._threads, self._model, self._method, where)
+
+    def _launch(self, labels: Tensor, pixels: NDArray[np.uint8]) -> "_Chunk":
+        network = self._model.network
+        before, times = network.passes_of_thread, [_now(network.device)]
+        passes = forward_crops(self._model, self._view.crops(pixels), self._memory, self._precision)
+        classes, scores, finite = rank_classes(self._model, passes, labels, TOP)
+        times.append(_now(network.device))
+        maps = score_maps(self._method, passes, classes)
+        classes, scores, finite, maps = (_to_cpu(tensor) for tensor in (classes, scores, finite, maps))
+        times.append(_now(network.device))
+        return _Chunk(classes, scores, finite, maps, times, network.passes_of_thread - before)
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """Predictions of a part of a batch, which a GPU may still be computing.
+
+    Attributes:
+        classes: As in ``BatchPredictions``, and so are ``scores`` and ``maps``; in CPU memory.
+        finite: bool, whether all class scores are finite.
+        times: Begin, end of the ranking, end of the maps.
+        passes: Number of images that have passed through the network.
+    """
+
+    classes: Tensor
+    scores: Tensor
+    finite: Tensor
+    maps: Tensor
+    times: list[Any]
+    passes: int
+
+
+class PendingPredictions:
+    """Predictions of a batch that are being computed.
+
+    Args:
+        waits: Return the parts of the batch once the device has been told what to compute.
+        threads: Number of threads that compute the parts.
+        model: The model.
+        method: The method.
+        where: Name of the batch, for messages.
+    """
+
+    def __init__(
+        self, waits: Sequence[Callable[[], _Chunk]], threads: int, model: Model, method: Method, where: str
+    ) -> None:
+        self._waits, self._threads = waits, threads
+        self._model, self._method, self._where = model, method, where
+
+    def result(self, clock: Clock) -> tuple[BatchPredictions, int]:
+        """Wait for the predictions; return them and the number of images that have passed through the network.
+
+        Args:
             clock: Gets the seconds of the stages ``forward`` and ``maps``.
 
         Raises:
             InputError: Scores or maps are not finite.
         """
-        where = f"the batch that begins with {samples[0].image_id}"
-        labels = [sample.label for sample in samples]
-        if self._whole_batch:
-            results = [self._predict_chunk(labels, pixels, where)]
-        else:
-            starts = range(0, len(samples), _IMAGES_PER_THREAD)
-            chunks = [(labels[i : i + _IMAGES_PER_THREAD], pixels[i : i + _IMAGES_PER_THREAD]) for i in starts]
-            futures = [self._pool.submit(self._predict_chunk, *chunk, where) for chunk in chunks]
-            results = [future.result() for future in futures]
-        for stage in ("forward", "maps"):
-            seconds = sum(times[stage] for _, times in results)
-            clock.add({stage: seconds / min(len(results), self._threads)})
-        predictions = [each for each, _ in results]
-        return BatchPredictions(
-            np.concatenate([each.classes for each in predictions]),
-            np.concatenate([each.scores for each in predictions]),
-            np.concatenate([each.maps for each in predictions]),
+        chunks = [wait() for wait in self._waits]
+        for stage, place in (("forward", 0), ("maps", 1)):
+            seconds = sum(_seconds_between(*chunk.times[place : place + 2]) for chunk in chunks)
+            clock.add({stage: seconds / min(len(chunks), self._threads)})
+        check_scores(self._model, all(bool(chunk.finite) for chunk in chunks), self._where)
+        classes, scores, maps = (
+            np.concatenate([getattr(chunk, name).numpy() for chunk in chunks]) for name in ("classes", "scores", "maps")
         )
+        check_maps(self._method, maps, self._where)
+        return BatchPredictions(classes, scores, maps), sum(chunk.passes for chunk in chunks)
 
-    def _predict_chunk(
-        self, labels: list[int], pixels: NDArray[np.uint8], where: str
-    ) -> tuple[BatchPredictions, dict[str, float]]:
-        start = time.perf_counter()
-        passes = forward_crops(self._model, self._view.crops(pixels), self._memory, self._precision)
-        classes, scores = rank_classes(self._model, passes, torch.tensor(labels)[:, None], TOP, where)
-        class_array, score_array = classes.cpu().numpy(), scores.cpu().numpy()  # waits for a GPU
-        middle = time.perf_counter()
-        maps = score_maps(self._method, passes, classes, where)
-        seconds = {"forward": middle - start, "maps": time.perf_counter() - middle}
-        return BatchPredictions(class_array, score_array, maps), seconds
+
+def _now(device: torch.device) -> Any:
+    """Return the time, on a GPU as an event of its stream."""
+    if device.type != "cuda":
+        return time.perf_counter()
+    event: Any = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]  # torch's stub lacks types
+    event.record(torch.cuda.current_stream(device))
+    return event
+
+
+def _seconds_between(start: Any, end: Any) -> float:
+    """Return the seconds between two times; wait for the second one."""
+    if isinstance(end, float):
+        return end - float(start)
+    end.synchronize()
+    return float(start.elapsed_time(end)) / 1000
+
+
+def _to_cpu(tensor: Tensor) -> Tensor:
+    """Copy a tensor to CPU memory; from a GPU without waiting, into pinned memory."""
+    return tensor.to("cpu", non_blocking=tensor.is_cuda)
 
 
 def forward_crops(
@@ -138,55 +205,55 @@ def forward_crops(
     return [replace(each, classes_checked=True) for each in passes]
 
 
-def rank_classes(model: Model, passes: Sequence[Forward], first: Tensor, top: int, where: str) -> tuple[Tensor, Tensor]:
-    """Rank classes by their mean softmax probability over the crops.
+def rank_classes(model: Model, passes: Sequence[Forward], first: Tensor, top: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Rank classes by their mean softmax probability over the crops; nothing waits for the device.
 
     Args:
         model: The network.
         passes: Its forward passes over the crops of a batch.
         first: int64 ``(n, g)``, classes that come before the predictions, such as the ground truth.
         top: Number of predictions.
-        where: Name of the batch, for the message.
 
     Returns:
-        Classes int64 and probabilities float32 ``(n, g + top)``, on the network's device, with at most as many
-        predictions as there are classes. For a network that does not classify, ``first`` alone, and NaN.
-
-    Raises:
-        InputError: Scores are not finite.
+        Classes int64 and probabilities float32 ``(n, g + top)``, with at most as many predictions as there are classes,
+        and whether all scores are finite, a bool, see ``check_scores``; all on the network's device. For a network that
+        does not classify, ``first`` alone, and NaN.
     """
-    first = first.to(passes[0].images.device)
+    first = upload(first, passes[0].images.device)
     if not model.classes:
-        return first, torch.full(first.shape, math.nan)
+        return first, torch.full_like(first, math.nan, dtype=torch.float32), torch.ones((), dtype=torch.bool)
     # The mean probability over the crops, as its logarithm: in double precision it keeps the order of logits.
     logs = torch.stack([one.logits.double().log_softmax(1) for one in passes]).logsumexp(0) - math.log(len(passes))
-    if not bool(torch.isfinite(logs).all()):
-        raise InputError(
-            f"{model.name} gives scores that are not finite in {where}; check the weights ({model.weights})"
-        )
     # Ties go to the smaller class index, on every device; a ReLU behind the last layer makes ties.
     order = logs.sort(descending=True, stable=True).indices
     classes = torch.cat([first, order[:, :top]], 1)
-    return classes, logs.gather(1, classes).exp().float()
+    return classes, logs.gather(1, classes).exp().float(), torch.isfinite(logs).all()
 
 
-def score_maps(method: Method, passes: Sequence[Forward], classes: Tensor, where: str) -> NDArray[np.float32]:
+def check_scores(model: Model, finite: bool, where: str) -> None:
+    """Raise InputError if the class scores of the batch ``where`` are not finite."""
+    if not finite:
+        raise InputError(
+            f"{model.name} gives scores that are not finite in {where}; check the weights ({model.weights})"
+        )
+
+
+def score_maps(method: Method, passes: Sequence[Forward], classes: Tensor) -> Tensor:
     """Compute the raw score maps of some classes.
 
     Args:
         method: The method.
         passes: The forward passes over the crops of a batch.
         classes: int64 ``(n, k)``.
-        where: Name of the batch, for the message.
 
     Returns:
-        float32 ``(n, k, h, w)``, or ``(n, k, crops, h, w)`` for several crops.
-
-    Raises:
-        InputError: Maps are not finite.
+        float32 ``(n, k, h, w)``, or ``(n, k, crops, h, w)`` for several crops, on the device of the passes.
     """
-    maps = torch.stack([method.maps(one, classes) for one in passes], 2)
-    if not bool(torch.isfinite(maps).all()):
+    maps = [method.maps(one, classes) for one in passes]
+    return (maps[0] if len(maps) == 1 else torch.stack(maps, 2)).float()
+
+
+def check_maps(method: Method, maps: NDArray[np.float32], where: str) -> None:
+    """Raise InputError if the maps of the batch ``where`` are not finite."""
+    if not np.isfinite(maps).all():
         raise InputError(f"{method.signature} gives maps that are not finite in {where}; check settings and weights")
-    array: NDArray[np.float32] = maps.float().cpu().numpy()
-    return array[:, :, 0] if len(passes) == 1 else array

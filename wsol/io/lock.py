@@ -12,6 +12,7 @@ from filelock import lock_descriptor
 from wsol.errors import InputError
 
 LOCK_FILE = "lock"
+_held: set[int] = set()  # descriptors of this process's locks
 
 
 @contextlib.contextmanager
@@ -29,6 +30,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
     """
     path = folder / LOCK_FILE
     descriptor = _open_locked(path)
+    _held.add(descriptor)
     try:
         os.truncate(descriptor, 0)
         os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
@@ -36,6 +38,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
     finally:
         with contextlib.suppress(OSError):
             path.unlink()
+        _held.remove(descriptor)
         os.close(descriptor)
 
 
@@ -64,3 +67,14 @@ def _read_holder(descriptor: int) -> str:
     with contextlib.suppress(OSError):  # Windows does not read a locked file
         return os.read(descriptor, 200).decode(errors="replace") or "another process"
     return "another process"
+
+
+def _close_inherited() -> None:
+    """Close the locks that a forked process inherited, so that they end with the process that holds them."""
+    for descriptor in _held:
+        os.close(descriptor)
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_inherited)

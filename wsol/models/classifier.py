@@ -64,6 +64,11 @@ class Classifier(nn.Module):
         """Number of images that have passed through the trunk so far."""
         return sum(self._passes.values())
 
+    @property
+    def passes_of_thread(self) -> int:
+        """Number of images that this thread has passed through the trunk so far."""
+        return self._passes[get_ident()]
+
     def count_pass(self, images: int) -> None:
         """Add a number of images to ``passes``."""
         self._passes[get_ident()] += images

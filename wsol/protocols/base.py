@@ -1,9 +1,9 @@
 """The interface of a protocol, and the ground truth of an image under a protocol."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from wsol.boxes.resize import nearest
 from wsol.boxes.thresholds import FloatArray, highest_tau_reached
 from wsol.datasets import Mask, Sample
-from wsol.metrics.image_stats import ImageStats, count_pixels_by_tau, peak_inside
+from wsol.metrics.image_stats import ImageStats, count_pixels_by_tau, peak_inside, stack_stats
 from wsol.metrics.iou import best_iou
 from wsol.protocols._external_maps import validate
 from wsol.protocols._view import View
@@ -148,6 +148,55 @@ class Protocol(ABC):
         annotation = mask()
         foreground, ignore = (nearest(part, prepared.shape) for part in (annotation.foreground, annotation.ignore))
         return count_pixels_by_tau(highest_tau_reached(prepared, taus), prepared >= 1, foreground, ignore, len(taus))
+
+    def score_batch(
+        self,
+        view: View,
+        maps: NDArray[np.float32],
+        truths: Sequence["GroundTruth"],
+        classes: NDArray[np.int64],
+        tau_index: int | None,
+    ) -> tuple[dict[str, NDArray[Any]], NDArray[np.float64] | None]:
+        """Score the raw maps of some images, by default image by image.
+
+        An override returns the same bits, in fewer calls.
+
+        Args:
+            view: What the network saw of an image.
+            maps: ``(n, k, h, w)``, or ``(n, k, crops, h, w)`` for several crops; the ground-truth class's come first.
+            truths: Ground truth of each image, at least one.
+            classes: int64 ``(n, k)``, the class of each map; the maps of equal classes of an image are equal.
+            tau_index: Index of the threshold of the boxes; None for no boxes.
+
+        Returns:
+            The statistics of the ground-truth class's maps, stacked by ``stack_stats``, and the boxes of all classes at
+            the one threshold, float64 ``(n, k, 4)``; those that need no threshold if the protocol has none.
+        """
+        stats, boxes = [], []
+        for image_maps, truth, image_classes in zip(maps, truths, classes, strict=True):
+            # Map by map: one prepared map stays in the cache, those of all classes do not.
+            prepared = self.prepare_view(view, image_maps[:1], truth.size)
+            stats.append(truth.score_map_stats(self, prepared[0]))
+            if tau_index is not None:
+                boxes.append(self._boxes_by_class(view, image_maps, prepared, truth.size, image_classes, tau_index))
+        return stack_stats(stats), np.stack(boxes) if boxes else None
+
+    def _boxes_by_class(
+        self,
+        view: View,
+        maps: NDArray[np.float32],
+        first_prepared: NDArray[np.float32],
+        size: Size,
+        classes: NDArray[np.int64],
+        tau_index: int,
+    ) -> NDArray[np.float64]:
+        """Return the box of every map of an image, ``(k, 4)``, computed once per class."""
+        tau, found = self.taus[tau_index : tau_index + 1], {}
+        for j, class_id in enumerate(classes.tolist()):
+            if class_id not in found:
+                prepared = first_prepared if j == 0 else self.prepare_view(view, maps[j : j + 1], size)
+                found[class_id] = self.boxes(prepared, tau)[0, 0]
+        return np.stack([found[class_id] for class_id in classes.tolist()])
 
 
 PROTOCOLS: Registry[Protocol] = Registry("protocol", "wsol.protocols")

@@ -1,7 +1,6 @@
 """The data of a training: images of every stage, and batches of images or of features computed once."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Executor
 from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
@@ -69,7 +68,7 @@ class ImageBatches:
         preprocessing: The preprocessing that the network expects.
         seed: Seed of order and augmentation.
         device: Device of the batches.
-        pool: Threads that decode images.
+        workers: Worker processes that decode images.
         group: The processes that share the images.
     """
 
@@ -79,11 +78,11 @@ class ImageBatches:
         preprocessing: Preprocessing,
         seed: int,
         device: torch.device,
-        pool: Executor,
+        workers: int,
         group: ProcessGroup,
     ) -> None:
         self.datasets, self.device = datasets, device
-        self._preprocessing, self._seed, self._pool, self._group = preprocessing, seed, pool, group
+        self._preprocessing, self._seed, self._workers, self._group = preprocessing, seed, workers, group
 
     def train_batches(self, stage: Stage, epoch: int) -> Iterator[tuple[Tensor, Tensor, int]]:
         """Yield augmented images ``(n, 3, side, side)``, labels, and the size of the whole batch."""
@@ -116,7 +115,7 @@ class ImageBatches:
                 images.subset([index for batch in same_size for index in batch]).samples,
                 stage.image_size,
                 len(same_size[0]),
-                self._pool,
+                self._workers,
                 skip_bad=False,
             )
             for same_size in (regular, longer)

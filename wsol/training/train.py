@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +14,7 @@ from wsol.io.atomic import ensure_dir
 from wsol.io.lock import lock_folder
 from wsol.io.paths import file_name
 from wsol.runtime.distributed import process_group
+from wsol.runtime.precision import Precision, arithmetic
 from wsol.training.checkpoint import Checkpointer
 from wsol.training.config import TrainConfig, prepare_training
 from wsol.training.data import BatchSource, FeatureBatches, ImageBatches
@@ -33,6 +34,7 @@ def train(
     dataset_args: Mapping[str, str] | None = None,
     validation: bool = True,
     device: str = "auto",
+    precision: Precision | Literal["auto"] = "auto",
     workers: int | None = None,
     half: bool = False,
     out: str | Path,
@@ -64,6 +66,9 @@ def train(
         validation: Whether to measure the classification error on ``val`` after each epoch; it does not influence the
             weights.
         device: ``auto``, ``cpu``, ``cuda`` ...
+        precision: Of the forward pass and the gradients: ``float32``, that of IEEE 754 on every device; ``tf32``, on a
+            GPU alone; ``bfloat16``, by autocast; ``auto`` for bfloat16 where the device has instructions for it, else
+            float32.
         workers: Number of threads that decode images, in each process; one per processor if None.
         half: Whether to write the weights in half precision.
         out: Folder for ``MODEL.safetensors``, ``log.csv``, ``log.png`` and the state between epochs.
@@ -81,7 +86,9 @@ def train(
         raise InputError(f"workers is {workers}; give 1 or more")
     recipe, folder, group = recipe or Recipe(), Path(out), process_group()
     arguments = dict(dataset_args or {})
-    config = TrainConfig(model, dataset, recipe, weights, freeze, map_size, data_root, arguments, validation, device)
+    config = TrainConfig(
+        model, dataset, recipe, weights, freeze, map_size, data_root, arguments, validation, device, precision
+    )
     with contextlib.ExitStack() as stack:
         with group.sync_errors():
             plan = prepare_training(config, group)
@@ -90,16 +97,18 @@ def train(
                 stack.enter_context(lock_folder(folder))
         stages = [stage for stage in recipe.stages for _ in range(stage.epochs)]  # of each epoch
         work = [stage.steps_per_epoch(len(plan.datasets.load(stage, "train"))) * stage.work for stage in stages]
-        pool = stack.enter_context(ThreadPoolExecutor(workers or group.threads))
-        images = ImageBatches(plan.datasets, plan.preprocessing, recipe.seed, plan.device, pool, group)
+        decoders = workers or group.threads
+        images = ImageBatches(plan.datasets, plan.preprocessing, recipe.seed, plan.device, decoders, group)
+        in_precision = partial(arithmetic, plan.precision, repeatable=False)
         module: nn.Module = plan.network
         batches: BatchSource = images
         if plan.frozen:
             module = plan.frozen.linear
-            batches = features = FeatureBatches(images, plan.frozen, recipe.stages[0], recipe.seed, group)
+            with in_precision():
+                batches = features = FeatureBatches(images, plan.frozen, recipe.stages[0], recipe.seed, group)
             if plan.frozen.has_weights:
                 features.standardization.unfold(plan.frozen.linear)
-        trainer = Trainer(module, batches, recipe, plan.device, sum(work), group, plan.head)
+        trainer = Trainer(module, batches, recipe, plan.device, sum(work), group, plan.head, plan.precision)
         checkpointer = Checkpointer(folder, plan, trainer.optimizer, group)
         if group.is_main:
             for number, stage in enumerate(recipe.stages, 1):
@@ -111,8 +120,9 @@ def train(
                 return None
             stage = stages[epoch]
             row: dict[str, float] = {"epoch": epoch + 1, "image_size": stage.image_size}
-            row |= trainer.train(stage, epoch, sum(work[:epoch]))
-            row |= {"val_err": trainer.compute_error(stage, "val")} if validation else {}
+            with in_precision():
+                row |= trainer.train(stage, epoch, sum(work[:epoch]))
+                row |= {"val_err": trainer.compute_error(stage, "val")} if validation else {}
             checkpointer.save_epoch(row)
         if plan.frozen:
             features.standardization.fold(plan.frozen.linear)

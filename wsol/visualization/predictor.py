@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from wsol.errors import InputError
-from wsol.evaluation.inference import forward_crops, rank_classes, score_maps
+from wsol.evaluation.inference import check_maps, check_scores, forward_crops, rank_classes, score_maps
 from wsol.methods import find_method, unsupported_reason
 from wsol.models import Model, load_model
 from wsol.runtime.device import find_device
@@ -103,14 +103,17 @@ class PhotoPredictor:
             all_names = class_names(model, dataset_classes)
             given = [*dict.fromkeys(find_class(each, model, all_names) for each in self._classes)]
             first = torch.tensor([given if model.classes else [0]], dtype=torch.int64)
-            classes, probabilities = rank_classes(model, passed, first, 0 if given else self._top, where)
+            classes, probabilities, finite = rank_classes(model, passed, first, 0 if given else self._top)
+            check_scores(model, bool(finite), where)
             ranked = classes[0].tolist() if model.classes else []
             names = tuple(all_names[i] if all_names else f"class {i}" for i in ranked)
             scores = probabilities[0, : len(ranked)].cpu().numpy()
             for text, method in self._methods:
-                maps = score_maps(method, passed, classes if method.class_specific else classes[:, :1], where)[0]
+                asked = classes if method.class_specific else classes[:, :1]
+                maps = score_maps(method, passed, asked).cpu().numpy()
+                check_maps(method, maps, where)
                 fields = model.signature, method.signature
-                prediction = np.array(ranked, np.int64), names, scores, maps, method.class_specific
+                prediction = np.array(ranked, np.int64), names, scores, maps[0], method.class_specific
                 rows.append(PhotoPrediction(label, _shorten(text), fields, *prediction))
         return rows
 

@@ -1,6 +1,5 @@
 """Resizing of ramps and single pixels, whose values are known everywhere."""
 
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -58,8 +57,7 @@ def _check_image() -> None:
     rows, columns = np.mgrid[:448, :448] // 2
     ramps = np.stack([columns, rows, np.full_like(rows, 7)], 2).astype(np.uint8)
     sample = Sample("ramps", 0, as_boxes([[0, 0, 1, 1]]), "edges", render=lambda: ramps)
-    with ThreadPoolExecutor(1) as pool:
-        (batch,) = read_batches([sample], 224, 1, pool, False)
+    (batch,) = read_batches([sample], 224, 1, 1, False)
     # A triangle filter over four pixels, 1 3 3 1, symmetric about the center pixel of a ramp.
     expected = np.stack(np.broadcast_arrays(np.arange(224), np.arange(224)[:, None], 7), 2)
     assert_close(batch.pixels[0], expected, 0, "the pixel")
