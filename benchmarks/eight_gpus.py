@@ -13,7 +13,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +42,7 @@ def time_per_image(work: Callable[[], object], n: int) -> float:
     return min(seconds) / n
 
 
-def measure_decoding(folder: Path, pool: ThreadPoolExecutor) -> float:
+def measure_decoding(folder: Path) -> float:
     """Return the seconds per photo of 500 x 375 for decoding and resizing."""
     images = load_dataset("synthetic", dataset_args={"images": "24"})
     samples = []
@@ -52,7 +51,7 @@ def measure_decoding(folder: Path, pool: ThreadPoolExecutor) -> float:
         path = folder / f"{i}.jpg"
         Image.fromarray(sample.render()).resize((500, 375), Image.Resampling.BICUBIC).save(path, quality=90)
         samples.append(Sample(str(i), 0, as_boxes([[0, 0, 9, 9]]), "edges", path))
-    return time_per_image(lambda: [*read_batches(samples, 224, 8, pool, False)], len(samples))
+    return time_per_image(lambda: [*read_batches(samples, 224, 8, 1, False)], len(samples))
 
 
 def measure_sweep() -> float:
@@ -73,10 +72,16 @@ def measure_sweep() -> float:
 def measure_storing(folder: Path) -> float:
     """Return the seconds per image for writing batches of 32 with fsync."""
     arrays = {"curves": np.zeros((32, 2000), np.float32), "maps": np.zeros((32, 6, 14, 14), np.float32)}
-    arrays["thumbnails"] = np.zeros(32 * 9000, np.uint8)
+    thumbnails = bytes(9000)
     open_or_resume(folder, {"run": 20}, {"request": "a|b|c|d|e|f"}, False)
     store = BatchStore(folder, "run", 20)
-    return time_per_image(lambda: [store.write(i, StoredBatch(arrays, {})) for i in range(20)], 20 * 32)
+    return time_per_image(
+        lambda: [
+            store.write(i, StoredBatch(arrays, {}), dict.fromkeys(range(32 * i, 32 * i + 32), thumbnails))
+            for i in range(20)
+        ],
+        20 * 32,
+    )
 
 
 def measure_finishing(folder: Path, n: int, workers: int) -> np.ndarray:
@@ -116,9 +121,9 @@ def main() -> int:
     options = parser.parse_args()
     n, cores = options.images, options.cores
     few, many = options.measured
-    with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(1) as pool:
+    with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        decode, sweep, store = measure_decoding(folder, pool), measure_sweep(), measure_storing(folder / "stored")
+        decode, sweep, store = measure_decoding(folder), measure_sweep(), measure_storing(folder / "stored")
         one, two = (
             (measure_finishing(folder, many, workers) - measure_finishing(folder, few, workers)) / (many - few)
             for workers in (1, 2)

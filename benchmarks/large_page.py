@@ -77,7 +77,7 @@ def repeat_run(run: StoredRun, images: int, folder: Path) -> StoredRun:
     many = replace(
         results,
         images=replace(results.images, samples=tuple(samples)),
-        truths=results.truths * times,
+        truths=results.truths.subset([*range(len(results.images))] * times),
         classes=np.tile(results.classes, (times, 1)),
         scores=np.tile(results.scores, (times, 1)),
         stats=stats,

@@ -50,6 +50,7 @@ from wsol.evaluation.plan import prepare
 from wsol.models import Model, Preprocessing, find_classifier, load_model
 from wsol.runs.batches import BATCHES, BatchStore
 from wsol.runtime.distributed import process_group
+from wsol.runtime.precision import arithmetic
 from wsol.runtime.threads import processor_count
 
 RATIO_LIMITS = {"cpu": 1.10, "cuda": 1.5}
@@ -90,7 +91,7 @@ def run_network(model: Model, images: Dataset, batch_size: int) -> None:
     )
     if device.type == "cuda":
         batches = DataLoader(Files(paths), batch_size, num_workers=processor_count(), pin_memory=True)
-    with torch.inference_mode():
+    with torch.inference_mode(), arithmetic("float32"):  # as the evaluation
         for pixels in batches:
             batch = pixels.to(device, non_blocking=True).permute(0, 3, 1, 2).float().div_(255).sub_(mean).div_(std)
             model.network(batch).argmax(1)
@@ -98,11 +99,11 @@ def run_network(model: Model, images: Dataset, batch_size: int) -> None:
             torch.cuda.synchronize()
 
 
-def evaluate(model: Model, images: Dataset, batch_size: int) -> float:
-    """Run a whole evaluation into a folder that is removed; return the seconds after the last batch."""
+def evaluate(model: Model, images: Dataset, batch_size: int) -> tuple[float, dict[str, float]]:
+    """Run a whole evaluation into a folder that is removed; return the seconds after the last batch and by stage."""
     with tempfile.TemporaryDirectory() as folder, _note_end_of_batches() as times:
-        wsol.evaluate(model, dataset=images, batch_size=batch_size, out=Path(folder) / "run")
-        return time.perf_counter() - times[-1]
+        result = wsol.evaluate(model, dataset=images, batch_size=batch_size, out=Path(folder) / "run")
+        return time.perf_counter() - times[-1], result.metadata.seconds
 
 
 @contextmanager
@@ -124,12 +125,12 @@ def _note_end_of_batches() -> Iterator[list[float]]:
 def measure_ratio(model: Model, images: Dataset, batch_size: int, rounds: int) -> bool:
     """Time both sides alternately and print the ratio; return whether it is within the limit."""
     limit = RATIO_LIMITS[model.network.device.type]
-    ratios = []
+    ratios: list[float] = []
     for i in range(rounds + 1):
         seconds = []
         for side in (run_network, evaluate):
             start = time.perf_counter()
-            side(model, images, batch_size)
+            result = side(model, images, batch_size)
             seconds.append(time.perf_counter() - start)
         if i == 0:
             continue  # fills the file cache, warms up both sides
@@ -138,6 +139,9 @@ def measure_ratio(model: Model, images: Dataset, batch_size: int, rounds: int) -
         print(
             f"round {i}: bare {ms[0]:.2f} ms, evaluation {ms[1]:.2f} ms per image, ratio {ratios[-1]:.3f}", flush=True
         )
+    assert result
+    stages = ", ".join(f"{stage} {each:.2f}" for stage, each in result[1].items())
+    print(f"seconds that the last evaluation waited for: {stages}; after the last batch {result[0]:.2f}")
     median = statistics.median(ratios)
     print(f"median ratio {median:.3f} (limit {limit}), {min(ratios):.3f} to {max(ratios):.3f}")
     return median <= limit
@@ -186,9 +190,9 @@ def measure_host(images: Dataset, batch_size: int, rounds: int) -> bool:
                 model.network(model.preprocessing.normalize(batch, torch.device("cpu")))
         network = _processor_seconds() - start
         start = _processor_seconds()
-        tail = evaluate(model, images, batch_size)
+        tail, _ = evaluate(model, images, batch_size)
         host = _processor_seconds() - start - decoding - network
-        half_tail = evaluate(model, half, batch_size)
+        half_tail, _ = evaluate(model, half, batch_size)
         if i == 0:
             continue  # fills the file cache, compiles
         costs.append(host / decoding)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from wsol.evaluation.evaluate import evaluate
     from wsol.evaluation.score import score
     from wsol.leaderboards import leaderboard
-    from wsol.training import train
+    from wsol.training.train import train
     from wsol.visualization.show import show
 
 _HOMES = {

@@ -1,10 +1,12 @@
 """Shared by all commands: exit codes, error messages, and the options that several of them take."""
 
 import argparse
+import contextlib
+import gc
 import os
 import sys
 import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from wsol.errors import InputError
@@ -26,6 +28,18 @@ def run_command(run: Callable[[Sequence[str] | None], None], argv: Sequence[str]
     except KeyboardInterrupt:
         return _print_error("interrupted", 130)
     return 0
+
+
+@contextlib.contextmanager
+def fast_imports() -> Iterator[None]:
+    """Import without the garbage collector, which takes a tenth of the time to find nothing."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def add_options(

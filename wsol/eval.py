@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from wsol._cli import add_options, run_command
+from wsol._cli import add_options, fast_imports, run_command
 from wsol.errors import InputError
 
 
@@ -25,15 +25,19 @@ def _run(failed: list[str], argv: Sequence[str] | None) -> None:
         given = vars(parser.parse_args(argv, argparse.Namespace(**dict.fromkeys(arguments))))  # without defaults
         _run_suite(failed, **{name: value for name, value in given.items() if value is not None})
         return
-    from wsol.evaluation.config import EvalConfig  # noqa: PLC0415
-    from wsol.evaluation.evaluate import run  # noqa: PLC0415  # torch takes seconds that --help need not wait for
-    from wsol.evaluation.folders import evaluation_folder  # noqa: PLC0415
-    from wsol.reports.terminal import format_run  # noqa: PLC0415
-    from wsol.runtime.distributed import process_group  # noqa: PLC0415
-
     del arguments["suite"]
     if arguments.pop("only"):
         raise InputError("--only selects runs of a suite; give --suite")
+    with fast_imports():
+        from wsol.evaluation.kernels import start_compiling  # noqa: PLC0415  # takes half a second
+
+        start_compiling(arguments["protocol"])  # while torch is imported
+        from wsol.evaluation.config import EvalConfig  # noqa: PLC0415
+        from wsol.evaluation.evaluate import run  # noqa: PLC0415  # torch takes seconds that --help need not wait for
+        from wsol.evaluation.folders import evaluation_folder  # noqa: PLC0415
+        from wsol.reports.terminal import format_run  # noqa: PLC0415
+        from wsol.runtime.distributed import process_group  # noqa: PLC0415
+
     arguments["out"] = arguments["out"] or evaluation_folder(arguments)
     evaluation = run(EvalConfig(**arguments), _print_start)
     if process_group().is_main:

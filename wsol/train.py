@@ -112,7 +112,16 @@ def _make_parser() -> argparse.ArgumentParser:
         help="do not measure the classification error on val after each epoch",
     )
     add("--device", default="auto", help="device of the network: auto, cpu, cuda, ... (default: %(default)s)")
-    add("--workers", type=int, metavar="N", help="threads that decode images (default: one per processor)")
+    add(
+        "--precision",
+        choices=("auto", "float32", "tf32", "bfloat16"),
+        default="auto",
+        help="precision of forward pass and gradients; auto is bfloat16 where the device has instructions for it, else "
+        "float32 (default: %(default)s)",
+    )
+    add(
+        "--workers", type=int, metavar="N", help="processes that decode and augment images (default: one per processor)"
+    )
     add("--out", type=Path, metavar="DIR", help="folder of the training (default: results/train-MODEL-DATASET)")
     return parser
 

@@ -14,15 +14,16 @@ from wsol.metrics.base import LocalizationStats
 from wsol.metrics.iou import best_iou
 from wsol.protocols import PROTOCOLS
 from wsol.protocols.base import GroundTruth
+from wsol.protocols.ground_truths import GroundTruths
 
 PROTOCOL = PROTOCOLS.get("wsolevaluation")
 EXACT = PROTOCOLS.get("exact")
 SIZE = (224, 224)
 
 
-def ground_truths(*boxes: list[list[float]], mask: Callable[[], Mask] | None = None) -> list[GroundTruth]:
+def ground_truths(*boxes: list[list[float]], mask: Callable[[], Mask] | None = None) -> GroundTruths:
     samples = [Sample(f"{i}", i, as_boxes(own), "edges", size=SIZE, mask=mask) for i, own in enumerate(boxes)]
-    return [GroundTruth(sample, SIZE, sample.boxes) for sample in samples]
+    return GroundTruths.stack(GroundTruth(sample, SIZE, sample.boxes) for sample in samples)
 
 
 def stats_of(name: str, *boxes: list[list[float]], **more: Any) -> LocalizationStats:

@@ -1,4 +1,4 @@
-"""The sweep against OpenCV, written from the definitions in PROTOCOLS, and against cases worked out by hand."""
+"""The largest contour against OpenCV, written from the definitions, and against cases worked out by hand."""
 
 import cv2
 import numpy as np

@@ -4,9 +4,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from wsol.boxes.resize import (
+    Taps,
     bicubic,
     bilinear,
     cubic_taps,
@@ -14,8 +17,11 @@ from wsol.boxes.resize import (
     matlab_cubic_taps,
     nearest,
     resize,
+    resize_and_divide,
     resize_and_normalize,
 )
+
+FILTERS = (linear_taps, cubic_taps, matlab_cubic_taps)
 
 
 def test_agrees_with_opencv_and_torch() -> None:
@@ -126,6 +132,39 @@ def test_a_map_that_is_not_finite_becomes_zeros(bad: float) -> None:
     found = resize_and_normalize(maps, (30, 20), cubic_taps)
     assert not found[0].any()
     assert found[1].max() == 1
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.tuples(*[st.integers(1, 40)] * 4), st.sampled_from(FILTERS))
+def test_the_range_is_that_of_all_pixels(seed: int, sizes: tuple[int, int, int, int], taps: Taps) -> None:
+    """A pixel that the search for the lowest and the highest value has missed would be outside [0, 1]."""
+    rng = np.random.default_rng(seed)
+    score_map = rng.normal(size=sizes[:2]) ** rng.integers(1, 4)
+    resized = resize(score_map[None], sizes[2:], taps)
+    normalized = resize_and_normalize(score_map[None], sizes[2:], taps)
+    if np.ptp(resized) > 1e-6:
+        assert (normalized.min(), normalized.max()) == (0, 1)
+        np.testing.assert_allclose(normalized, (resized - resized.min()) / np.ptp(resized), atol=1e-6)
+
+
+@pytest.mark.parametrize("taps", FILTERS)
+@pytest.mark.parametrize("absolute", [False, True])
+def test_dividing_by_the_maximum(taps: Taps, absolute: bool) -> None:
+    maps = np.random.default_rng(0).normal(size=(6, 9, 7)).astype(np.float32)
+    maps[0] = -5 - np.abs(maps[0]) / 9  # so that no filter overshoots to a positive value
+    maps[1] *= np.float32(1e30)
+    maps[2], maps[3, 4, 4], maps[4, 0, 0] = 3, np.nan, np.inf
+    large = resize(maps.astype(np.float64), (33, 20), taps)
+    large = np.abs(large) if absolute else large
+    found = resize_and_divide(maps, (33, 20), taps, absolute)
+    empty = [2, 3, 4] if absolute else [0, 2, 3, 4]
+    assert not found[empty].any()
+    for i in {0, 1, 5}.difference(empty):
+        np.testing.assert_allclose(found[i], large[i] / large[i].max(), rtol=1e-6, atol=1e-6)
+        assert found[i].max() == 1
+    large = resize(maps[5:], (33, 20), taps)[0]  # of order 1, so it needs no scale
+    large = np.abs(large) if absolute else large
+    np.testing.assert_array_equal(found[5], large / large.max())  # rounded, then divided
 
 
 def test_huge_doubles_keep_their_shape() -> None:

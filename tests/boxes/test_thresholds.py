@@ -5,7 +5,6 @@ from wsol.boxes.thresholds import (
     are_constant,
     highest_tau_below,
     highest_tau_reached,
-    highest_threshold_below,
     tau_grid,
     to_uint8,
     uint8_thresholds,
@@ -41,31 +40,33 @@ def test_thresholds_truncate() -> None:
     assert uint8_thresholds(np.array([0.5]), np.array([101, 0], np.uint8)).tolist() == [[50], [0]]
 
 
-def test_the_highest_threshold_below_gives_the_masks() -> None:
-    rng = np.random.default_rng(0)
-    maps = rng.integers(0, 256, (3, 9, 11)).astype(np.uint8)
-    limits = np.sort(rng.integers(0, 256, (3, 20)), axis=1)
-    limits[1, 5:12] = limits[1, 5]  # equal thresholds
-    indices = highest_threshold_below(maps, limits)
-    for m in range(3):
-        for k in range(20):
-            np.testing.assert_array_equal(indices[m] >= k, maps[m] > limits[m, k])
-
-
 def test_maps_in_double_precision_are_truncated_in_it() -> None:
     almost = np.nextafter(0.2, 0)  # 255 times it is just below 51, in single precision it is 51
     assert to_uint8(np.array([[[almost]]])).item() == 50
     assert to_uint8(np.array([[[0.2]]], np.float32)).item() == 51
 
 
-@pytest.mark.parametrize("taus", [tau_grid(0.001), np.arange(256) / 255, np.array([0.3]), np.array([0.1, 0.15, 0.8])])
+GRIDS = [
+    tau_grid(0.001),
+    np.arange(256) / 255,
+    np.arange(30000) / 29999,
+    np.insert(np.arange(256) / 255, 52, 0.2003),
+    np.array([0.3]),
+    np.array([0.1, 0.15, 0.8]),
+    np.array([0.0, 1e-9, 1e-8, 1.0]),
+]
+
+
+@pytest.mark.parametrize("taus", GRIDS, ids=len)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_levels_are_the_masks_of_unrounded_values(taus: np.ndarray, dtype: type) -> None:
     rng = np.random.default_rng(1)
     on_the_grid = rng.choice(taus, 200)
-    values = np.concatenate([on_the_grid, np.nextafter(on_the_grid, 2), np.nextafter(on_the_grid, -1), [0, 1, -3, 7]])
+    values = np.concatenate(
+        [on_the_grid, np.nextafter(on_the_grid, 2), np.nextafter(on_the_grid, -1), [0, 1, -3, 7, -np.inf, np.inf]]
+    )
     score_map = rng.permutation(values).astype(dtype)[:, None]
     above, reached = highest_tau_below(score_map, taus), highest_tau_reached(score_map, taus)
-    for level, tau in enumerate(taus):
-        np.testing.assert_array_equal(above >= level, score_map.astype(np.float64) > tau)
-        np.testing.assert_array_equal(reached >= level, score_map.astype(np.float64) >= tau)
+    doubles = score_map.astype(np.float64)
+    np.testing.assert_array_equal(above, (taus < doubles).sum(1, keepdims=True) - 1)
+    np.testing.assert_array_equal(reached, (taus <= doubles).sum(1, keepdims=True) - 1)

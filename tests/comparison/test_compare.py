@@ -27,6 +27,7 @@ from wsol.errors import InputError
 from wsol.metrics.base import LocalizationStats
 from wsol.models import Model
 from wsol.protocols import find_protocol
+from wsol.protocols.ground_truths import GroundTruths
 from wsol.runs.checksums import add_checksums
 from wsol.runs.metadata import DatasetRecord, RunMetadata, TauRecord, read_metadata
 from wsol.runs.predictions import predictions_table
@@ -99,7 +100,8 @@ def make(tmp_path: Path) -> Make:
             seconds={},
         )
         validation_run = run(f"{name}/val", curves, "oracle", dataset=validation) if validation else None
-        results = LocalizationResults(images, [], np.empty(0), np.empty(0), stats, lambda i, _: np.empty(0), {}, 0)
+        truths = GroundTruths(samples, np.full((n, 2), 20), np.tile([0.0, 0, 10, 10], (n, 1)), np.ones(n, np.int64))
+        results = LocalizationResults(images, truths, np.empty(0), np.empty(0), stats, lambda _: np.empty(0), {}, 0)
         tables = Tables(empty, empty, empty, empty, empty, predictions)
         return StoredRun(tmp_path / name, metadata, protocol, tables, results, validation_run)
 

@@ -12,7 +12,7 @@ from wsol.datasets import Dataset, Sample, check_dataset, load_dataset
 from wsol.datasets.base import as_boxes
 from wsol.errors import InputError
 from wsol.metrics.base import LocalizationStats
-from wsol.metrics.summary import summarize, summarize_groups
+from wsol.metrics.summary import resample_metrics, summarize, summarize_groups
 from wsol.models import Model
 from wsol.runs.read import Evaluation, read_run
 
@@ -45,7 +45,9 @@ def test_metrics_by_hand() -> None:
     assert found.loc["top5_cls_err", ["value", "n"]].tolist() == [100 * 3 / 8, 8]  # ranks 0, 0, 6
     assert found.loc["top1_loc_err", ["value", "n"]].tolist() == [75, 4]
     assert found.loc["gt_known_loc_acc", ["value", "n"]].tolist() == [75, 4]
-    groups = summarize_groups(stats, {("class", "0"): np.array([0, 1])}, np.empty(0), 0.2).set_index("metric")
+    groups = summarize_groups(
+        stats, {("class", "0"): np.array([0, 1])}, resample_metrics(stats, np.empty(0), 0.2)
+    ).set_index("metric")
     assert groups.loc["top1_cls_err", ["value", "n"]].tolist() == [50, 2]
 
 

@@ -17,9 +17,12 @@ from PIL import Image
 import wsol
 from wsol.datasets import Dataset, Sample, load_dataset
 from wsol.errors import InputError
+from wsol.evaluation.sources._scoring import by_image, score_all
+from wsol.metrics.image_stats import ImageStats
 from wsol.models import Model
 from wsol.protocols import find_protocol
 from wsol.runs.read import Evaluation
+from wsol.runtime.cost import Clock
 from wsol.runtime.threads import map_ordered
 from wsol.score import main
 
@@ -525,6 +528,24 @@ def test_memory_is_bounded_by_what_waits() -> None:
         assert [next(results) for _ in range(3)] == [0, 1, 2]
         assert max(begun) < 3 + 8
         assert [*results] == [*range(3, 1000)]
+
+
+def test_images_are_left_out_wherever_they_are() -> None:
+    """Images are scored in chunks by threads: one chunk of only unusable images, and some in others."""
+    dataset = Dataset("numbered", "test", (*(Sample(str(i), 0, np.ones((1, 4)), "edges") for i in range(100)),), ("a",))
+    used = [i for i in range(100) if not 10 <= i < 55 and i % 7]
+
+    def image_stats(i: int) -> ImageStats | None:
+        return ImageStats(np.zeros((1, 4)), np.full(1, i, np.float32), i % 2 == 0) if i in used else None
+
+    with ThreadPoolExecutor(3) as pool:
+        protocol = find_protocol("zhou2016:box=script")
+        accumulator, kept = score_all(protocol, dataset, by_image(image_stats), pool, Clock())
+    assert kept == used
+    stats = accumulator.stats(0.5, np.zeros(len(used), np.int64), None, None)
+    assert stats.curves[:, 0].tolist() == used
+    assert stats.peaks is not None
+    assert stats.peaks.tolist() == [i % 2 == 0 for i in used]
 
 
 def test_a_limit_leaves_out_images_and_not_their_entries(lists: Path, maps: Path, tmp_path: Path) -> None:

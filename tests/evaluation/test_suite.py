@@ -216,7 +216,7 @@ def test_the_options_are_declared_once() -> None:
         ("layer = 4", "layer is 4; give a string"),
         ('tau = "best"', "tau is 'best'; give a number, 'val' or 'oracle'"),
         ('split = "train"', "split is 'train'; give 'test' or 'val'"),
-        ('precision = "float16"', "precision is 'float16'; give 'float32' or 'bfloat16'"),
+        ('precision = "float16"', "precision is 'float16'; give 'float32', 'tf32' or 'bfloat16'"),
         ("dataset_args = { images = [4] }", "dataset_args is {'images': [4]}; give a table of strings and numbers"),
         ('models = "vgg16-gap"', "models is 'vgg16-gap'; give a list with at least one entry"),
         ("methods = []", "methods is []; give a list with at least one entry"),

@@ -9,6 +9,7 @@ from wsol.metrics import bootstrap
 from wsol.metrics.base import LocalizationStats
 from wsol.metrics.bootstrap import (
     RESAMPLES,
+    best_resampled_means,
     intervals,
     resampled_class_means,
     resampled_means,
@@ -121,3 +122,21 @@ def test_sums_are_exact_so_that_no_order_of_additions_shows() -> None:
             count * weights[label] * int(hit) for count, label, hit in zip(row, labels, hits[:, 1], strict=True)
         )
         assert resampled_class_means(hits, labels)[r, 1] == float(total)
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 64, 700, 1025])
+def test_resamples_are_those_of_numpy(n: int) -> None:
+    counts = bootstrap.draw_counts(n, 3)
+    assert counts.shape == (RESAMPLES, n)
+    for r in (0, 1, 63, 64, 999):
+        drawn = np.random.RandomState([3, r]).randint(0, n, n)
+        np.testing.assert_array_equal(counts[r], np.bincount(drawn, minlength=n))
+
+
+@pytest.mark.parametrize("steps", [3, 40])
+def test_the_best_mean_is_the_largest_of_all(steps: int) -> None:
+    """The search over blocks of thresholds skips none that is best in any resample."""
+    rng = np.random.default_rng(steps)
+    curves = rng.random((90, steps), np.float32)
+    for values in (curves, np.sort(curves, axis=1), curves > 0.7):
+        np.testing.assert_array_equal(best_resampled_means(values), resampled_means(values).max(1))

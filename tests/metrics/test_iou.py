@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as coco
 
-from wsol.metrics.iou import best_iou
+from wsol.metrics.iou import best_iou, best_iou_curves
 
 boxes = st.lists(
     st.tuples(st.integers(0, 50), st.integers(0, 50), st.integers(1, 40), st.integers(1, 40)), min_size=1, max_size=5
@@ -22,3 +22,16 @@ def test_agrees_with_pycocotools(predictions: list[tuple[int, ...]], truth: list
     theirs = coco.iou(np.array(predictions, float), np.array(truth, float), [0] * len(truth)).max(1)
     edges = [np.array([(x, y, x + w, y + h) for x, y, w, h in part], float) for part in (predictions, truth)]
     np.testing.assert_allclose(best_iou(*edges), theirs, rtol=1e-12)
+
+
+def test_curves_of_several_images_are_those_of_each() -> None:
+    rng = np.random.default_rng(1)
+    counts = np.array([1, 3, 2])
+    corners = rng.integers(0, 30, (3, 50, 4)).astype(float)
+    boxes = np.concatenate([corners[..., :2], corners[..., :2] + corners[..., 2:]], -1)  # some are empty
+    sides = rng.integers(1, 30, (6, 4)).astype(float)
+    truth = np.concatenate([sides[:, :2], sides[:, :2] + sides[:, 2:]], -1)
+    starts = np.cumsum(counts) - counts
+    found = best_iou_curves(boxes, truth, starts)
+    for i, start in enumerate(starts):
+        np.testing.assert_array_equal(found[i], best_iou(boxes[i], truth[start : start + counts[i]]))

@@ -7,7 +7,7 @@ import pytest
 
 from wsol.errors import InputError
 from wsol.metrics.base import METRICS, LocalizationStats
-from wsol.metrics.summary import summarize, summarize_groups
+from wsol.metrics.summary import resample_metrics, summarize, summarize_groups
 from wsol.metrics.tau import find_tau_index
 
 TAUS = np.array([0, 0.2, 0.4])
@@ -54,7 +54,7 @@ def test_val_takes_its_tau_from_the_other_split() -> None:
 
 def test_classes_are_means_at_the_common_tau() -> None:
     groups = {("class", name): np.array(members) for name, members in (("a", [1, 3]), ("b", []), ("c", [0, 2]))}
-    rows = summarize_groups(STATS, groups, TAUS, 0.2)
+    rows = summarize_groups(STATS, groups, resample_metrics(STATS, TAUS, 0.2))
     found = {(r.group, r.metric, r.tau_rule): (r.value, r.n) for r in rows.itertuples()}
     assert found["a", "gt_known_loc_acc", "oracle"] == (100, 2)  # images 1, 3 at 0.4
     assert found["c", "gt_known_loc_acc", "oracle"] == (50, 2)  # images 0, 2 at 0.4
@@ -62,7 +62,7 @@ def test_classes_are_means_at_the_common_tau() -> None:
     assert set(rows.group) == {"a", "c"}
     assert set(rows.by) == {"class"}
     assert "corloc" not in set(rows.metric)  # it is the mean over classes itself
-    single = summarize_groups(STATS, {("size", "small"): np.array([1])}, TAUS, 0.2)
+    single = summarize_groups(STATS, {("size", "small"): np.array([1])}, resample_metrics(STATS, TAUS, 0.2))
     np.testing.assert_allclose(single[["ci_low", "ci_high"]], np.stack([single.value] * 2, 1), rtol=1e-6)
 
 

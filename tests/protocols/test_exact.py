@@ -110,7 +110,7 @@ def test_a_tau_that_is_not_on_the_grid_is_evaluated_itself(tau: float) -> None:
             assert [image[3][each.off_grid].tolist() for image in images] == [image[2] for image in images]
     plain, asked = stats
     for name in ("curves", "pixels"):
-        np.testing.assert_array_equal(getattr(asked.on_grid(), name), getattr(plain, name))
+        np.testing.assert_array_equal(getattr(asked.on_grid, name), getattr(plain, name))
     rows = [summarize(s, p.taus, t) for s, p, t in ((plain, EXACT, 0.2), (asked, protocol, tau))]
     before, after = (table[table.tau_rule != "fixed"].reset_index(drop=True) for table in rows)
     pd.testing.assert_frame_equal(before, after)  # what the user asks for moves no other number

@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from wsol.boxes.components import best_contour_ious, largest_component_boxes
+from wsol.boxes.components import largest_component_boxes
+from wsol.boxes.contour_curves import contour_curves
 from wsol.boxes.contours import largest_contour_boxes
-from wsol.boxes.thresholds import highest_tau_below, highest_threshold_below, uint8_thresholds
+from wsol.boxes.thresholds import highest_tau_below, uint8_thresholds
 from wsol.metrics.iou import best_iou, iou
 from wsol.protocols import find_protocol
 
@@ -18,6 +19,12 @@ SMALL = find_protocol(f"wsolevaluation:size={SIDE}")
 GRAYS = arrays(np.uint8, (SIDE, SIDE), elements=st.integers(0, 5)).map(lambda a: a * np.uint8(51))
 LEVELS = arrays(np.int16, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.integers(-1, 5))
 TRUTH = np.array([[2.0, 3, 8, 9]])
+
+
+def best_contour_ious(tau_indices: np.ndarray, count: int, truth: np.ndarray) -> np.ndarray:
+    """Return the best IoU of any contour in the masks ``tau_indices >= t``."""
+    maps = (tau_indices + 1).astype(np.uint8)[None]
+    return contour_curves(maps, np.arange(count)[None], truth, np.array([len(truth)]))[2][0]
 
 
 def inclusive_ious(boxes: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -175,4 +182,5 @@ def test_masks_repeat_with_the_integer_levels() -> None:
     """At most 255 masks differ: a step of 0.0005 gives the curve of 0.001 with every value twice or so."""
     gray = np.random.default_rng(0).integers(0, 256, (1, SIDE, SIDE)).astype(np.uint8)
     limits = uint8_thresholds(np.arange(0, 1, 0.0005), gray.max(axis=(1, 2)))
-    assert len(np.unique(highest_threshold_below(gray, limits))) <= 256
+    masks = {(gray > limit).tobytes() for limit in limits[0]}
+    assert len(masks) <= len(np.unique(limits)) <= 255

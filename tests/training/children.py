@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from wsol.training import train, trainer
+from wsol.training import config, train
 
 # Forked from a process that has imported everything and computed nothing, a child starts in milliseconds.
 _context = multiprocessing.get_context("forkserver")
@@ -60,7 +60,7 @@ def _train(out: Path, asked: Mapping[str, object], environment: Mapping[str, str
         resource.setrlimit(resource.RLIMIT_FSIZE, (fate["room"], resource.RLIM_INFINITY))
     if "change" in fate:
         sys.addaudithook(_Death(out, fate["change"]))
-    trainer.has_bf16 = compute_in_float32
+    config.has_bf16 = compute_in_float32
     train(out=out, **asked)  # type: ignore[arg-type]
 
 

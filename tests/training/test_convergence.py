@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from children import compute_in_float32
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -17,7 +16,6 @@ from wsol.errors import InputError
 from wsol.runtime.distributed import ProcessGroup
 from wsol.train import main
 from wsol.training import Recipe, Stage, train
-from wsol.training import trainer as trainer_module
 from wsol.training.divergence import check_growth
 from wsol.training.trainer import Trainer
 
@@ -150,8 +148,7 @@ class _Batches:
             yield self.inputs[half], self.labels[half], 20
 
 
-def test_the_head_of_loud_features_takes_normalized_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer_module, "has_bf16", compute_in_float32)
+def test_the_head_of_loud_features_takes_normalized_steps() -> None:
     module, recipe = _Loud(), Recipe((Stage(1, 1, 20),), momentum=0, weight_decay=0, warm_up=0, learning_rate=1)
     first = _Batches()
     trainer = Trainer(module, first, recipe, torch.device("cpu"), 40, ProcessGroup(), module.fc)

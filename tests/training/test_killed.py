@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from wsol.errors import InputError
 from wsol.io.lock import lock_folder
 from wsol.runtime.distributed import ProcessGroup
-from wsol.training import Recipe, Stage, train, trainer
+from wsol.training import Recipe, Stage, config, train, trainer
 from wsol.training.data import split_batches
 from wsol.training.trainer import wrap_ddp
 
@@ -42,7 +42,7 @@ make = Net
 @pytest.fixture(scope="module", autouse=True)
 def _float32() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer, "has_bf16", compute_in_float32)
+        patch.setattr(config, "has_bf16", compute_in_float32)
         yield
 
 
@@ -203,7 +203,7 @@ def test_two_processes_train_what_one_does(whole: Path, whole_together: Path) ->
 
 def test_the_first_process_alone_speaks(whole_together: Path) -> None:
     lines = sorted(len(text.splitlines()) for text in read_outputs(whole_together))
-    assert lines == [0, 5]  # the stage, and four epochs
+    assert lines == [0, 6]  # the stage, four epochs, and their speed
 
 
 def test_two_processes_that_are_killed_end_like_two_that_were_not(
@@ -273,9 +273,9 @@ SCRIPT = """
 import os, signal, sys
 from pathlib import Path
 from wsol.train import main
-from wsol.training import trainer
+from wsol.training import config
 from wsol.training.trainer import Trainer
-trainer.has_bf16 = lambda device: False
+config.has_bf16 = lambda device: False
 train, once = Trainer.train, Path(sys.argv.pop())
 def mortal(self, stage, epoch, done):
     if epoch == 2 and os.environ["RANK"] == "1" and not once.exists():

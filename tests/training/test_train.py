@@ -142,11 +142,11 @@ def test_the_log_keeps_every_digit(tmp_path: Path) -> None:
     rows = [{"epoch": float(i), "train_loss": x} for i, x in enumerate([0.1 + 0.2, 1 / 3, 2.2250738585072014e-308], 1)]
     log = Log(tmp_path, 0)
     for row in rows:
-        log.add_row(row)
+        log.add_row(row, 1.0)
     first = (tmp_path / "log.csv").read_bytes()
     again = Log(tmp_path, 2)
     assert again.rows[-1]["train_loss"] == 1 / 3
-    again.add_row(rows[2])
+    again.add_row(rows[2], 1.0)
     assert (tmp_path / "log.csv").read_bytes() == first
 
 

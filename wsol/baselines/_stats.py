@@ -1,8 +1,7 @@
 """Statistics of a baseline on the images of a run."""
 
-from collections import defaultdict
-from collections.abc import Sequence
 from concurrent.futures import Executor
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,16 +10,42 @@ from wsol.baselines.base import BASELINES, BaselineBox
 from wsol.metrics.base import LocalizationStats
 from wsol.metrics.iou import iou
 from wsol.protocols import Protocol
-from wsol.protocols.base import GroundTruth
+from wsol.protocols.ground_truths import GroundTruths
+from wsol.runtime.jit import jit
 from wsol.runtime.threads import map_ordered
 
-_CHUNK = 1024  # images
+
+@dataclass(frozen=True)
+class BaselineBoxes:
+    """What a baseline returns for some images; images may share it.
+
+    Attributes:
+        distinct: Each box once.
+        which: int64 ``(n,)``, the index of that of each image.
+    """
+
+    distinct: list[BaselineBox]
+    which: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, name: str, protocol: Protocol, truths: GroundTruths) -> "BaselineBoxes":
+        """Return the boxes of a registered baseline."""
+        baseline = BASELINES.get(name)
+        sizes = zip(*truths.sizes.T.tolist(), strict=True)
+        boxes = [baseline(protocol, sample.image_id, size) for sample, size in zip(truths.samples, sizes, strict=True)]
+        distinct = {id(box): box for box in boxes}
+        places = {key: place for place, key in enumerate(distinct)}
+        return cls([*distinct.values()], np.array([places[id(box)] for box in boxes], np.int64))
+
+    def at(self, tau_index: int) -> NDArray[np.float64]:
+        """Return the box of each image at one threshold, ``(n, 4)``."""
+        return np.stack([each.boxes[tau_index if len(each.boxes) > 1 else 0] for each in self.distinct])[self.which]
 
 
 def baseline_stats(
     name: str,
     protocol: Protocol,
-    ground_truths: Sequence[GroundTruth],
+    truths: GroundTruths,
     pool: Executor,
     ranks: NDArray[np.int64] | None = None,
 ) -> LocalizationStats:
@@ -29,77 +54,101 @@ def baseline_stats(
     Args:
         name: Registered name.
         protocol: The conventions.
-        ground_truths: Ground truth of each image, ``n``.
-        pool: Threads that compute the boxes and count pixels.
+        truths: Ground truth of each image, ``n``.
+        pool: Threads that count pixels.
         ranks: int64 ``(n,)``, as in ``LocalizationStats``: the classification of the run that the baseline is
             compared with.
 
     Returns:
         Statistics like those of a method.
     """
-    baseline = BASELINES.get(name)
-    chunks = [ground_truths[start : start + _CHUNK] for start in range(0, len(ground_truths), _CHUNK)]
-    results = pool.map(lambda chunk: [baseline(protocol, gt.sample.image_id, gt.size) for gt in chunk], chunks)
-    boxes = [box for chunk in results for box in chunk]
-    curves = _iou_curves(boxes, ground_truths, max(1, len(protocol.taus)))
+    boxes = BaselineBoxes.of(name, protocol, truths)
+    curves = _iou_curves(boxes, truths, max(1, len(protocol.taus)))
+    peaks = np.array([box.peak for box in boxes.distinct])[boxes.which]
     return LocalizationStats(
         curves,
         protocol.delta,
-        np.array([ground_truth.sample.label for ground_truth in ground_truths]),
+        truths.labels,
         ranks,
-        peaks=_are_inside(np.array([box.peak for box in boxes]), ground_truths),
+        peaks=_are_inside(peaks, truths),
         contours=curves if protocol.uses_all_contours else None,  # the only box is the best
-        pixels=_count_pixels(boxes, protocol, ground_truths, pool),
+        pixels=_count_pixels(boxes, protocol, truths, pool),
         off_grid=protocol.off_grid,
     )
 
 
-def _iou_curves(boxes: Sequence[BaselineBox], ground_truths: Sequence[GroundTruth], taus: int) -> NDArray[np.float32]:
+def _iou_curves(boxes: BaselineBoxes, truths: GroundTruths, taus: int) -> NDArray[np.float32]:
     """Return IoU curves ``(n, taus)``; images that share their boxes are computed together."""
-    groups: defaultdict[int, list[int]] = defaultdict(list)
-    for i, box in enumerate(boxes):
-        groups[id(box.boxes) if len(box.boxes) > 1 else 0].append(i)
-    out = np.empty((len(boxes), 1 if groups.keys() == {0} else taus), np.float32)
-    for members in groups.values():
-        for start in range(0, len(members), _CHUNK):
-            chunk = members[start : start + _CHUNK]
-            flat, starts = _concatenate_boxes(ground_truths, chunk)
-            shared = boxes[chunk[0]].boxes
-            if len(shared) == 1:  # one box per image, not shared
-                own = np.concatenate([boxes[i].boxes for i in chunk])
-                best = iou(np.repeat(own, np.diff(starts, append=len(flat)), axis=0), flat)
-                out[chunk] = np.maximum.reduceat(best, starts)[:, None]
-                continue
-            changes = np.concatenate([[True], (shared[1:] != shared[:-1]).any(1)])  # most taus have the previous box
-            best = np.maximum.reduceat(iou(shared[changes, None], flat), starts, axis=1)
-            out[chunk] = best.T.astype(np.float32)[:, np.cumsum(changes) - 1]
-    return np.broadcast_to(out, (len(boxes), taus))
+    n, single = len(truths), np.array([len(box.boxes) == 1 for box in boxes.distinct])
+    out = np.empty((n, 1 if single.all() else taus), np.float32)
+    if single.any():
+        members = np.flatnonzero(single[boxes.which])
+        own = truths if single.all() else truths.subset(members.tolist())
+        first = np.stack([box.boxes[0] for box in boxes.distinct])[boxes.which[members]]
+        out[members] = np.maximum.reduceat(iou(np.repeat(first, own.counts, axis=0), own.boxes), own.starts)[:, None]
+    order = np.argsort(boxes.which, kind="stable")
+    ends = np.cumsum(np.bincount(boxes.which))
+    for place in np.flatnonzero(~single).tolist():
+        members = order[ends[place - 1] if place else 0 : ends[place]]
+        shared = boxes.distinct[place].boxes
+        changes = np.concatenate([[True], (shared[1:] != shared[:-1]).any(1)])  # most taus have the previous box
+        _fill_curves(shared[changes], np.cumsum(changes) - 1, truths.boxes, truths.starts, truths.counts, members, out)
+    return np.broadcast_to(out, (n, taus))
 
 
-def _are_inside(points: NDArray[np.float64], ground_truths: Sequence[GroundTruth]) -> NDArray[np.bool_]:
+@jit
+def _fill_curves(
+    boxes: NDArray[np.float64],
+    columns: NDArray[np.int64],
+    ground_truth: NDArray[np.float64],
+    starts: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    members: NDArray[np.int64],
+    out: NDArray[np.float32],
+) -> None:
+    """Write the curves of images that share their boxes.
+
+    Args:
+        boxes: ``(b, 4)``, the different boxes.
+        columns: ``(taus,)``, the index of the box at each threshold.
+        ground_truth: ``(m, 4)``, the ground truth of all images in turn.
+        starts: ``(n,)``, index of the first ground-truth box of each image.
+        counts: ``(n,)``, number of ground-truth boxes of each image.
+        members: The images.
+        out: ``(n, taus)``.
+    """
+    best = np.empty(len(boxes), np.float32)
+    for i in members:
+        for b in range(len(boxes)):
+            x0, y0, x1, y1 = boxes[b]
+            area, highest = (x1 - x0) * (y1 - y0), 0.0
+            for j in range(starts[i], starts[i] + counts[i]):
+                left, top, right, bottom = ground_truth[j]
+                width, height = min(x1, right) - max(x0, left), min(y1, bottom) - max(y0, top)
+                shared = max(width, 0.0) * max(height, 0.0)
+                highest = max(highest, shared / (area + (right - left) * (bottom - top) - shared))
+            best[b] = highest
+        for tau_index in range(len(columns)):
+            out[i, tau_index] = best[columns[tau_index]]
+
+
+def _are_inside(points: NDArray[np.float64], truths: GroundTruths) -> NDArray[np.bool_]:
     """Return whether the point of each image is in a ground-truth box."""
-    flat, starts = _concatenate_boxes(ground_truths, range(len(ground_truths)))
-    repeated = np.repeat(points, np.diff(starts, append=len(flat)), axis=0)
-    return np.logical_or.reduceat(((flat[:, :2] <= repeated) & (repeated < flat[:, 2:])).all(1), starts)
-
-
-def _concatenate_boxes(
-    ground_truths: Sequence[GroundTruth], indices: Sequence[int]
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return the ground-truth boxes of several images in one array, and the index of the first box of each image."""
-    boxes = [ground_truths[i].boxes for i in indices]
-    counts = [len(image_boxes) for image_boxes in boxes]
-    return np.concatenate(boxes), np.cumsum([0, *counts[:-1]])
+    repeated = np.repeat(points, truths.counts, axis=0)
+    inside = ((truths.boxes[:, :2] <= repeated) & (repeated < truths.boxes[:, 2:])).all(1)
+    return np.logical_or.reduceat(inside, truths.starts)
 
 
 def _count_pixels(
-    boxes: Sequence[BaselineBox], protocol: Protocol, ground_truths: Sequence[GroundTruth], pool: Executor
+    boxes: BaselineBoxes, protocol: Protocol, truths: GroundTruths, pool: Executor
 ) -> NDArray[np.uint32] | None:
     """Return the pixel counts of all images; None if an image has no mask or the protocol ignores masks."""
-    if any(ground_truth.sample.mask is None for ground_truth in ground_truths):
+    if not truths.complete_masks:
         return None
-    results = map_ordered(
-        pool, lambda i: ground_truths[i].count_pixels(protocol, boxes[i].score_map()), range(len(boxes))
-    )
+
+    def count(i: int) -> NDArray[np.uint32] | None:
+        return truths[i].count_pixels(protocol, boxes.distinct[boxes.which[i]].score_map())
+
+    results = map_ordered(pool, count, range(len(truths)))
     counts = [count for count in results if count is not None]
     return np.stack(counts) if counts else None

@@ -22,15 +22,15 @@ def center_gaussian(protocol: Protocol, image_id: str, size: Size) -> BaselineBo
         image_id: Ignored.
         size: ``(width, height)`` of the annotation's frame.
     """
-    width, height = frame = protocol.frame(size)
-    peak = (width - 1) // 2 + 0.5, (height - 1) // 2 + 0.5  # ties go to the first pixel
-    return BaselineBox(_boxes(protocol, frame), peak, partial(_prepared_map, protocol, frame))
+    return _center_gaussian(protocol, protocol.frame(size))
 
 
 @lru_cache(maxsize=16384)  # images have many sizes
-def _boxes(protocol: Any, frame: Size) -> NDArray[np.float64]:
+def _center_gaussian(protocol: Any, frame: Size) -> BaselineBox:
+    width, height = frame
+    peak = (width - 1) // 2 + 0.5, (height - 1) // 2 + 0.5  # ties go to the first pixel
     boxes: NDArray[np.float64] = protocol.boxes(_prepared_map(protocol, frame)[None], protocol.taus)[0]
-    return boxes
+    return BaselineBox(boxes, peak, partial(_prepared_map, protocol, frame))
 
 
 @lru_cache(maxsize=8)

@@ -1,5 +1,7 @@
 """The whole image as the box."""
 
+from functools import lru_cache
+
 from wsol.baselines.base import BASELINES, BaselineBox, Size, one_box
 from wsol.protocols import Protocol
 
@@ -13,5 +15,9 @@ def full_image(protocol: Protocol, image_id: str, size: Size) -> BaselineBox:
         image_id: Ignored.
         size: ``(width, height)`` of the annotation's frame.
     """
-    width, height = protocol.frame(size)
-    return one_box((0, 0, width, height), (width, height))
+    return _full_image(protocol.frame(size))
+
+
+@lru_cache(maxsize=16384)  # images have many sizes
+def _full_image(frame: Size) -> BaselineBox:
+    return one_box((0, 0, *frame), frame)

@@ -17,7 +17,7 @@ def random(protocol: Protocol, image_id: str, size: Size) -> BaselineBox:
         size: ``(width, height)`` of the annotation's frame.
     """
     width, height = frame = protocol.frame(size)
-    numbers = struct.unpack("<4Q", hashlib.blake2b(image_id.encode(), digest_size=32).digest())
-    x0, x1 = sorted(number % width for number in numbers[:2])
-    y0, y1 = sorted(number % height for number in numbers[2:])
-    return one_box((x0, y0, x1 + 1, y1 + 1), frame)  # the box includes the second pixel
+    a, b, c, d = struct.unpack("<4Q", hashlib.blake2b(image_id.encode(), digest_size=32).digest())
+    x0, x1, y0, y1 = a % width, b % width, c % height, d % height
+    corners = min(x0, x1), min(y0, y1), max(x0, x1) + 1, max(y0, y1) + 1  # the box includes the second pixel
+    return one_box(corners, frame)

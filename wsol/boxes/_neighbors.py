@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-# Clockwise from north-west, as (dy, dx); bit k of a neighborhood, a number below 256, is neighbor k.
-_RING = ((-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1))
+RING = ((-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1))
+"""The neighbors clockwise from north-west, as (dy, dx); bit k of a neighborhood, a number below 256, is neighbor k."""
 
 
 def cluster_representatives(diagonals: bool) -> NDArray[np.int8]:
@@ -27,8 +27,8 @@ def cluster_representatives(diagonals: bool) -> NDArray[np.int8]:
             table[neighborhood, clusters] = touching[0]
             clusters += 1
             while queue:
-                y, x = _RING[queue.pop()]
-                connected = {k for k in unvisited if _touch(_RING[k][0] - y, _RING[k][1] - x, reach)}
+                y, x = RING[queue.pop()]
+                connected = {k for k in unvisited if _touch(RING[k][0] - y, RING[k][1] - x, reach)}
                 unvisited -= connected
                 queue |= connected
     return table
@@ -36,3 +36,17 @@ def cluster_representatives(diagonals: bool) -> NDArray[np.int8]:
 
 def _touch(dy: int, dx: int, reach: int) -> bool:
     return max(abs(dy), abs(dx)) <= 1 and abs(dy) + abs(dx) <= reach
+
+
+def contour_area_gains() -> NDArray[np.uint32]:
+    """Tabulate the gain of twice the contour area when a pixel is added to a neighborhood (one of 256).
+
+    Of the four 2 x 2 windows around the pixel, each with three pixels set contains half a unit of polygon, each with
+    four a whole unit.
+    """
+    area2 = np.zeros(256, np.uint32)
+    for neighborhood in range(256):
+        is_set = [bool(neighborhood >> k & 1) for k in range(8)]
+        for corner in (0, 2, 4, 6):
+            area2[neighborhood] += is_set[corner - 1] + is_set[corner] + is_set[(corner + 1) % 8] >= 2
+    return area2

@@ -12,6 +12,7 @@ from wsol.runtime.jit import jit
 
 CUBIC_A = -0.75  # of Keys' kernel
 _MATLAB_CUBIC_A = -0.5
+_ROUNDING = 1e-12  # more than the rounding errors of a resized value of order 1
 
 Weights = tuple[NDArray[np.int64], NDArray[np.float64]]
 Taps = Callable[[int, int], Weights]
@@ -67,20 +68,29 @@ def resize_and_normalize(maps: FloatArray, size: tuple[int, int], taps: Taps) ->
     Returns:
         float32 ``(n, height, width)``; all zeros for a map that is constant or has a value that is not finite.
     """
-    out = np.zeros((len(maps), *size), np.float32)
+    out = np.empty((len(maps), *size), np.float32)
     filters = *taps(maps.shape[1], size[0]), *taps(maps.shape[2], size[1])
-    for values, resized in zip(maps, out, strict=True):
-        if np.isfinite(values).all():
-            scaled = scale_to_unit(values)
-            _resize_and_normalize(scaled - scaled.min(), *filters, resized)
+    _resize_and_normalize(maps, *filters, out)
     return out
 
 
-def scale_to_unit(values: FloatArray) -> NDArray[np.float64]:
-    """Multiply a map by the power of two that brings it into [-1, 1], which is exact, so that no result overflows."""
-    exponent = math.frexp(float(np.abs(values).max()))[1]
-    scaled: NDArray[np.float64] = values.astype(np.float64) * 2.0 ** min(1023, -exponent)
-    return scaled
+def resize_and_divide(maps: FloatArray, size: tuple[int, int], taps: Taps, absolute: bool) -> NDArray[np.float32]:
+    """Resize maps, round them to single precision, then divide each by its maximum.
+
+    Args:
+        maps: Raw maps ``(n, h, w)``.
+        size: Target ``(height, width)``.
+        taps: The filter.
+        absolute: Whether absolute values are taken after resizing.
+
+    Returns:
+        float32 ``(n, height, width)``; all zeros for a map that is constant, has a value that is not finite, or is
+        nowhere positive.
+    """
+    out = np.empty((len(maps), *size), np.float32)
+    filters = *taps(maps.shape[1], size[0]), *taps(maps.shape[2], size[1])
+    _resize_and_divide(maps, *filters, absolute, out)
+    return out
 
 
 def nearest(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
@@ -167,28 +177,130 @@ def _resize(
 
 @jit
 def _resize_and_normalize(
-    values: NDArray[np.float64],
+    maps: FloatArray,
     rows: NDArray[np.int64],
     row_weights: NDArray[np.float64],
     columns: NDArray[np.int64],
     column_weights: NDArray[np.float64],
     out: NDArray[np.float32],
 ) -> None:
-    """Write the resized and normalized map into ``out``; every line is computed twice, which costs less than memory."""
-    stretched = _stretch_rows(values, columns, column_weights)
-    width = len(columns)
-    line, lows, highs = np.empty(width, np.float64), np.full(width, np.inf), np.full(width, -np.inf)
-    for y in range(len(rows)):
-        _combine_rows(stretched, rows[y], row_weights[y], line)
-        for x in range(width):
-            lows[x] = line[x] if line[x] < lows[x] else lows[x]
-            highs[x] = line[x] if line[x] > highs[x] else highs[x]
+    """Write the maps of ``resize_and_normalize`` into ``out``; computing lines twice costs less than keeping them."""
+    line = np.empty(len(columns))
+    for i in range(len(maps)):
+        values = _scale_to_unit(maps[i])
+        if not len(values):
+            out[i] = 0
+            continue
+        stretched = _stretch_rows(values - values.min(), columns, column_weights)
+        low, high = _find_range(stretched, rows, row_weights, line)
+        factor = 1 / (high - low) if high > low else 0.0
+        for y in range(len(rows)):
+            _combine_rows(stretched, rows[y], row_weights[y], line)
+            for x in range(len(line)):
+                out[i, y, x] = (line[x] - low) * factor
+
+
+@jit
+def _resize_and_divide(
+    maps: FloatArray,
+    rows: NDArray[np.int64],
+    row_weights: NDArray[np.float64],
+    columns: NDArray[np.int64],
+    column_weights: NDArray[np.float64],
+    absolute: bool,
+    out: NDArray[np.float32],
+) -> None:
+    """Write the maps of ``resize_and_divide`` into ``out``."""
+    line = np.empty(len(columns))
+    for i in range(len(maps)):
+        values = _scale_to_unit(maps[i])
+        peak = np.float32(0)
+        if len(values) and values.min() < values.max():
+            stretched = _stretch_rows(values, columns, column_weights)
+            low, high = _find_range(stretched, rows, row_weights, line)
+            peak = np.float32(max(-low, high) if absolute else high)
+        if peak <= 0:
+            out[i] = 0
+            continue
+        for y in range(len(rows)):
+            _combine_rows(stretched, rows[y], row_weights[y], line)
+            for x in range(len(line)):
+                score = np.float32(line[x])
+                out[i, y, x] = (abs(score) if absolute else score) / peak
+
+
+@jit
+def _scale_to_unit(values: FloatArray) -> NDArray[np.float64]:
+    """Multiply a map by the power of two that brings it into [-1, 1], which is exact, so that no result overflows.
+
+    Returns:
+        float64, without any row if a value is not finite.
+    """
+    most = 0.0
+    for value in values.flat:
+        if not np.isfinite(value):
+            return np.empty((0, 0))
+        most = max(most, abs(np.float64(value)))
+    factor = math.ldexp(1.0, min(1023, -math.frexp(most)[1]))
+    scaled = np.empty(values.shape)
+    for y in range(values.shape[0]):
+        for x in range(values.shape[1]):
+            scaled[y, x] = values[y, x] * factor
+    return scaled
+
+
+@jit
+def _find_range(
+    stretched: NDArray[np.float64], rows: NDArray[np.int64], weights: NDArray[np.float64], line: NDArray[np.float64]
+) -> tuple[float, float]:
+    """Return the lowest and the highest value of the resized map, without the lines that cannot have either.
+
+    Args:
+        stretched: Rows to combine, with values up to 2.
+        rows: Indices ``(height, taps)``.
+        weights: Weights ``(height, taps)``.
+        line: Memory for a line.
+    """
+    height, taps = rows.shape
+    row_ranges = np.empty((len(stretched), 2))
+    for row in range(len(stretched)):
+        row_ranges[row] = _range_of(stretched[row])
+    bounds = np.empty((height, 2))
+    for y in range(height):
+        bounds[y, 0], bounds[y, 1] = -_ROUNDING, _ROUNDING
+        for k in range(taps):
+            a, b = weights[y, k] * row_ranges[rows[y, k], 0], weights[y, k] * row_ranges[rows[y, k], 1]
+            bounds[y, 0] += min(a, b)
+            bounds[y, 1] += max(a, b)
+    low, high = np.inf, -np.inf
+    for likely in (bounds[:, 0].argmin(), bounds[:, 1].argmax()):  # then few others are needed
+        _combine_rows(stretched, rows[likely], weights[likely], line)
+        range_ = _range_of(line)
+        low, high = min(low, range_[0]), max(high, range_[1])
+    lows, highs = np.full(len(line), low), np.full(len(line), high)
+    for y in range(height):
+        if bounds[y, 0] < low or bounds[y, 1] > high:
+            _combine_rows(stretched, rows[y], weights[y], line)
+            for x in range(len(line)):
+                lows[x] = line[x] if line[x] < lows[x] else lows[x]
+                highs[x] = line[x] if line[x] > highs[x] else highs[x]
+    return lows.min(), highs.max()
+
+
+@jit
+def _range_of(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the lowest and the highest value, eight values at a time."""
+    lows, highs = np.full(8, np.inf), np.full(8, -np.inf)
+    whole = len(values) // 8 * 8
+    for start in range(0, whole, 8):
+        for k in range(8):
+            value = values[start + k]
+            lows[k] = value if value < lows[k] else lows[k]
+            highs[k] = value if value > highs[k] else highs[k]
     low, high = lows.min(), highs.max()
-    factor = 1 / (high - low) if high > low else 0.0
-    for y in range(len(rows)):
-        _combine_rows(stretched, rows[y], row_weights[y], line)
-        for x in range(width):
-            out[y, x] = (line[x] - low) * factor
+    for i in range(whole, len(values)):
+        low, high = min(low, values[i]), max(high, values[i])
+    return low, high
 
 
 @jit
@@ -212,10 +324,12 @@ def _combine_rows(
     stretched: NDArray[np.float64], rows: NDArray[np.int64], weights: NDArray[np.float64], line: NDArray[np.float64]
 ) -> None:
     """Write the weighted sum of some rows into ``line``, two rows at a time."""
-    width, taps = len(line), len(rows)
-    line[:] = 0.0
-    for k in range(0, taps, 2):
+    for k in range(0, len(rows), 2):
         a, weight_a = rows[k], weights[k]
-        b, weight_b = (rows[k + 1], weights[k + 1]) if k + 1 < taps else (a, 0.0)
-        for x in range(width):
-            line[x] += weight_a * stretched[a, x] + weight_b * stretched[b, x]
+        b, weight_b = (rows[k + 1], weights[k + 1]) if k + 1 < len(rows) else (a, 0.0)
+        if k == 0:
+            for x in range(len(line)):
+                line[x] = 0.0 + (weight_a * stretched[a, x] + weight_b * stretched[b, x])
+        else:
+            for x in range(len(line)):
+                line[x] += weight_a * stretched[a, x] + weight_b * stretched[b, x]

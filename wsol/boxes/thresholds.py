@@ -1,5 +1,7 @@
 """Constant score maps, conversion to 8 bit, and the thresholds that each pixel passes."""
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -49,21 +51,6 @@ def uint8_thresholds(taus: NDArray[np.float64], peaks: NDArray[np.uint8]) -> NDA
     return (peaks[:, None] * taus).astype(np.int64)
 
 
-def highest_threshold_below(maps: NDArray[np.uint8], thresholds: NDArray[np.int64]) -> NDArray[np.int16]:
-    """Return for each pixel the index of the highest threshold strictly below its value; -1 if there is none.
-
-    Args:
-        maps: uint8 ``(n, h, w)``.
-        thresholds: int64 ``(n, thresholds)``, ascending for each map.
-
-    Returns:
-        int16 ``(n, h, w)``.
-    """
-    values = np.arange(256)
-    tables = [np.searchsorted(row, values, side="left") - 1 for row in thresholds]
-    return np.stack([table.astype(np.int16)[map_] for table, map_ in zip(tables, maps, strict=True)])
-
-
 def highest_tau_below(score_map: FloatArray, taus: NDArray[np.float64]) -> NDArray[np.int16]:
     """Return for each pixel the index of the highest tau strictly below its score, not rounded; -1 if there is none.
 
@@ -84,19 +71,58 @@ def highest_tau_reached(score_map: FloatArray, taus: NDArray[np.float64]) -> NDA
 
 def _highest_tau(score_map: FloatArray, taus: NDArray[np.float64], strictly: bool) -> NDArray[np.int16]:
     out = np.empty(score_map.shape, np.int16)
-    _find_highest_tau(score_map.reshape(-1), taus, out.reshape(-1), strictly)
+    values, indices = score_map.reshape(-1), out.reshape(-1)
+    scale, shift, corrections = _fit_guess(taus.tobytes(), score_map.dtype.char, strictly)
+    _guess_highest_tau(values, taus, scale, shift, strictly, indices)
+    limits = np.concatenate([[np.nan], taus if strictly else np.nextafter(taus, -np.inf)])
+    for _ in range(corrections):
+        _lower_wrong_guesses(values, limits, indices)
     return out
 
 
+@lru_cache(maxsize=64)
+def _fit_guess(taus: bytes, kind: str, strictly: bool) -> tuple[float, int, int]:
+    """Find a rule that guesses the index of a tau from the value by arithmetic, which is faster than a search.
+
+    Args:
+        taus: Content of a float64 array.
+        kind: Character code of the type of the values.
+        strictly: Whether the tau is strictly below the value.
+
+    Returns:
+        Factor of what the value has above the first tau, number to add to the guess, and by how much the result may be
+        too high then; 0 for evenly spaced taus and values in single precision.
+    """
+    grid = np.frombuffer(taus)
+    step = float(grid[1] - grid[0]) if len(grid) > 1 else 1.0
+    scale = round(1 / step) if abs(1 / step - round(1 / step)) < 1e-6 else 1 / step
+    # Guess and index both grow with the value, so they differ most at the values next to a tau.
+    near = grid.astype(kind)
+    low, high = np.array([-np.inf, np.inf], kind)
+    probes = np.sort(np.concatenate([near, np.nextafter(near, low), np.nextafter(near, high), [low, high]]))
+    guesses = np.empty(len(probes), np.int16)
+    _guess_highest_tau(probes, grid, float(scale), 0, strictly, guesses)
+    indices = np.searchsorted(grid, probes.astype(np.float64), "left" if strictly else "right") - 1
+    errors = indices - guesses
+    return float(scale), int(errors.max()), int(np.ptp(errors))
+
+
 @jit
-def _find_highest_tau(values: FloatArray, taus: NDArray[np.float64], out: NDArray[np.int16], strictly: bool) -> None:
-    last = len(taus) - 1
-    scale = 1.0 / taus[1] if last else 1.0
+def _guess_highest_tau(
+    values: FloatArray, taus: NDArray[np.float64], scale: float, shift: int, strictly: bool, out: NDArray[np.int16]
+) -> None:
+    first, count = taus[0], len(taus)
     for i in range(len(values)):
-        value = np.float64(values[i])
-        tau_index = min(max(int(value * scale), 0), last)  # off by at most one, which the comparisons correct
-        while tau_index >= 0 and (value < taus[tau_index] or (strictly and value == taus[tau_index])):
-            tau_index -= 1
-        while tau_index < last and (value > taus[tau_index + 1] or (not strictly and value == taus[tau_index + 1])):
-            tau_index += 1
-        out[i] = tau_index
+        scaled = (np.float64(values[i]) - first) * scale
+        guess = shift + (np.ceil(scaled) if strictly else np.floor(scaled) + 1.0)
+        guess = guess if guess > 0.0 else 0.0
+        guess = guess if guess < count else np.float64(count)
+        out[i] = np.int32(guess) - 1
+
+
+@jit
+def _lower_wrong_guesses(values: FloatArray, limits: NDArray[np.float64], out: NDArray[np.int16]) -> None:
+    """Lower an index by one where the value is up to ``limits[index + 1]``."""
+    for i in range(len(values)):
+        place = np.uint64(np.int64(out[i]) + 1)
+        out[i] = np.int16(place) - np.int16(1) - np.int16(np.float64(values[i]) <= limits[place])

@@ -125,11 +125,12 @@ def read_batches(
         ImageError: An image cannot be read.
         InputError: ``examine`` raises it, or a worker process died.
     """
-    unit = max(1, min(_UNIT, -(-batch_size // workers)))
+    many = len(samples) >= _MIN_FOR_PROCESSES
+    unit = min(_UNIT, batch_size if many else -(-batch_size // workers))
     ahead = 2 + 2 * workers * unit // batch_size  # batches that are decoded while others are used
     count = min(ahead, -(-len(samples) // batch_size)) + 2  # slots; the user holds two batches
     slots: NDArray[np.uint8] = shared_array((count, min(batch_size, len(samples)), side, side, 3), np.uint8)
-    many, workers = len(samples) >= _MIN_FOR_PROCESSES, min(workers, -(-len(samples) // unit) or 1)
+    workers = min(workers, -(-len(samples) // unit) or 1)
     starts = iter(range(0, len(samples), batch_size))
     waiting: deque[tuple[int, int, list[Future[_Decoded]]]] = deque()
     with start_workers(_Decoder(samples, slots, examine), workers, processes=many) as submit:

@@ -241,36 +241,52 @@ def check_dataset(dataset: Dataset) -> None:
                 "rename it"
             )
     seen: set[str] = set()
-    for sample in dataset.samples:
+    invalid = _find_invalid_boxes(dataset.samples)
+    for i, sample in enumerate(dataset.samples):
         if not sample.image_id or UNPRINTABLE.search(sample.image_id):
             raise InputError(
                 f"{dataset.name} {dataset.split}: the id {quote(sample.image_id)} is empty or has a character that "
                 "cannot be printed; rename the image"
             )
-        where = f"{dataset.name} {dataset.split}: {printable(sample.image_id)}"
-        if sample.image_id in seen:
-            raise InputError(f"{where} is listed twice; keep one entry")
+        fault = "is listed twice; keep one entry" if sample.image_id in seen else _find_fault(sample, dataset)
+        if not fault and i in invalid:
+            fault = (
+                f"has an empty, inverted or non-finite box {sample.boxes[invalid[i]].tolist()} ({sample.corners} "
+                "corners x0, y0, x1, y1); fix the annotation"
+            )
+        if fault:
+            raise InputError(f"{dataset.name} {dataset.split}: {printable(sample.image_id)} {fault}")
         seen.add(sample.image_id)
-        if sample.class_only and len(sample.boxes):
-            raise InputError(f"{where} has a box, although it counts in classification only; leave out the box")
-        if sample.size is not None and not 1 <= min(sample.size) <= max(sample.size) <= MAX_PIXELS // min(sample.size):
-            raise InputError(
-                f"{where} has the size {_format_count(sample.size[0])} x {_format_count(sample.size[1])}; fix the "
-                f"annotation (at most {MAX_PIXELS:,} pixels)"
-            )
-        if not 0 <= sample.label < len(dataset.classes):
-            raise InputError(
-                f"{where} has label {_format_count(sample.label)}, outside 0 to {len(dataset.classes) - 1}"
-            )
-        if dataset.split != "train" and not len(sample.boxes) and not sample.class_only:
-            raise InputError(f"{where} has no box; annotate it or remove it from the split")
-        edges = sample.edges
-        invalid = ~np.isfinite(edges).all(1) | (edges[:, 2:] <= edges[:, :2]).any(1)
-        if invalid.any():
-            raise InputError(
-                f"{where} has an empty, inverted or non-finite box {sample.boxes[invalid.argmax()].tolist()} "
-                f"({sample.corners} corners x0, y0, x1, y1); fix the annotation"
-            )
+
+
+def _find_fault(sample: Sample, dataset: Dataset) -> str:
+    """Return what is wrong with a sample, its boxes left out; empty if nothing is."""
+    if sample.class_only and len(sample.boxes):
+        return "has a box, although it counts in classification only; leave out the box"
+    size = sample.size
+    if size is not None and not 1 <= min(size) <= max(size) <= MAX_PIXELS // min(size):
+        shown = f"{_format_count(size[0])} x {_format_count(size[1])}"
+        return f"has the size {shown}; fix the annotation (at most {MAX_PIXELS:,} pixels)"
+    if not 0 <= sample.label < len(dataset.classes):
+        return f"has label {_format_count(sample.label)}, outside 0 to {len(dataset.classes) - 1}"
+    if dataset.split != "train" and not len(sample.boxes) and not sample.class_only:
+        return "has no box; annotate it or remove it from the split"
+    return ""
+
+
+def _find_invalid_boxes(samples: Sequence[Sample]) -> dict[int, int]:
+    """Return the first box of each sample that has one that is empty, inverted or not finite, by the sample's index."""
+    counts = [len(sample.boxes) for sample in samples]
+    owners = np.repeat(np.arange(len(samples)), counts)
+    starts = np.cumsum(counts) - counts
+    edges = np.concatenate([sample.boxes for sample in samples])
+    edges = edges + np.array([TO_EDGES[sample.corners] for sample in samples])[owners]
+    invalid = ~np.isfinite(edges).all(1) | (edges[:, 2:] <= edges[:, :2]).any(1)
+    first: dict[int, int] = {}
+    for box in np.flatnonzero(invalid).tolist():
+        owner = int(owners[box])
+        first.setdefault(owner, box - int(starts[owner]))
+    return first
 
 
 def _format_count(number: int) -> str:

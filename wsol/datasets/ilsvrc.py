@@ -1,19 +1,20 @@
 """ILSVRC 2012, classification and localization: the 1,000 classes of ImageNet."""
 
 import hashlib
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from xml.etree.ElementTree import Element
 
+from wsol.datasets._ilsvrc_xml import read_annotation, read_wnids
 from wsol.datasets.base import DATASETS, TENTH_OF_TRAIN, Dataset, Sample, Split, as_boxes, hold_out_tenth
 from wsol.datasets.metadata import read_lists
 from wsol.errors import InputError
 from wsol.io.display import printable, quote
 from wsol.io.images import SUFFIXES
-from wsol.io.paths import FOLLOW_LINKS, find_by_stem, only_file, refuse_links, resolve, safe_join
-from wsol.io.text import parse_int, parse_number, read_lines, read_rows, set_once
-from wsol.io.xml import read_xml
+from wsol.io.parallel import map_small_files
+from wsol.io.paths import FOLLOW_LINKS, FilesByStem, find_by_stem, only_file, refuse_links, resolve, safe_join
+from wsol.io.text import parse_int, read_lines, read_rows, set_once
 from wsol.runtime.progress import track
 
 _CLASSES = 1000
@@ -27,7 +28,8 @@ def ilsvrc(
 
     Two layouts are supported: Kaggle's (``ILSVRC/Data/CLS-LOC``, ``ILSVRC/Annotations/CLS-LOC``, ``ILSVRC/ImageSets``,
     ``LOC_synset_mapping.txt``), and the classic one, a ``val/`` folder next to a folder of XML files. In both the
-    validation images may be in one folder or sorted into a folder per synset, and images may have any suffix.
+    validation images may be in one folder or sorted into a folder per synset, and images may have any suffix. Kaggle's
+    ``LOC_val_solution.csv`` is not read: it has the boxes of the XML files but not the frame.
 
     Classes are the 1000 synsets in sorted order. Corners are 0-based and inclusive; in some XML files a corner is at
     the width itself, a pixel too far. The frame is the XML's ``<size>``, whatever the file's size.
@@ -61,7 +63,7 @@ def ilsvrc(
     if split == "val" and v2:
         return Dataset("ilsvrc", split, read_lists(Path(v2), Path(v2_images or root)), names, "ImageNetV2")
     train = list(_list_train(layout))
-    boxed = [item for item in train if item.xml.is_file()]
+    boxed = [item for item in train if os.path.isfile(item.xml)]  # noqa: PTH113  # a million files
     if split == "val":
         if len(boxed) < 10:
             raise InputError(
@@ -83,7 +85,7 @@ def ilsvrc(
 class _Item:
     image_id: str
     path: Path
-    xml: Path
+    xml: str
 
 
 @dataclass(frozen=True)
@@ -96,14 +98,20 @@ class _Layout:
 
 def _read_kaggle(root: Path) -> _Layout:
     images, xml = root / "ILSVRC" / "Data" / "CLS-LOC", root / "ILSVRC" / "Annotations" / "CLS-LOC"
-    lists = root / "ILSVRC" / "ImageSets" / "CLS-LOC"
-    path = lists / "val.txt"
-    files, notes = find_by_stem(images / "val", SUFFIXES, 1), find_by_stem(xml / "val", (".xml",), 1)
+    val_images, val_xml = images / "val", xml / "val"
+    files, notes = find_by_stem(val_images, SUFFIXES, 1), find_by_stem(val_xml, (".xml",), 1)
+    path = root / "ILSVRC" / "ImageSets" / "CLS-LOC" / "val.txt"
     val = []
     for image_id, _ in read_rows(path, "an image id and its number", 2):
-        image = safe_join(images / "val", f"{image_id}.JPEG", path)
-        val.append(_Item(image_id, resolve(image, files), resolve(xml / "val" / f"{image_id}.xml", notes)))
+        image = _find_file(image_id, ".JPEG", val_images, files, path)
+        val.append(_Item(image_id, Path(image), _find_file(image_id, ".xml", val_xml, notes, path)))
     return _Layout(_read_synsets(root / "LOC_synset_mapping.txt"), val, images / "train", xml / "train")
+
+
+def _find_file(image_id: str, suffix: str, folder: Path, found: FilesByStem, source: Path) -> str:
+    """Return the file of a listed image, without a path object where there is exactly one of its name."""
+    files = found.get(image_id, ())
+    return files[0] if len(files) == 1 else os.fspath(resolve(safe_join(folder, image_id + suffix, source), found))
 
 
 def _read_classic(root: Path) -> _Layout:
@@ -115,7 +123,7 @@ def _read_classic(root: Path) -> _Layout:
     xml = _find_xml_folder(root)
     notes = find_by_stem(xml, (".xml",), 1)
     paths = sorted(map(only_file, find_by_stem(root / "val", SUFFIXES, 1).values()), key=lambda path: path.name)
-    val = [_Item(path.stem, path, resolve(xml / f"{path.stem}.xml", notes)) for path in paths]
+    val = [_Item(path.stem, path, os.fspath(resolve(xml / f"{path.stem}.xml", notes))) for path in paths]
     train_xml = xml.parent / "train"
     for name in ("LOC_synset_mapping.txt", "synsets.txt"):
         if (root / name).is_file():
@@ -123,7 +131,7 @@ def _read_classic(root: Path) -> _Layout:
     folders = [path for name in ("train", "val") for path in root.glob(f"{name}/n*") if path.is_dir()]
     wnids = {folder.name for folder in folders}
     if len(wnids) != _CLASSES:
-        wnids = {name for item in val if item.xml.is_file() for name in _find_wnids(read_xml(item.xml))}
+        wnids = {name for item in val if os.path.isfile(item.xml) for name in read_wnids(item.xml)}  # noqa: PTH113
     if len(wnids) != _CLASSES:
         raise InputError(
             f"{root}: the {_CLASSES} synsets cannot be determined, since only {len(wnids)} occur; add "
@@ -155,8 +163,9 @@ def _list_train(layout: _Layout) -> Iterable[_Item]:
     if not layout.train_images.is_dir():
         raise InputError(f"{layout.train_images} is missing: it should contain one folder of images per synset")
     for folder in sorted(path for path in layout.train_images.iterdir() if path.is_dir()):
+        xml = layout.train_xml / folder.name
         for path in sorted(map(only_file, find_by_stem(folder, SUFFIXES, 0).values())):
-            yield _Item(path.stem, path, layout.train_xml / folder.name / f"{path.stem}.xml")
+            yield _Item(path.stem, path, os.path.join(xml, f"{path.stem}.xml"))  # noqa: PTH118  # a million files
 
 
 def _read_blacklist(path: Path) -> set[str]:
@@ -174,30 +183,17 @@ def _read_samples(items: Sequence[_Item], labels: dict[str, int], trusted: Path 
     """Read the boxes; the files must be below ``trusted``, unless it is None."""
     if trusted:
         refuse_links((item.xml for item in items), [trusted])
-    return tuple(_read_sample(item, labels) for item in track(items, "ilsvrc annotations", unit="file"))
+    samples = map_small_files(lambda item: _read_sample(item, labels), items)
+    return tuple(track(samples, "ilsvrc annotations", len(items), unit="file"))
 
 
 def _read_sample(item: _Item, labels: dict[str, int]) -> Sample:
-    tree, where = read_xml(item.xml), printable(item.xml)
-    wnids = _find_wnids(tree)
-    if len(wnids) != 1:
-        names = ", ".join(quote(wnid) for wnid in sorted(wnids)[:3]) + ", ..." * (len(wnids) > 3) or "no object"
-        raise InputError(f"{where} should have boxes of one synset, but has {names}; fix the file or remove the image")
-    if len(tree.findall("size")) != 1 or any(len(node.findall("bndbox")) != 1 for node in tree.iterfind("object")):
-        raise InputError(f"{where} should have one <size>, and one <bndbox> in every <object>; restore the file")
-    size = [parse_int(tree.findtext(f"size/{side}", ""), item.xml, f"<{side}>") for side in ("width", "height")]
-    corners = ("xmin", "ymin", "xmax", "ymax")
-    nodes = tree.iterfind("object/bndbox")
-    boxes = [[parse_number(node.findtext(tag, ""), item.xml, f"<{tag}>") for tag in corners] for node in nodes]
-    label = _find_label(wnids.pop(), labels, item.xml)
-    return Sample(item.image_id, label, as_boxes(boxes), "inclusive", item.path, (size[0], size[1]))
+    annotation = read_annotation(item.xml)
+    label = _find_label(annotation.wnid, labels, item.xml)
+    return Sample(item.image_id, label, as_boxes(annotation.boxes), "inclusive", item.path, annotation.size)
 
 
-def _find_wnids(tree: Element) -> set[str]:
-    return {(name.text or "").strip() for name in tree.iterfind("object/name")}
-
-
-def _find_label(wnid: str, labels: dict[str, int], path: Path) -> int:
+def _find_label(wnid: str, labels: dict[str, int], path: Path | str) -> int:
     if wnid not in labels:
         raise InputError(
             f"{printable(path)}: the synset {quote(wnid)} is not one of the {len(labels)} in the class list; check the "

@@ -168,9 +168,8 @@ class BatchLoop:
         arrays |= {
             "truths": np.concatenate([each.boxes for each in kept]),
             "truth_ends": np.cumsum([len(each.boxes) for each in kept]),
-            "thumbnails": np.frombuffer(b"".join(each.thumbnail for each in kept), np.uint8),
-            "thumbnail_ends": np.cumsum([len(each.thumbnail) for each in kept]),
         }
+        thumbnails = [each.thumbnail for each in kept]
         shares = np.array_split(np.arange(len(kept)), min(self._workers, len(kept)))
         chunks = [slice(int(share[0]), int(share[-1]) + 1) for share in shares]
         protocol, tau_index = self._config.protocol, self._tau_index
@@ -186,7 +185,7 @@ class BatchLoop:
             for chunk in chunks
         ]
         # Threads take tasks in order, so the scores are under way when the next task waits for them.
-        return self._pool.submit(_store_batch, self._store, batch.number, arrays, facts, scored)
+        return self._pool.submit(_store_batch, self._store, batch.number, arrays, facts, thumbnails, scored)
 
 
 @dataclass(frozen=True)
@@ -266,6 +265,7 @@ def _store_batch(
     number: int,
     arrays: dict[str, NDArray[Any]],
     facts: dict[str, Any],
+    thumbnails: Sequence[bytes],
     scored: Sequence[Future[_Scores]],
 ) -> None:
     """Store a batch with the scores of its parts; statistics that a part lacks are dropped."""
@@ -274,4 +274,4 @@ def _store_batch(
     arrays |= {f"stats.{name}": np.concatenate([part[name] for part in stats]) for name in names}
     if boxes[0] is not None:
         arrays["predicted"] = np.concatenate(boxes)
-    store.write(number, StoredBatch(arrays, facts))
+    store.write(number, StoredBatch(arrays, facts), dict(zip(arrays["indices"].tolist(), thumbnails, strict=True)))

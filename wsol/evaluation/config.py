@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from wsol.errors import InputError
 from wsol.metrics.tau import DEFAULT_TAU, Tau
@@ -12,6 +12,7 @@ from wsol.metrics.tau import DEFAULT_TAU, Tau
 if TYPE_CHECKING:  # torch takes seconds that --help need not wait for
     from wsol.datasets import Dataset, Split
     from wsol.models import Model
+    from wsol.runtime.precision import Precision
 
 
 @dataclass(frozen=True)
@@ -174,7 +175,7 @@ class EvalConfig:
     workers: int | None = field(
         default=None,
         metadata=_option(
-            SPEED, "threads that decode images and compute boxes (default: one per processor)", **_INTEGER
+            SPEED, "processes that decode images, threads that compute boxes (default: one per processor)", **_INTEGER
         ),
     )
     memory: float = field(
@@ -188,13 +189,13 @@ class EvalConfig:
             metavar="GIB",
         ),
     )
-    precision: Literal["float32", "bfloat16"] = field(
+    precision: "Precision" = field(
         default="float32",
         metadata=_option(
             SPEED,
             "precision of the layers up to the target layer",
-            choices=("float32", "bfloat16"),
-            expects="'float32' or 'bfloat16'",
+            choices=("float32", "tf32", "bfloat16"),
+            expects="'float32', 'tf32' or 'bfloat16'",
         ),
     )
     channels_last: bool = field(

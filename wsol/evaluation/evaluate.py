@@ -6,22 +6,25 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from wsol.datasets import Dataset, Split
 from wsol.errors import InputError
 from wsol.evaluation.batches import run_batches
 from wsol.evaluation.config import EvalConfig
-from wsol.evaluation.finish import merge_and_finish
-from wsol.evaluation.plan import Plan, prepare
+from wsol.evaluation.finish import merge_and_finish, write_page_and_discard
+from wsol.evaluation.kernels import start_compiling, wait_for_kernels
+from wsol.evaluation.plan import Plan, SplitPlan, prepare
+from wsol.evaluation.tables import choose_tau_index
 from wsol.io.lock import lock_folder
 from wsol.metrics.tau import DEFAULT_TAU, Tau
 from wsol.models import Model
 from wsol.runs.batches import discard_if_empty, is_complete, open_or_resume
-from wsol.runs.read import Evaluation
+from wsol.runs.read import Evaluation, StoredRun
+from wsol.runs.results import LocalizationResults
 from wsol.runs.store import claim_folder
 from wsol.runtime.cost import MemoryMeter
 from wsol.runtime.distributed import ProcessGroup, process_group
+from wsol.runtime.precision import Precision
 from wsol.runtime.threads import processor_count
 
 
@@ -48,7 +51,7 @@ def evaluate(
     batch_size: int = 32,
     workers: int | None = None,
     memory: float = 2.0,
-    precision: Literal["float32", "bfloat16"] = "float32",
+    precision: Precision = "float32",
     channels_last: bool = False,
     compiled: bool = False,
     skip_bad_images: bool = False,
@@ -85,9 +88,10 @@ def evaluate(
         limit: Evaluate at most this many images, evenly spaced.
         device: ``auto``, ``cpu``, ``cuda`` ...; a loaded model stays where it is.
         batch_size: Images that are read, run and stored together.
-        workers: Threads that decode images and compute boxes; one per processor if None.
+        workers: Processes that decode images, and threads that compute boxes; one of each per processor if None.
         memory: Memory budget of the method in GiB, in addition to network and batch; larger work is split.
-        precision: ``bfloat16`` runs the layers up to the target layer in autocast.
+        precision: ``float32`` is that of IEEE 754 on every device. ``tf32``, on a GPU alone, and ``bfloat16`` run the
+            layers up to the target layer in that format, and all else in float32.
         channels_last: Store the network's convolution weights channels last, in place, which is faster on most devices.
         compiled: Compile the layers up to the target layer (``torch.compile``), in place.
         skip_bad_images: Count and list unreadable images instead of stopping at the first.
@@ -113,6 +117,7 @@ def run(config: EvalConfig, on_start: Callable[[Plan], None] | None = None) -> E
     Raises:
         InputError: An argument cannot be used.
     """
+    start_compiling(config.protocol)
     group = process_group()
     with group.sync_errors():
         _check_processes(config, group)
@@ -124,13 +129,31 @@ def run(config: EvalConfig, on_start: Callable[[Plan], None] | None = None) -> E
                 with group.sync_errors():
                     if group.is_main:
                         on_start(plan)
-            for each in plan.splits:
-                run_batches(plan, each, folder.path, config.workers or group.threads, group)
             with group.sync_errors():
-                if group.is_main:  # the others have finished: all processors are free
-                    with ThreadPoolExecutor(config.workers or processor_count()) as pool:
-                        merge_and_finish(plan, folder.path, config.out is not None, memory_meter, pool)
+                wait_for_kernels(config.protocol)
+            finished: list[StoredRun] = []  # in the main process
+            for each in plan.splits:
+                chosen_on = finished[-1].results if finished else None
+                with group.sync_errors():
+                    tau_index = _known_tau_index(plan, each, chosen_on) if group.is_main else None
+                tau_index = group.broadcast(tau_index)
+                run_batches(plan, each, folder.path, tau_index, config.workers or group.threads, group)
+                with group.sync_errors():
+                    if group.is_main:  # the others have finished: all processors are free
+                        with ThreadPoolExecutor(config.workers or processor_count()) as pool:
+                            finished.append(merge_and_finish(plan, each, folder.path, chosen_on, memory_meter, pool))
+            with group.sync_errors():
+                if group.is_main:
+                    write_page_and_discard(folder.path, finished[-1], config.out is not None)
+            if finished:
+                return Evaluation(finished[-1].tables, finished[-1].metadata)
         return Evaluation.read(folder.path)
+
+
+def _known_tau_index(plan: Plan, split: SplitPlan, chosen_on: LocalizationResults | None) -> int | None:
+    """Return the index of the threshold of a split's predictions; None if it is chosen on the split itself."""
+    tau = split.request.tau
+    return None if tau == "oracle" else choose_tau_index(plan.inference.protocol, tau, chosen_on)
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,12 @@
 """From finished batches to a written run: merge, tabulate, write, split by split; then the page."""
 
-from collections import deque
+import contextlib
+from collections import defaultdict
+from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,57 +15,75 @@ from wsol.boxes.thresholds import are_constant
 from wsol.datasets import Content
 from wsol.errors import InputError
 from wsol.evaluation.tables import choose_tau_index, tabulate
+from wsol.io.arrays import memory_map
 from wsol.io.display import list_first
+from wsol.metrics.base import LocalizationStats
 from wsol.metrics.classification import ranks_of
-from wsol.metrics.image_stats import StatsAccumulator
 from wsol.metrics.tau import fixed_tau, round_tau
-from wsol.protocols.base import GroundTruth, ground_truth_of
+from wsol.protocols.ground_truths import GroundTruths
 from wsol.reports.gallery import draw_gallery
 from wsol.reports.page import write_page
-from wsol.runs.batches import BatchStore, StoredBatch, discard
+from wsol.runs.array_writer import ArrayWriter
+from wsol.runs.arrays import ARRAYS
+from wsol.runs.batches import BatchStore, discard
 from wsol.runs.metadata import Cost, DatasetRecord, RunMetadata, TauRecord, ValidationRecord, package_versions
-from wsol.runs.read import read_run
+from wsol.runs.read import StoredRun, reopen_run
 from wsol.runs.results import LocalizationResults, boxes_from_maps
 from wsol.runs.score_maps import ScoreMapReader, ScoreMapWriter
 from wsol.runs.signature import RunRequest
 from wsol.runs.store import write_run
-from wsol.runs.thumbnails import ThumbnailWriter
 from wsol.runtime.cost import Clock, MemoryMeter
+from wsol.runtime.threads import map_ordered
 
 if TYPE_CHECKING:  # scores of existing maps and boxes need no torch
     from wsol.evaluation.plan import Plan, SplitPlan
 
 
-def merge_and_finish(plan: "Plan", folder: Path, page: bool, memory: MemoryMeter, pool: Executor) -> None:
-    """Merge the batches of each split, compute its tables and write its files; then the page.
+def merge_and_finish(
+    plan: "Plan",
+    split: "SplitPlan",
+    folder: Path,
+    chosen_on: LocalizationResults | None,
+    memory: MemoryMeter,
+    pool: Executor,
+) -> StoredRun:
+    """Merge the batches of a split, compute its tables and write its files.
 
     Args:
-        plan: The run; all its batches are finished.
+        plan: The run.
+        split: The split; all its batches are finished.
         folder: The run folder.
-        page: Whether the page is written.
+        chosen_on: The results on the validation split, if tau is chosen on it.
         memory: Measures the peak memory.
         pool: Threads for all of it.
+
+    Returns:
+        The run in the folder of the split.
 
     Raises:
         InputError: No image could be read.
     """
-    _finish_splits(plan, folder, memory, pool)
-    if page:  # the results are freed, so that the page does not add to them
-        write_page(read_run(folder))
+    clock = Clock()
+    results, maps, passes = _merge_batches(plan, split, folder, pool, clock)
+    n = len(results.images)
+    milliseconds = 1000 * sum(clock.seconds.values()) / n
+    cost = Cost(round(milliseconds, 3), round(passes / n, 3), memory.peak_mib())
+    used = replace(split.request, held_out=chosen_on.images.signature) if chosen_on else split.request
+    place = folder / split.subfolder
+    return finish_split(used, results, chosen_on, place, pool, clock, split.request.signature(), maps, cost)
+
+
+def write_page_and_discard(folder: Path, run: StoredRun, page: bool) -> None:
+    """Write the page of a run, if it is wanted, and remove the batches, with which the run is complete.
+
+    Args:
+        folder: The run folder.
+        run: The run in it.
+        page: Whether the page is written.
+    """
+    if page:
+        write_page(run)
     discard(folder)
-
-
-def _finish_splits(plan: "Plan", folder: Path, memory: MemoryMeter, pool: Executor) -> None:
-    chosen_on = None
-    for split in plan.splits:
-        clock, place = Clock(), folder / split.subfolder
-        results, maps, passes = _merge_batches(plan, split, folder, pool, clock)
-        n = len(results.images)
-        milliseconds = 1000 * sum(clock.seconds.values()) / n
-        cost = Cost(round(milliseconds, 3), round(passes / n, 3), memory.peak_mib())
-        used = replace(split.request, held_out=chosen_on.images.signature) if chosen_on else split.request
-        finish_split(used, results, chosen_on, place, pool, clock, split.request.signature(), maps, cost)
-        chosen_on = results
 
 
 def finish_split(
@@ -76,8 +96,8 @@ def finish_split(
     requested: str,
     maps: ScoreMapReader | None = None,
     cost: Cost | None = None,
-) -> None:
-    """Compute the tables of a split and write its folder.
+) -> StoredRun:
+    """Compute the tables of a split, write its folder, and return the run in it.
 
     Args:
         request: What decides its numbers, with the validation images that could be read.
@@ -102,7 +122,8 @@ def finish_split(
             gallery = draw_gallery(results, protocol, maps, tables.predictions, signature, pool)
             pictures["gallery.png"] = gallery
     metadata = _describe_run(request, results, chosen_on, chosen, signature, requested, clock, cost)
-    write_run(folder, metadata, tables, results, pictures)
+    complete = write_run(folder, metadata, tables, results, pictures)
+    return reopen_run(folder, complete, protocol, tables.predictions, results)
 
 
 def _merge_batches(
@@ -115,18 +136,16 @@ def _merge_batches(
     """
     protocol, images, place = plan.inference.protocol, split.images, folder / split.subfolder
     store = BatchStore(folder, split.name, split.batches)
-    kept: list[int] = []
-    truths: list[GroundTruth] = []
-    classes: list[NDArray[np.int64]] = []
-    scores: list[NDArray[np.float32]] = []
-    constant: list[NDArray[np.bool_]] = []
+    rows: defaultdict[str, list[NDArray[Any]]] = defaultdict(list)
     class_only_ranks: list[int] = []
-    accumulator = StatsAccumulator(len(images), max(1, len(protocol.taus)))
     skipped: dict[str, str] = {}
-    clipped = passes = 0
-    with clock("files"), ScoreMapWriter(place / "maps.npy") as maps, ThumbnailWriter(place) as thumbnails:
-        for number in range(store.count):
-            batch = store.read(number)
+    n = clipped = passes = 0
+    with (
+        clock("files"),
+        ScoreMapWriter(place / "maps.npy") as maps,
+        _StatsWriter(place) as stats,
+    ):
+        for batch in map_ordered(pool, store.read, range(store.count), _READ_AHEAD):
             skipped |= {images.samples[index].image_id: reason for index, reason in batch.facts["skipped"]}
             clipped += batch.facts["clipped"]
             passes += batch.facts["passes"]
@@ -134,45 +153,90 @@ def _merge_batches(
             clock.add(batch.facts["seconds"])
             if not batch.arrays:
                 continue
-            contents = _split_thumbnails(batch)
-            written = pool.map(thumbnails.write, range(len(kept), len(kept) + len(contents)), contents)
-            rows = {name[6:]: array for name, array in batch.arrays.items() if name.startswith("stats.")}
-            accumulator.add(rows)
+            n += len(batch.arrays["indices"])
+            stats.append(batch.arrays)
             maps.append(batch.arrays["maps"])
-            kept += (indices := batch.arrays["indices"].tolist())
-            frames = [(int(width), int(height)) for width, height in batch.arrays["frames"]]
-            truths += [
-                ground_truth_of(protocol, images.samples[i], size) for i, size in zip(indices, frames, strict=True)
-            ]
-            classes.append(batch.arrays["classes"])
-            scores.append(batch.arrays["scores"])
-            constant.append(are_constant(batch.arrays["maps"][:, 0]))
-            deque(written, 0)  # waits, and raises what a thread has raised
-        if not kept:
+            for name in _SMALL & batch.arrays.keys():
+                rows[name].append(batch.arrays[name])
+            rows["counts"].append(np.diff(batch.arrays["truth_ends"], prepend=0))
+            rows["constant"].append(are_constant(batch.arrays["maps"][:, 0]))
+        if not n:
             reason = next(iter(skipped.values()), "only classification counts them")
             raise InputError(f"none of the {len(images)} images can be localized: {reason}")
-    all_classes, reader = np.concatenate(classes), maps.reader()
-    stats = accumulator.stats(protocol.delta, all_classes[:, 0], ranks_of(all_classes), protocol.off_grid)
+    arrays = {name: np.concatenate(parts) for name, parts in rows.items()}
+    kept = arrays["indices"].tolist()
+    with clock("files"):
+        store.take_thumbnails(place, kept)
+    images = images if len(kept) == len(images) else images.subset(kept)
+    truths = GroundTruths(images.samples, arrays["frames"].astype(np.int64), arrays["truths"], arrays["counts"])
+    classes, reader = arrays["classes"], maps.reader()
+    boxes_at = boxes_from_maps(protocol, protocol.view, reader, classes, truths, pool)
     results = LocalizationResults(
-        images.subset(kept),
+        images,
         truths,
-        all_classes,
-        np.concatenate(scores),
-        replace(stats, class_only_ranks=np.array(class_only_ranks) if class_only_ranks else None),
-        boxes_from_maps(protocol, protocol.view, reader, all_classes, truths),
+        classes,
+        arrays["scores"],
+        LocalizationStats(
+            delta=protocol.delta,
+            labels=classes[:, 0],
+            ranks=ranks_of(classes),
+            class_only_ranks=np.array(class_only_ranks) if class_only_ranks else None,
+            off_grid=protocol.off_grid,
+            **stats.read(),  # type: ignore[arg-type]  # by name
+        ),
+        (lambda _: arrays["predicted"]) if "predicted" in arrays else boxes_at,
         skipped,
         clipped,
-        accumulator.boxes,
+        stats.read_boxes(),
         split.notes,
-        tuple(images.samples[kept[i]].image_id for i in np.flatnonzero(np.concatenate(constant))),
+        tuple(images.samples[i].image_id for i in np.flatnonzero(arrays["constant"])),
     )
     return results, reader, passes
 
 
-def _split_thumbnails(batch: StoredBatch) -> list[bytes]:
-    ends = batch.arrays["thumbnail_ends"].tolist()
-    content = batch.arrays["thumbnails"].tobytes()
-    return [content[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+_READ_AHEAD = 4  # batches
+_SMALL = {"indices", "frames", "truths", "classes", "scores", "predicted"}
+"""Arrays of the batches that are held in memory."""
+
+
+class _StatsWriter:
+    """Writes the statistics of the images of a split to the files of its run; a context, as ``ArrayWriter``.
+
+    Args:
+        folder: Folder of the split.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._stack = folder, contextlib.ExitStack()
+        self._writers: dict[str, ArrayWriter] = {}
+        self._count = 0
+
+    def append(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Append the arrays of a batch that are statistics; one that any batch lacks is dropped for all."""
+        stats = {name[6:]: array for name, array in arrays.items() if name.startswith("stats.")}
+        if not self._count:
+            files = {array.name: array.file for array in ARRAYS if array.name in stats}
+            writers = {name: ArrayWriter(self._folder / file) for name, file in files.items()}
+            self._writers = {name: self._stack.enter_context(writer) for name, writer in writers.items()}
+        self._count += 1
+        for name in self._writers.keys() - stats.keys():
+            self._writers.pop(name).discard()
+        for name, writer in self._writers.items():
+            writer.append(stats[name])
+
+    def read(self) -> dict[str, NDArray[Any]]:
+        """Map what was written into memory, after the context is left."""
+        return {name: memory_map(writer.path) for name, writer in self._writers.items() if name != "boxes"}
+
+    def read_boxes(self) -> NDArray[np.uint16] | None:
+        """Map the boxes into memory, if there are any."""
+        return memory_map(self._writers["boxes"].path) if "boxes" in self._writers else None
+
+    def __enter__(self) -> "_StatsWriter":
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
 
 
 def _describe_run(
@@ -222,7 +286,7 @@ def _list_notes(results: LocalizationResults) -> list[str]:
         )
     if (ranks := results.stats.class_only_ranks) is not None:
         notes.append(f"{len(ranks)} images that are excluded from localization count in the classification error only")
-    without = sum(truth.sample.mask is None for truth in results.truths)
+    without = sum(sample.mask is None for sample in results.truths.samples)
     if 0 < without < len(results.truths):
         notes.append(
             f"{without} of {len(results.truths)} images have no mask: PxAP and the other pixel metrics are left out"

@@ -1,5 +1,6 @@
 """Inference: predicted classes, their probabilities, and raw score maps of batches of images."""
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -19,7 +20,7 @@ from wsol.methods import Forward, Method, forward
 from wsol.models import Model
 from wsol.models.base import upload
 from wsol.runtime.cost import Clock
-from wsol.runtime.precision import Precision
+from wsol.runtime.precision import Precision, arithmetic
 
 if TYPE_CHECKING:  # protocols import Numba, which takes a second that wsol.explain need not wait for
     from wsol.protocols import View
@@ -67,8 +68,11 @@ class BatchInference:
         self._memory = memory if self._whole_batch else memory // _MAX_THREADS  # the same for any number of threads
         self._torch_threads = torch.get_num_threads()
         self._threads = min(_MAX_THREADS, self._torch_threads)
+        # Where all passes have one arithmetic, it is set once and not for each; threads would wait for another.
+        self._arithmetic = contextlib.nullcontext() if precision == "tf32" else arithmetic("float32")
 
     def __enter__(self) -> "BatchInference":
+        self._arithmetic.__enter__()
         if not self._whole_batch:
             torch.set_num_threads(1)
         self._pool = ThreadPoolExecutor(self._threads)
@@ -79,6 +83,7 @@ class BatchInference:
     ) -> None:
         self._pool.shutdown(cancel_futures=True)
         torch.set_num_threads(self._torch_threads)
+        self._arithmetic.__exit__(kind, error, trace)
 
     def predict(self, samples: Sequence[Sample], pixels: NDArray[np.uint8]) -> "PendingPredictions":
         """Start to predict classes and score maps of a batch; a GPU is not waited for.

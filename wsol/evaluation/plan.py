@@ -8,7 +8,7 @@ from typing import Any
 from wsol.datasets import Dataset, Split, check_dataset, load_dataset, with_content
 from wsol.errors import InputError
 from wsol.evaluation.config import EvalConfig
-from wsol.methods import Method, Precision, find_method, unsupported_reason
+from wsol.methods import Method, find_method, unsupported_reason
 from wsol.metrics.tau import check_tau
 from wsol.models import Model, load_model, optimize
 from wsol.models.classes import check_classes
@@ -17,6 +17,7 @@ from wsol.runs.metadata import package_versions
 from wsol.runs.provenance import NetworkRecord, Normalization, Provenance, WeightsFile
 from wsol.runs.signature import RunRequest
 from wsol.runtime.device import find_device
+from wsol.runtime.precision import Precision, check_precision
 
 
 @dataclass(frozen=True)
@@ -162,6 +163,7 @@ def _check_method(method: Method, model: Model, precision: Precision) -> None:
     """
     if (reason := unsupported_reason(method, model.network, model.classes)) is not None:
         raise InputError(f"{method.name} cannot be applied: {reason}")
+    check_precision(precision, model.network.device)
     if precision != "float32" and method.needs in ("image gradients", "attention"):
         raise InputError(f"{method.name} runs the whole network in float32; leave out --precision")
 

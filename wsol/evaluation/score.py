@@ -21,7 +21,7 @@ from wsol.metrics.tau import DEFAULT_TAU, Tau, check_tau
 from wsol.protocols import Protocol, find_protocol
 from wsol.reports.page import write_page
 from wsol.runs.provenance import Provenance
-from wsol.runs.read import Evaluation, read_run
+from wsol.runs.read import Evaluation, StoredRun
 from wsol.runs.results import LocalizationResults
 from wsol.runs.signature import RunRequest
 from wsol.runs.store import claim_folder
@@ -120,8 +120,8 @@ def score(
         ThreadPoolExecutor(workers or processor_count()) as pool,
         tempfile.TemporaryDirectory() if out is None else contextlib.nullcontext(out) as folder,
     ):
-        _score_splits(source, test, val, tau, Path(folder), out is not None, pool)
-        return Evaluation.read(folder)
+        finished = _score_splits(source, test, val, tau, Path(folder), out is not None, pool)
+        return Evaluation(finished.tables, finished.metadata)
 
 
 @dataclass(frozen=True)
@@ -210,8 +210,12 @@ def _load_held_out(source: _Source, images: Dataset | None) -> Dataset | None:
 
 def _score_splits(
     source: _Source, test: Dataset | None, val: Dataset | None, tau: Tau, folder: Path, page: bool, pool: Executor
-) -> None:
-    """Score the validation split, if tau is chosen on it, and the evaluated one; write the folders of both."""
+) -> StoredRun:
+    """Score the validation split, if tau is chosen on it, and the evaluated one; write the folders of both.
+
+    Returns:
+        The run on the evaluated split.
+    """
     protocol, clock = source.protocol, Clock()
     chosen_on = held_out = val_request = None
     if tau == "val":
@@ -231,10 +235,11 @@ def _score_splits(
                 stack.enter_context(lock_folder(place))
         if val_request and chosen_on:
             finish_split(val_request, chosen_on, None, folder / "val", pool, Clock(), val_request.signature())
-        finish_split(request, results, chosen_on, folder, pool, clock, request.signature())
+        finished = finish_split(request, results, chosen_on, folder, pool, clock, request.signature())
         if page:
             if source.run is not None:
                 copy_thumbnails(source.run, folder)
             else:
                 make_thumbnails(results.images.samples, folder, pool)
-            write_page(read_run(folder))
+            write_page(finished)
+    return finished

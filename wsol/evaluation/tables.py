@@ -1,7 +1,6 @@
 """The tables of a run, computed from the results on its images."""
 
-from collections.abc import Mapping
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from itertools import pairwise
 
 import numpy as np
@@ -11,15 +10,13 @@ from numpy.typing import NDArray
 from wsol.baselines import BASELINES, baseline_stats
 from wsol.errors import InputError
 from wsol.metrics.base import METRICS
-from wsol.metrics.error_types import error_table, error_type
-from wsol.metrics.iou import best_iou
-from wsol.metrics.summary import best_tau_index, summarize, summarize_groups
+from wsol.metrics.bootstrap import draw_counts
+from wsol.metrics.error_types import compare_predictions, error_table
+from wsol.metrics.summary import best_tau_index, metric_table, resample_metrics, summarize, summarize_groups
 from wsol.metrics.tau import Tau, find_tau_index, fixed_tau, round_tau
 from wsol.protocols import Protocol
 from wsol.runs.predictions import predictions_table
 from wsol.runs.results import LocalizationResults, Tables
-from wsol.runtime.progress import track
-from wsol.runtime.threads import map_ordered
 
 _SIZES = (0.1, 0.3, 0.5)  # shares of the image that separate small, medium, large and huge objects
 
@@ -67,15 +64,24 @@ def tabulate(
     fixed = fixed_tau(tau, protocol.taus)
     taus = protocol.taus if results.stats.curves.shape[1] > 1 else np.empty(0)  # external boxes have no threshold
     rules = (taus, fixed, chosen_on.stats if chosen_on else None)
-    predictions = _tabulate_predictions(protocol, results, tau_index if len(taus) else None, pool)
+    draw_counts(len(results.stats), 0)  # the threads share them
+    resampled = pool.submit(lambda: [*resample_metrics(results.stats, *rules)])
+    baselines = _submit_baselines(protocol, results, fixed, chosen_on, pool)
+    predictions = _tabulate_predictions(protocol, results, tau_index if len(taus) else None)
     first = predictions[predictions["rank"] == min(1, results.classes.shape[1] - 1)]
     gt_known = predictions.loc[predictions["rank"] == 0, "iou"].to_numpy() >= protocol.delta
+    errors = error_table(first["error"].to_numpy(), gt_known)
+    members = _group_by_class(results) | _group_by_objects(results)
+    groups = summarize_groups(results.stats, members, resampled.result())
+    by_class = groups["by"] == "class"
     return Tables(
-        metrics=summarize(results.stats, *rules),
-        classes=_name_classes(summarize_groups(results.stats, _group_by_class(results), *rules), results),
-        groups=summarize_groups(results.stats, _group_by_objects(results), *rules),
-        errors=error_table(first["error"].to_numpy(), gt_known),
-        baselines=_tabulate_baselines(protocol, results, fixed, chosen_on, pool),
+        metrics=metric_table(resampled.result()),
+        classes=_name_classes(groups[by_class], results),
+        groups=groups[~by_class].reset_index(drop=True),
+        errors=errors,
+        baselines=pd.concat(
+            [_name_baseline(name, table.result()) for name, table in baselines.items()], ignore_index=True
+        ),
         predictions=predictions,
     )
 
@@ -91,64 +97,55 @@ def _group_by_class(results: LocalizationResults) -> dict[tuple[str, str], NDArr
 
 
 def _name_classes(groups: pd.DataFrame, results: LocalizationResults) -> pd.DataFrame:
-    classes = groups.drop(columns="by").rename(columns={"group": "class_id"})
+    classes = groups.drop(columns="by").rename(columns={"group": "class_id"}).reset_index(drop=True)
     classes["class_id"] = classes["class_id"].astype(int)
     classes.insert(1, "class", [results.images.classes[label] for label in classes["class_id"]])
     return classes
 
 
-def _group_by_objects(results: LocalizationResults) -> Mapping[tuple[str, str], NDArray[np.int64]]:
+def _group_by_objects(results: LocalizationResults) -> dict[tuple[str, str], NDArray[np.int64]]:
     """Group images by the share of the image that the largest published box covers, and by the number of objects."""
-    shares, counts = [], []
-    for truth in results.truths:
-        edges = np.clip(truth.sample.edges, 0, [*truth.size] * 2)
-        areas = (edges[:, 2:] - edges[:, :2]).prod(1)
-        shares.append(areas.max() / np.prod(truth.size))
-        counts.append(len(areas))
-    size, number = np.searchsorted(_SIZES, shares, side="right"), np.minimum(counts, 4)
+    truths = results.truths
+    edges = np.clip(truths.edges, 0, np.repeat(np.tile(truths.sizes, 2), truths.counts, axis=0))
+    areas = np.maximum.reduceat((edges[:, 2:] - edges[:, :2]).prod(1), truths.starts)
+    size = np.searchsorted(_SIZES, areas / truths.sizes.prod(1), side="right")
+    number = np.minimum(truths.counts, 4)
     limits = [f"{100 * limit:.0f} %" for limit in _SIZES]
     sizes = [f"below {limits[0]}", *(f"{a} to {b}" for a, b in pairwise(limits)), f"{limits[-1]} up"]
     groups = {("size", name): np.flatnonzero(size == k) for k, name in enumerate(sizes)}
     return groups | {("instances", f"{k}" if k < 4 else "4 up"): np.flatnonzero(number == k) for k in range(1, 5)}
 
 
-def _tabulate_baselines(
+def _submit_baselines(
     protocol: Protocol,
     results: LocalizationResults,
     fixed: float | None,
     chosen_on: LocalizationResults | None,
     pool: Executor,
-) -> pd.DataFrame:
-    """Score every baseline on the same images by the same rules."""
-    tables = []
+) -> dict[str, Future[pd.DataFrame]]:
+    """Score every baseline on the same images by the same rules, in threads; return their metrics by name."""
+    tables = {}
     for name in BASELINES.names():
         on_test, on_val = (
             baseline_stats(name, protocol, split.truths, pool, split.stats.ranks) if split else None
             for split in (results, chosen_on)
         )
         assert on_test is not None
-        table = summarize(on_test, protocol.taus, fixed, on_val)
-        table = table[~table["metric"].isin(["top1_cls_err", "top5_cls_err"])]
-        table.insert(0, "baseline", name)
-        tables.append(table)
-    return pd.concat(tables, ignore_index=True)
+        tables[name] = pool.submit(summarize, on_test, protocol.taus, fixed, on_val)
+    return tables
 
 
-def _tabulate_predictions(
-    protocol: Protocol, results: LocalizationResults, tau_index: int | None, pool: Executor
-) -> pd.DataFrame:
-    """Compute the box of every prediction at one threshold."""
-    n = len(results.truths)
-    boxes_of_images = map_ordered(pool, lambda i: results.boxes_at(i, tau_index or 0), range(n))
-    boxes = np.stack([*track(boxes_of_images, "boxes of the predictions", n)])
-    correct = results.classes == results.classes[:, :1]
-    ious = np.zeros(correct.shape)
-    errors = np.full(correct.shape, "none", "<U7")
-    for i, truth in enumerate(results.truths):
-        present = np.flatnonzero(~np.isnan(boxes[i, :, 0]))
-        ious[i, present] = best_iou(boxes[i, present], truth.boxes)
-        errors[i, present] = [
-            error_type(boxes[i, k], truth.boxes, bool(correct[i, k]), protocol.delta) for k in present
-        ]
+def _name_baseline(name: str, metrics: pd.DataFrame) -> pd.DataFrame:
+    """Return the metrics of a baseline that are its own, with its name; the classes are those of the run."""
+    own = metrics[~metrics["metric"].isin(["top1_cls_err", "top5_cls_err"])]
+    own.insert(0, "baseline", name)
+    return own
+
+
+def _tabulate_predictions(protocol: Protocol, results: LocalizationResults, tau_index: int | None) -> pd.DataFrame:
+    """Compare the box of every prediction at one threshold with the ground truth."""
+    truths, boxes = results.truths, results.boxes_at(tau_index or 0)
+    right = results.classes == results.classes[:, :1]
+    ious, errors = compare_predictions(boxes, truths.boxes, truths.starts, right, protocol.delta)
     tau = np.nan if tau_index is None else round_tau(protocol.taus, tau_index)
     return predictions_table(results.images.samples, results.classes, results.scores, tau, boxes, ious, errors)

@@ -91,7 +91,7 @@ def only_file(files: Sequence[str]) -> Path:
     return Path(files[0])
 
 
-def refuse_links(paths: Iterable[Path], roots: Sequence[Path]) -> None:
+def refuse_links(paths: Iterable[Path | str], roots: Sequence[Path]) -> None:
     """Check that no symbolic link leads from a file's path out of the folders that the user named.
 
     Each folder is listed once, whatever its size; a file is resolved only if it is a link itself.
@@ -128,7 +128,7 @@ def _check_inside(path: str, homes: tuple[str, ...]) -> None:
         )
 
 
-def check_file(path: Path) -> int:
+def check_file(path: Path | str) -> int:
     """Check that a path is a regular file, before it is opened: reading a pipe or a device might never end.
 
     Returns:
@@ -140,7 +140,7 @@ def check_file(path: Path) -> int:
             which.
     """
     try:
-        status = path.stat()
+        status = os.stat(path)  # noqa: PTH116  # faster than Path.stat for a million files
     except ValueError as error:  # a NUL in the name
         raise FileNotFoundError(str(path)) from error
     if not stat.S_ISREG(mode := status.st_mode):

@@ -38,7 +38,7 @@ def recompute_curves(run: StoredRun, tau_index: int, pool: Executor) -> Iterator
     if (baseline := run.metadata.provenance.baseline) is not None:
         check = _baseline_check(run, baseline, pool)
     elif run.maps is not None:
-        check = _map_check(run, run.maps, tau_index)
+        check = _map_check(run, run.maps, tau_index, pool)
     elif run.results.boxes is not None:
         check = _box_check(run, run.results.boxes)
     else:  # one box per image, from which verify computes the IoU
@@ -72,9 +72,10 @@ def _box_check(run: StoredRun, boxes: NDArray[np.uint16]) -> _ImageCheck:
     return check
 
 
-def _map_check(run: StoredRun, maps: NDArray[np.float32], tau_index: int) -> _ImageCheck:
+def _map_check(run: StoredRun, maps: NDArray[np.float32], tau_index: int, pool: Executor) -> _ImageCheck:
     found, protocol, view = run.results, run.protocol, run.protocol.view
-    boxes_at = boxes_from_maps(protocol, view, maps, found.classes, found.truths)
+    stored = found.boxes_at(tau_index)
+    predicted = boxes_from_maps(protocol, view, maps, found.classes, found.truths, pool)(tau_index)
     pixels = found.stats.pixels
 
     def check(i: int) -> list[str]:
@@ -87,7 +88,7 @@ def _map_check(run: StoredRun, maps: NDArray[np.float32], tau_index: int) -> _Im
         )
         if found.boxes is not None and not _is_close(found.boxes[i], stats.boxes[kept_tau_indices(len(stats.boxes))]):
             files.append("boxes.npy")
-        if not _is_close(found.boxes_at(i, tau_index), boxes_at(i, tau_index)):
+        if not _is_close(stored[i], predicted[i]):
             files.append("predictions.parquet")
         if pixels is not None:  # the mask is not stored: only the number of pixels at each score can be checked
             empty = Mask(*np.zeros((2, *prepared.shape), bool))

@@ -131,7 +131,7 @@ def _check_predictions(run: StoredRun, tau_index: int) -> Iterator[str]:
     classes, scores = found.classes, found.scores
     label_ious = table["iou"].to_numpy().reshape(classes.shape)[:, 0]
     is_label = classes == classes[:, :1]
-    boxes = np.stack([found.boxes_at(i, tau_index) for i in range(len(classes))])
+    boxes = found.boxes_at(tau_index)
     ordered = np.sort(classes[:, 1:], axis=1)
     checks = {
         "predictions.parquet: the class of rank 0 is not the image's label": classes[:, 0] == stats.labels,

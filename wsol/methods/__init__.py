@@ -2,13 +2,12 @@
 
 from wsol.methods._constant_gradient import constant_gradient_map
 from wsol.methods._find import find_method
-from wsol.methods.base import METHODS, Forward, Method, Precision, forward, unsupported_reason
+from wsol.methods.base import METHODS, Forward, Method, forward, unsupported_reason
 
 __all__ = [
     "METHODS",
     "Forward",
     "Method",
-    "Precision",
     "constant_gradient_map",
     "find_method",
     "forward",

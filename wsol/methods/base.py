@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from wsol.errors import InputError
-from wsol.models import Classifier
+from wsol.models import Classifier, GapClassifier
 from wsol.registry import Registry
+from wsol.runtime.precision import Precision, arithmetic
 
-Precision = Literal["float32", "bfloat16"]
 MEMORY = 2 << 30  # default budget of a method in bytes, in addition to network and batch
 
 
@@ -57,7 +57,8 @@ class Forward:
     def gradients(self, classes: Tensor) -> Tensor:
         """Return the gradients of class scores with respect to the features, ``(n, k, C, h, w)``.
 
-        One batched vector-Jacobian product through the head; nothing is computed for the trunk.
+        Behind global average pooling and one linear layer they are known: the weights of the class over the number of
+        places. For any other head they take one batched vector-Jacobian product; nothing is computed for the trunk.
 
         Args:
             classes: int64 ``(n, k)``.
@@ -65,6 +66,8 @@ class Forward:
         Raises:
             InputError: The class scores do not depend on the features.
         """
+        if isinstance(self.network, GapClassifier) and self.network.pooling == "average":
+            return self._compute_pooled_gradients(self.network, classes)
         leaf, logits = self._graph
         with torch.inference_mode(False), torch.enable_grad():
             chosen = logits.gather(1, classes).T
@@ -81,6 +84,19 @@ class Forward:
         if gradients is None or not self.network.reads_places:
             raise InputError(f"no score depends on the maps of {self.network.layer}; name another --layer")
         return gradients.transpose(0, 1)
+
+    def _compute_pooled_gradients(self, network: GapClassifier, classes: Tensor) -> Tensor:
+        """Return the gradients where each score is a weighted sum of the mean features."""
+        _, channels, height, width = self.features.shape
+        with torch.inference_mode(False), torch.no_grad():
+            columns = classes.T
+            if network.linear is None:  # the features are one map per class
+                weights = torch.zeros(*columns.shape, channels, dtype=self.features.dtype, device=columns.device)
+                weights.scatter_(2, columns[:, :, None], 1)
+            else:
+                weights = network.linear.weight[columns]
+            places = (weights / (height * width))[:, :, :, None, None]
+            return places.expand(-1, -1, -1, height, width).contiguous().transpose(0, 1)
 
     def rerun(self, images: Tensor) -> "Forward":
         """Run the forward pass on other images, with the same settings."""
@@ -109,10 +125,11 @@ class Method(ABC):
     needs: ClassVar[Literal["features", "gradients", "image gradients", "forward passes", "attention"]]
 
     def __init_subclass__(cls, **arguments: Any) -> None:
-        """Let ``maps`` of every method, also of other packages, refuse classes that the network does not have."""
+        """Let ``maps`` of every method, also of other packages, run in float32 and refuse classes that do not exist."""
         super().__init_subclass__(**arguments)
         if "maps" in vars(cls):
-            cls.maps = _with_class_check(cls.maps)  # type: ignore[assignment]  # only adds a check
+            in_float32 = arithmetic("float32")(_with_class_check(cls.maps))
+            cls.maps = in_float32  # type: ignore[assignment]  # only adds a check
 
     @abstractmethod
     def maps(self, forward: Forward, classes: Tensor) -> Tensor:
@@ -144,14 +161,28 @@ class Method(ABC):
 def _with_class_check(maps: Callable[[Any, Forward, Tensor], Tensor]) -> Callable[[Any, Forward, Tensor], Tensor]:
     @wraps(maps)
     def checked_maps(self: Any, forward: Forward, classes: Tensor) -> Tensor:
-        if not forward.classes_checked:
-            count = forward.logits.shape[1]
-            outside = classes[(classes < 0) | (classes >= count)].tolist()
-            if outside:
-                raise InputError(f"the network has no class {outside[0]}; give a number from 0 to {count - 1}")
-        return maps(self, forward, classes)
+        if forward.classes_checked:
+            return maps(self, forward, classes)
+        last = forward.logits.shape[1] - 1
+        if not classes.is_cuda or self.needs not in ("features", "gradients"):
+            _check_classes(classes, last)
+            return maps(self, forward, classes)
+        # A GPU is asked for the classes while it works on the maps, so that it need not wait for their launch.
+        copy = classes.to("cpu", non_blocking=True)
+        copied = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch's
+        copied.record(torch.cuda.current_stream(classes.device))
+        result = maps(self, forward, classes.clamp(0, last))
+        copied.synchronize()
+        _check_classes(copy, last)
+        return result
 
     return checked_maps
+
+
+def _check_classes(classes: Tensor, last: int) -> None:
+    outside = classes[(classes < 0) | (classes > last)].tolist()
+    if outside:
+        raise InputError(f"the network has no class {outside[0]}; give a number from 0 to {last}")
 
 
 class GradientMethod(Method):
@@ -166,14 +197,26 @@ class GradientMethod(Method):
     def maps(self, forward: Forward, classes: Tensor) -> Tensor:
         """Return the maps, computed for as many classes at once as the memory budget allows."""
         features = forward.features
-        at_once = max(1, int(forward.memory / (4 * features.numel() * features.element_size())))
-        parts = []
+        on_cpu = features.device.type == "cpu"
+        copies = 4 if on_cpu else 5  # of the features, for each class
+        at_once = max(1, int(forward.memory / (copies * features.numel() * features.element_size())))
+        parts: list[Tensor] = []
         for columns in torch.split(classes, at_once, 1):
             gradients = forward.gradients(columns)
-            with torch.no_grad():  # class by class, because intermediate results of one class fit into the cache
-                parts += [self.combine(features[:, None], each[:, None]) for each in gradients.unbind(1)]
+            # Intermediate results of one class fit into the cache of a CPU; on a GPU each launch takes time of its own.
+            parts += self._combine_classes(features, gradients, 1 if on_cpu else columns.shape[1])
         forward.release_graph()
-        return torch.cat(parts, 1)
+        return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+
+    @torch.no_grad()
+    def _combine_classes(self, features: Tensor, gradients: Tensor, together: int) -> list[Tensor]:
+        """Return maps of all classes, with a number of classes in each call as if they were further images."""
+        parts = []
+        for each in torch.split(gradients.transpose(0, 1), together):
+            repeated = features.expand(len(each), *features.shape).flatten(0, 1)
+            maps = self.combine(repeated[:, None], each.flatten(0, 1)[:, None])
+            parts.append(maps.reshape(*each.shape[:2], *maps.shape[2:]).transpose(0, 1))
+        return parts
 
 
 def unsupported_reason(method: Method, network: Classifier, classes: int) -> str | None:
@@ -181,7 +224,8 @@ def unsupported_reason(method: Method, network: Classifier, classes: int) -> str
     if not classes and method.class_specific:
         applicable = (name for name in METHODS.names() if not METHODS.get(name).class_specific)
         return f"the network does not classify; use {' or '.join(applicable)}"
-    return method.unsupported_reason(network)
+    with arithmetic("float32"):  # it may run the network
+        return method.unsupported_reason(network)
 
 
 METHODS: Registry[Method] = Registry("method", "wsol.methods")
@@ -194,19 +238,21 @@ def forward(network: Classifier, images: Tensor, memory: int = MEMORY, precision
         network: A network in evaluation mode.
         images: Preprocessed images, ``(n, 3, H, W)``.
         memory: Memory budget of a method beyond this pass, in bytes.
-        precision: ``bfloat16`` runs the trunk in autocast; the head is not affected.
+        precision: ``tf32`` and ``bfloat16`` run the trunk in it, the latter by autocast; the head runs in float32.
     """
-    with torch.inference_mode(False), torch.no_grad():  # inference tensors cannot be used for gradients later
+    # Inference tensors cannot be used for gradients later.
+    with arithmetic("float32"), torch.inference_mode(False), torch.no_grad():
         features, extras = _run_trunk(network, images, precision)
         logits = network.forward_head(features, extras)
     return Forward(network, images, features, logits, extras, memory, precision)
 
 
 def _run_trunk(network: Classifier, images: Tensor, precision: Precision) -> tuple[Tensor, tuple[Any, ...]]:
-    if precision == "float32":
-        return network.forward_features(images)
+    if precision != "bfloat16":
+        with arithmetic(precision):
+            return network.forward_features(images)
     autocast: AbstractContextManager[None] = torch.autocast(images.device.type, torch.bfloat16)
-    with autocast:
+    with arithmetic(precision), autocast:
         features, extras = network.forward_features(images)
     return features.float(), tuple(
         each.float() if isinstance(each, Tensor) and each.is_floating_point() else each for each in extras

@@ -42,4 +42,4 @@ class CAM(Method):
 
 def weighted_sum(weights: Tensor, features: Tensor) -> Tensor:
     """Return the sums ``(n, k, h, w)`` of features ``(n, C, h, w)``, weighted by ``(n, k, C)``."""
-    return torch.einsum("nkc,nchw->nkhw", weights, features)
+    return torch.bmm(weights, features.flatten(2)).reshape(*weights.shape[:2], *features.shape[2:])

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -57,8 +58,9 @@ class LocalizationStats:
         """Hits, bool ``(n, taus)``: the IoU of the box reaches delta."""
         return self.curves >= np.float32(self.delta)
 
+    @cached_property
     def on_grid(self) -> "LocalizationStats":
-        """Return the statistics at the taus of the grid; pixels of another tau are counted at the tau below it."""
+        """The statistics at the taus of the grid; pixels of another tau are counted at the tau below it."""
         if self.off_grid is None or self.curves.shape[1] == 1:
             return self
         values = {name: getattr(self, name) for name in ("curves", "contours", "second", "pixels")}
@@ -68,6 +70,20 @@ class LocalizationStats:
         if self.pixels is not None:
             kept["pixels"][:, self.off_grid - 1] += self.pixels[:, self.off_grid]
         return replace(self, **kept, off_grid=None)
+
+    @cached_property
+    def distinct(self) -> tuple["LocalizationStats", NDArray[np.int64]]:
+        """The statistics, without pixels, at the first of each run of taus that give the same curves for all images.
+
+        And the indices of these taus.
+        """
+        optional = {"curves": self.curves, "contours": self.contours, "second": self.second}
+        curves = {name: curve for name, curve in optional.items() if curve is not None}
+        different = {id(curve): curve for curve in curves.values() if curve.strides[1] or curve.shape[1] == 1}
+        changes = [(curve[:, 1:] != curve[:, :-1]).any(0) for curve in different.values()]
+        starts = np.flatnonzero(np.append(True, np.any(changes, axis=0) if changes else []))
+        kept: dict[str, Any] = {name: curve.take(starts, axis=1) for name, curve in curves.items()}
+        return replace(self, pixels=None, **kept), starts
 
     @property
     def present(self) -> set[str]:

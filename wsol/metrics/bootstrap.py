@@ -6,8 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wsol.metrics import resampling
+from wsol.metrics.resampling import sum_by_class, sum_hits, sum_values, sum_weighted
+
 RESAMPLES = 1000
 CHUNK = 1 << 21  # numbers converted to floats at a time
+_BLOCK = 8  # columns that are bounded together
+_FEW = 3  # columns; for more, a product of matrices is faster
 # Fractions are rounded to multiples of it, so that sums of 2^22 of them are exact in double precision.
 _GRAIN = 2.0**-30
 
@@ -47,7 +52,26 @@ def resampled_means(values: NDArray[np.generic], seed: int = 0) -> NDArray[np.fl
     Returns:
         ``(RESAMPLES, k)``.
     """
-    return _sum_exactly(draw_counts(len(values), seed), values) / len(values)
+    return _sum_exactly(_counts_by_image(len(values), seed), values) / len(values)
+
+
+def best_resampled_means(values: NDArray[np.generic], seed: int = 0) -> NDArray[np.float64]:
+    """Return the largest of the ``k`` means of ``resampled_means`` in every resample, ``(RESAMPLES,)``."""
+    counts = _counts_by_image(len(values), seed)
+    if not np.issubdtype(values.dtype, np.floating):
+        most: NDArray[np.float64] = _sum_exactly(counts, values).max(1)
+        return most / len(values)
+    # No mean in a block of columns exceeds that of each image's largest value in it, so few blocks are looked into.
+    best = _sum_exactly(counts, values[:, [int(values.mean(0, dtype=np.float64).argmax())]])[:, 0]
+    largest = values[:, ::_BLOCK].copy()
+    for offset in range(1, min(_BLOCK, values.shape[1])):
+        others = values[:, offset::_BLOCK]
+        np.maximum(largest[:, : others.shape[1]], others, out=largest[:, : others.shape[1]])
+    exceeding = (_sum_exactly(counts, largest) > best[:, None]).any(0)
+    columns = np.flatnonzero(np.repeat(exceeding, _BLOCK)[: values.shape[1]])
+    if len(columns):
+        np.maximum(best, _sum_exactly(counts, values.take(columns, axis=1)).max(1), out=best)
+    return best / len(values)
 
 
 def resampled_means_within(
@@ -64,8 +88,8 @@ def resampled_means_within(
     Returns:
         ``(RESAMPLES, k)``; NaN where a resample has no image of the subset.
     """
-    counts = draw_counts(n, seed)[:, members]
-    size = counts.sum(1, dtype=np.float64)[:, None]
+    counts = _counts_by_image(n, seed)[members]
+    size = counts.sum(0, dtype=np.float64)[:, None]
     sums = _sum_exactly(counts, values)
     means: NDArray[np.float64] = np.divide(sums, size, out=np.full(sums.shape, np.nan), where=size > 0)
     return means
@@ -82,71 +106,54 @@ def resampled_class_means(values: NDArray[np.generic], labels: NDArray[np.int64]
     Returns:
         ``(RESAMPLES, k)``.
     """
-    n = len(values)
-    class_index, factors = _class_factors(labels.astype(np.int64).tobytes(), seed)
-    counts = draw_counts(n, seed)
-    out = np.empty((RESAMPLES, values.shape[1]), np.float64)
-    for rows in _slices(RESAMPLES, n):
-        out[rows] = _product(counts[rows] * factors[rows][:, class_index], values)
-    return out
+    class_index, weights = _class_weights(labels.astype(np.int64).tobytes(), seed)
+    counts = _counts_by_image(len(values), seed)
+    out = np.zeros((values.shape[1], RESAMPLES))
+    for rows in _slices(len(values), values.shape[1]):
+        out += sum_weighted(counts[rows], weights, class_index[rows], values[rows].astype(np.float64))
+    return out.T
 
 
 def _sum_exactly(counts: NDArray[np.uint8], values: NDArray[Any]) -> NDArray[np.float64]:
-    """Return ``counts @ values``, exactly."""
-    if np.issubdtype(values.dtype, np.floating):
-        return _product(counts, values, _GRAIN)
-    return _product(counts, values)
-
-
-def _product(left: NDArray[Any], right: NDArray[Any], grain: float = 0) -> NDArray[np.float64]:
-    """Multiply matrices whose products and sums are exact in double precision, in chunks.
-
-    Single precision is as exact, and twice as fast, if one side is bool and the other has counts of images.
-
-    Args:
-        left: ``(m, n)``.
-        right: ``(n, k)``.
-        grain: ``right`` is rounded to its multiples; 0 for no rounding.
-    """
-    is_exact_in_single = left.dtype == np.uint8 and right.dtype == np.bool_ and len(right) < 2**24
-    precision = np.float32 if is_exact_in_single else np.float64
-    out = np.empty((len(left), right.shape[1]), np.float64)
-    for columns in _slices(right.shape[1], len(right)):
-        chunk: NDArray[Any] = right[:, columns].astype(precision)
-        if grain:
-            np.rint(np.divide(chunk, grain, out=chunk), out=chunk)
-            chunk *= grain
-        for rows in _slices(len(left), len(right)):
-            out[rows, columns] = np.matmul(left[rows].astype(precision, copy=False), chunk)
+    """Return ``counts.T @ values``, exactly: products and partial sums have no rounding in double precision."""
+    if values.dtype == np.bool_:
+        return sum_hits(counts, values).T.astype(np.float64)
+    out = np.zeros((counts.shape[1], values.shape[1]))
+    for rows in _slices(len(values), max(values.shape[1], counts.shape[1])):
+        chunk: NDArray[Any] = values[rows].astype(np.float64)
+        if np.issubdtype(values.dtype, np.floating):
+            np.rint(np.divide(chunk, _GRAIN, out=chunk), out=chunk)
+            chunk *= _GRAIN
+        if values.shape[1] <= _FEW:
+            out += sum_values(counts[rows], chunk).T
+        else:
+            out += counts[rows].T.astype(np.float64) @ chunk
     return out
 
 
-def _slices(count: int, n: int) -> list[slice]:
-    """Divide ``count`` vectors of ``n`` numbers into chunks whose size does not depend on ``n``."""
-    step = max(1, CHUNK // max(1, n))
+def _slices(count: int, width: int) -> list[slice]:
+    """Divide ``count`` rows of ``width`` numbers into chunks whose size does not depend on ``width``."""
+    step = max(1, CHUNK // max(1, width))
     return [slice(start, start + step) for start in range(0, count, step)]
 
 
 @lru_cache(maxsize=1)  # the same for all metrics of a split
-def _class_factors(labels: bytes, seed: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return the class index of each image, ``(n,)``, and the weight of an image by class, ``(RESAMPLES, classes)``.
+def _class_weights(labels: bytes, seed: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the class index of each image, ``(n,)``, and the weight of an image by class, ``(classes, RESAMPLES)``.
 
     The weights of a resample add up to 1 and are rounded to 2^-48, so that any sum of them is exact.
     """
-    _, class_index = np.unique(np.frombuffer(labels, np.int64), return_inverse=True)
-    order = np.argsort(class_index, kind="stable")
-    starts = np.flatnonzero(np.diff(class_index[order], prepend=-1))
-    counts = draw_counts(len(class_index), seed)
-    sizes = np.stack([np.add.reduceat(row[order], starts, dtype=np.int64) for row in counts])
-    factors = 1 / (np.maximum(sizes, 1) * (sizes > 0).sum(1, keepdims=True))
-    return class_index, np.ldexp(np.rint(np.ldexp(factors, 48)), -48)
+    classes, class_index = np.unique(np.frombuffer(labels, np.int64), return_inverse=True)
+    sizes = sum_by_class(_counts_by_image(len(class_index), seed), class_index, len(classes))
+    weights = 1 / (np.maximum(sizes, 1) * (sizes > 0).sum(0))
+    return class_index, np.ldexp(np.rint(np.ldexp(weights, 48)), -48)
+
+
+def _counts_by_image(n: int, seed: int) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(draw_counts(n, seed).T)
 
 
 @lru_cache(maxsize=3)  # localization and classification of the evaluated split, and the validation split
 def draw_counts(n: int, seed: int) -> NDArray[np.uint8]:
     """Draw the resamples: the number of times that each of ``n`` images is in each, ``(RESAMPLES, n)``."""
-    counts = np.empty((RESAMPLES, n), np.uint8)
-    for resample, row in enumerate(counts):
-        indices = np.random.RandomState([seed, resample]).randint(0, n, n)  # its stream is frozen
-        row[:] = np.bincount(indices, minlength=n)
-    return counts
+    return resampling.draw_counts(n, RESAMPLES, seed)

@@ -5,40 +5,92 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from wsol.metrics.bootstrap import intervals, resampled_means
-from wsol.metrics.iou import overlap
+from wsol.runtime.jit import jit
 
 ERROR_TYPES = ("class", "correct", "multi", "part", "more", "other")
 
 
-def error_type(box: NDArray[np.float64], ground_truth: NDArray[np.float64], right_class: bool, delta: float) -> str:
-    """Return the error type of one prediction, after Gao et al., "TS-CAM", ICCV 2021, section 4.
+def compare_predictions(
+    boxes: NDArray[np.float64],
+    ground_truth: NDArray[np.float64],
+    starts: NDArray[np.int64],
+    right: NDArray[np.bool_],
+    delta: float,
+) -> tuple[NDArray[np.float64], NDArray[np.object_]]:
+    """Compare the boxes of predictions with the ground truth: their IoUs, and their error types.
 
-    With IoG = intersection / ground-truth area and IoB = intersection / predicted area, in this order: ``class`` (the
-    class is wrong), ``correct`` (IoU >= delta), ``multi`` (two or more ground-truth boxes with IoG > 0.3 each),
-    ``part`` (IoB > 0.5 with the best box: the prediction covers a part of the object), ``more`` (IoG >= 0.7: it covers
-    more than the object), ``other``.
+    The error types follow Gao et al., "TS-CAM", ICCV 2021, section 4. With IoG = intersection / ground-truth area and
+    IoB = intersection / predicted area, in this order: ``class`` (the class is wrong), ``correct`` (IoU >= delta),
+    ``multi`` (two or more ground-truth boxes with IoG > 0.3 each), ``part`` (IoB > 0.5 with the best box: the
+    prediction covers a part of the object), ``more`` (IoG >= 0.7: it covers more than the object), ``other``.
 
     Args:
-        box: ``(4,)``, half-open edges.
-        ground_truth: ``(g, 4)``, half-open edges, at least one box.
-        right_class: Whether the predicted class is the image's.
+        boxes: ``(n, k, 4)``, half-open edges; NaN where there is no prediction.
+        ground_truth: ``(m, 4)``, half-open edges of the boxes of all images in turn, at least one each.
+        starts: ``(n,)``, index of the first box of each image.
+        right: bool ``(n, k)``, whether the predicted class is the image's.
         delta: IoU from which on a box is a hit, inclusive.
 
     Returns:
-        One of ``ERROR_TYPES``.
+        float64 ``(n, k)``, the IoU with the best ground-truth box, 0 without a prediction; and str ``(n, k)``, one of
+        ``ERROR_TYPES``, or ``none`` without a prediction.
     """
-    if not right_class:
-        return "class"
-    intersection, area, ground_truth_area = overlap(box, ground_truth)
-    iou = intersection / (area + ground_truth_area - intersection)
-    best = int(iou.argmax())
-    if iou[best] >= delta:
-        return "correct"
-    if (intersection / ground_truth_area > 0.3).sum() >= 2:
-        return "multi"
-    if intersection[best] > 0.5 * area[0]:  # both are 0 for an empty box
-        return "part"
-    return "more" if intersection[best] / ground_truth_area[best] >= 0.7 else "other"
+    ious, codes = np.zeros(right.shape), np.empty(right.shape, np.int64)
+    _compare(
+        np.ascontiguousarray(boxes, np.float64),
+        ground_truth,
+        np.append(starts, len(ground_truth)),
+        right,
+        delta,
+        ious,
+        codes,
+    )
+    return ious, np.array([*ERROR_TYPES, "none"], object)[codes]
+
+
+_CLASS, _CORRECT, _MULTI, _PART, _MORE, _OTHER, _NONE = range(len(ERROR_TYPES) + 1)
+
+
+@jit
+def _compare(
+    boxes: NDArray[np.float64],
+    ground_truth: NDArray[np.float64],
+    starts: NDArray[np.int64],
+    right: NDArray[np.bool_],
+    delta: float,
+    ious: NDArray[np.float64],
+    codes: NDArray[np.int64],
+) -> None:
+    for i in range(boxes.shape[0]):
+        for k in range(boxes.shape[1]):
+            x0, y0, x1, y1 = boxes[i, k]
+            if np.isnan(x0):
+                codes[i, k] = _NONE
+                continue
+            area = (x1 - x0) * (y1 - y0)
+            best, shared, best_area, covered = -1.0, 0.0, 0.0, 0
+            for j in range(starts[i], starts[i + 1]):
+                left, top, right_edge, bottom = ground_truth[j]
+                width, height = min(x1, right_edge) - max(x0, left), min(y1, bottom) - max(y0, top)
+                intersection = max(width, 0.0) * max(height, 0.0)
+                true_area = (right_edge - left) * (bottom - top)
+                iou = intersection / (area + true_area - intersection)
+                covered += intersection / true_area > 0.3
+                if iou > best:
+                    best, shared, best_area = iou, intersection, true_area
+            ious[i, k] = best
+            if not right[i, k]:
+                codes[i, k] = _CLASS
+            elif best >= delta:
+                codes[i, k] = _CORRECT
+            elif covered >= 2:
+                codes[i, k] = _MULTI
+            elif shared > 0.5 * area:  # both are 0 for an empty box
+                codes[i, k] = _PART
+            elif shared / best_area >= 0.7:
+                codes[i, k] = _MORE
+            else:
+                codes[i, k] = _OTHER
 
 
 def error_table(types: NDArray[np.str_], own_hits: NDArray[np.bool_]) -> pd.DataFrame:

@@ -59,10 +59,14 @@ def stack_stats(stats: Sequence[ImageStats]) -> dict[str, NDArray[Any]]:
         values = [value for image in stats if (value := getattr(image, name)) is not None]
         if len(values) == len(stats):
             arrays[name] = np.stack(values)
-    if (count := len(stats[0].boxes)) > 1:
-        boxes = np.stack([image.boxes[kept_tau_indices(count)] for image in stats])
-        arrays["boxes"] = np.clip(np.rint(boxes), 0, 65535).astype(np.uint16)
+    if len(stats[0].boxes) > 1:
+        arrays["boxes"] = boxes_for_display(np.stack([image.boxes for image in stats]))
     return arrays
+
+
+def boxes_for_display(boxes: NDArray[np.float64] | NDArray[np.int32]) -> NDArray[np.uint16]:
+    """Return the boxes of several images ``(n, taus, 4)`` at ``kept_tau_indices``, as uint16 ``(n, kept, 4)``."""
+    return np.clip(np.rint(boxes[:, kept_tau_indices(boxes.shape[1])]), 0, 65535).astype(np.uint16)
 
 
 class StatsAccumulator:
@@ -115,6 +119,22 @@ def peak_inside(score_map: NDArray[np.floating], ground_truth: NDArray[np.float6
     y, x = np.unravel_index(int(score_map.argmax()), score_map.shape)
     center = np.array([x, y]) + 0.5
     return score_map[y, x] > 0 and bool(((ground_truth[:, :2] <= center) & (center < ground_truth[:, 2:])).all(1).any())
+
+
+def are_peaks_inside(
+    peaks: NDArray[np.int64], width: int, ground_truth: NDArray[np.float64], counts: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Return ``peak_inside`` of several maps.
+
+    Args:
+        peaks: int64 ``(m,)``, index of the highest pixel of each map, row by row; negative without a positive value.
+        width: Width of the maps.
+        ground_truth: ``(g, 4)``, boxes of all maps in turn, half-open edges.
+        counts: int64 ``(m,)``, number of boxes of each map, at least one.
+    """
+    center = np.repeat(np.stack([peaks % width, peaks // width], 1) + 0.5, counts, axis=0)
+    inside = ((ground_truth[:, :2] <= center) & (center < ground_truth[:, 2:])).all(1)
+    return np.logical_or.reduceat(inside, np.cumsum(counts) - counts) & (peaks >= 0)
 
 
 def count_pixels_by_tau(

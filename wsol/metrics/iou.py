@@ -3,20 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-
-def overlap(boxes: NDArray[np.float64], ground_truth: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
-    """Compute intersections and areas.
-
-    Args:
-        boxes: ``(..., 4)``, half-open edges ``(x0, y0, x1, y1)``.
-        ground_truth: ``(g, 4)``, half-open edges.
-
-    Returns:
-        Intersections ``(..., g)``, areas of the boxes ``(..., 1)`` and of the ground truth ``(g,)``, in square pixels.
-    """
-    low = np.maximum(boxes[..., None, :2], ground_truth[:, :2])
-    high = np.minimum(boxes[..., None, 2:], ground_truth[:, 2:])
-    return np.clip(high - low, 0, None).prod(-1), _area(boxes)[..., None], _area(ground_truth)
+from wsol.runtime.jit import jit
 
 
 def iou(boxes: NDArray[np.float64], ground_truth: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -49,6 +36,44 @@ def best_iou(boxes: NDArray[np.float64], ground_truth: NDArray[np.float64]) -> N
     """
     best: NDArray[np.float64] = iou(boxes[..., None, :], ground_truth).max(-1)
     return best
+
+
+def best_iou_curves(
+    boxes: NDArray[np.float64], ground_truth: NDArray[np.float64], starts: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return the ``best_iou`` of the boxes of several images, each with the ground truth of its image.
+
+    Args:
+        boxes: ``(n, taus, 4)``.
+        ground_truth: ``(m, 4)``, the boxes of all images in turn, at least one each.
+        starts: ``(n,)``, index of the first box of each image.
+
+    Returns:
+        ``(n, taus)`` in [0, 1].
+    """
+    curves = np.empty(boxes.shape[:2])
+    _fill_curves(boxes, ground_truth, np.append(starts, len(ground_truth)), curves)
+    return curves
+
+
+@jit
+def _fill_curves(
+    boxes: NDArray[np.float64],
+    ground_truth: NDArray[np.float64],
+    starts: NDArray[np.int64],
+    curves: NDArray[np.float64],
+) -> None:
+    for i in range(len(boxes)):
+        for tau in range(boxes.shape[1]):
+            x0, y0, x1, y1 = boxes[i, tau, 0], boxes[i, tau, 1], boxes[i, tau, 2], boxes[i, tau, 3]
+            best = 0.0
+            for g in range(starts[i], starts[i + 1]):
+                width = min(x1, ground_truth[g, 2]) - max(x0, ground_truth[g, 0])
+                height = min(y1, ground_truth[g, 3]) - max(y0, ground_truth[g, 1])
+                shared = max(width, 0.0) * max(height, 0.0)
+                area = (ground_truth[g, 2] - ground_truth[g, 0]) * (ground_truth[g, 3] - ground_truth[g, 1])
+                best = max(best, shared / ((x1 - x0) * (y1 - y0) + area - shared))
+            curves[i, tau] = best
 
 
 def _area(boxes: NDArray[np.float64]) -> NDArray[np.float64]:

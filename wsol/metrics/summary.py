@@ -1,16 +1,23 @@
 """Tables of all metrics of a run under all threshold rules, over all images and over groups of images."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from wsol.metrics.base import METRICS, LocalizationStats, Metric, TauRule
-from wsol.metrics.bootstrap import intervals, resampled_class_means, resampled_means, resampled_means_within
+from wsol.metrics.bootstrap import (
+    RESAMPLES,
+    best_resampled_means,
+    intervals,
+    resampled_class_means,
+    resampled_means,
+    resampled_means_within,
+)
+from wsol.metrics.resampling import count_hits
 from wsol.metrics.tau import find_tau_index, round_tau
 
 COLUMNS = ["metric", "tau_rule", "tau", "value", "ci_low", "ci_high", "n"]
@@ -38,8 +45,13 @@ def summarize(
         for metrics without a threshold. The interval is the 95 % bootstrap over images; under ``oracle`` the best tau
         is chosen again in every resample, the tau of ``val`` stays fixed.
     """
+    return metric_table(resample_metrics(stats, taus, fixed, validation))
+
+
+def metric_table(results: Iterable["ResampledMetric"]) -> pd.DataFrame:
+    """Return the table of ``summarize``."""
     rows = []
-    for result in resample_metrics(stats, taus, fixed, validation):
+    for result in results:
         numbers = [result.value, *intervals(result.draws[:, None])[:, 0]]
         rows.append([result.metric.name, result.rule, result.tau, *(100 * np.array(numbers)), result.n])
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -57,6 +69,7 @@ class ResampledMetric:
         draws: float64 ``(RESAMPLES,)``, value in each resample; runs on the same number of images have the same
             resamples.
         n: Number of images.
+        per_image: Value of each image at the threshold, ``(n,)``; ``(n, k)`` for a function of means.
     """
 
     metric: Metric
@@ -65,6 +78,7 @@ class ResampledMetric:
     value: float
     draws: NDArray[np.float64]
     n: int
+    per_image: NDArray[np.generic] = field(repr=False)
 
 
 def resample_metrics(
@@ -74,7 +88,7 @@ def resample_metrics(
     validation: LocalizationStats | None = None,
 ) -> Iterator[ResampledMetric]:
     """Yield every metric under every threshold rule that applies, with its resamples; arguments as ``summarize``."""
-    source = _Source.from_stats(stats.on_grid())
+    source = _Source(stats.on_grid)
     for metric, rule, tau, values in _values_by_rule(stats, source, taus, fixed, validation):
         yield ResampledMetric(
             metric,
@@ -83,58 +97,52 @@ def resample_metrics(
             _overall_value(metric, stats, values),
             _resample(metric, rule, source, values),
             len(values),
+            values,
         )
 
 
 def summarize_groups(
     stats: LocalizationStats,
     groups: Mapping[tuple[str, str], NDArray[np.int64]],
-    taus: NDArray[np.float64],
-    fixed: float | None,
-    validation: LocalizationStats | None = None,
+    results: Iterable[ResampledMetric],
 ) -> pd.DataFrame:
     """Compute every metric for groups of images, at the taus of all images together.
 
     Args:
         stats: Statistics of the evaluated images.
         groups: Indices of the images of each group, by grouping criterion and name; empty groups are omitted.
-        taus: float64 ``(taus,)``, the grid of the curves; empty if the protocol has no threshold.
-        fixed: The fixed tau, one of the grid; None for no row with that rule.
-        validation: Statistics of the validation split, if there is one.
+        results: The metrics of all images, from ``resample_metrics``.
 
     Returns:
         ``by`` and ``group``, then the columns of ``summarize``. Intervals resample all images; the tau stays fixed.
         Images that only classification counts are in no group.
     """
-    results = [
-        (metric, rule, tau, values[: len(stats)])
-        for metric, rule, tau, values in _values_by_rule(
-            stats, _Source.from_stats(stats.on_grid()), taus, fixed, validation
-        )
-        if not metric.by_class
-    ]
-    plain = [values for metric, *_, values in results if not metric.aggregate]
+    by_image = [(result, result.per_image[: len(stats)]) for result in results if not result.metric.by_class]
+    plain = [values for result, values in by_image if not result.metric.aggregate]
     columns = np.stack(plain, 1) if plain else np.empty((len(stats), 0))
     rows = []
     for (by, name), indices in groups.items():
         if not len(indices):
             continue
-        draws = resampled_means_within(columns[indices], indices, len(stats))
-        means, ends = iter(columns[indices].mean(0)), iter(intervals(draws).T)
-        for metric, rule, tau, values in results:
+        members, draws = columns[indices], np.empty((RESAMPLES, len(plain)))
+        for kind in {values.dtype for values in plain}:  # whole numbers are summed faster
+            same = [column for column, values in enumerate(plain) if values.dtype == kind]
+            draws[:, same] = resampled_means_within(members[:, same].astype(kind), indices, len(stats))
+        means, ends = iter(members.mean(0)), iter(intervals(draws).T)
+        for result, values in by_image:
+            metric = result.metric
             if metric.aggregate:
-                members = values[indices]
-                draws = metric.aggregate(resampled_means_within(members, indices, len(stats)))
-                numbers = [_overall_value(metric, stats, members), *intervals(draws[:, None])[:, 0]]
+                draws = metric.aggregate(resampled_means_within(values[indices], indices, len(stats)))
+                numbers = [_overall_value(metric, stats, values[indices]), *intervals(draws[:, None])[:, 0]]
             else:
                 numbers = [next(means), *next(ends)]
-            rows.append([by, name, metric.name, rule, tau, *(100 * np.array(numbers)), len(indices)])
+            rows.append([by, name, metric.name, result.rule, result.tau, *(100 * np.array(numbers)), len(indices)])
     return pd.DataFrame(rows, columns=["by", "group", *COLUMNS])
 
 
 def best_tau_index(metric: Metric, stats: LocalizationStats) -> int:
     """Return the index of the smallest tau of the grid at which a metric is best."""
-    tau_index = int(_Source.from_stats(stats.on_grid()).best_tau_indices(metric))
+    tau_index = int(_Source(stats.on_grid).best_tau_indices(metric))
     return tau_index + (stats.off_grid is not None and tau_index >= stats.off_grid)
 
 
@@ -152,43 +160,37 @@ def _means(metric: Metric, stats: LocalizationStats, per_image: NDArray[np.gener
         _, starts, counts = np.unique(stats.labels[order], return_index=True, return_counts=True)
         sums = np.add.reduceat(per_image[order], starts, axis=0, dtype=np.float64)
         per_image = sums / counts[:, None]
+    elif per_image.dtype == np.bool_ and per_image.ndim == 2:
+        return count_hits(per_image.view(np.bool_)) / len(per_image)
     means: NDArray[np.float64] = per_image.mean(axis=0, dtype=np.float64)
     return means
 
 
-@dataclass(frozen=True)
 class _Source:
-    """Statistics of images, also reduced to the first of each run of taus that give the same curves for all images.
+    """Values of metrics at every tau, computed at the distinct taus only; those of the last metric are kept.
 
-    Attributes:
+    Args:
         stats: The statistics.
-        distinct: The same with the columns at ``starts`` only, without pixels.
-        starts: int64, index of the first tau of each run.
     """
 
-    stats: LocalizationStats
-    distinct: LocalizationStats
-    starts: NDArray[np.int64]
-
-    @classmethod
-    def from_stats(cls, stats: LocalizationStats) -> "_Source":
-        optional = {"curves": stats.curves, "contours": stats.contours, "second": stats.second}
-        curves = {name: curve for name, curve in optional.items() if curve is not None}
-        changes = [(curve[:, 1:] != curve[:, :-1]).any(0) for curve in curves.values()]
-        starts = np.flatnonzero(np.concatenate([[True], np.any(changes, axis=0)]))
-        distinct: dict[str, Any] = {name: curve[:, starts] for name, curve in curves.items()}
-        return cls(stats, replace(stats, pixels=None, **distinct), starts)
+    def __init__(self, stats: LocalizationStats) -> None:
+        self.stats = stats
+        self._last: Callable[[LocalizationStats], NDArray[np.generic]] | None = None
+        self._values: NDArray[np.generic] = np.empty(0)
 
     def per_image(self, metric: Metric) -> tuple[NDArray[np.generic], NDArray[np.int64]]:
         """Return the values of a metric and the tau indices of their columns; pixels differ at every tau."""
+        stats, starts = self.stats.distinct
         if "pixels" in metric.needs:
-            return metric.per_image(self.stats), np.arange(self.stats.curves.shape[1])
-        return metric.per_image(self.distinct), self.starts
+            stats, starts = self.stats, np.arange(self.stats.curves.shape[1])
+        if metric.per_image is not self._last:
+            self._values, self._last = metric.per_image(stats), metric.per_image
+        return self._values, starts
 
     def values_at(self, metric: Metric, tau_index: int) -> NDArray[np.generic]:
         """Return the values of a metric at one tau, ``(n,)``."""
         per_image, starts = self.per_image(metric)
-        return per_image[:, int(np.searchsorted(starts, tau_index, side="right")) - 1]
+        return per_image[:, int(np.searchsorted(starts, tau_index, side="right")) - 1].copy()
 
     def best_tau_indices(self, metric: Metric) -> NDArray[np.int64]:
         """Return the index of the smallest tau at which a metric, or each part of it, is best."""
@@ -211,6 +213,9 @@ def _resample(
     parts = [at_all_taus] if at_all_taus.ndim == 2 else [*np.moveaxis(at_all_taus, 2, 0)]
     best = []
     for part in parts:
+        if metric.better == "higher" and not metric.by_class:
+            best.append(best_resampled_means(part))
+            continue
         changes = (part[:, 1:] != part[:, :-1]).any(0)  # different boxes may hit the same images
         draws = means(part[:, np.concatenate([[True], changes])])
         best.append(draws.max(1) if metric.better == "higher" else draws.min(1))
@@ -227,8 +232,8 @@ def _values_by_rule(
 ) -> Iterator[tuple[Metric, TauRule | None, float, NDArray[np.generic]]]:
     """Yield metric, rule, tau and the values of all images at that tau; ``source`` has those of the grid alone."""
     taus = all_taus if stats.off_grid is None or not len(all_taus) else np.delete(all_taus, stats.off_grid)
-    own = source if stats.off_grid is None else _Source.from_stats(stats)  # also has a tau that is not on the grid
-    held_out = _Source.from_stats(validation.on_grid()) if validation else None
+    own = source if stats.off_grid is None else _Source(stats)  # also has a tau that is not on the grid
+    held_out = _Source(validation.on_grid) if validation else None
     for metric in map(METRICS.get, METRICS.names()):
         if not metric.applies(source.stats):
             continue

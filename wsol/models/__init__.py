@@ -1,5 +1,6 @@
 """Models: networks that map images to class scores, split at a target layer."""
 
+from wsol.models import _torchvision  # noqa: F401  # before any module imports torchvision
 from wsol.models.base import MODELS, Model, Preprocessing
 from wsol.models.checkpoint import WeightsMetadata
 from wsol.models.classifier import Classifier, GapClassifier

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from wsol.errors import InputError, first_line
 from wsol.models.classifier import Classifier
 from wsol.registry import Registry
+from wsol.runtime.precision import arithmetic
 
 MAX_SIDE = 4096  # of the input of a network
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -214,7 +215,7 @@ class Model:
         if side is None or side == self.side:
             return
         try:
-            with torch.inference_mode():
+            with arithmetic("float32"), torch.inference_mode():
                 self.network(torch.zeros(1, 3, side, side, device=self.network.device))
         except Exception as error:  # the network's own code may raise anything
             raise InputError(f"{self.name} does not accept images of {side} x {side} ({first_line(error)})") from error

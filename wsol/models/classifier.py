@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable
+from itertools import chain
 from threading import get_ident
 from typing import Any, Literal
 
@@ -56,7 +57,7 @@ class Classifier(nn.Module):
     @property
     def device(self) -> torch.device:
         """The device of the network."""
-        tensor = next(iter((*self.parameters(), *self.buffers())), None)
+        tensor = next(chain(self.parameters(), self.buffers()), None)  # not all of them: this is asked for often
         return torch.device("cpu") if tensor is None else tensor.device
 
     @property

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from wsol.models.classifier import Classifier
+from wsol.runtime.precision import arithmetic
 
 _CONSTANT = 1e-5  # largest spread of a gradient over places, relative to its largest magnitude, that is rounding
 _SAME = 1e-3  # largest difference of equal maps, divided by their maximum
@@ -22,6 +23,7 @@ class LayerProbe:
         side: Side of the image in pixels.
     """
 
+    @arithmetic("float32")
     def __init__(self, classifier: Classifier, side: int) -> None:
         noise = torch.randn(1, 3, 6, 6, generator=torch.Generator().manual_seed(0))
         blobs = nn.functional.interpolate(noise, (side, side), mode="bilinear")
@@ -46,6 +48,7 @@ class LayerProbe:
         """Height and width of the feature maps."""
         return self._maps.shape[2], self._maps.shape[3]
 
+    @arithmetic("float32")
     def has_constant_gradient(self) -> bool:
         """Return whether the gradient of a class score is the same at every place, as before global average pooling."""
         with torch.inference_mode(False), torch.enable_grad():
@@ -54,6 +57,7 @@ class LayerProbe:
             (gradient,) = _gradients(score, [leaf])
         return gradient is not None and _is_constant(gradient)
 
+    @arithmetic("float32")
     def find_earlier_layer(self) -> str | None:
         """Return the name of the last layer before the target where Grad-CAM and HiResCAM have another map.
 

@@ -17,10 +17,12 @@ from wsol.models.linear_head import find_linear_head
 from wsol.models.measure import Measurement, make_noise, measure
 from wsol.models.outputs import format_shape, select_traced_scores
 from wsol.models.unwrap import check_network, unwrap
+from wsol.runtime.precision import arithmetic
 
 SIDE = 224  # of the images that most networks take
 
 
+@arithmetic("float32")
 def find_classifier(
     network: nn.Module, name: str, layer: str | None = None, side: int = SIDE, output: str | None = None
 ) -> Classifier:

@@ -1,7 +1,9 @@
 """Protocol of this package: original resolution, no truncation."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +12,9 @@ from wsol.boxes.components import boxes_at_taus
 from wsol.boxes.resize import linear_taps, resize_and_normalize
 from wsol.boxes.thresholds import FloatArray
 from wsol.datasets import Sample
+from wsol.protocols._components import score_components
 from wsol.protocols._view import View
-from wsol.protocols.base import PROTOCOLS, Protocol
+from wsol.protocols.base import PROTOCOLS, GroundTruth, Protocol
 
 
 @PROTOCOLS.register("exact")
@@ -87,6 +90,17 @@ class Exact(Protocol):
     def boxes(self, prepared: FloatArray, taus: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the box ``(k, taus, 4)`` of the largest component of prepared maps ``(k, h, w)`` at ascending taus."""
         return boxes_at_taus(prepared, taus)
+
+    def score_batch(
+        self,
+        view: View,
+        maps: NDArray[np.float32],
+        truths: Sequence[GroundTruth],
+        classes: NDArray[np.int64],
+        tau_index: int | None,
+    ) -> tuple[dict[str, NDArray[Any]], NDArray[np.float64] | None]:
+        """Score the raw maps of some images; the curves of all of them are computed together."""
+        return score_components(self, view, maps, truths, classes, tau_index)
 
 
 def _is_on(taus: NDArray[np.float64], tau: float) -> bool:

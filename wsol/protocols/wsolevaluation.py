@@ -1,27 +1,25 @@
 """The protocol of Choe et al., the field's standard."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wsol.boxes.components import best_contour_ious
+from wsol.boxes.contour_curves import contour_curves
 from wsol.boxes.contours import largest_contour_boxes
+from wsol.boxes.gray import to_gray
 from wsol.boxes.resize import cubic_taps, resize_and_normalize
-from wsol.boxes.thresholds import (
-    FloatArray,
-    highest_threshold_below,
-    tau_grid,
-    to_uint8,
-    uint8_thresholds,
-)
+from wsol.boxes.thresholds import FloatArray, tau_grid, to_uint8, uint8_thresholds
 from wsol.datasets import Sample
-from wsol.metrics.image_stats import ImageStats, peak_inside
-from wsol.metrics.iou import best_iou
+from wsol.metrics.image_stats import ImageStats, are_peaks_inside, boxes_for_display, peak_inside
 from wsol.protocols._external_maps import validate
 from wsol.protocols._view import View
-from wsol.protocols.base import PROTOCOLS, Protocol
+from wsol.protocols.base import PROTOCOLS, GroundTruth, Protocol
+
+_EXTENSION = 1  # x + w is the inclusive corner of a box, unless it leaves the map
 
 
 @PROTOCOLS.register("wsolevaluation")
@@ -98,24 +96,69 @@ class WsolEvaluation(Protocol):
 
     def boxes(self, prepared: FloatArray, taus: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the boxes ``(k, taus, 4)`` of prepared maps ``(k, h, w)`` at ascending taus, as half-open edges."""
-        gray = to_uint8(prepared)
-        return self._largest_contour_boxes(gray, uint8_thresholds(taus, gray.max(axis=(1, 2))))
+        return self._boxes(to_uint8(prepared), taus)
 
     def score_map_stats(self, prepared: FloatArray, ground_truth: NDArray[np.float64]) -> ImageStats:
         """Compare the largest contour's box, and the boxes of all contours, with ground truth at every tau."""
         gray = to_uint8(prepared[None])
         thresholds = uint8_thresholds(self.taus, gray.max(axis=(1, 2)))
-        boxes = self._largest_contour_boxes(gray, thresholds)[0]
-        tau_indices = highest_threshold_below(gray, thresholds)[0]
-        best = best_contour_ious(tau_indices, len(self.taus), ground_truth, extension=1)
+        boxes, largest, best = contour_curves(gray, thresholds, ground_truth, np.array([len(ground_truth)]), _EXTENSION)
         return ImageStats(
-            boxes,
-            best_iou(boxes, ground_truth).astype(np.float32),
+            boxes[0].astype(np.float64),
+            largest[0],
             peak_inside(prepared, ground_truth),
-            contours=best.astype(np.float32),
+            contours=best[0],
         )
 
-    def _largest_contour_boxes(self, gray: NDArray[np.uint8], thresholds: NDArray[np.int64]) -> NDArray[np.float64]:
-        edges = largest_contour_boxes(gray, thresholds).astype(np.float64)
-        edges[..., 2:] = np.minimum(edges[..., 2:], self.size - 1) + 1  # here x + w is the inclusive corner
+    def score_batch(
+        self,
+        view: View,
+        maps: NDArray[np.float32],
+        truths: Sequence[GroundTruth],
+        classes: NDArray[np.int64],
+        tau_index: int | None,
+    ) -> tuple[dict[str, NDArray[Any]], NDArray[np.float64] | None]:
+        """Score the raw maps of some images in three compiled calls, see ``Protocol.score_batch``."""
+        n, k = classes.shape
+        if view.crop != view.side:
+            maps = np.stack([view.assemble(image_maps) for image_maps in maps])
+        size = (self.size, self.size)
+        gray, peaks = to_gray(maps[:, 0], size)
+        counts = np.array([len(truth.boxes) for truth in truths])
+        truth_boxes = np.concatenate([truth.boxes for truth in truths])
+        thresholds = uint8_thresholds(self.taus, gray.max(axis=(1, 2)))
+        boxes, largest, best = contour_curves(gray, thresholds, truth_boxes, counts, _EXTENSION)
+        arrays: dict[str, NDArray[Any]] = {
+            "curves": largest,
+            "peaks": are_peaks_inside(peaks, self.size, truth_boxes, counts),
+            "contours": best,
+        }
+        if pixels := self._count_pixels_of(maps, truths):
+            arrays["pixels"] = np.stack(pixels)
+        if len(self.taus) > 1:
+            arrays["boxes"] = boxes_for_display(boxes)
+        if tau_index is None:
+            return arrays, None
+        predicted = np.empty((n, k, 4))
+        first = (classes[:, :, None] == classes[:, None]).argmax(2)  # one map per class
+        other = first == np.arange(k)
+        other[:, 0] = False
+        predicted[:, 0] = boxes[:, tau_index]
+        if other.any():
+            gray, _ = to_gray(maps[other], size)
+            predicted[other] = self._boxes(gray, self.taus[tau_index : tau_index + 1])[:, 0]
+        return arrays, np.take_along_axis(predicted, first[..., None], 1)
+
+    def _count_pixels_of(self, maps: NDArray[np.float32], truths: Sequence[GroundTruth]) -> list[NDArray[np.uint32]]:
+        """Return the pixel counts of all images; none if an image has no mask."""
+        counts = [
+            truth.count_pixels(self, self.prepare(image_maps[:1], truth.size)[0])
+            for image_maps, truth in zip(maps, truths, strict=True)
+            if truth.sample.mask is not None
+        ]
+        return [each for each in counts if each is not None] if len(counts) == len(truths) else []
+
+    def _boxes(self, gray: NDArray[np.uint8], taus: NDArray[np.float64]) -> NDArray[np.float64]:
+        edges = largest_contour_boxes(gray, uint8_thresholds(taus, gray.max(axis=(1, 2)))).astype(np.float64)
+        edges[..., 2:] = np.minimum(edges[..., 2:] + _EXTENSION, self.size)
         return edges

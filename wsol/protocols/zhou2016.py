@@ -1,9 +1,10 @@
 """The CAM paper's own protocol for ILSVRC."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from functools import cached_property
+from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,13 +12,14 @@ from PIL import Image
 
 from wsol.boxes.cam_script import cam_script_boxes
 from wsol.boxes.components import boxes_at_taus
-from wsol.boxes.resize import Taps, linear_taps, matlab_cubic_taps, resize, scale_to_unit
-from wsol.boxes.thresholds import FloatArray, are_constant, tau_grid
+from wsol.boxes.resize import Taps, linear_taps, matlab_cubic_taps, resize_and_divide
+from wsol.boxes.thresholds import FloatArray, tau_grid
 from wsol.datasets import Mask, Sample
 from wsol.metrics.image_stats import ImageStats, peak_inside
 from wsol.metrics.iou import best_iou
+from wsol.protocols._components import score_components
 from wsol.protocols._view import View
-from wsol.protocols.base import PROTOCOLS, Protocol
+from wsol.protocols.base import PROTOCOLS, GroundTruth, Protocol
 
 _OF_THE_SCRIPT = ("merge", "resize", "jpeg")
 
@@ -101,16 +103,10 @@ class Zhou2016(Protocol):
 
     def prepare(self, maps: FloatArray, size: tuple[int, int]) -> NDArray[np.float32]:
         """Resize maps ``(k, h, w)`` and divide them by their maximum; for the script, as a heat map in 8 bit."""
-        usable = ~are_constant(maps) & np.isfinite(maps).all((1, 2))
-        out = np.zeros((len(maps), *size[::-1]), np.float32)
-        for i in np.flatnonzero(usable):
-            large = resize(scale_to_unit(maps[i])[None], size[::-1], self._taps)[0]
-            if self._absolute:
-                np.abs(large, out=large)
-            if (peak := large.max()) > 0:
-                np.divide(large, peak, out=out[i])
-                if self.box == "script":
-                    out[i] = self._to_heat_map(out[i]) / np.float32(255)
+        out = resize_and_divide(maps, size[::-1], self._taps, self._absolute)
+        if self.box == "script":
+            for score_map in out:
+                score_map[:] = self._to_heat_map(score_map) / np.float32(255)
         return out
 
     def prepare_view(self, view: View, maps: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
@@ -122,6 +118,18 @@ class Zhou2016(Protocol):
         if self.box == "script":
             return np.stack([_first_two_boxes(score_map)[:1] for score_map in prepared])
         return boxes_at_taus(prepared, taus)
+
+    def score_batch(
+        self,
+        view: View,
+        maps: NDArray[np.float32],
+        truths: Sequence[GroundTruth],
+        classes: NDArray[np.int64],
+        tau_index: int | None,
+    ) -> tuple[dict[str, NDArray[Any]], NDArray[np.float64] | None]:
+        """Score the raw maps of some images; the curves of all of them are computed together."""
+        score = super().score_batch if self.box == "script" else partial(score_components, self)
+        return score(view, maps, truths, classes, tau_index)
 
     def score_map_stats(self, prepared: FloatArray, ground_truth: NDArray[np.float64]) -> ImageStats:
         """Compare the box at every tau, or the two boxes of the script, with ground truth."""

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import colormaps
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
@@ -60,7 +59,8 @@ def draw_gallery(
     count = min(_IMAGES, len(results.images))
     chosen = (np.arange(count) * len(results.images) // count).tolist()
     own, first = (
-        predictions[predictions["rank"] == rank].to_dict("records") for rank in (0, 1 if results.classifies else 0)
+        dict(zip(chosen, predictions[predictions["rank"] == rank].iloc[chosen].to_dict("records"), strict=True))
+        for rank in (0, 1 if results.classifies else 0)
     )
     classes = results.images.classes
     width, height = 2 * _SIDE + 8, _SIDE + _TITLE + 8
@@ -68,7 +68,7 @@ def draw_gallery(
 
     def cell(i: int) -> Image.Image:
         truth = results.truths[i]
-        score_map = protocol.prepare_view(protocol.view, maps[i][:1], truth.size)[0]
+        score_map = protocol.prepare_view(protocol.view, maps[i : i + 1][0, :1], truth.size)[0]
         label, top = truth.sample.label, int(first[i]["class_id"])
         wrong = f" -> {classes[top] if top < len(classes) else f'class {top}'}" if top != label else ""
         title = f"{classes[label]}   IoU {_truncate(own[i]['iou'])}   {first[i]['error']}{wrong}"
@@ -94,6 +94,8 @@ def _draw_cell(
     truth: GroundTruth, score_map: NDArray[np.float32], row: Mapping[Any, Any], is_hit: bool, title: str
 ) -> Image.Image:
     """Draw an image without and with its prepared score map, below a title."""
+    from matplotlib import colormaps  # noqa: PLC0415  # slow to import, and needed after the last batch only
+
     image = read_image(truth.sample)[0].resize((_SIDE, _SIDE), Image.Resampling.BILINEAR)
     heat = overlay_heat_map(image, np.clip(score_map, 0, 1), colormaps[DEFAULT_COLORMAP], DEFAULT_ALPHA)
     pixels = np.stack([np.asarray(image), heat])

@@ -1,9 +1,13 @@
 """The common look of maps and boxes over photos, in the gallery of a run and in the figures of ``wsol.explain``."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from matplotlib.colors import Colormap
 from numpy.typing import NDArray
 from PIL import Image
+
+if TYPE_CHECKING:  # slow to import
+    from matplotlib.colors import Colormap
 
 DEFAULT_COLORMAP, DEFAULT_ALPHA = "inferno", 0.6
 TRUTH_COLOR, BOX_COLOR, MISS_COLOR = "#2fe02f", "#ffffff", "#ff4040"
@@ -12,7 +16,7 @@ _DASH, _PERIOD = 6, 9  # pixels
 
 
 def overlay_heat_map(
-    photo: Image.Image, heat: NDArray[np.floating], colormap: Colormap, alpha: float
+    photo: Image.Image, heat: NDArray[np.floating], colormap: "Colormap", alpha: float
 ) -> NDArray[np.uint8]:
     """Blend a heat map over a photo in gray, so that every color is the map's.
 

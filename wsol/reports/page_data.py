@@ -8,7 +8,7 @@ from concurrent.futures import Executor
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
+import pandas as pd
 from numpy.typing import NDArray
 
 from wsol.metrics.error_types import ERROR_TYPES
@@ -19,7 +19,8 @@ from wsol.runs.arrays import HEAT_MAP_SIDE
 from wsol.runs.heat_maps import shrink_maps
 from wsol.runs.predictions import prediction_arrays
 from wsol.runs.read import StoredRun
-from wsol.runs.thumbnails import thumbnail_path
+from wsol.runs.thumbnails import find_thumbnails, thumbnail_path
+from wsol.runtime.jit import jit
 from wsol.runtime.threads import map_ordered
 
 _DELTAS = (0.3, 0.5, 0.7)
@@ -38,6 +39,8 @@ def encode_page_data(runs: Sequence[StoredRun], names: Sequence[str], thumbnail_
         thumbnail_root: Relative path from the page to the folder with ``thumbnails``: empty, or with a trailing slash.
         pool: Threads that work on it.
     """
+    from matplotlib import colormaps  # noqa: PLC0415  # slow to import, and needed after the last batch only
+
     first = runs[0]
     arrays = {"colors": np.rint(255 * colormaps[DEFAULT_COLORMAP](np.arange(256))[:, :3]).astype(np.uint8)}
     arrays |= _image_arrays(next((run for run in runs if (run.folder / "thumbnails").is_dir()), first))
@@ -61,15 +64,14 @@ def encode_page_data(runs: Sequence[StoredRun], names: Sequence[str], thumbnail_
 def _image_arrays(run: StoredRun) -> dict[str, NDArray[Any]]:
     """Return labels, aspect ratios, true boxes and thumbnails."""
     truths = run.results.truths
-    frames = np.array([run.protocol.frame(truth.size) for truth in truths], np.float64)
-    counts = [len(truth.boxes) for truth in truths]
-    boxes = np.concatenate([truth.boxes for truth in truths]) / np.repeat(np.tile(frames, 2), counts, axis=0)
-    on_disk = np.array([(run.folder / thumbnail_path(i)).is_file() for i in range(len(truths))])
+    frames = truths.frames(run.protocol).astype(np.float64)
+    boxes = truths.boxes / np.repeat(np.tile(frames, 2), truths.counts, axis=0)
+    on_disk = find_thumbnails(run.folder, len(truths))
     thumbnails, embedded = _embedded_thumbnails(run, np.flatnonzero(on_disk))
     return {
         "labels": run.results.classes[:, 0].astype(np.int32),
-        "aspects": np.array([truth.size[0] / truth.size[1] for truth in truths], np.float32),
-        "truthStarts": np.cumsum([0, *counts]).astype(np.uint32),
+        "aspects": (truths.sizes[:, 0] / truths.sizes[:, 1]).astype(np.float32),
+        "truthStarts": np.append(truths.starts, len(boxes)).astype(np.uint32),
         "truths": _quantize_boxes(boxes),
         "embedded": embedded.astype(np.uint32),
         "thumbnailStarts": np.cumsum([0, *map(len, thumbnails)]).astype(np.uint32),
@@ -93,10 +95,10 @@ def _run_arrays(run: StoredRun, pool: Executor) -> dict[str, NDArray[Any]]:
     """Return predictions, maps, and the boxes and IoUs over taus."""
     results, predictions = run.results, run.tables.predictions
     n, k = results.classes.shape
-    frames = np.tile([run.protocol.frame(truth.size) for truth in results.truths], 2).astype(np.float64)
+    frames = np.tile(results.truths.frames(run.protocol), 2).astype(np.float64)
     boxes = prediction_arrays(predictions, n)[2] / frames[:, None]
     ious = predictions["iou"].to_numpy().reshape(n, k)
-    codes = predictions["error"].map({name: code for code, name in enumerate(ERROR_TYPES)}).fillna(255)
+    codes = pd.Categorical(predictions["error"], ERROR_TYPES).codes.astype(np.uint8)  # 255 for none
     top1 = min(1, k - 1)  # rank 0 is the ground-truth class
     arrays: dict[str, NDArray[Any]] = {
         "box": _quantize_boxes(boxes[:, 0]),
@@ -106,12 +108,13 @@ def _run_arrays(run: StoredRun, pool: Executor) -> dict[str, NDArray[Any]]:
         "top1Score": results.scores[:, top1].astype(np.float32),
         "top1Box": _quantize_boxes(boxes[:, top1]),
         "top1Iou": _quantize_ious(ious[:, top1], run.protocol.delta),
-        "error": codes.to_numpy(np.uint8).reshape(n, k)[:, top1],
+        "error": codes.reshape(n, k)[:, top1],
     }
     if results.boxes is not None and len(run.taus):
         tau_indices = kept_tau_indices(len(run.taus))
-        arrays["boxes"] = np.rint(255 * np.clip(results.boxes / frames[:, None], 0, 1)).astype(np.uint8)
-        arrays["ious"] = _quantize_ious(results.stats.curves[:, tau_indices], run.protocol.delta)
+        arrays["boxes"] = np.empty(results.boxes.shape, np.uint8)
+        _shrink_boxes(np.asarray(results.boxes), frames, arrays["boxes"])
+        arrays["ious"] = _quantize_ious(results.stats.curves.take(tau_indices, axis=1), run.protocol.delta)
     if run.maps is not None:
         arrays["maps"] = _small_maps(run, run.maps, pool)
     elif results.heat_maps is not None:
@@ -154,7 +157,7 @@ def _accuracy_curves(run: StoredRun) -> dict[str, list[Any]]:
     own_index = [] if run.metadata.tau.value is None else [find_tau_index(run.metadata.tau.value, run.taus)]
     even = np.linspace(0, len(run.taus) - 1, _CURVE_POINTS).round().astype(int)
     tau_indices = np.unique(np.concatenate([even, kept_tau_indices(len(run.taus)), np.array(own_index, int)]))
-    curves = stats.curves[:, tau_indices]
+    curves = stats.curves.take(tau_indices, axis=1)
     lines = {}
     if stats.complete:
         lines = {f"GT-known, IoU {delta}": (curves >= np.float32(delta)).mean(0) for delta in _DELTAS}
@@ -164,6 +167,15 @@ def _accuracy_curves(run: StoredRun) -> dict[str, list[Any]]:
             lines[f"top-{k} localization"] = (in_top_k[:, None] & (curves >= np.float32(stats.delta))).mean(0)
     accuracies = {name: np.round(100 * line, 3).tolist() for name, line in lines.items()}
     return {"taus": np.round(run.taus[tau_indices], 6).tolist(), **accuracies}
+
+
+@jit
+def _shrink_boxes(boxes: NDArray[np.uint16], frames: NDArray[np.float64], out: NDArray[np.uint8]) -> None:
+    """Write boxes ``(n, m, 4)`` in units of 1/255 of their frames ``(n, 4)``."""
+    for i in range(boxes.shape[0]):
+        for j in range(boxes.shape[1]):
+            for side in range(4):
+                out[i, j, side] = np.uint8(np.rint(255 * min(boxes[i, j, side] / frames[i, side], 1.0)))
 
 
 def _quantize_boxes(boxes: NDArray[np.float64]) -> NDArray[np.uint16]:

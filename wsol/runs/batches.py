@@ -3,11 +3,12 @@
 import contextlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from wsol.errors import InputError
 from wsol.io.arrays import read_json
 from wsol.io.atomic import TMP_SUFFIX, atomic_write
 from wsol.runs.signature import signature_differences
+from wsol.runs.thumbnails import drop_unfinished, move_thumbnails, write_thumbnail
 
 BATCHES = "batches"
 """Folder of the finished batches, in the run folder."""
@@ -52,10 +54,21 @@ class BatchStore:
         done = {path.name for path in self._folder.glob("*.safetensors")}
         return [number for number in range(self.count) if self._path(number).name not in done]
 
-    def write(self, number: int, batch: StoredBatch) -> None:
-        """Store a finished batch; its file appears whole or not at all."""
+    def write(self, number: int, batch: StoredBatch, thumbnails: Mapping[int, bytes] | None = None) -> None:
+        """Store a finished batch; its file appears whole or not at all.
+
+        Args:
+            number: Number of the batch.
+            batch: Its results.
+            thumbnails: JPEG file by index of the image in the data set; written before the results.
+        """
+        for index, content in (thumbnails or {}).items():
+            write_thumbnail(self._folder, index, content)
         with atomic_write(self._path(number)) as path:
-            path.write_bytes(safetensors.numpy.save(batch.arrays, {"facts": json.dumps(batch.facts)}))
+            arrays = {
+                name: np.ascontiguousarray(array) for name, array in batch.arrays.items()
+            }  # else it scrambles them
+            path.write_bytes(safetensors.numpy.save(arrays, {"facts": json.dumps(batch.facts)}))
 
     def read(self, number: int) -> StoredBatch:
         """Read a finished batch.
@@ -70,6 +83,15 @@ class BatchStore:
                 return StoredBatch(arrays, json.loads(file.metadata()["facts"]))
         except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"{path} is damaged ({error}); delete it and give --resume to compute it again") from error
+
+    def take_thumbnails(self, place: Path, kept: Sequence[int]) -> None:
+        """Move the thumbnails of all batches to a run folder.
+
+        Args:
+            place: The folder.
+            kept: Indices in the data set of the images that the run has, ascending.
+        """
+        move_thumbnails(self._folder, place, kept)
 
     def stop(self) -> None:
         """Tell the other processes that one of them cannot continue."""
@@ -101,7 +123,9 @@ def open_or_resume(folder: Path, splits: Mapping[str, int], request: Mapping[str
     base = folder / BATCHES
     shutil.rmtree(_discard_path(folder), ignore_errors=True)
     known = base / "request.json"
-    if known.is_file():
+    if not known.is_file():
+        drop_unfinished(folder)
+    else:
         if other := _request_differences(known, request):
             raise InputError(
                 f"{folder} holds an unfinished run with other options ({'; '.join(other)}); give the same options, "

@@ -9,6 +9,7 @@ from typing import Any
 
 from wsol.errors import InputError
 from wsol.io.display import escape_unprintable
+from wsol.io.fingerprint import hash_files
 from wsol.runs.metadata import RunMetadata, as_input_errors
 
 _UNCHECKED = ("maps.npy", "gallery.png")  # the first is too large to be read whole, the second has no numbers
@@ -22,7 +23,8 @@ def add_checksums(metadata: RunMetadata, folder: Path, names: Iterable[str]) -> 
         folder: Folder of the run.
         names: Names of the files.
     """
-    files = {name: _hash_file(folder / name) for name in sorted(names)}
+    digests = hash_files(folder / name for name in names)
+    files = {name: digests[folder / name].hex() for name in sorted(names)}
     filled = replace(metadata, checksums=files, checksum=None)
     return replace(filled, checksum=_hash_entries(asdict(filled)))
 
@@ -57,15 +59,15 @@ def changed_files(metadata: RunMetadata, folder: Path, unchecked: Collection[str
     if metadata.checksums is None or metadata.checksum is None:
         return ["run.json has no checksums"]
     changed = [] if metadata.checksum == _hash_entries(asdict(metadata)) else ["run.json was changed"]
-    for name, digest in metadata.checksums.items():
+    checked = {name: digest for name, digest in metadata.checksums.items() if name not in unchecked}
+    digests = hash_files(folder / name for name in checked if _is_inside(name))
+    for name, digest in checked.items():
         path = folder / name
-        if name in unchecked:
-            continue
         if not _is_inside(name):
             changed.append(f"{name!r:.80} is no file of a run")
         elif not path.is_file():
             changed.append(f"{name} is missing")
-        elif _hash_file(path) != digest:
+        elif digests[path].hex() != digest:
             changed.append(f"{name} was changed")
     return changed
 
@@ -79,8 +81,3 @@ def _hash_entries(entries: Mapping[str, Any]) -> str:
     others = {name: value for name, value in entries.items() if name != "checksum"}
     text = json.dumps(others, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _hash_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

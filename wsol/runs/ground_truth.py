@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from wsol.datasets import SPLITS, Dataset, Sample, check_dataset
 from wsol.datasets.base import MAX_PIXELS, TO_EDGES
@@ -15,22 +16,28 @@ from wsol.runs.metadata import DatasetRecord
 _COLUMNS = ["image_id", "label", "corners", "x0", "y0", "x1", "y1", "width", "height", "published"]
 
 
-def ground_truth_table(samples: Sequence[Sample], sizes: Sequence[tuple[int, int]]) -> pd.DataFrame:
+def ground_truth_table(samples: Sequence[Sample], sizes: NDArray[np.int64]) -> pd.DataFrame:
     """Return the published boxes, one row per box.
 
     Args:
         samples: The images.
-        sizes: ``(width, height)`` of the frame of each image's boxes.
+        sizes: int64 ``(n, 2)``, width and height of the frame of each image's boxes.
 
     Returns:
         image_id, label, corners, x0, y0, x1, y1, width, height, published: whether the annotation names that size.
     """
-    rows = [
-        (s.image_id, s.label, s.corners, *box, *size, s.size is not None)
-        for s, size in zip(samples, sizes, strict=True)
-        for box in s.boxes.tolist()
-    ]
-    return pd.DataFrame(rows, columns=_COLUMNS)
+    counts = [len(sample.boxes) for sample in samples]
+    by_image = {
+        "image_id": np.array([sample.image_id for sample in samples], object),
+        "label": np.array([sample.label for sample in samples], np.int64),
+        "corners": np.array([sample.corners for sample in samples], object),
+        "width": sizes[:, 0],
+        "height": sizes[:, 1],
+        "published": np.array([sample.size is not None for sample in samples]),
+    }
+    columns = {name: np.repeat(values, counts) for name, values in by_image.items()}
+    columns |= dict(zip(("x0", "y0", "x1", "y1"), np.concatenate([sample.boxes for sample in samples]).T, strict=True))
+    return pd.DataFrame({name: columns[name] for name in _COLUMNS})
 
 
 def read_ground_truth(path: Path) -> tuple[tuple[Sample, ...], list[tuple[int, int]]]:

@@ -20,7 +20,7 @@ def predictions_table(
     tau: float,
     boxes: NDArray[np.float64],
     ious: NDArray[np.float64],
-    errors: NDArray[np.str_],
+    errors: NDArray[np.object_],
 ) -> pd.DataFrame:
     """Return predictions by image and rank.
 
@@ -38,7 +38,7 @@ def predictions_table(
     """
     n, k = classes.shape
     columns = {
-        "image_id": np.repeat([s.image_id for s in samples], k),
+        "image_id": np.repeat(np.array([s.image_id for s in samples], object), k),
         "label": np.repeat([s.label for s in samples], k),
         "rank": np.tile(np.arange(k), n),
         "class_id": classes.ravel(),

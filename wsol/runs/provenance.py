@@ -33,7 +33,7 @@ class NetworkRecord:
         map_size: Side of the maps of a 224 x 224 image, if it was chosen.
         layer: Name of the target layer.
         method: Signature of the method.
-        precision: Precision of the layers up to the target layer.
+        precision: Precision of the layers up to the target layer: ``float32``, ``tf32`` or ``bfloat16``.
         device: Device, as torch spells it.
     """
 

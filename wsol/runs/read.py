@@ -17,6 +17,7 @@ from wsol.metrics.error_types import ERROR_TYPES
 from wsol.metrics.tau import Tau
 from wsol.protocols import Protocol, find_protocol
 from wsol.protocols.base import ground_truth_of
+from wsol.protocols.ground_truths import GroundTruths
 from wsol.runs.arrays import ARRAYS, axis_lengths
 from wsol.runs.checksums import check_unchanged
 from wsol.runs.ground_truth import read_dataset
@@ -154,11 +155,31 @@ def read_run(folder: str | Path) -> StoredRun:
     return replace(run, validation=_read_folder(folder / "val")) if run.metadata.val else run
 
 
+def reopen_run(
+    folder: Path, metadata: RunMetadata, protocol: Protocol, predictions: pd.DataFrame, results: LocalizationResults
+) -> StoredRun:
+    """Return a run that this process has just written as ``read_run`` would, except for ``validation``.
+
+    Args:
+        folder: Folder of the run.
+        metadata: Contents of ``run.json``.
+        protocol: The protocol.
+        predictions: The table of predictions.
+        results: What the tables were computed from.
+    """
+    fresh = replace(results, stats=replace(results.stats))  # without what was derived from it
+    return StoredRun(folder, metadata, protocol, Tables(**_read_tables(folder), predictions=predictions), fresh, None)
+
+
+def _read_tables(folder: Path) -> dict[str, pd.DataFrame]:
+    return {name: _read_table(folder / f"{name}.csv", columns) for name, columns in TABLES.items()}
+
+
 def _read_folder(folder: Path) -> StoredRun:
     with as_input_errors(folder, "complete run; evaluate again"):
         metadata = read_metadata(folder)
         protocol = find_protocol(metadata.protocol)
-        tables = {name: _read_table(folder / f"{name}.csv", columns) for name, columns in TABLES.items()}
+        tables = _read_tables(folder)
         images, sizes = read_dataset(folder, metadata.dataset)
         predictions = read_predictions(folder / "predictions.parquet", images.samples)
         results = _read_results(folder, metadata, protocol, predictions, images, sizes)
@@ -192,11 +213,11 @@ def _read_results(
     )
     return LocalizationResults(
         images,
-        [ground_truth_of(protocol, *pair) for pair in zip(samples, sizes, strict=True)],
+        GroundTruths.stack(ground_truth_of(protocol, *pair) for pair in zip(samples, sizes, strict=True)),
         classes,
         scores,
         stats,
-        lambda i, _: boxes[i],
+        lambda _: boxes,
         metadata.skipped,
         metadata.clipped_boxes,
         kept_boxes,

@@ -1,7 +1,9 @@
 """Results on one split: predictions, ground truth and per-image statistics, and the tables computed from them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,12 @@ from wsol.metrics.image_stats import ImageStats
 from wsol.metrics.summary import COLUMNS
 from wsol.protocols import Protocol, View
 from wsol.protocols.base import GroundTruth
+from wsol.protocols.ground_truths import GroundTruths
 from wsol.runs.score_maps import ScoreMapReader
+from wsol.runtime.progress import Progress
+from wsol.runtime.threads import map_ordered
+
+_CHUNK = 16  # images per task of a thread
 
 TABLES = {
     "metrics": COLUMNS,
@@ -60,7 +67,7 @@ class LocalizationResults:
         classes: int64 ``(n, k)``; -1 where there is no further prediction.
         scores: float32 ``(n, k)``, softmax probabilities, or the scores that external boxes have; NaN without any.
         stats: What metrics are computed from.
-        boxes_at: ``boxes_at(i, tau_index)``: float64 ``(k, 4)``, boxes of image ``i``; NaN rows where there is none.
+        boxes_at: ``boxes_at(tau_index)``: float64 ``(n, k, 4)``, the boxes of all predictions; NaN where there is none.
         skipped: Reason by image id of the images that are left out.
         clipped: Number of ground-truth boxes that leave their image by up to one pixel.
         boxes: uint16 ``(n, kept, 4)``, the ground-truth class's boxes at ``kept_tau_indices``, for display; None where
@@ -72,11 +79,11 @@ class LocalizationResults:
     """
 
     images: Dataset
-    truths: list[GroundTruth]
+    truths: GroundTruths
     classes: NDArray[np.int64]
     scores: NDArray[np.float32]
     stats: LocalizationStats
-    boxes_at: Callable[[int, int], NDArray[np.float64]]
+    boxes_at: Callable[[int], NDArray[np.float64]]
     skipped: dict[str, str]
     clipped: int
     boxes: NDArray[np.uint16] | None = None
@@ -121,9 +128,9 @@ def boxes_from_maps(
     view: View,
     maps: ScoreMapReader | NDArray[np.float32],
     classes: NDArray[np.int64],
-    truths: list[GroundTruth],
-    kept: BoxesAtTau | None = None,
-) -> Callable[[int, int], NDArray[np.float64]]:
+    truths: Sequence[GroundTruth],
+    pool: Executor,
+) -> Callable[[int], NDArray[np.float64]]:
     """Return ``LocalizationResults.boxes_at`` for raw score maps.
 
     Args:
@@ -132,16 +139,26 @@ def boxes_from_maps(
         maps: Maps of each image, float32 ``(k, h, w)`` or ``(k, crops, h, w)``.
         classes: int64 ``(n, k)``.
         truths: Ground truth of each image.
-        kept: Boxes of the ground-truth class's maps, where they are known at one threshold.
+        pool: Threads for the boxes.
     """
 
-    def boxes_at(i: int, tau_index: int) -> NDArray[np.float64]:
-        if kept is not None and tau_index == kept.tau_index and classes.shape[1] == 1:
-            return kept.boxes[i, None]
-        _, first, places = np.unique(classes[i], return_index=True, return_inverse=True)  # one map per class
-        # Map by map: one prepared map stays in the cache, those of all classes do not.
-        prepared = (protocol.prepare_view(view, each[None], truths[i].size) for each in maps[i][first])
-        boxes = [protocol.boxes(each, protocol.taus[tau_index : tau_index + 1])[0, 0] for each in prepared]
-        return np.stack(boxes)[places]
+    def boxes_of_chunk(start: int, tau_index: int) -> NDArray[np.float64]:
+        stop = min(start + _CHUNK, len(classes))
+        tau, parts = protocol.taus[tau_index : tau_index + 1], []
+        for i, image_maps in zip(range(start, stop), maps[start:stop], strict=True):
+            _, first, places = np.unique(classes[i], return_index=True, return_inverse=True)  # one map per class
+            # Map by map: one prepared map stays in the cache, those of all classes do not.
+            prepared = (protocol.prepare_view(view, each[None], truths[i].size) for each in image_maps[first])
+            parts.append(np.stack([protocol.boxes(each, tau)[0, 0] for each in prepared])[places])
+        return np.stack(parts)
+
+    def boxes_at(tau_index: int) -> NDArray[np.float64]:
+        chunks = map_ordered(pool, partial(boxes_of_chunk, tau_index=tau_index), range(0, len(classes), _CHUNK))
+        with Progress("boxes of the predictions", len(classes)) as progress:
+            parts = []
+            for part in chunks:
+                parts.append(part)
+                progress.update(len(part))
+        return np.concatenate(parts)
 
     return boxes_at

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsol.io.arrays import memory_map
-from wsol.io.atomic import TMP_SUFFIX, fsync_rename
 from wsol.protocols import View, find_protocol
+from wsol.runs.array_writer import ArrayWriter
 from wsol.runs.arrays import ARRAYS, axis_lengths
 from wsol.runs.metadata import RunMetadata
 
@@ -43,49 +43,22 @@ def read_maps(folder: Path, metadata: RunMetadata, predictions: tuple[int, ...])
     return protocol.view, maps
 
 
-class ScoreMapWriter:
-    """A ``.npy`` file of float32 that grows along its first axis batch by batch; memory does not grow.
+class ScoreMapWriter(ArrayWriter):
+    """Writes ``maps.npy``, with the same header under any version of NumPy."""
 
-    A context: the file appears on exit, and only if nothing was raised.
-
-    Args:
-        path: The file.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._tmp = path.with_name(path.name + TMP_SUFFIX)
-        self._file = self._tmp.open("wb")
-        self._file.write(b"\0" * _HEADER_SIZE)
-        self._shape: tuple[int, ...] = (0,)
-
-    def append(self, maps: NDArray[np.float32]) -> None:
-        """Append ``(n, ...)``; all calls have the same shape after the first axis."""
-        self._shape = (self._shape[0] + len(maps), *maps.shape[1:])
-        np.ascontiguousarray(maps, np.float32).tofile(self._file)
+    def write_header(self, count: int) -> None:
+        """Write the header of the maps of ``count`` images."""
+        text = str({"descr": "<f4", "fortran_order": False, "shape": (count, *self.item_shape)})
+        room = _HEADER_SIZE - 10
+        self.file.write(b"\x93NUMPY\x01\x00" + room.to_bytes(2, "little") + f"{text:<{room - 1}}\n".encode())
 
     def reader(self) -> "ScoreMapReader":
         """Return a reader of the file, for use after the context is left."""
-        return ScoreMapReader(self.path, self._shape[1:])
-
-    def __enter__(self) -> "ScoreMapWriter":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            text = str({"descr": "<f4", "fortran_order": False, "shape": self._shape})
-            room = _HEADER_SIZE - 10
-            self._file.seek(0)
-            self._file.write(b"\x93NUMPY\x01\x00" + room.to_bytes(2, "little") + f"{text:<{room - 1}}\n".encode())
-        self._file.close()
-        if kind is None:
-            fsync_rename(self._tmp, self.path)
-        else:
-            self._tmp.unlink()
+        return ScoreMapReader(self.path, self.item_shape)
 
 
 class ScoreMapReader:
-    """Score maps on disk: those of an image are read on access and take no memory otherwise.
+    """Score maps on disk: a slice of images is read on access, and the others take no memory.
 
     Args:
         path: A file that ``ScoreMapWriter`` wrote.
@@ -95,7 +68,10 @@ class ScoreMapReader:
     def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
         self._path, self._shape = path, shape
 
-    def __getitem__(self, i: int) -> NDArray[np.float32]:
+    def __getitem__(self, rows: slice) -> NDArray[np.float32]:
+        """Return the maps of consecutive images, of which at least one exists."""
         count = math.prod(self._shape)
-        numbers = np.fromfile(self._path, np.float32, count, offset=_HEADER_SIZE + 4 * count * i)
-        return numbers.reshape(self._shape)
+        numbers = np.fromfile(
+            self._path, np.float32, count * (rows.stop - rows.start), offset=_HEADER_SIZE + 4 * count * rows.start
+        )
+        return numbers.reshape(-1, *self._shape)

@@ -67,10 +67,11 @@ def write_run(
     tables: Tables,
     results: LocalizationResults,
     pictures: Mapping[str, bytes],
-) -> None:
+) -> RunMetadata:
     """Write the files of a run; ``run.json`` comes last, holds the checksums of the others, and marks it as complete.
 
-    ``maps.npy`` and ``thumbnails`` exist already; ``report.html`` is made from these files.
+    ``maps.npy``, ``thumbnails`` and arrays that are mapped from their file exist already; ``report.html`` is made from
+    these files.
 
     Args:
         folder: A claimed folder.
@@ -78,11 +79,14 @@ def write_run(
         tables: The tables.
         results: The arrays, and the ground truth.
         pictures: PNG files by file name.
+
+    Returns:
+        The metadata with the checksums.
     """
     for name in TABLES:
         with atomic_write(folder / f"{name}.csv") as path:
             getattr(tables, name).assign(signature=metadata.signature).to_csv(path, index=False, lineterminator="\n")
-    truth = ground_truth_table([t.sample for t in results.truths], [t.size for t in results.truths])
+    truth = ground_truth_table(results.truths.samples, results.truths.sizes)
     for name, table in (("predictions", tables.predictions), ("ground_truth", truth)):
         with atomic_write(folder / f"{name}.parquet") as path:
             copy = table.copy(deep=False)
@@ -90,6 +94,8 @@ def write_run(
             copy.to_parquet(path, index=False)
     for array in ARRAYS:
         if (values := results.array(array.name)) is not None:
+            if isinstance(values, np.memmap) and Path(values.filename or "") == (folder / array.file).resolve():
+                continue
             with atomic_write(folder / array.file) as path, path.open("wb") as file:
                 np.save(file, values, allow_pickle=False)
         elif array.name != "maps":
@@ -104,3 +110,4 @@ def write_run(
     complete = add_checksums(metadata, folder, names)
     with atomic_write(folder / "run.json") as path:
         path.write_text(json.dumps(asdict(complete), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return complete

@@ -2,7 +2,9 @@
 
 import contextlib
 import io
+import os
 import shutil
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from pathlib import Path
@@ -18,36 +20,8 @@ from wsol.io.atomic import TMP_SUFFIX
 _SIDE = 224
 _MAX_READ = 1000  # images that are decoded for their thumbnail alone
 _QUALITY = 60  # about 9 KB per image
-
-
-class ThumbnailWriter:
-    """Writes ``thumbnails`` in a run folder: one JPEG file per image, as large as the network saw it.
-
-    A context: the folder appears on exit, and only if nothing was raised.
-
-    Args:
-        folder: The run folder.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / "thumbnails"
-        self._tmp = folder / f"thumbnails{TMP_SUFFIX}"
-        shutil.rmtree(self._tmp, ignore_errors=True)
-        self._tmp.mkdir()
-
-    def write(self, i: int, content: bytes) -> None:
-        """Write what ``encode_thumbnail`` returned for image ``i``; safe to call from any thread."""
-        path = self._tmp / Path(thumbnail_path(i)).relative_to("thumbnails")
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(content)
-
-    def __enter__(self) -> "ThumbnailWriter":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        shutil.rmtree(self._tmp if kind else self._path, ignore_errors=True)
-        if kind is None:
-            self._tmp.replace(self._path)
+_PER_FOLDER = 1000
+_UNFINISHED = f"thumbnails{TMP_SUFFIX}"
 
 
 def encode_thumbnail(pixels: NDArray[np.uint8]) -> bytes:
@@ -69,17 +43,83 @@ def make_thumbnails(samples: Sequence[Sample], folder: Path, pool: Executor) -> 
     count = min(_MAX_READ, len(samples))
     places = [i * len(samples) // count for i in range(count)]
     readable = [i for i in places if samples[i].render is not None or samples[i].path is not None]
-    with ThumbnailWriter(folder) as thumbnails:
+    drop_unfinished(folder)
+    unfinished = folder / _UNFINISHED
+    unfinished.mkdir()
 
-        def write(i: int) -> None:
-            with contextlib.suppress(ImageError):  # no number depends on it
-                small = read_image(samples[i])[0].resize((_SIDE, _SIDE), Image.Resampling.BILINEAR)
-                thumbnails.write(i, encode_thumbnail(np.asarray(small)))
+    def write(i: int) -> None:
+        with contextlib.suppress(ImageError):  # no number depends on it
+            small = read_image(samples[i])[0].resize((_SIDE, _SIDE), Image.Resampling.BILINEAR)
+            _write(unfinished / _name(i), encode_thumbnail(np.asarray(small)))
 
-        for _ in pool.map(write, readable):
-            pass
+    deque(pool.map(write, readable), 0)
+    _replace(unfinished, folder)
+
+
+def write_thumbnail(folder: Path, i: int, content: bytes) -> None:
+    """Write what ``encode_thumbnail`` returned for image ``i``."""
+    _write(folder / thumbnail_path(i), content)
+
+
+def move_thumbnails(source: Path, folder: Path, kept: Sequence[int]) -> None:
+    """Move the thumbnails of some images to a run folder; what an interrupted call has moved stays there.
+
+    Args:
+        source: A folder that ``write_thumbnail`` wrote to.
+        folder: The run folder.
+        kept: The images that the run has, by their numbers in ``source``, ascending.
+    """
+    if not (source / "thumbnails").is_dir():
+        return
+    if len(kept) == 1 + kept[-1]:
+        _replace(source / "thumbnails", folder)
+        return
+    unfinished = folder / _UNFINISHED
+    for i, number in enumerate(kept):
+        old, new = source / thumbnail_path(number), unfinished / _name(i)
+        if old.is_file():  # else an interrupted call has moved it
+            new.parent.mkdir(parents=True, exist_ok=True)
+            old.replace(new)
+    if unfinished.is_dir():
+        _replace(unfinished, folder)
+
+
+def drop_unfinished(folder: Path) -> None:
+    """Remove the thumbnails that an interrupted call left in a run folder, and in that of its validation split."""
+    for each in (folder, folder / "val"):
+        shutil.rmtree(each / _UNFINISHED, ignore_errors=True)
+
+
+def find_thumbnails(folder: Path, n: int) -> NDArray[np.bool_]:
+    """Return which of ``n`` images have a thumbnail in a run folder, bool ``(n,)``."""
+    found = np.zeros(n, bool)
+    for first in range(0, n, _PER_FOLDER):
+        place = (folder / thumbnail_path(first)).parent
+        if place.is_dir():
+            with os.scandir(place) as entries:
+                names = {entry.name for entry in entries if entry.is_file()}
+            members = range(first, min(n, first + _PER_FOLDER))
+            found[first : first + _PER_FOLDER] = [f"{i:06d}.jpg" in names for i in members]
+    return found
 
 
 def thumbnail_path(i: int) -> str:
     """Return the path of image ``i`` in a run folder, a thousand per folder: ``thumbnails/012/012345.jpg``."""
-    return f"thumbnails/{i // 1000:03d}/{i:06d}.jpg"
+    return f"thumbnails/{_name(i)}"
+
+
+def _name(i: int) -> str:
+    return f"{i // _PER_FOLDER:03d}/{i:06d}.jpg"
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        path.write_bytes(content)
+    except FileNotFoundError:  # it is the first of its folder
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+def _replace(source: Path, folder: Path) -> None:
+    shutil.rmtree(folder / "thumbnails", ignore_errors=True)
+    source.replace(folder / "thumbnails")

@@ -1,9 +1,11 @@
 """Numba with types: compiled on first call, cached on disk, and free of the interpreter lock."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import ParamSpec, TypeVar, cast
 
 import numba
+from llvmlite.binding import get_host_cpu_name
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -21,3 +23,18 @@ def jit(function: Callable[P, R]) -> Callable[P, R]:
 def jit_inline(function: Callable[P, R]) -> Callable[P, R]:
     """Compile ``function`` into each of its callers, for calls per pixel, where passing arrays is expensive."""
     return cast(Callable[P, R], numba.njit(nogil=True, inline="always")(function))
+
+
+@cache
+def cache_folder() -> str | None:
+    """Return the folder in which Numba stores the functions of this file's folder; None if it stores none."""
+
+    def probe() -> None: ...
+
+    stats = getattr(jit(probe), "stats", None)  # Numba has none where it is switched off (NUMBA_DISABLE_JIT)
+    return getattr(stats, "cache_path", None)
+
+
+def processor_name() -> str:
+    """Return the processor that Numba compiles for."""
+    return str(get_host_cpu_name())

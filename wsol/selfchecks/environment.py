@@ -86,7 +86,6 @@ def _query_gpus() -> Iterator[tuple[str, str]]:
             f"capability {device.major}.{device.minor}",
             f"CUDA {torch.version.cuda}",
             f"cuDNN {torch.backends.cudnn.version()}",
-            f"TF32 {'on' if torch.backends.cudnn.allow_tf32 else 'off'}",
         ]
         yield f"device cuda:{index}", ", ".join(properties)
     if not torch.cuda.device_count():

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from wsol.errors import first_line
 from wsol.selfchecks import checks
-from wsol.selfchecks.outcome import Check, CheckFailed, Checks, Outcome
+from wsol.selfchecks.outcome import Check, CheckFailed, Checks, CheckSkipped, Outcome
 
 FIRST = "packages"  # imports everything, before the other modules run two at a time
 MODULES = sorted(module.name for module in pkgutil.iter_modules(checks.__path__) if module.name != FIRST)
@@ -55,14 +55,16 @@ def _run_module(module_checks: Checks) -> list[Outcome]:
 
 def _run_check(title: str, check: Check) -> Outcome:
     start = time.perf_counter()
-    failure = remark = None
+    failure = remark = skipped = None
     try:
         remark = check()
     except CheckFailed as error:
         failure = str(error)
+    except CheckSkipped as error:
+        skipped = str(error)
     except Exception as error:
         failure = _describe_error(error)
-    return Outcome(title, time.perf_counter() - start, failure, remark)
+    return Outcome(title, time.perf_counter() - start, failure, remark, skipped)
 
 
 def _describe_error(error: Exception) -> str:
@@ -70,8 +72,9 @@ def _describe_error(error: Exception) -> str:
 
 
 def format_outcome(outcome: Outcome) -> str:
-    """Return the line of one check: seconds, title, and ``ok`` or the failure."""
+    """Return the line of one check: seconds, title, and ``ok``, the failure, or why it was skipped."""
     verdict = f"WRONG: {outcome.failure}" if outcome.failure else "ok"
+    verdict = f"skipped: {outcome.skipped}" if outcome.skipped else verdict
     remark = f" ({outcome.remark})" if outcome.remark else ""
     return f"{outcome.seconds:6.2f} s  {outcome.title:<58}  {verdict}{remark}"
 
@@ -82,8 +85,10 @@ def format_fact(name: str, value: str) -> str:
 
 
 def format_summary(outcomes: Sequence[Outcome], seconds: float) -> str:
-    """Return the last line: the number of checks that failed or passed, and the duration."""
+    """Return the last line: the number of checks that failed or passed, of those skipped, and the duration."""
     failed = sum(outcome.failure is not None for outcome in outcomes)
+    skipped = sum(outcome.skipped is not None for outcome in outcomes)
+    checked, others = len(outcomes) - skipped, f", {skipped} skipped" if skipped else ""
     if failed:
-        return f"{failed} of {len(outcomes)} checks are WRONG ({seconds:.0f} s)"
-    return f"all {len(outcomes)} checks are right ({seconds:.0f} s)"
+        return f"{failed} of {checked} checks are WRONG{others} ({seconds:.0f} s)"
+    return f"all {checked} checks are right{others} ({seconds:.0f} s)"

@@ -130,7 +130,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str,
         temporary.write_bytes(safetensors.torch.save(arrays, dict(facts)))
 
 
-_DEFAULTS = {"processes": 1}
+_DEFAULTS = {"processes": 1, "precision": "float32"}
 _HOW_TO_FIX = "delete it to start again"
 
 
@@ -182,11 +182,12 @@ class Checkpointer:
             restore_state(state, self._state, plan.network, optimizer)
         self.epochs = state.epochs if state else 0
 
-    def save_epoch(self, row: dict[str, float]) -> None:
+    def save_epoch(self, row: dict[str, float], speed: float) -> None:
         """Write the log and the state after an epoch.
 
         Args:
             row: Log row of the epoch.
+            speed: Its images per second, for the terminal.
 
         Raises:
             InputError: The loss grows; neither log nor state has the epoch then.
@@ -194,7 +195,7 @@ class Checkpointer:
         with self._group.sync_errors():
             if self._group.is_main:
                 check_growth((*self._log.rows, row), self._plan.config.recipe, len(self._plan.classes))
-                self._log.add_row(row)
+                self._log.add_row(row, speed)
                 save_state(self._state, self._plan.network, self._optimizer, int(row["epoch"]), self._plan.request)
 
     def finish(self, path: Path, half: bool) -> None:

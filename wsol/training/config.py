@@ -16,7 +16,7 @@ from wsol.models import Preprocessing, WeightsMetadata, find_architecture, load_
 from wsol.models.base import Architecture
 from wsol.runtime.device import find_device
 from wsol.runtime.distributed import ProcessGroup
-from wsol.training.data import StageDatasets
+from wsol.runtime.precision import Precision, check_precision, has_bf16
 from wsol.training.network import (
     FrozenFeatures,
     check_image_size,
@@ -26,6 +26,7 @@ from wsol.training.network import (
     zero_missing,
 )
 from wsol.training.recipe import Recipe
+from wsol.training.stage_datasets import StageDatasets
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class TrainConfig:
     dataset_args: Mapping[str, str]
     validation: bool
     device: str
+    precision: Precision | Literal["auto"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class TrainPlan:
         preprocessing: The preprocessing that the network expects, with the image size of the last stage.
         datasets: The images of every stage.
         device: The device.
+        precision: The precision, ``auto`` resolved.
         head: The last linear layer, which outputs the class scores, if the network has one.
         frozen: The frozen features and the linear layer, if only the latter is trained.
         request: The options as plain values; a training is only resumed with equal ones.
@@ -67,6 +70,7 @@ class TrainPlan:
     preprocessing: Preprocessing
     datasets: StageDatasets
     device: torch.device
+    precision: Precision
     head: nn.Linear | None
     frozen: FrozenFeatures | None
     request: dict[str, Any]
@@ -106,6 +110,10 @@ def prepare_training(config: TrainConfig, group: ProcessGroup) -> TrainPlan:
     """
     recipe = config.recipe
     device = find_device(config.device)
+    precision = config.precision
+    if precision == "auto":
+        precision = "bfloat16" if has_bf16(device) else "float32"
+    check_precision(precision, device)
     if config.freeze and (config.weights is None or len(recipe.stages) > 1):
         raise InputError("frozen features are computed once: give --weights to take them from, and a single stage")
     datasets = StageDatasets(config.dataset, config.data_root, config.dataset_args, recipe.stages)
@@ -136,6 +144,7 @@ def prepare_training(config: TrainConfig, group: ProcessGroup) -> TrainPlan:
         preprocessing=replace(preprocessing, size=recipe.stages[-1].image_size),
         datasets=datasets,
         device=device,
+        precision=precision,
         head=head,
         frozen=frozen,
         request={
@@ -147,6 +156,7 @@ def prepare_training(config: TrainConfig, group: ProcessGroup) -> TrainPlan:
             "dataset_args": dict(config.dataset_args),
             **recipe.to_dict(),
             **({"processes": group.size} if group.size > 1 else {}),
+            **({"precision": precision} if precision != "float32" else {}),
         },
         notes=start.notes if start else (),
     )

@@ -1,53 +1,23 @@
-"""The data of a training: images of every stage, and batches of images or of features computed once."""
+"""The data of a training: batches of images, or of features computed once."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wsol.datasets import Dataset, Split, load_dataset, read_batches
-from wsol.errors import InputError
+from wsol.datasets import Dataset, Split
 from wsol.models import Preprocessing
+from wsol.models.base import upload
 from wsol.runtime.distributed import ProcessGroup
 from wsol.runtime.progress import Progress
-from wsol.training.augment import augment
+from wsol.training.decoding import Decoder
 from wsol.training.network import FrozenFeatures
 from wsol.training.recipe import Stage
+from wsol.training.stage_datasets import StageDatasets
 from wsol.training.standardization import Standardization
-
-
-class StageDatasets:
-    """The images of every stage; each split of each stage is loaded once.
-
-    Args:
-        name: Registered name of the data set.
-        root: Folder of the data set; None for the default.
-        arguments: Arguments of the data set; those of a stage override them.
-        stages: The stages.
-    """
-
-    def __init__(
-        self, name: str, root: str | Path | None, arguments: Mapping[str, str], stages: Sequence[Stage]
-    ) -> None:
-        self._name, self._root, self._arguments, self._stages = name, root, arguments, stages
-        self._loaded: dict[tuple[int, Split], Dataset] = {}
-
-    def load(self, stage: Stage, split: Split) -> Dataset:
-        """Return a split with the arguments of a stage."""
-        key = (self._stages.index(stage), split)
-        if key not in self._loaded:
-            arguments = {**self._arguments, **stage.dataset_args}
-            try:
-                self._loaded[key] = load_dataset(self._name, self._root, split, arguments)
-            except InputError as error:
-                remedy = "; --no-validation trains without val" if split == "val" else ""
-                raise InputError(f"{error}{remedy}") from error
-        return self._loaded[key]
 
 
 class BatchSource(Protocol):
@@ -66,9 +36,9 @@ class ImageBatches:
     Args:
         datasets: The images of every stage.
         preprocessing: The preprocessing that the network expects.
-        seed: Seed of order and augmentation.
+        seed: Seed of the order.
         device: Device of the batches.
-        workers: Worker processes that decode images.
+        decoder: Decodes and augments the images.
         group: The processes that share the images.
     """
 
@@ -78,25 +48,24 @@ class ImageBatches:
         preprocessing: Preprocessing,
         seed: int,
         device: torch.device,
-        workers: int,
+        decoder: Decoder,
         group: ProcessGroup,
     ) -> None:
         self.datasets, self.device = datasets, device
-        self._preprocessing, self._seed, self._workers, self._group = preprocessing, seed, workers, group
+        self._preprocessing, self._seed, self._decoder, self._group = preprocessing, seed, decoder, group
 
     def train_batches(self, stage: Stage, epoch: int) -> Iterator[tuple[Tensor, Tensor, int]]:
         """Yield augmented images ``(n, 3, side, side)``, labels, and the size of the whole batch."""
         images = self.datasets.load(stage, "train")
         order = np.random.default_rng([self._seed, epoch]).permutation(len(images)).tolist()
         batches = list(split_batches(order, stage.batch_size, self._group))
-        decoded = self._decode(images, stage, [indices for indices, _ in batches])
+        decoded = self._decode(images, stage, [indices for indices, _ in batches], epoch)
         for indices, total in batches:
             with self._group.sync_errors():  # an image that one process cannot read stops all
                 pixels = next(decoded)
             if total == 1 < stage.batch_size and len(images) > 1:
                 continue  # batch normalization needs two images; in another epoch this one is in a larger batch
-            augmented = augment(pixels, [[self._seed, epoch, index] for index in indices])
-            yield self._preprocessing.normalize(augmented, self.device), self._labels(images, indices), total
+            yield self._preprocessing.normalize(pixels, self.device), self._labels(images, indices), total
 
     def eval_batches(self, stage: Stage, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield images ``(n, 3, side, side)`` and labels of this process's share of a split."""
@@ -106,29 +75,17 @@ class ImageBatches:
         for indices, pixels in zip(batches, self._decode(images, stage, batches), strict=True):
             yield self._preprocessing.normalize(pixels, self.device), self._labels(images, indices)
 
-    def _decode(self, images: Dataset, stage: Stage, batches: list[Sequence[int]]) -> Iterator[NDArray[np.uint8]]:
-        regular_size = len(batches[0]) if batches else 0
-        regular = [batch for batch in batches if len(batch) <= regular_size]
-        longer = batches[len(regular) :]  # the last one, if every process computes all of it
-        decoded: Iterator[Any] = chain.from_iterable(
-            read_batches(
-                images.subset([index for batch in same_size for index in batch]).samples,
-                stage.image_size,
-                len(same_size[0]),
-                self._workers,
-                skip_bad=False,
-            )
-            for same_size in (regular, longer)
-            if same_size
-        )
+    def _decode(
+        self, images: Dataset, stage: Stage, batches: list[Sequence[int]], epoch: int | None = None
+    ) -> Iterator[NDArray[np.uint8]]:
         title = f"{images.name} {images.split}"
         with Progress(title, sum(map(len, batches)), shown=self._group.is_main) as progress:
-            for batch in decoded:
-                yield batch.pixels
-                progress.update(len(batch.pixels))
+            for pixels in self._decoder.decode(stage, images.split, batches, epoch):
+                yield pixels
+                progress.update(len(pixels))
 
     def _labels(self, images: Dataset, indices: Sequence[int]) -> Tensor:
-        return torch.tensor([images.samples[i].label for i in indices], device=self.device)
+        return upload(torch.tensor([images.samples[i].label for i in indices]), self.device)
 
 
 class FeatureBatches:

@@ -1,9 +1,9 @@
 """The log of a training: a CSV file and a plot."""
 
 import csv
+import math
 from pathlib import Path
 
-import pandas as pd
 from tqdm import tqdm
 
 from wsol.errors import InputError
@@ -37,14 +37,14 @@ class Log:
                 raise InputError(f"{path} has {len(rows)} epochs, but state.safetensors has {epochs}; {_HOW_TO_FIX}")
             self._rows = rows[:epochs]
 
-    def add_row(self, row: dict[str, float]) -> None:
-        """Write the row of an epoch to the file and to the terminal."""
+    def add_row(self, row: dict[str, float], speed: float) -> None:
+        """Write the row of an epoch to the file, and to the terminal with its speed in images per second."""
         self._rows.append(row)
         with atomic_write(self._folder / "log.csv") as path, path.open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, self._rows[0], lineterminator="\n")
             writer.writeheader()
             writer.writerows(self._rows)
-        tqdm.write("  ".join(f"{key} {value:.4g}" for key, value in row.items()))
+        tqdm.write("  ".join([*(f"{key} {value:.4g}" for key, value in row.items()), f"{speed:.1f} images/s"]))
 
     @property
     def rows(self) -> tuple[dict[str, float], ...]:
@@ -55,21 +55,26 @@ class Log:
         """Write a plot of loss and errors over the epochs."""
         from matplotlib.figure import Figure  # noqa: PLC0415  # slow to import
 
-        rows = pd.DataFrame(self._rows)
+        epochs = self._column("epoch")
         figure = Figure(figsize=(8, 3.2), layout="constrained")
         left, right = figure.subplots(1, 2)
-        left.plot(rows["epoch"], rows["train_loss"], color="C0")
+        left.plot(epochs, self._column("train_loss"), color="C0")
         left.set(xlabel="epoch", ylabel="training cross-entropy", ylim=(0, None))
         for column, label in (("train_err", "train, augmented"), ("val_err", "val")):
-            if column in rows:
-                right.plot(rows["epoch"], rows[column], label=label)
+            if any(column in row for row in self._rows):
+                right.plot(epochs, self._column(column), label=label)
         right.set(xlabel="epoch", ylabel="top-1 classification error, %", ylim=(0, None))
         right.legend()
-        for size, first in rows.groupby("image_size")["epoch"].min().items():
+        sizes = self._column("image_size")
+        for size in sorted(set(sizes)):
+            first = epochs[sizes.index(size)]
             right.axvline(first, color="0.8", zorder=0)
             right.annotate(f"{size} px", (first, right.get_ylim()[1]), va="top", color="0.4")
         with atomic_write(self._folder / "log.png") as path:
             figure.savefig(path, dpi=150, format="png")
+
+    def _column(self, name: str) -> list[float]:
+        return [row.get(name, math.nan) for row in self._rows]
 
 
 def _parse_number(text: str) -> float:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from wsol.errors import InputError, first_line
 from wsol.models import GapClassifier, InitReport, find_gap
+from wsol.runtime.precision import arithmetic
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,8 @@ def check_step(network: nn.Module, model: str, side: int, classes: int, images: 
 
 
 def _run(network: nn.Module, images: int, side: int) -> Any:
-    with torch.no_grad(), contextlib.redirect_stderr(io.StringIO()):  # fx prints the traced code on an error
+    # fx prints the traced code on an error.
+    with arithmetic("float32"), torch.no_grad(), contextlib.redirect_stderr(io.StringIO()):
         return network(torch.zeros(images, 3, side, side))
 
 

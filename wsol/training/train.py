@@ -13,11 +13,13 @@ from wsol.errors import InputError
 from wsol.io.atomic import ensure_dir
 from wsol.io.lock import lock_folder
 from wsol.io.paths import file_name
+from wsol.runtime.cost import Clock
 from wsol.runtime.distributed import process_group
 from wsol.runtime.precision import Precision, arithmetic
 from wsol.training.checkpoint import Checkpointer
 from wsol.training.config import TrainConfig, prepare_training
 from wsol.training.data import BatchSource, FeatureBatches, ImageBatches
+from wsol.training.decoding import start_decoder
 from wsol.training.recipe import Recipe, Stage
 from wsol.training.trainer import Trainer
 
@@ -69,7 +71,8 @@ def train(
         precision: Of the forward pass and the gradients: ``float32``, that of IEEE 754 on every device; ``tf32``, on a
             GPU alone; ``bfloat16``, by autocast; ``auto`` for bfloat16 where the device has instructions for it, else
             float32.
-        workers: Number of threads that decode images, in each process; one per processor if None.
+        workers: Number of worker processes that decode and augment images, for each training process; one per processor
+            if None.
         half: Whether to write the weights in half precision.
         out: Folder for ``MODEL.safetensors``, ``log.csv``, ``log.png`` and the state between epochs.
         stop_after: Stop after this number of epochs of this call, like an interruption.
@@ -97,8 +100,8 @@ def train(
                 stack.enter_context(lock_folder(folder))
         stages = [stage for stage in recipe.stages for _ in range(stage.epochs)]  # of each epoch
         work = [stage.steps_per_epoch(len(plan.datasets.load(stage, "train"))) * stage.work for stage in stages]
-        decoders = workers or group.threads
-        images = ImageBatches(plan.datasets, plan.preprocessing, recipe.seed, plan.device, decoders, group)
+        decoder = stack.enter_context(start_decoder(plan.datasets, recipe.seed, workers or group.threads))
+        images = ImageBatches(plan.datasets, plan.preprocessing, recipe.seed, plan.device, decoder, group)
         in_precision = partial(arithmetic, plan.precision, repeatable=False)
         module: nn.Module = plan.network
         batches: BatchSource = images
@@ -115,19 +118,28 @@ def train(
                 tqdm.write(_describe_stage(recipe, number, stage, len(plan.datasets.load(stage, "train"))))
             for note in (*plan.notes, *plan.datasets.load(recipe.stages[0], "train").notes):
                 tqdm.write(f"note: {note}")
+        clock, trained = Clock(), 0
         for epoch in range(checkpointer.epochs, len(stages)):
             if epoch - checkpointer.epochs == stop_after:
                 return None
             stage = stages[epoch]
+            images_per_epoch, before = len(plan.datasets.load(stage, "train")), clock.seconds["training"]
             row: dict[str, float] = {"epoch": epoch + 1, "image_size": stage.image_size}
             with in_precision():
-                row |= trainer.train(stage, epoch, sum(work[:epoch]))
-                row |= {"val_err": trainer.compute_error(stage, "val")} if validation else {}
-            checkpointer.save_epoch(row)
+                with clock("training"):
+                    row |= trainer.train(stage, epoch, sum(work[:epoch]))
+                with clock("validation"):
+                    row |= {"val_err": trainer.compute_error(stage, "val")} if validation else {}
+            with clock("files"):
+                checkpointer.save_epoch(row, images_per_epoch / (clock.seconds["training"] - before))
+            trained += images_per_epoch
         if plan.frozen:
             features.standardization.fold(plan.frozen.linear)
         path = folder / f"{file_name(model)}.safetensors"
-        checkpointer.finish(path, half)
+        with clock("files"):
+            checkpointer.finish(path, half)
+        if group.is_main and trained:
+            tqdm.write(_describe_speed(trained, clock.seconds))
     return path
 
 
@@ -136,3 +148,8 @@ def _describe_stage(recipe: Recipe, number: int, stage: Stage, images: int) -> s
         f"stage {number}: {stage.epochs} epochs of {stage.steps_per_epoch(images)} steps of {stage.batch_size} images, "
         f"peak learning rate {recipe.peak_rate(stage):.4g} = {recipe.learning_rate:g} x {stage.batch_size} / 32"
     )
+
+
+def _describe_speed(images: int, seconds: Mapping[str, float]) -> str:
+    rest = ", ".join(f"{stage} {seconds[stage]:.1f} s" for stage in ("validation", "files"))
+    return f"{images} images in {seconds['training']:.1f} s: {images / seconds['training']:.1f} images/s; {rest}"

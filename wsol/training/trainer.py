@@ -10,6 +10,7 @@ from torch.nn.parallel import DistributedDataParallel
 from wsol.datasets import Split
 from wsol.errors import InputError
 from wsol.runtime.distributed import ProcessGroup
+from wsol.runtime.precision import Precision
 from wsol.training.data import BatchSource
 from wsol.training.recipe import Recipe, Stage
 from wsol.training.standardization import SQUARED_NORM
@@ -28,6 +29,7 @@ class Trainer:
         head: The last linear layer of the module, if it has one. The gradient of its weights is shortened where its
             inputs have a mean squared norm above 256, like the step of normalized least mean squares: its curvature
             grows with that norm, and would make the training diverge at rates that suit all other layers.
+        precision: Whether the module runs in bfloat16; the caller sets the arithmetic of float32 numbers.
 
     Attributes:
         optimizer: The optimizer, with its momentum.
@@ -42,12 +44,13 @@ class Trainer:
         work: int,
         group: ProcessGroup,
         head: nn.Linear | None = None,
+        precision: Precision = "float32",
     ) -> None:
         self._module, self._batches, self._recipe, self._work, self._group = module, batches, recipe, work, group
         self._head, self._norms = head, _record_norms(head)
         self._parallel = module if group.size == 1 else wrap_ddp(module, device)
         self._loss = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
-        self._autocast = torch.autocast(device.type, torch.bfloat16, enabled=has_bf16(device))
+        self._autocast = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
         decayed = [p for p in module.parameters() if p.dim() > 1]
         others = [p for p in module.parameters() if p.dim() <= 1]  # biases and normalization
         self.optimizer = torch.optim.SGD(
@@ -73,7 +76,8 @@ class Trainer:
         self._parallel.train()
         # Dropout draws from torch's global generator: seeded here, an epoch does not depend on previous ones.
         torch.manual_seed(1_000_003 * self._recipe.seed + epoch + 10_007 * self._group.rank)
-        losses = wrong = seen = rate = 0.0
+        losses, wrong = self._zero(), self._zero()  # on the device: to read them in every step would make it wait
+        seen = rate = 0.0
         for inputs, labels, total in self._batches.train_batches(stage, epoch):
             middle = done + stage.work / 2  # of the step: at its start, the first of all would have a rate of zero
             rate = self._recipe.learning_rate_at(middle / self._work, stage)
@@ -89,52 +93,60 @@ class Trainer:
             self._shorten_head_gradient()
             self.optimizer.step()
             if shared or self._group.is_main:  # count each image once
-                losses += loss.item() * len(labels)
-                wrong += float((logits.argmax(1) != labels).sum())
+                losses += loss.detach().double() * len(labels)
+                wrong += _count_errors(logits, labels)
                 seen += len(labels)
             done += stage.work
         if self._group.size > 1:
             for buffer in self._module.buffers():  # such as statistics of batch normalization
                 distributed.broadcast(buffer, 0)
-        losses, wrong, seen = self._sum_over_processes(losses, wrong, seen)
-        if not np.isfinite(losses):
+        loss_sum, errors, seen = self._sum_over_processes(losses.item(), wrong.item(), seen)
+        if not np.isfinite(loss_sum):
             raise InputError(
                 f"the loss is no longer finite in epoch {epoch + 1}; give a --learning-rate below "
                 f"{self._recipe.learning_rate:g}"
             )
-        return {"learning_rate": rate, "train_loss": losses / seen, "train_err": 100 * wrong / seen}
+        return {"learning_rate": rate, "train_loss": loss_sum / seen, "train_err": 100 * errors / seen}
 
     def compute_error(self, stage: Stage, split: Split) -> float:
         """Return the top-1 classification error on a split, in percent."""
         self._module.eval()
-        wrong = seen = 0.0
+        wrong, seen = self._zero(), 0.0
         batches = self._batches.eval_batches(stage, split)
         with self._group.sync_errors():
             for inputs, labels in batches:
                 with torch.inference_mode(), self._autocast:
-                    wrong += float((self._module(inputs).argmax(1) != labels).sum())
+                    wrong += _count_errors(self._module(inputs), labels)
                 seen += len(labels)
-        wrong, seen = self._sum_over_processes(wrong, seen)
-        return 100 * wrong / seen
+        errors, seen = self._sum_over_processes(wrong.item(), seen)
+        return 100 * errors / seen
 
     def _shorten_head_gradient(self) -> None:
         if self._head is None or self._head.weight.grad is None or not self._norms:
             return
-        total, count = self._sum_over_processes(*self._norms.pop())
-        self._head.weight.grad.mul_(min(1.0, SQUARED_NORM * count / max(total, 1e-30)))
+        total, count = self._group.all_reduce_sum(self._norms.pop()).unbind()
+        self._head.weight.grad.mul_((SQUARED_NORM * count / total.clamp(min=1e-30)).clamp(max=1))
+
+    def _zero(self) -> Tensor:
+        return torch.zeros((), dtype=torch.float64, device=next(self._module.parameters()).device)
 
     def _sum_over_processes(self, *numbers: float) -> list[float]:
         return self._group.all_reduce_sum(torch.tensor(numbers, dtype=torch.float64)).tolist()
 
 
-def _record_norms(head: nn.Linear | None) -> list[tuple[float, int]]:
+def _count_errors(logits: Tensor, labels: Tensor) -> Tensor:
+    return (logits.argmax(1) != labels).sum()
+
+
+def _record_norms(head: nn.Linear | None) -> list[Tensor]:
     """Return a list that holds sum and number of the squared norms of the layer's inputs in the last training step."""
-    norms: list[tuple[float, int]] = []
+    norms: list[Tensor] = []
 
     def record(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         if module.training:
             squares = inputs[0].detach().float().square().sum(-1)
-            norms[:] = [(squares.sum().item(), squares.numel())]
+            total = squares.sum().double()
+            norms[:] = [torch.stack([total, torch.full_like(total, squares.numel())])]
 
     if head is not None:
         head.register_forward_pre_hook(record)
@@ -170,13 +182,3 @@ class _WithUnusedParameter(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         logits: Tensor = self.module(inputs)
         return logits
-
-
-def has_bf16(device: torch.device) -> bool:
-    """Return whether a device has bfloat16 instructions; emulated, bfloat16 is far slower than float32."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device.type == "cpu":
-        queries = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
-        return any(bool(query()) for query in queries if query)
-    return False

@@ -12,6 +12,7 @@ from wsol.evaluation.inference import check_maps, check_scores, forward_crops, r
 from wsol.methods import find_method, unsupported_reason
 from wsol.models import Model, load_model
 from wsol.runtime.device import find_device
+from wsol.runtime.precision import check_precision
 from wsol.visualization.class_names import class_names, find_class
 from wsol.visualization.predictions import PhotoPrediction
 
@@ -67,6 +68,7 @@ class PhotoPredictor:
                 model.check_side(side)
             else:
                 model = load_model(*network, find_device(device), layer, map_size, side=side, output=output)
+            check_precision("float32", model.network.device)
             for _, method in self._methods:
                 if (reason := unsupported_reason(method, model.network, model.classes)) is not None:
                     raise InputError(f"{method.name} cannot be applied to {model.name}: {reason}")

@@ -1,7 +1,8 @@
-"""Scoring of existing maps or boxes, image by image: shared by all sources."""
+"""Scoring of existing maps or boxes: shared by all sources."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,14 +11,19 @@ from wsol.datasets import Dataset, count_clipped, frame_size
 from wsol.errors import InputError
 from wsol.metrics.image_stats import ImageStats, StatsAccumulator, stack_stats
 from wsol.protocols import Protocol
-from wsol.protocols.base import GroundTruth, ground_truth_of
+from wsol.protocols.base import ground_truth_of
+from wsol.protocols.ground_truths import GroundTruths
 from wsol.runs.results import LocalizationResults
 from wsol.runtime.cost import Clock
-from wsol.runtime.progress import track
+from wsol.runtime.progress import Progress
 from wsol.runtime.threads import map_ordered
 
+_CHUNK = 16  # images per task of a thread
 
-def ground_truths_of(protocol: Protocol, images: Dataset) -> tuple[list[GroundTruth], int]:
+Rows = dict[str, NDArray[Any]]
+
+
+def ground_truths_of(protocol: Protocol, images: Dataset) -> tuple[GroundTruths, int]:
     """Return the ground truth of every image, and the number of boxes that leave their image by up to one pixel.
 
     Raises:
@@ -25,13 +31,14 @@ def ground_truths_of(protocol: Protocol, images: Dataset) -> tuple[list[GroundTr
     """
     sizes = [frame_size(sample) for sample in images]
     clipped = sum(map(count_clipped, images.samples, sizes))
-    return [ground_truth_of(protocol, *pair) for pair in zip(images.samples, sizes, strict=True)], clipped
+    truths = (ground_truth_of(protocol, *pair) for pair in zip(images.samples, sizes, strict=True))
+    return GroundTruths.stack(truths), clipped
 
 
 def score_all(
     protocol: Protocol,
     images: Dataset,
-    image_stats: Callable[[int], ImageStats | None],
+    score_chunk: Callable[[range], tuple[Rows, list[int]]],
     pool: Executor,
     clock: Clock,
 ) -> tuple[StatsAccumulator, list[int]]:
@@ -40,8 +47,9 @@ def score_all(
     Args:
         protocol: The protocol.
         images: The images.
-        image_stats: Returns the statistics of image ``i``; None if it is left out.
-        pool: Threads for the images.
+        score_chunk: Returns the statistics of consecutive images by ``stack_stats``, and the indices of those that are
+            not left out.
+        pool: Threads for the chunks.
         clock: Gets the seconds.
 
     Returns:
@@ -49,23 +57,33 @@ def score_all(
     """
     n = len(images)
     accumulator, kept = StatsAccumulator(n, max(1, len(protocol.taus))), []
-    with clock("boxes"):
-        results = map_ordered(pool, image_stats, range(n))
-        title = f"{images.name} {images.split}"
-        for i, stats in enumerate(track(results, title, n, leave=True)):
-            if stats is not None:
-                accumulator.add(stack_stats([stats]))
-                kept.append(i)
+    chunks = [range(start, min(start + _CHUNK, n)) for start in range(0, n, _CHUNK)]
+    with clock("boxes"), Progress(f"{images.name} {images.split}", n, leave=True) as progress:
+        for chunk, (rows, scored) in zip(chunks, map_ordered(pool, score_chunk, chunks), strict=True):
+            if scored:
+                accumulator.add(rows)
+                kept += scored
+            progress.update(len(chunk))
     return accumulator, kept
+
+
+def by_image(image_stats: Callable[[int], ImageStats | None]) -> Callable[[range], tuple[Rows, list[int]]]:
+    """Return the ``score_chunk`` of ``score_all`` for statistics of one image; None if it is left out."""
+
+    def score_chunk(chunk: range) -> tuple[Rows, list[int]]:
+        found = {i: stats for i in chunk if (stats := image_stats(i)) is not None}
+        return (stack_stats([*found.values()]) if found else {}), [*found]
+
+    return score_chunk
 
 
 def gather_results(
     protocol: Protocol,
     images: Dataset,
-    truths: Sequence[GroundTruth],
+    truths: GroundTruths,
     accumulator: StatsAccumulator,
     kept: list[int],
-    boxes_at: Callable[[int, int], NDArray[np.float64]],
+    boxes_at: Callable[[int], NDArray[np.float64]],
     skipped: dict[str, str],
     clipped: int,
     notes: Sequence[str],
@@ -79,7 +97,7 @@ def gather_results(
         truths: Ground truth of each.
         accumulator: The statistics.
         kept: Indices of the images that have them.
-        boxes_at: As in ``LocalizationResults``, but by the index among all images.
+        boxes_at: As in ``LocalizationResults``, of the images that have statistics.
         skipped: Reasons by image id.
         clipped: As in ``LocalizationResults``.
         notes: As in ``LocalizationResults``.
@@ -94,11 +112,11 @@ def gather_results(
     labels = np.array([sample.label for sample in remaining])
     return LocalizationResults(
         remaining,
-        [truths[i] for i in kept],
+        truths.subset(kept),
         labels[:, None],
         np.full((len(remaining), 1), np.nan, np.float32),
         accumulator.stats(protocol.delta, labels, None, protocol.off_grid),
-        lambda i, tau_index: boxes_at(kept[i], tau_index),
+        boxes_at,
         skipped,
         clipped,
         accumulator.boxes,

@@ -3,9 +3,8 @@
 from concurrent.futures import Executor
 
 import numpy as np
-from numpy.typing import NDArray
 
-from wsol.baselines import BASELINES, baseline_stats
+from wsol.baselines import BaselineBoxes, baseline_stats
 from wsol.datasets import Dataset
 from wsol.evaluation.sources._scoring import ground_truths_of
 from wsol.metrics.image_stats import kept_tau_indices
@@ -27,24 +26,22 @@ def score_baseline(
         pool: Threads for boxes and pixels.
         clock: Gets the seconds.
     """
-    baseline = BASELINES.get(name)
     truths, clipped = ground_truths_of(protocol, images)
-    labels = np.array([sample.label for sample in images])
-
-    def boxes_of(i: int) -> NDArray[np.float64]:
-        return baseline(protocol, truths[i].sample.image_id, truths[i].size).boxes
-
-    def boxes_at(i: int, tau_index: int) -> NDArray[np.float64]:
-        boxes = boxes_of(i)
-        return boxes[[tau_index if len(boxes) > 1 else 0]]
-
-    def kept_boxes(i: int) -> NDArray[np.uint16]:
-        boxes = np.broadcast_to(boxes_of(i), (len(protocol.taus), 4))
-        return np.rint(boxes[kept_tau_indices(len(protocol.taus))]).astype(np.uint16)
-
     with clock("boxes"):
+        boxes = BaselineBoxes.of(name, protocol, truths)
         stats = baseline_stats(name, protocol, truths, pool)
-        kept = np.stack([kept_boxes(i) for i in range(len(images))]) if len(protocol.taus) else None
+        tau_indices = kept_tau_indices(len(protocol.taus))
+        kept = [np.rint(boxes.at(tau_index)).astype(np.uint16) for tau_index in tau_indices.tolist()]
     scores = np.full((len(images), 1), np.nan, np.float32)
-    results = LocalizationResults(images, truths, labels[:, None], scores, stats, boxes_at, {}, clipped, kept)
+    results = LocalizationResults(
+        images,
+        truths,
+        truths.labels[:, None],
+        scores,
+        stats,
+        lambda tau_index: boxes.at(tau_index)[:, None],
+        {},
+        clipped,
+        np.stack(kept, 1) if kept else None,
+    )
     return Provenance(name, "baseline", baseline=name), results

@@ -15,7 +15,7 @@ from wsol.datasets.base import TO_EDGES, Corners
 from wsol.errors import InputError
 from wsol.evaluation.sources._box_rows import BoxRow, read_box_csv, read_box_json
 from wsol.evaluation.sources._faults import Faults
-from wsol.evaluation.sources._scoring import gather_results, ground_truths_of, score_all
+from wsol.evaluation.sources._scoring import by_image, gather_results, ground_truths_of, score_all
 from wsol.metrics.classification import ranks_of
 from wsol.metrics.image_stats import ImageStats
 from wsol.metrics.iou import best_iou
@@ -89,9 +89,10 @@ def score_boxes(
         iou = np.zeros(1) if np.isnan(own).any() else best_iou(own, truths[i].boxes)
         return ImageStats(own, iou.astype(np.float32), peak_inside=False)
 
-    accumulator, kept = score_all(protocol, images, image_stats, pool, clock)
+    accumulator, kept = score_all(protocol, images, by_image(image_stats), pool, clock)
+    kept_boxes = np.stack([table[i][2] for i in kept]) if kept else np.empty((0, 1, 4))
     results = gather_results(
-        protocol, images, truths, accumulator, kept, lambda i, _: table[i][2], faults.reasons, clipped, notes
+        protocol, images, truths, accumulator, kept, lambda _: kept_boxes, faults.reasons, clipped, notes
     )
     classes = np.stack([table[i][0] for i in kept])
     stats = replace(

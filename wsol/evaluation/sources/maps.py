@@ -16,7 +16,7 @@ from wsol.boxes.thresholds import FloatArray
 from wsol.datasets import Dataset
 from wsol.errors import InputError, first_line
 from wsol.evaluation.sources._faults import Faults
-from wsol.evaluation.sources._scoring import gather_results, ground_truths_of, score_all
+from wsol.evaluation.sources._scoring import by_image, gather_results, ground_truths_of, score_all
 from wsol.io.arrays import read_array, require_file
 from wsol.io.display import list_first
 from wsol.metrics.image_stats import ImageStats
@@ -25,6 +25,7 @@ from wsol.runs.heat_maps import HeatMaps
 from wsol.runs.provenance import ExternalFile, Provenance, file_signature
 from wsol.runs.results import BoxesAtTau, LocalizationResults
 from wsol.runtime.cost import Clock
+from wsol.runtime.threads import map_ordered
 
 _SUFFIXES = (".npy", ".npz")
 
@@ -97,13 +98,13 @@ def score_maps(
         heat_maps.keep(i, score_map)
         return kept_boxes.keep(i, truths[i].score_map_stats(protocol, score_map))
 
-    def boxes_at(i: int, at: int) -> NDArray[np.float64]:
+    def boxes_at(at: int) -> NDArray[np.float64]:
         if at == kept_boxes.tau_index:
-            return kept_boxes.boxes[i, None]
-        boxes: NDArray[np.float64] = protocol.boxes(prepare(i)[None], protocol.taus[at : at + 1])[:, 0]
-        return boxes
+            return kept_boxes.boxes[kept, None]
+        tau = protocol.taus[at : at + 1]
+        return np.stack([*map_ordered(pool, lambda i: protocol.boxes(prepare(i)[None], tau)[0], kept)])
 
-    accumulator, kept = score_all(protocol, images, image_stats, pool, clock)
+    accumulator, kept = score_all(protocol, images, by_image(image_stats), pool, clock)
     notes = faults.raise_or_report(skip_bad)
     without, whole = (
         [images.samples[i].image_id for i in kept if constant.get(i) is has_box] for has_box in (False, True)

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from wsol.boxes.thresholds import are_constant
 from wsol.datasets import Content, Dataset, Split, with_content
 from wsol.errors import InputError
-from wsol.evaluation.sources._scoring import score_all
+from wsol.evaluation.sources._scoring import Rows, score_all
 from wsol.io.arrays import memory_map
 from wsol.metrics.classification import ranks_of
-from wsol.metrics.image_stats import ImageStats
 from wsol.protocols import Protocol
 from wsol.protocols.base import ground_truth_of
+from wsol.protocols.ground_truths import GroundTruths
 from wsol.runs.arrays import ARRAYS
 from wsol.runs.checksums import check_unchanged
 from wsol.runs.ground_truth import read_dataset
@@ -24,7 +24,7 @@ from wsol.runs.heat_maps import HeatMaps
 from wsol.runs.metadata import as_input_errors, read_metadata
 from wsol.runs.predictions import prediction_arrays, read_predictions
 from wsol.runs.provenance import Provenance
-from wsol.runs.results import BoxesAtTau, LocalizationResults, boxes_from_maps
+from wsol.runs.results import LocalizationResults, boxes_from_maps
 from wsol.runs.score_maps import read_maps
 from wsol.runtime.cost import Clock
 
@@ -65,17 +65,22 @@ def score_run(
         images = _add_masks(images, load(images.split), protocol.uses_masks, bool(metadata.skipped), folder)
     else:
         images = replace(images, content=replace(metadata.dataset.content, masks=""))
-    truths = [ground_truth_of(protocol, sample, size) for sample, size in zip(images, sizes, strict=True)]
-    kept, heat_maps = BoxesAtTau(n, tau_index), HeatMaps(n)
-    constant = [False] * n
+    truths = GroundTruths.stack(ground_truth_of(protocol, *pair) for pair in zip(images, sizes, strict=True))
+    heat_maps, constant = HeatMaps(n), np.empty(n, bool)
+    predicted = None if tau_index is None else np.empty((*classes.shape, 4))
 
-    def image_stats(i: int) -> ImageStats:
-        constant[i] = bool(are_constant(maps[i, :1])[0])
-        prepared = protocol.prepare_view(view, maps[i, :1], truths[i].size)[0]
-        heat_maps.keep(i, prepared)
-        return kept.keep(i, truths[i].score_map_stats(protocol, prepared))
+    def score_chunk(chunk: range) -> tuple[Rows, list[int]]:
+        part = slice(chunk.start, chunk.stop)
+        chunk_maps, chunk_truths = np.array(maps[part]), truths[part]
+        constant[part] = are_constant(chunk_maps[:, 0])
+        rows, boxes = protocol.score_batch(view, chunk_maps, chunk_truths, classes[part], tau_index)
+        if predicted is not None:
+            predicted[part] = boxes
+        for i, own, truth in zip(chunk, chunk_maps[:, :1], chunk_truths, strict=True):
+            heat_maps.keep(i, protocol.prepare_view(view, own, truth.size)[0])
+        return rows, [*chunk]
 
-    accumulator, _ = score_all(protocol, images, image_stats, pool, clock)
+    accumulator, _ = score_all(protocol, images, score_chunk, pool, clock)
     stats = accumulator.stats(protocol.delta, classes[:, 0], ranks_of(classes), protocol.off_grid)
     results = LocalizationResults(
         images,
@@ -83,12 +88,12 @@ def score_run(
         classes,
         scores,
         replace(stats, class_only_ranks=class_only_ranks),
-        boxes_from_maps(protocol, view, maps, classes, truths, kept),
+        boxes_from_maps(protocol, view, maps, classes, truths, pool) if predicted is None else lambda _: predicted,
         metadata.skipped,
         metadata.clipped_boxes,
         accumulator.boxes,
         metadata.notes,
-        tuple(sample.image_id for sample, is_flat in zip(images, constant, strict=True) if is_flat),
+        tuple(images.samples[i].image_id for i in np.flatnonzero(constant)),
         heat_maps=heat_maps.array,
     )
     return replace(metadata.provenance, view=None), results

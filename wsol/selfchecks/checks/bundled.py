@@ -52,9 +52,9 @@ MAP = """
 """
 """Map of class 11, the label of the image, ``(14, 14)``."""
 
-# Single precision differs by 0.000002 and, in the map, by 0.00003; the map above is rounded to 0.0005.
+# Single precision differs by 0.000002 and, in the map, by 0.00003, TF32 by 0.002 and 0.03; the map above is rounded to
+# 0.0005.
 SCORES_WITHIN, MAP_WITHIN = 0.0001, 0.002
-WITHIN_ON_GPU = 0.5  # a hundredth of the map's largest value: GPUs may multiply with 10 bits (TF32)
 
 
 @cache  # loading takes longer than running
@@ -80,31 +80,18 @@ def run_network(device: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 
 
 def _check_cpu() -> None:
-    scores, score_map = run_network("cpu")
-    assert_close(scores, SCORES, SCORES_WITHIN, "the class score")
-    assert_close(score_map, np.array(MAP.split(), np.float64).reshape(14, 14), MAP_WITHIN, "the map")
+    check_numbers("cpu")
 
 
-def list_gpus() -> list[str]:
-    """Return the names of all GPUs."""
-    return [f"cuda:{index}" for index in range(torch.cuda.device_count())]
-
-
-def _check_gpus() -> str:
-    names = list_gpus()
-    on_cpu = run_network("cpu") if names else ()
-    differences = {}
-    for name in names:
-        pairs = list(zip(on_cpu, run_network(name), strict=True))
-        for (expected, found), what in zip(pairs, ("the class score", "the map"), strict=True):
-            assert_close(found, expected, WITHIN_ON_GPU, f"{what} on {name}")
-        differences[name] = max(float(np.abs(found - expected).max()) for expected, found in pairs)
-    return ", ".join(f"{name} differs by at most {most:.2g}" for name, most in differences.items()) or "no GPU"
+def check_numbers(device: str) -> None:
+    """Compare class scores and map of the image on a device."""
+    scores, score_map = run_network(device)
+    assert_close(scores, SCORES, SCORES_WITHIN, f"the class score on {device}")
+    assert_close(score_map, np.array(MAP.split(), np.float64).reshape(14, 14), MAP_WITHIN, f"the map on {device}")
 
 
 RUNS_NETWORKS = True
 CHECKS: Checks = {
     "bundled network: the published weights": _check_weights,
     "bundled network: class scores and map of an image": _check_cpu,
-    "bundled network: the same on every GPU": _check_gpus,
 }

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from wsol.metrics.base import LocalizationStats
 from wsol.metrics.bootstrap import intervals, resampled_means
-from wsol.metrics.error_types import error_type
+from wsol.metrics.error_types import compare_predictions
 from wsol.metrics.summary import summarize
 from wsol.selfchecks.expect import assert_close, assert_equal, index_metrics
 from wsol.selfchecks.outcome import Checks
@@ -66,7 +66,8 @@ def _check_error_types() -> None:
         ("other", (60, 60, 160, 160), full, True),
     ]
     for name, box, truth, right in cases:
-        assert_equal(error_type(np.array(box, float), np.array(truth, float), right, 0.5), name, "the type")
+        arrays = np.array([[box]], float), np.array(truth, float), np.zeros(1, np.int64), np.array([[right]])
+        assert_equal(str(compare_predictions(*arrays, 0.5)[1][0, 0]), name, "the type")
 
 
 def _interval(values: NDArray[np.floating]) -> NDArray[np.float64]:
