@@ -52,6 +52,7 @@ from wsol.runs.batches import BATCHES, BatchStore
 from wsol.runtime.distributed import process_group
 from wsol.runtime.precision import arithmetic
 from wsol.runtime.threads import processor_count
+from wsol.runtime.workers import start_workers
 
 RATIO_LIMITS = {"cpu": 1.10, "cuda": 1.5}
 HOST_LIMIT, TAIL_LIMIT_MS, DELAY_LIMIT = 1.5, 0.1, 1.2
@@ -173,18 +174,30 @@ def _processor_seconds() -> float:
     return sum(os.times()[:4])
 
 
+def _measure_decoding(images: Dataset) -> float:
+    """Return the processor seconds for decoding and resizing, with as many processes as the evaluation uses."""
+    count, start = processor_count(), _processor_seconds()
+
+    def work(first: int) -> None:
+        for sample in images.samples[first::count]:
+            assert sample.path
+            decode(sample.path)
+
+    with start_workers(work, count, processes=True) as submit:
+        for future in [submit(first) for first in range(count)]:
+            future.result()
+    return _processor_seconds() - start
+
+
 def measure_host(images: Dataset, batch_size: int, rounds: int) -> bool:
     """Print the host cost and the serial tail; return whether they are within the limits."""
     model = build_cheap_model(len(images.classes))
+    batch = np.zeros((2, _SIDE, _SIDE, 3), np.uint8)
     half = images.subset(range(0, len(images), 2))
     costs, tails = [], []
     for i in range(rounds + 1):
+        decoding = _measure_decoding(images)
         start = _processor_seconds()
-        for sample in images:
-            assert sample.path
-            pixels = decode(sample.path)
-        decoding = _processor_seconds() - start
-        batch, start = np.stack([pixels] * 2), _processor_seconds()
         with torch.inference_mode():
             for _ in range(0, len(images), 2):
                 model.network(model.preprocessing.normalize(batch, torch.device("cpu")))

@@ -31,7 +31,11 @@ def test_curves_of_several_images_are_those_of_each() -> None:
     boxes = np.concatenate([corners[..., :2], corners[..., :2] + corners[..., 2:]], -1)  # some are empty
     sides = rng.integers(1, 30, (6, 4)).astype(float)
     truth = np.concatenate([sides[:, :2], sides[:, :2] + sides[:, 2:]], -1)
+    truth[3, 2] = truth[3, 0]  # a box outside of its image is clipped to nothing, and no box may be predicted
     starts = np.cumsum(counts) - counts
+    boxes[1, :2] = 0
+    with np.errstate(invalid="ignore"):
+        expected = [best_iou(boxes[i], truth[start : start + counts[i]]) for i, start in enumerate(starts)]
+    assert np.isnan(expected[1][:2]).all()
     found = best_iou_curves(boxes, truth, starts)
-    for i, start in enumerate(starts):
-        np.testing.assert_array_equal(found[i], best_iou(boxes[i], truth[start : start + counts[i]]))
+    np.testing.assert_array_equal(found, expected)

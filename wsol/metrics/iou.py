@@ -72,7 +72,8 @@ def _fill_curves(
                 height = min(y1, ground_truth[g, 3]) - max(y0, ground_truth[g, 1])
                 shared = max(width, 0.0) * max(height, 0.0)
                 area = (ground_truth[g, 2] - ground_truth[g, 0]) * (ground_truth[g, 3] - ground_truth[g, 1])
-                best = max(best, shared / ((x1 - x0) * (y1 - y0) + area - shared))
+                union = (x1 - x0) * (y1 - y0) + area - shared
+                best = np.maximum(best, np.divide(shared, union))  # NaN if both boxes are empty
             curves[i, tau] = best
 
 
