@@ -121,14 +121,14 @@ def test_an_interrupted_suite_goes_on_within_the_run(
 ) -> None:
     real, written = BatchStore.write, list[int]()
 
-    def one_only(parts: BatchStore, number: int, part: Any) -> None:
+    def one_only(parts: BatchStore, number: int, *batch: Any) -> None:
         if number:
             raise KeyboardInterrupt
-        real(parts, number, part)
+        real(parts, number, *batch)
 
-    def note(parts: BatchStore, number: int, part: Any) -> None:
+    def note(parts: BatchStore, number: int, *batch: Any) -> None:
         written.append(number)
-        real(parts, number, part)
+        real(parts, number, *batch)
 
     monkeypatch.setattr(BatchStore, "write", one_only)
     call = ["--suite", str(grid), "--only", "1/4"]

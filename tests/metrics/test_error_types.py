@@ -31,6 +31,8 @@ def error_type(box: list[float], truth: list[list[float]], right: bool) -> str:
         ([8, 0, 18, 10], ONE, "other"),  # IoB 20 / 100, IoG 20 / 100
         ([50, 50, 60, 60], ONE, "other"),  # nothing shared
         ([0, 0, 14, 15], ONE, "more"),  # IoU 100 / 210, IoB 100 / 210: not part
+        ([0, 0, 0, 0], [[5, 0, 5, 9]], "other"),  # the truth is clipped to nothing, and no box is predicted
+        ([0, 0, 9, 9], [[5, 0, 5, 9]], "other"),
         ([-2, 3, 12, 10], TWO, "correct"),  # 70 shared with the first of 98 + 100 - 70 = 128
     ],
 )

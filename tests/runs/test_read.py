@@ -8,7 +8,7 @@ import pytest
 
 import wsol
 from wsol.errors import InputError
-from wsol.evaluation.tables import choose_tau_index, tabulate
+from wsol.evaluation.tables import choose_tau_index, tabulate, tabulate_predictions
 from wsol.models import Model
 from wsol.reports.terminal import fill_tau_rule
 from wsol.runs.checksums import changed_files
@@ -20,8 +20,9 @@ def again(run: StoredRun) -> dict[str, pd.DataFrame]:
     """Computes the tables of a stored run from its curves, boxes and ground truth."""
     held = run.validation.results if run.validation else None
     level = choose_tau_index(run.protocol, run.tau, held or run.results) if run.tau is not None else 0
+    predictions = tabulate_predictions(run.protocol, run.results, level)
     with ThreadPoolExecutor(1) as pool:
-        return vars(tabulate(run.protocol, run.results, run.tau or run.metadata.tau.fixed, level, held, pool))
+        return vars(tabulate(run.protocol, run.results, run.tau or run.metadata.tau.fixed, predictions, held, pool))
 
 
 def same(table: pd.DataFrame, written: pd.DataFrame) -> None:

@@ -120,8 +120,15 @@ def test_a_protocol_whose_box_is_a_pixel_off(name: str, run: Run, monkeypatch: p
 
 
 def test_a_curve_that_is_off(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("base", "wsolevaluation", "zhou2016"):
-        monkeypatch.setattr(f"wsol.protocols.{module}.best_iou", lambda boxes, truth: np.full(boxes.shape[:-1], 0.49))
+    for function in ("base.best_iou", "zhou2016.best_iou", "_components.best_iou_curves"):
+        monkeypatch.setattr(f"wsol.protocols.{function}", lambda boxes, *_: np.full(boxes.shape[:-1], 0.49))
+    curves = importlib.import_module("wsol.protocols.wsolevaluation").contour_curves
+
+    def curves_that_are_off(*arguments: object) -> tuple[np.ndarray, ...]:
+        boxes, *ious = curves(*arguments)
+        return boxes, *(np.full_like(each, 0.49) for each in ious)
+
+    monkeypatch.setattr("wsol.protocols.wsolevaluation.contour_curves", curves_that_are_off)
     titles = [title(line) for line in run(*CHECKED_PROTOCOLS)[1]]
     assert "exact: a perfect mask scores 100 at every tau" in titles
     assert "wsolevaluation: IoU of the largest and of all contours" in titles

@@ -580,5 +580,7 @@ def _iou(x0: Number, y0: Number, x1: Number, y1: Number, truth: Floats) -> float
         height = min(y1, truth[g, 3]) - max(y0, truth[g, 1])
         shared = max(width, 0.0) * max(height, 0.0)
         truth_area = (truth[g, 2] - truth[g, 0]) * (truth[g, 3] - truth[g, 1])
-        best = max(best, shared / (area + truth_area - shared))
+        union = area + truth_area - shared
+        if union > 0:
+            best = max(best, shared / union)
     return best

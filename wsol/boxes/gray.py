@@ -46,7 +46,6 @@ def _convert(
     n, height, width = out.shape
     h, w = maps.shape[1:]
     values, stretched, resized = np.empty((w, h)), np.empty((h, width)), np.empty((height, width))
-    scores = np.empty(width, np.float32)
     for m in range(n):
         peaks[m] = -1
         low, high = 0.0, 0.0
@@ -60,17 +59,25 @@ def _convert(
             continue
         factor = 1 / (high - low)
         top = np.float32((high - low) * factor)
+        gray_top = np.uint8(np.int32(top * np.float32(255)))
         for y in range(height):
             line, row = resized[y], out[m, y]
-            if peaks[m] < 0:
-                for x in range(width):
-                    scores[x] = (line[x] - low) * factor
-                for x in range(width):
-                    if scores[x] == top:
-                        peaks[m] = y * width + x
-                        break
             for x in range(width):
                 row[x] = np.uint8(np.int32(np.float32((line[x] - low) * factor) * np.float32(255)))
+            if peaks[m] < 0 and _count(row, gray_top):
+                for x in range(width):
+                    if np.float32((line[x] - low) * factor) == top:
+                        peaks[m] = y * width + x
+                        break
+
+
+@jit
+def _count(row: NDArray[np.uint8], value: np.uint8) -> int:
+    """Count the pixels of a value."""
+    count = 0
+    for x in range(len(row)):
+        count += row[x] == value
+    return count
 
 
 @jit

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsol.boxes.thresholds import FloatArray
-from wsol.runtime.jit import jit
+from wsol.runtime.jit import as_input, jit
 
 CUBIC_A = -0.75  # of Keys' kernel
 _MATLAB_CUBIC_A = -0.5
@@ -70,7 +70,7 @@ def resize_and_normalize(maps: FloatArray, size: tuple[int, int], taps: Taps) ->
     """
     out = np.empty((len(maps), *size), np.float32)
     filters = *taps(maps.shape[1], size[0]), *taps(maps.shape[2], size[1])
-    _resize_and_normalize(maps, *filters, out)
+    _resize_and_normalize(as_input(maps), *filters, out)
     return out
 
 
@@ -89,7 +89,7 @@ def resize_and_divide(maps: FloatArray, size: tuple[int, int], taps: Taps, absol
     """
     out = np.empty((len(maps), *size), np.float32)
     filters = *taps(maps.shape[1], size[0]), *taps(maps.shape[2], size[1])
-    _resize_and_divide(maps, *filters, absolute, out)
+    _resize_and_divide(as_input(maps), *filters, absolute, out)
     return out
 
 
@@ -189,9 +189,10 @@ def _resize_and_normalize(
     for i in range(len(maps)):
         values = _scale_to_unit(maps[i])
         if not len(values):
-            out[i] = 0
+            _fill_with_zeros(out[i])
             continue
-        stretched = _stretch_rows(values - values.min(), columns, column_weights)
+        _subtract_lowest(values)
+        stretched = _stretch_rows(values, columns, column_weights)
         low, high = _find_range(stretched, rows, row_weights, line)
         factor = 1 / (high - low) if high > low else 0.0
         for y in range(len(rows)):
@@ -220,13 +221,31 @@ def _resize_and_divide(
             low, high = _find_range(stretched, rows, row_weights, line)
             peak = np.float32(max(-low, high) if absolute else high)
         if peak <= 0:
-            out[i] = 0
+            _fill_with_zeros(out[i])
             continue
         for y in range(len(rows)):
             _combine_rows(stretched, rows[y], row_weights[y], line)
             for x in range(len(line)):
                 score = np.float32(line[x])
                 out[i, y, x] = (abs(score) if absolute else score) / peak
+
+
+@jit
+def _fill_with_zeros(out: NDArray[np.float32]) -> None:
+    for y in range(out.shape[0]):
+        for x in range(out.shape[1]):
+            out[y, x] = 0
+
+
+@jit
+def _subtract_lowest(values: NDArray[np.float64]) -> None:
+    low = values[0, 0]
+    for y in range(values.shape[0]):
+        for x in range(values.shape[1]):
+            low = min(low, values[y, x])
+    for y in range(values.shape[0]):
+        for x in range(values.shape[1]):
+            values[y, x] -= low
 
 
 @jit
@@ -237,10 +256,12 @@ def _scale_to_unit(values: FloatArray) -> NDArray[np.float64]:
         float64, without any row if a value is not finite.
     """
     most = 0.0
-    for value in values.flat:
-        if not np.isfinite(value):
-            return np.empty((0, 0))
-        most = max(most, abs(np.float64(value)))
+    for y in range(values.shape[0]):
+        for x in range(values.shape[1]):
+            value = np.float64(values[y, x])
+            if not math.isfinite(value):
+                return np.empty((0, 0))
+            most = max(most, abs(value))
     factor = math.ldexp(1.0, min(1023, -math.frexp(most)[1]))
     scaled = np.empty(values.shape)
     for y in range(values.shape[0]):
@@ -264,7 +285,7 @@ def _find_range(
     height, taps = rows.shape
     row_ranges = np.empty((len(stretched), 2))
     for row in range(len(stretched)):
-        row_ranges[row] = _range_of(stretched[row])
+        row_ranges[row, 0], row_ranges[row, 1] = _range_of(stretched[row])
     bounds = np.empty((height, 2))
     for y in range(height):
         bounds[y, 0], bounds[y, 1] = -_ROUNDING, _ROUNDING
@@ -272,32 +293,45 @@ def _find_range(
             a, b = weights[y, k] * row_ranges[rows[y, k], 0], weights[y, k] * row_ranges[rows[y, k], 1]
             bounds[y, 0] += min(a, b)
             bounds[y, 1] += max(a, b)
+    lowest = highest = 0
+    for y in range(1, height):
+        lowest = y if bounds[y, 0] < bounds[lowest, 0] else lowest
+        highest = y if bounds[y, 1] > bounds[highest, 1] else highest
     low, high = np.inf, -np.inf
-    for likely in (bounds[:, 0].argmin(), bounds[:, 1].argmax()):  # then few others are needed
+    for likely in (lowest, highest):  # then few others are needed
         _combine_rows(stretched, rows[likely], weights[likely], line)
         range_ = _range_of(line)
         low, high = min(low, range_[0]), max(high, range_[1])
-    lows, highs = np.full(len(line), low), np.full(len(line), high)
+    lows, highs = np.empty(len(line)), np.empty(len(line))
+    for x in range(len(line)):
+        lows[x], highs[x] = low, high
     for y in range(height):
         if bounds[y, 0] < low or bounds[y, 1] > high:
             _combine_rows(stretched, rows[y], weights[y], line)
             for x in range(len(line)):
                 lows[x] = line[x] if line[x] < lows[x] else lows[x]
                 highs[x] = line[x] if line[x] > highs[x] else highs[x]
-    return lows.min(), highs.max()
+    low, high = lows[0], highs[0]
+    for x in range(1, len(line)):
+        low, high = min(low, lows[x]), max(high, highs[x])
+    return low, high
 
 
 @jit
 def _range_of(values: NDArray[np.float64]) -> tuple[float, float]:
     """Return the lowest and the highest value, eight values at a time."""
-    lows, highs = np.full(8, np.inf), np.full(8, -np.inf)
+    lows, highs = np.empty(8), np.empty(8)
+    for k in range(8):
+        lows[k], highs[k] = np.inf, -np.inf
     whole = len(values) // 8 * 8
     for start in range(0, whole, 8):
         for k in range(8):
             value = values[start + k]
             lows[k] = value if value < lows[k] else lows[k]
             highs[k] = value if value > highs[k] else highs[k]
-    low, high = lows.min(), highs.max()
+    low, high = lows[0], highs[0]
+    for k in range(1, 8):
+        low, high = min(low, lows[k]), max(high, highs[k])
     for i in range(whole, len(values)):
         low, high = min(low, values[i]), max(high, values[i])
     return low, high

@@ -5,7 +5,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from wsol.runtime.jit import jit
+from wsol.runtime.jit import as_input, jit
 
 FloatArray = NDArray[np.float32] | NDArray[np.float64]
 
@@ -71,10 +71,10 @@ def highest_tau_reached(score_map: FloatArray, taus: NDArray[np.float64]) -> NDA
 
 def _highest_tau(score_map: FloatArray, taus: NDArray[np.float64], strictly: bool) -> NDArray[np.int16]:
     out = np.empty(score_map.shape, np.int16)
-    values, indices = score_map.reshape(-1), out.reshape(-1)
+    values, taus, indices = as_input(score_map.reshape(-1)), as_input(taus), out.reshape(-1)
     scale, shift, corrections = _fit_guess(taus.tobytes(), score_map.dtype.char, strictly)
     _guess_highest_tau(values, taus, scale, shift, strictly, indices)
-    limits = np.concatenate([[np.nan], taus if strictly else np.nextafter(taus, -np.inf)])
+    limits = as_input(np.concatenate([[np.nan], taus if strictly else np.nextafter(taus, -np.inf)]))
     for _ in range(corrections):
         _lower_wrong_guesses(values, limits, indices)
     return out
@@ -101,7 +101,7 @@ def _fit_guess(taus: bytes, kind: str, strictly: bool) -> tuple[float, int, int]
     low, high = np.array([-np.inf, np.inf], kind)
     probes = np.sort(np.concatenate([near, np.nextafter(near, low), np.nextafter(near, high), [low, high]]))
     guesses = np.empty(len(probes), np.int16)
-    _guess_highest_tau(probes, grid, float(scale), 0, strictly, guesses)
+    _guess_highest_tau(as_input(probes), grid, float(scale), 0, strictly, guesses)
     indices = np.searchsorted(grid, probes.astype(np.float64), "left" if strictly else "right") - 1
     errors = indices - guesses
     return float(scale), int(errors.max()), int(np.ptp(errors))

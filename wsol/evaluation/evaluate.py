@@ -12,7 +12,7 @@ from wsol.errors import InputError
 from wsol.evaluation.batches import run_batches
 from wsol.evaluation.config import EvalConfig
 from wsol.evaluation.finish import merge_and_finish, write_page_and_discard
-from wsol.evaluation.kernels import start_compiling, wait_for_kernels
+from wsol.evaluation.kernels import SCORING, TABLES, start_compiling, wait_for_kernels
 from wsol.evaluation.plan import Plan, SplitPlan, prepare
 from wsol.evaluation.tables import choose_tau_index
 from wsol.io.lock import lock_folder
@@ -130,7 +130,7 @@ def run(config: EvalConfig, on_start: Callable[[Plan], None] | None = None) -> E
                     if group.is_main:
                         on_start(plan)
             with group.sync_errors():
-                wait_for_kernels(config.protocol)
+                wait_for_kernels(config.protocol, SCORING)
             finished: list[StoredRun] = []  # in the main process
             for each in plan.splits:
                 chosen_on = finished[-1].results if finished else None
@@ -140,6 +140,7 @@ def run(config: EvalConfig, on_start: Callable[[Plan], None] | None = None) -> E
                 run_batches(plan, each, folder.path, tau_index, config.workers or group.threads, group)
                 with group.sync_errors():
                     if group.is_main:  # the others have finished: all processors are free
+                        wait_for_kernels(config.protocol, TABLES)
                         with ThreadPoolExecutor(config.workers or processor_count()) as pool:
                             finished.append(merge_and_finish(plan, each, folder.path, chosen_on, memory_meter, pool))
             with group.sync_errors():

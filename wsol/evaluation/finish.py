@@ -3,8 +3,9 @@
 import contextlib
 from collections import defaultdict
 from collections.abc import Mapping
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from wsol.boxes.thresholds import are_constant
 from wsol.datasets import Content
 from wsol.errors import InputError
-from wsol.evaluation.tables import choose_tau_index, tabulate
+from wsol.evaluation.tables import choose_tau_index, tabulate, tabulate_predictions
 from wsol.io.arrays import memory_map
 from wsol.io.display import list_first
 from wsol.metrics.base import LocalizationStats
@@ -34,6 +35,7 @@ from wsol.runs.signature import RunRequest
 from wsol.runs.store import write_run
 from wsol.runtime.cost import Clock, MemoryMeter
 from wsol.runtime.threads import map_ordered
+from wsol.runtime.workers import start_workers
 
 if TYPE_CHECKING:  # scores of existing maps and boxes need no torch
     from wsol.evaluation.plan import Plan, SplitPlan
@@ -113,17 +115,21 @@ def finish_split(
     protocol = request.protocol
     with clock("metrics"):
         tau_index = choose_tau_index(protocol, request.tau, chosen_on or results) if request.uses_threshold else 0
-        tables = tabulate(protocol, results, request.tau, tau_index, chosen_on, pool)
+        predictions = tabulate_predictions(protocol, results, tau_index)
     chosen = round_tau(protocol.taus, tau_index) if request.uses_threshold else None
     signature = request.signature(results.images, chosen)
-    with clock("pictures"):
-        pictures = {}
-        if maps is not None:
-            gallery = draw_gallery(results, protocol, maps, tables.predictions, signature, pool)
-            pictures["gallery.png"] = gallery
+    pictures: dict[str, Future[bytes]] = {}
+    with contextlib.ExitStack() as stack:
+        if maps is not None:  # drawn meanwhile, and by a process, which the interpreter lock does not hold up
+            draw = partial(draw_gallery, results, protocol, maps, predictions, signature)
+            pictures["gallery.png"] = stack.enter_context(start_workers(draw, 1, processes=True))()
+        with clock("metrics"):
+            tables = tabulate(protocol, results, request.tau, predictions, chosen_on, pool)
+        with clock("pictures"):
+            drawn = {name: picture.result() for name, picture in pictures.items()}
     metadata = _describe_run(request, results, chosen_on, chosen, signature, requested, clock, cost)
-    complete = write_run(folder, metadata, tables, results, pictures)
-    return reopen_run(folder, complete, protocol, tables.predictions, results)
+    complete = write_run(folder, metadata, tables, results, drawn)
+    return reopen_run(folder, complete, protocol, predictions, results)
 
 
 def _merge_batches(

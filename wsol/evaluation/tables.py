@@ -43,11 +43,35 @@ def choose_tau_index(protocol: Protocol, tau: Tau, chosen_on: LocalizationResult
     return best_tau_index(metric, chosen_on.stats)
 
 
+def tabulate_predictions(protocol: Protocol, results: LocalizationResults, tau_index: int) -> pd.DataFrame:
+    """Compare the box of every prediction with the ground truth.
+
+    Args:
+        protocol: The protocol.
+        results: The results on the evaluated images.
+        tau_index: Index of the threshold of the boxes.
+
+    Returns:
+        The table of predictions.
+    """
+    has_threshold = bool(len(protocol.taus)) and _has_threshold(results)
+    truths, boxes = results.truths, results.boxes_at(tau_index if has_threshold else 0)
+    right = results.classes == results.classes[:, :1]
+    ious, errors = compare_predictions(boxes, truths.boxes, truths.starts, right, protocol.delta)
+    tau = round_tau(protocol.taus, tau_index) if has_threshold else np.nan
+    return predictions_table(results.images.samples, results.classes, results.scores, tau, boxes, ious, errors)
+
+
+def _has_threshold(results: LocalizationResults) -> bool:
+    """Return whether boxes depend on a threshold; external boxes do not."""
+    return results.stats.curves.shape[1] > 1
+
+
 def tabulate(
     protocol: Protocol,
     results: LocalizationResults,
     tau: Tau,
-    tau_index: int,
+    predictions: pd.DataFrame,
     chosen_on: LocalizationResults | None,
     pool: Executor,
 ) -> Tables:
@@ -57,17 +81,16 @@ def tabulate(
         protocol: The protocol.
         results: The results on the evaluated images.
         tau: The threshold of the run's predictions, or its rule.
-        tau_index: Index of that threshold.
+        predictions: The table of ``tabulate_predictions``.
         chosen_on: The results on the validation images, if tau was chosen on them.
-        pool: Threads for boxes and pixels.
+        pool: Threads for resamples and pixels.
     """
     fixed = fixed_tau(tau, protocol.taus)
-    taus = protocol.taus if results.stats.curves.shape[1] > 1 else np.empty(0)  # external boxes have no threshold
+    taus = protocol.taus if _has_threshold(results) else np.empty(0)
     rules = (taus, fixed, chosen_on.stats if chosen_on else None)
     draw_counts(len(results.stats), 0)  # the threads share them
     resampled = pool.submit(lambda: [*resample_metrics(results.stats, *rules)])
     baselines = _submit_baselines(protocol, results, fixed, chosen_on, pool)
-    predictions = _tabulate_predictions(protocol, results, tau_index if len(taus) else None)
     first = predictions[predictions["rank"] == min(1, results.classes.shape[1] - 1)]
     gt_known = predictions.loc[predictions["rank"] == 0, "iou"].to_numpy() >= protocol.delta
     errors = error_table(first["error"].to_numpy(), gt_known)
@@ -142,10 +165,3 @@ def _name_baseline(name: str, metrics: pd.DataFrame) -> pd.DataFrame:
     return own
 
 
-def _tabulate_predictions(protocol: Protocol, results: LocalizationResults, tau_index: int | None) -> pd.DataFrame:
-    """Compare the box of every prediction at one threshold with the ground truth."""
-    truths, boxes = results.truths, results.boxes_at(tau_index or 0)
-    right = results.classes == results.classes[:, :1]
-    ious, errors = compare_predictions(boxes, truths.boxes, truths.starts, right, protocol.delta)
-    tau = np.nan if tau_index is None else round_tau(protocol.taus, tau_index)
-    return predictions_table(results.images.samples, results.classes, results.scores, tau, boxes, ious, errors)

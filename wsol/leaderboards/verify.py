@@ -15,7 +15,7 @@ import pandas as pd
 
 from wsol.baselines import BASELINES
 from wsol.errors import first_line
-from wsol.evaluation.tables import choose_tau_index, tabulate
+from wsol.evaluation.tables import choose_tau_index, tabulate, tabulate_predictions
 from wsol.leaderboards.recompute import recompute_curves
 from wsol.metrics.base import METRICS
 from wsol.metrics.tau import DEFAULT_TAU, fixed_tau, round_tau
@@ -158,7 +158,8 @@ def _check_tables(run: StoredRun, tau_index: int, pool: Executor) -> Iterator[st
     """Yield the tables that differ from the recomputed ones."""
     chosen_on = run.validation.results if run.validation else None
     tau = DEFAULT_TAU if run.tau is None else run.tau
-    recomputed = vars(tabulate(run.protocol, run.results, tau, tau_index, chosen_on, pool))
+    predictions = tabulate_predictions(run.protocol, run.results, tau_index)
+    recomputed = vars(tabulate(run.protocol, run.results, tau, predictions, chosen_on, pool))
     predictions = recomputed.pop("predictions")
     for name in predictions:
         stored, expected = run.tables.predictions[name].to_numpy(), predictions[name].to_numpy()

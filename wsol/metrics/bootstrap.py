@@ -1,5 +1,6 @@
 """The percentile bootstrap over images: uncertainty of a number due to the choice of images."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsol.metrics import resampling
+from wsol.metrics.percentiles import find_group_quantiles, find_quantiles
 from wsol.metrics.resampling import sum_by_class, sum_hits, sum_values, sum_weighted
 
 RESAMPLES = 1000
@@ -29,12 +31,27 @@ def intervals(draws: NDArray[np.float64], coverage: float = 0.95) -> NDArray[np.
     Returns:
         ``(2, k)``, the lower and the upper ends.
     """
-    tail = 50 * (1 - coverage)
-    draws = draws[~np.isnan(draws).any(1)]
-    if not len(draws):
-        return np.full((2, draws.shape[1]), np.nan)
-    ends: NDArray[np.float64] = np.percentile(draws, [tail, 100 - tail], axis=0)
-    return ends
+    return find_quantiles(draws[~np.isnan(draws).any(1)].T, _tails(coverage))
+
+
+def group_intervals(
+    values: NDArray[np.float64], fractions: NDArray[np.bool_], groups: Sequence[NDArray[np.int64]], seed: int = 0
+) -> NDArray[np.float64]:
+    """Return the percentile intervals of the means over groups of images, where all images are resampled.
+
+    Args:
+        values: ``(n, k)``, the values of all images, as for ``resampled_means``.
+        fractions: bool ``(k,)``, which columns are numbers in [0, 1] that are rounded; the others are whole.
+        groups: Indices of the images of each group, at least one group.
+        seed: Seed of the resamples.
+
+    Returns:
+        ``(groups, k, 2)``, the ends; as the ``intervals`` of ``resampled_means_within``.
+    """
+    exact = np.where(fractions, _round_to_grain(values.copy()), values)
+    ends = np.cumsum([len(group) for group in groups])
+    counts = _counts_by_image(len(values), seed)
+    return find_group_quantiles(counts, exact, np.concatenate(groups), ends, _tails(0.95))
 
 
 def resampled_means(values: NDArray[np.generic], seed: int = 0) -> NDArray[np.float64]:
@@ -122,13 +139,25 @@ def _sum_exactly(counts: NDArray[np.uint8], values: NDArray[Any]) -> NDArray[np.
     for rows in _slices(len(values), max(values.shape[1], counts.shape[1])):
         chunk: NDArray[Any] = values[rows].astype(np.float64)
         if np.issubdtype(values.dtype, np.floating):
-            np.rint(np.divide(chunk, _GRAIN, out=chunk), out=chunk)
-            chunk *= _GRAIN
+            chunk = _round_to_grain(chunk)
         if values.shape[1] <= _FEW:
             out += sum_values(counts[rows], chunk).T
         else:
             out += counts[rows].T.astype(np.float64) @ chunk
     return out
+
+
+def _round_to_grain(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Round numbers in place; return them."""
+    np.rint(np.divide(values, _GRAIN, out=values), out=values)
+    values *= _GRAIN
+    return values
+
+
+def _tails(coverage: float) -> NDArray[np.float64]:
+    """Return the shares of the draws below the lower and the upper end of an interval."""
+    tail = 50 * (1 - coverage)
+    return np.array([tail, 100 - tail]) / 100
 
 
 def _slices(count: int, width: int) -> list[slice]:

@@ -74,8 +74,9 @@ def _compare(
                 width, height = min(x1, right_edge) - max(x0, left), min(y1, bottom) - max(y0, top)
                 intersection = max(width, 0.0) * max(height, 0.0)
                 true_area = (right_edge - left) * (bottom - top)
-                iou = intersection / (area + true_area - intersection)
-                covered += intersection / true_area > 0.3
+                union = area + true_area - intersection
+                iou = intersection / union if union > 0 else 0.0
+                covered += true_area > 0 and intersection / true_area > 0.3
                 if iou > best:
                     best, shared, best_area = iou, intersection, true_area
             ious[i, k] = best
@@ -87,7 +88,7 @@ def _compare(
                 codes[i, k] = _MULTI
             elif shared > 0.5 * area:  # both are 0 for an empty box
                 codes[i, k] = _PART
-            elif shared / best_area >= 0.7:
+            elif best_area > 0 and shared / best_area >= 0.7:
                 codes[i, k] = _MORE
             else:
                 codes[i, k] = _OTHER

@@ -13,14 +13,15 @@ def iou(boxes: NDArray[np.float64], ground_truth: NDArray[np.float64]) -> NDArra
 
     Args:
         boxes: ``(..., 4)``, half-open edges, not inverted.
-        ground_truth: ``(..., 4)``, half-open edges of boxes that are not empty; the two arrays are broadcast.
+        ground_truth: ``(..., 4)``, half-open edges; the two arrays are broadcast.
 
     Returns:
-        ``(...)`` in [0, 1].
+        ``(...)`` in [0, 1]; 0 for two empty boxes.
     """
     sides = np.minimum(boxes[..., 2:], ground_truth[..., 2:]) - np.maximum(boxes[..., :2], ground_truth[..., :2])
     intersection = np.clip(sides, 0, None).prod(-1)
-    ratio: NDArray[np.float64] = intersection / (_area(boxes) + _area(ground_truth) - intersection)
+    union = _area(boxes) + _area(ground_truth) - intersection
+    ratio: NDArray[np.float64] = np.divide(intersection, union, out=np.zeros(union.shape), where=union > 0)
     return ratio
 
 
@@ -73,7 +74,8 @@ def _fill_curves(
                 shared = max(width, 0.0) * max(height, 0.0)
                 area = (ground_truth[g, 2] - ground_truth[g, 0]) * (ground_truth[g, 3] - ground_truth[g, 1])
                 union = (x1 - x0) * (y1 - y0) + area - shared
-                best = np.maximum(best, np.divide(shared, union))  # NaN if both boxes are empty
+                if union > 0:
+                    best = max(best, shared / union)
             curves[i, tau] = best
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from wsol.runtime.jit import jit
+from wsol.runtime.jit import as_input, jit
 
 _STATE = 624  # 32-bit words of the generator
 _SHIFT = 397
@@ -36,8 +36,9 @@ def _draw_counts(out: NDArray[np.uint8], seed: int, mask: int) -> None:
     state, numbers = np.empty(_STATE, np.uint32), np.empty(_STATE, np.uint32)
     for first in range(0, resamples, _AT_ONCE):
         count = min(_AT_ONCE, resamples - first)
-        rows[:count] = 0
         for r in range(count):
+            for place in range(n):
+                rows[r, place] = 0
             _seed_state(state, seed, first + r)
             row, accepted = rows[r], 0
             while accepted < n:
@@ -100,7 +101,6 @@ def _next_numbers(state: NDArray[np.uint32], numbers: NDArray[np.uint32]) -> Non
         numbers[i] = y ^ (y >> np.uint32(18))
 
 
-@jit
 def sum_hits(counts: NDArray[np.uint8], hits: NDArray[np.bool_]) -> NDArray[np.int32]:
     """Count the hits in every resample, by the steps from one column to the next, of which an image has few.
 
@@ -111,6 +111,12 @@ def sum_hits(counts: NDArray[np.uint8], hits: NDArray[np.bool_]) -> NDArray[np.i
     Returns:
         int32 ``(k, resamples)``.
     """
+    sums: NDArray[np.int32] = _sum_hits(as_input(counts), as_input(hits))
+    return sums
+
+
+@jit
+def _sum_hits(counts: NDArray[np.uint8], hits: NDArray[np.bool_]) -> NDArray[np.int32]:
     out = np.zeros((hits.shape[1], counts.shape[1]), np.int32)
     for i in range(len(hits)):
         previous = False
@@ -121,17 +127,23 @@ def sum_hits(counts: NDArray[np.uint8], hits: NDArray[np.bool_]) -> NDArray[np.i
                 for r in range(counts.shape[1]):
                     out[j, r] += sign * counts[i, r]
     for j in range(1, len(out)):
-        out[j] += out[j - 1]
+        for r in range(counts.shape[1]):
+            out[j, r] += out[j - 1, r]
     return out
 
 
-@jit
 def sum_values(counts: NDArray[np.uint8], values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Sum a few columns of values in every resample; arguments as for ``sum_hits``.
 
     Returns:
         ``(k, resamples)``.
     """
+    sums: NDArray[np.float64] = _sum_values(as_input(counts), as_input(values))
+    return sums
+
+
+@jit
+def _sum_values(counts: NDArray[np.uint8], values: NDArray[np.float64]) -> NDArray[np.float64]:
     out = np.zeros((values.shape[1], counts.shape[1]))
     for i in range(len(values)):
         for j in range(values.shape[1]):
@@ -141,9 +153,14 @@ def sum_values(counts: NDArray[np.uint8], values: NDArray[np.float64]) -> NDArra
     return out
 
 
-@jit
 def count_hits(hits: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Count the hits ``(n, k)`` of each column, ``(k,)``."""
+    total: NDArray[np.int64] = _count_hits(as_input(hits))
+    return total
+
+
+@jit
+def _count_hits(hits: NDArray[np.bool_]) -> NDArray[np.int64]:
     out = np.zeros(hits.shape[1], np.int64)
     for i in range(len(hits)):
         for j in range(hits.shape[1]):
@@ -151,7 +168,6 @@ def count_hits(hits: NDArray[np.bool_]) -> NDArray[np.int64]:
     return out
 
 
-@jit
 def sum_weighted(
     counts: NDArray[np.uint8],
     weights: NDArray[np.float64],
@@ -169,6 +185,14 @@ def sum_weighted(
     Returns:
         ``(k, resamples)``.
     """
+    sums: NDArray[np.float64] = _sum_weighted(*map(as_input, (counts, weights, which, values)))
+    return sums
+
+
+@jit
+def _sum_weighted(
+    counts: NDArray[np.uint8], weights: NDArray[np.float64], which: NDArray[np.int64], values: NDArray[np.float64]
+) -> NDArray[np.float64]:
     resamples = counts.shape[1]
     out, weight = np.zeros((values.shape[1], resamples)), np.empty(resamples)
     for i in range(len(values)):
@@ -182,13 +206,19 @@ def sum_weighted(
                     out[j, r] += step * weight[r]
             previous = values[i, j]
     for j in range(1, len(out)):
-        out[j] += out[j - 1]
+        for r in range(resamples):
+            out[j, r] += out[j - 1, r]
     return out
 
 
-@jit
 def sum_by_class(counts: NDArray[np.uint8], class_index: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
     """Return the number of images of each class in every resample, int64 ``(classes, resamples)``."""
+    sums: NDArray[np.int64] = _sum_by_class(as_input(counts), as_input(class_index), classes)
+    return sums
+
+
+@jit
+def _sum_by_class(counts: NDArray[np.uint8], class_index: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
     out = np.zeros((classes, counts.shape[1]), np.int64)
     for i in range(len(counts)):
         for r in range(counts.shape[1]):

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from wsol.metrics.base import METRICS, LocalizationStats, Metric, TauRule
 from wsol.metrics.bootstrap import (
-    RESAMPLES,
     best_resampled_means,
+    group_intervals,
     intervals,
     resampled_class_means,
     resampled_means,
@@ -120,15 +120,12 @@ def summarize_groups(
     by_image = [(result, result.per_image[: len(stats)]) for result in results if not result.metric.by_class]
     plain = [values for result, values in by_image if not result.metric.aggregate]
     columns = np.stack(plain, 1) if plain else np.empty((len(stats), 0))
+    fractions = np.array([np.issubdtype(values.dtype, np.floating) for values in plain], bool)
+    present = {key: indices for key, indices in groups.items() if len(indices)}
+    all_ends = group_intervals(columns.astype(np.float64), fractions, [*present.values()]) if present else []
     rows = []
-    for (by, name), indices in groups.items():
-        if not len(indices):
-            continue
-        members, draws = columns[indices], np.empty((RESAMPLES, len(plain)))
-        for kind in {values.dtype for values in plain}:  # whole numbers are summed faster
-            same = [column for column, values in enumerate(plain) if values.dtype == kind]
-            draws[:, same] = resampled_means_within(members[:, same].astype(kind), indices, len(stats))
-        means, ends = iter(members.mean(0)), iter(intervals(draws).T)
+    for ((by, name), indices), group_ends in zip(present.items(), all_ends, strict=True):
+        means, ends = iter(columns[indices].mean(0)), iter(group_ends)
         for result, values in by_image:
             metric = result.metric
             if metric.aggregate:

@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Mapping
-from concurrent.futures import Executor
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from wsol.reports.heat_map import (
 )
 from wsol.runs.results import LocalizationResults
 from wsol.runs.score_maps import ScoreMapReader
+from wsol.runtime.threads import processor_count
 
 _IMAGES, _COLUMNS = 12, 3
 _SIDE = 224  # pixels of an image
@@ -37,7 +38,6 @@ def draw_gallery(
     maps: ScoreMapReader,
     predictions: pd.DataFrame,
     signature: str,
-    pool: Executor,
 ) -> bytes:
     """Draw twelve images, evenly spaced over the data set, each next to the score map of its ground-truth class.
 
@@ -51,7 +51,6 @@ def draw_gallery(
         maps: Raw score maps of the run, as ``merge`` returns them.
         predictions: Predictions of the run; the boxes of rank 0 are drawn.
         signature: Signature of the run, stored in the file as a text chunk.
-        pool: Threads that draw.
 
     Returns:
         A PNG file.
@@ -75,9 +74,9 @@ def draw_gallery(
         is_hit = bool(np.float32(own[i]["iou"]) >= np.float32(protocol.delta))
         return _draw_cell(truth, score_map, own[i], is_hit, title)
 
-    cells = pool.map(cell, chosen)
-    for place, image in enumerate(cells):
-        sheet.paste(image, (place % _COLUMNS * width + 4, place // _COLUMNS * height + 4))
+    with ThreadPoolExecutor(min(count, processor_count())) as pool:
+        for place, image in enumerate(pool.map(cell, chosen)):
+            sheet.paste(image, (place % _COLUMNS * width + 4, place // _COLUMNS * height + 4))
     file = io.BytesIO()
     text = PngInfo()
     text.add_text("signature", signature)

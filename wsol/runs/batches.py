@@ -3,7 +3,9 @@
 import contextlib
 import json
 import shutil
+from collections import deque
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +19,12 @@ from wsol.errors import InputError
 from wsol.io.arrays import read_json
 from wsol.io.atomic import TMP_SUFFIX, atomic_write
 from wsol.runs.signature import signature_differences
-from wsol.runs.thumbnails import drop_unfinished, move_thumbnails, write_thumbnail
+from wsol.runs.thumbnails import return_thumbnails, take_thumbnails, write_thumbnail
 
 BATCHES = "batches"
 """Folder of the finished batches, in the run folder."""
+
+_DELETING = 16  # threads
 
 
 @dataclass(frozen=True)
@@ -85,13 +89,13 @@ class BatchStore:
             raise InputError(f"{path} is damaged ({error}); delete it and give --resume to compute it again") from error
 
     def take_thumbnails(self, place: Path, kept: Sequence[int]) -> None:
-        """Move the thumbnails of all batches to a run folder.
+        """Give a run folder the thumbnails of all batches.
 
         Args:
             place: The folder.
             kept: Indices in the data set of the images that the run has, ascending.
         """
-        move_thumbnails(self._folder, place, kept)
+        take_thumbnails(self._folder, place, kept)
 
     def stop(self) -> None:
         """Tell the other processes that one of them cannot continue."""
@@ -123,9 +127,8 @@ def open_or_resume(folder: Path, splits: Mapping[str, int], request: Mapping[str
     base = folder / BATCHES
     shutil.rmtree(_discard_path(folder), ignore_errors=True)
     known = base / "request.json"
-    if not known.is_file():
-        drop_unfinished(folder)
-    else:
+    begun = known.is_file()
+    if begun:
         if other := _request_differences(known, request):
             raise InputError(
                 f"{folder} holds an unfinished run with other options ({'; '.join(other)}); give the same options, "
@@ -141,6 +144,9 @@ def open_or_resume(folder: Path, splits: Mapping[str, int], request: Mapping[str
     for split in splits:
         place = base / split
         place.mkdir(parents=True, exist_ok=True)
+        if begun:
+            return_thumbnails(place, folder if split == "run" else folder / split)
+        (place / "thumbnails").mkdir(exist_ok=True)
         for stale in (*place.glob(f"*{TMP_SUFFIX}"), place / "stopped"):
             stale.unlink(missing_ok=True)
     with atomic_write(known) as path:
@@ -161,8 +167,11 @@ def count_stored(folder: Path) -> int | None:
 
 def discard(folder: Path) -> None:
     """Remove the batches of a complete run, all at once."""
-    (folder / BATCHES).replace(_discard_path(folder))
-    shutil.rmtree(_discard_path(folder), ignore_errors=True)
+    discarded = _discard_path(folder)
+    (folder / BATCHES).replace(discarded)
+    with ThreadPoolExecutor(_DELETING) as pool, contextlib.suppress(OSError):  # each waits for the disk
+        deque(pool.map(Path.unlink, discarded.glob("*/*.safetensors")), 0)
+    shutil.rmtree(discarded, ignore_errors=True)
 
 
 def discard_if_empty(folder: Path, splits: Mapping[str, int]) -> None:

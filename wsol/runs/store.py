@@ -1,11 +1,16 @@
 """The folder of a run: its files appear whole or not at all, and another run is never overwritten."""
 
 import json
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wsol.errors import InputError
 from wsol.io.arrays import read_json
@@ -83,26 +88,25 @@ def write_run(
     Returns:
         The metadata with the checksums.
     """
+    writers: dict[str, Callable[[Path], object]] = {}
     for name in TABLES:
-        with atomic_write(folder / f"{name}.csv") as path:
-            getattr(tables, name).assign(signature=metadata.signature).to_csv(path, index=False, lineterminator="\n")
+        signed = getattr(tables, name).assign(signature=metadata.signature)
+        writers[f"{name}.csv"] = partial(signed.to_csv, index=False, lineterminator="\n")
     truth = ground_truth_table(results.truths.samples, results.truths.sizes)
     for name, table in (("predictions", tables.predictions), ("ground_truth", truth)):
-        with atomic_write(folder / f"{name}.parquet") as path:
-            copy = table.copy(deep=False)
-            copy.attrs = {"signature": metadata.signature}
-            copy.to_parquet(path, index=False)
+        copy = table.copy(deep=False)
+        copy.attrs = {"signature": metadata.signature}
+        writers[f"{name}.parquet"] = partial(copy.to_parquet, index=False)
     for array in ARRAYS:
         if (values := results.array(array.name)) is not None:
             if isinstance(values, np.memmap) and Path(values.filename or "") == (folder / array.file).resolve():
                 continue
-            with atomic_write(folder / array.file) as path, path.open("wb") as file:
-                np.save(file, values, allow_pickle=False)
+            writers[array.file] = partial(_save, values)
         elif array.name != "maps":
             (folder / array.file).unlink(missing_ok=True)  # of the same run by an earlier version, or with masks
     for name, content in pictures.items():
-        with atomic_write(folder / name) as path:
-            path.write_bytes(content)
+        writers[name] = partial(_save_bytes, content)
+    _write_files(folder, writers)
     if "gallery.png" not in pictures:
         (folder / "gallery.png").unlink(missing_ok=True)
     (folder / "report.html").unlink(missing_ok=True)
@@ -111,3 +115,23 @@ def write_run(
     with atomic_write(folder / "run.json") as path:
         path.write_text(json.dumps(asdict(complete), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return complete
+
+
+def _write_files(folder: Path, writers: Mapping[str, Callable[[Path], object]]) -> None:
+    """Write files by name, all at the same time, since each waits for the disk."""
+
+    def write(name: str) -> None:
+        with atomic_write(folder / name) as path:
+            writers[name](path)
+
+    with ThreadPoolExecutor(len(writers)) as pool:
+        deque(pool.map(write, writers), 0)
+
+
+def _save(values: NDArray[Any], path: Path) -> None:
+    with path.open("wb") as file:
+        np.save(file, values, allow_pickle=False)
+
+
+def _save_bytes(content: bytes, path: Path) -> None:
+    path.write_bytes(content)

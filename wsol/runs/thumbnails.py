@@ -21,7 +21,6 @@ _SIDE = 224
 _MAX_READ = 1000  # images that are decoded for their thumbnail alone
 _QUALITY = 60  # about 9 KB per image
 _PER_FOLDER = 1000
-_UNFINISHED = f"thumbnails{TMP_SUFFIX}"
 
 
 def encode_thumbnail(pixels: NDArray[np.uint8]) -> bytes:
@@ -43,9 +42,7 @@ def make_thumbnails(samples: Sequence[Sample], folder: Path, pool: Executor) -> 
     count = min(_MAX_READ, len(samples))
     places = [i * len(samples) // count for i in range(count)]
     readable = [i for i in places if samples[i].render is not None or samples[i].path is not None]
-    drop_unfinished(folder)
-    unfinished = folder / _UNFINISHED
-    unfinished.mkdir()
+    unfinished = _start(folder)
 
     def write(i: int) -> None:
         with contextlib.suppress(ImageError):  # no number depends on it
@@ -61,33 +58,32 @@ def write_thumbnail(folder: Path, i: int, content: bytes) -> None:
     _write(folder / thumbnail_path(i), content)
 
 
-def move_thumbnails(source: Path, folder: Path, kept: Sequence[int]) -> None:
-    """Move the thumbnails of some images to a run folder; what an interrupted call has moved stays there.
+def take_thumbnails(source: Path, folder: Path, kept: Sequence[int]) -> None:
+    """Give a run folder the thumbnails of some images; ``return_thumbnails`` undoes what this does to ``source``.
 
     Args:
         source: A folder that ``write_thumbnail`` wrote to.
         folder: The run folder.
         kept: The images that the run has, by their numbers in ``source``, ascending.
     """
-    if not (source / "thumbnails").is_dir():
-        return
-    if len(kept) == 1 + kept[-1]:
+    if len(kept) == 1 + kept[-1]:  # the usual case, at once
         _replace(source / "thumbnails", folder)
         return
-    unfinished = folder / _UNFINISHED
+    unfinished = _start(folder)
     for i, number in enumerate(kept):
-        old, new = source / thumbnail_path(number), unfinished / _name(i)
-        if old.is_file():  # else an interrupted call has moved it
-            new.parent.mkdir(parents=True, exist_ok=True)
-            old.replace(new)
-    if unfinished.is_dir():
-        _replace(unfinished, folder)
+        _write(unfinished / _name(i), (source / thumbnail_path(number)).read_bytes())
+    _replace(unfinished, folder)
 
 
-def drop_unfinished(folder: Path) -> None:
-    """Remove the thumbnails that an interrupted call left in a run folder, and in that of its validation split."""
-    for each in (folder, folder / "val"):
-        shutil.rmtree(each / _UNFINISHED, ignore_errors=True)
+def return_thumbnails(source: Path, folder: Path) -> None:
+    """Move the thumbnails back that an interrupted run has taken, so that it can go on.
+
+    Args:
+        source: A folder that ``write_thumbnail`` writes to.
+        folder: The run folder.
+    """
+    if not (source / "thumbnails").is_dir() and (folder / "thumbnails").is_dir():
+        (folder / "thumbnails").replace(source / "thumbnails")
 
 
 def find_thumbnails(folder: Path, n: int) -> NDArray[np.bool_]:
@@ -118,6 +114,13 @@ def _write(path: Path, content: bytes) -> None:
     except FileNotFoundError:  # it is the first of its folder
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
+
+
+def _start(folder: Path) -> Path:
+    unfinished = folder / f"thumbnails{TMP_SUFFIX}"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir()
+    return unfinished
 
 
 def _replace(source: Path, folder: Path) -> None:

@@ -2,27 +2,37 @@
 
 from collections.abc import Callable
 from functools import cache
-from typing import ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
 import numba
+import numpy as np
 from llvmlite.binding import get_host_cpu_name
+from numpy.typing import NDArray
 
 P = ParamSpec("P")
 R = TypeVar("R")
+_OPTIONS = {"nogil": True, "no_cfunc_wrapper": True}  # the wrapper for calls from C takes time to compile
 
 
 def jit(function: Callable[P, R]) -> Callable[P, R]:
     """Compile ``function`` in nopython mode; the type checker sees its signature."""
     try:
-        compiled = numba.njit(cache=True, nogil=True)(function)
+        compiled = numba.njit(cache=True, **_OPTIONS)(function)
     except RuntimeError:  # no cache folder is writable, neither next to the code nor the user's
-        compiled = numba.njit(nogil=True)(function)
+        compiled = numba.njit(**_OPTIONS)(function)
     return cast(Callable[P, R], compiled)
 
 
 def jit_inline(function: Callable[P, R]) -> Callable[P, R]:
     """Compile ``function`` into each of its callers, for calls per pixel, where passing arrays is expensive."""
     return cast(Callable[P, R], numba.njit(nogil=True, inline="always")(function))
+
+
+def as_input(array: NDArray[Any]) -> NDArray[Any]:
+    """Return an array as a kernel takes it, C-contiguous and read-only, so that one compiled version serves all."""
+    view = np.ascontiguousarray(array).view()
+    view.flags.writeable = False
+    return view
 
 
 @cache
