@@ -5,13 +5,15 @@
 1. Annotations: ``load_dataset`` and ``with_content`` of as many generated XML files in Kaggle's layout. The limit is 5
    seconds for 50,000, on two cores.
 2. Imports: all modules of ``wsol.eval`` and of ``wsol.score``, compared with ``import torch`` alone, alternating. The
-   limit for ``wsol.eval`` is 1.6 times torch.
-3. The first batch: a whole ``wsol.eval`` of four images with an empty and with a filled cache of compiled kernels. The
-   limit for the difference is 1.2 times the time that compiling takes alone.
+   limits for ``wsol.eval`` are 2.5 seconds and 1.6 times torch.
+3. The first batch: seconds from the start of ``wsol.eval`` until it, with an empty and with a filled cache of compiled
+   kernels, and the processor time of all compiling. The limit for the difference is half the processor time: most of
+   the compiling has to go on beside the rest, or in parallel. It needs three idle processors.
 """
 
 import argparse
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -23,8 +25,9 @@ import numpy as np
 from PIL import Image
 
 from wsol.datasets import load_dataset, with_content
+from wsol.evaluation.kernels import SCORING, TABLES
 
-SECONDS, RATIO, ROUNDS = 5, 1.6, 5
+SECONDS, IMPORT_SECONDS, RATIO, COMPILE_RATIO, ROUNDS = 5, 2.5, 1.6, 0.5, 5
 ROOT = Path(__file__).parents[1]
 NAME = "ILSVRC2012_val_{:08d}"
 OBJECT = """\t<object>
@@ -94,7 +97,7 @@ def measure_annotations(n: int) -> bool:
 
 
 def measure_imports() -> bool:
-    """Print processor times of imports, and return whether their ratio to torch's is within the limit."""
+    """Print processor times of imports, and return whether they are within the limits."""
     modules = ("torch", "wsol.evaluation.evaluate", "wsol.evaluation.score")
     seconds: dict[str, list[float]] = {module: [] for module in modules}
     for _ in range(ROUNDS):
@@ -104,8 +107,8 @@ def measure_imports() -> bool:
             seconds[module].append(float(subprocess.check_output([sys.executable, "-c", code], text=True)))
     torch, evaluate, score = (median(seconds[module]) for module in modules)
     print(f"imports: torch {torch:.2f} s, wsol.eval {evaluate:.2f} s, wsol.score {score:.2f} s of the processor")
-    print(f"ratio of wsol.eval to torch: {evaluate / torch:.2f} (limit {RATIO})")
-    return evaluate <= RATIO * torch
+    print(f"limits for wsol.eval: {IMPORT_SECONDS} s; {RATIO} times torch, and it is {evaluate / torch:.2f} times")
+    return evaluate <= min(IMPORT_SECONDS, RATIO * torch)
 
 
 def write_images(folder: Path) -> None:
@@ -117,39 +120,48 @@ def write_images(folder: Path) -> None:
     (folder / "boxes.csv").write_text(f"image_id,label,x0,y0,x1,y1\n{rows}")
 
 
+FIRST_BATCH = """
+import sys, time
+start = time.perf_counter()
+from wsol.eval import main
+from wsol.protocols.wsolevaluation import WsolEvaluation
+score_batch = WsolEvaluation.score_batch
+def score_and_print(*arguments):
+    result = score_batch(*arguments)
+    print("first batch", time.perf_counter() - start, flush=True)
+    return result
+WsolEvaluation.score_batch = score_and_print
+sys.exit(main(sys.argv[1:]))
+"""
+
+
 def measure_first_batch() -> bool:
-    """Print the seconds of a small evaluation without and with compiled kernels, and of compiling alone."""
+    """Print the seconds until the first batch is scored, without and with compiled kernels, and those of compiling."""
     model = f"{ROOT}/benchmarks/_small_net.py:build"
-    evaluate = ["wsol.eval", "--model", model, "--dataset", "csv", "--data-root", ".", "--assume-class-order"]
+    evaluate = ["-c", FIRST_BATCH, "--model", model, "--dataset", "csv", "--data-root", ".", "--assume-class-order"]
     with tempfile.TemporaryDirectory() as folder:
         write_images(Path(folder))
-        seconds = {
-            title: _time(command, Path(folder), cache)
-            for title, command, cache in (
-                ("warm-up of the disk", [*evaluate, "--out", "first"], None),
-                ("kernels alone", ["wsol.evaluation.kernels", "wsolevaluation"], "alone"),
-                ("cold", [*evaluate, "--out", "cold"], "run"),
-                ("warm", [*evaluate, "--out", "warm"], "run"),
-            )
-        }
-    print("; ".join(f"{title}: {each:.1f} s" for title, each in seconds.items()))
-    later = seconds["cold"] - seconds["warm"]
-    print(f"a cold cache costs {later:.1f} s (limit {1.2 * seconds['kernels alone']:.1f} s)")
-    return later <= 1.2 * seconds["kernels alone"]
+        _run([*evaluate, "--out", "first"], Path(folder), None)  # warms the disk up
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        for part in (*SCORING, *TABLES):
+            _run(["-m", "wsol.evaluation.kernels", "wsolevaluation", part, str(os.getpid())], Path(folder), "alone")
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        compiling = after.ru_utime - before.ru_utime
+        cold, warm = (
+            float(_run([*evaluate, "--out", out], Path(folder), "run").partition("first batch ")[2].split()[0])
+            for out in ("cold", "warm")
+        )
+    print(f"first batch: {warm:.1f} s; with an empty cache {cold:.1f} s; compiling takes {compiling:.1f} s in all")
+    print(f"an empty cache costs {cold - warm:.1f} s (limit {COMPILE_RATIO * compiling:.1f} s)")
+    return cold - warm <= COMPILE_RATIO * compiling
 
 
-def _time(command: list[str], folder: Path, cache: str | None) -> float:
+def _run(command: list[str], folder: Path, cache: str | None) -> str:
     environment = os.environ | ({"NUMBA_CACHE_DIR": str(folder / "cache" / cache)} if cache else {})
-    start = time.perf_counter()
-    subprocess.run(
-        [sys.executable, "-m", *command],
-        check=True,
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+    done = subprocess.run(
+        [sys.executable, *command], check=True, cwd=folder, env=environment, capture_output=True, text=True
     )
-    return time.perf_counter() - start
+    return done.stdout
 
 
 def main() -> int:

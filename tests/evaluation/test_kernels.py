@@ -1,7 +1,9 @@
-"""Kernels are compiled ahead, once per machine, by one process, and only where a cache keeps them."""
+"""Kernels are compiled ahead, once per machine, by processes of their own, and only where a cache keeps them."""
 
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +19,16 @@ class Child:
     """Stands in for the compiling process."""
 
     started: list[list[str]]
+    is_slow: bool
 
     def __init__(self, command: list[str], **_: Any) -> None:
         self.waited = 0
         Child.started.append(command)
 
-    def wait(self) -> None:
+    def wait(self, timeout: float | None = None) -> None:
         self.waited += 1
+        if timeout is not None and Child.is_slow:
+            raise subprocess.TimeoutExpired("compiling", timeout)
 
     def kill(self) -> None: ...
 
@@ -31,7 +36,7 @@ class Child:
 @pytest.fixture
 def cold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache folder, and processes that only count as started."""
-    Child.started = []
+    Child.started, Child.is_slow = [], False
     monkeypatch.setattr(subprocess, "Popen", Child)
     monkeypatch.setattr(kernels, "cache_folder", lambda: tmp_path)
     monkeypatch.setattr(kernels, "_running", {})
@@ -39,31 +44,44 @@ def cold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def stamp(protocol: str) -> Path:
-    found = kernels._find_stamp(find_protocol(protocol))
+def stamp(protocol: str, part: str = "curves") -> Path:
+    found = kernels._find_stamp(find_protocol(protocol), part)
     assert found is not None
     return found
 
 
-def test_a_cold_cache_is_filled_by_one_process_that_is_waited_for(cold: Path) -> None:
+def test_a_cold_cache_is_filled_by_processes_that_are_waited_for(cold: Path) -> None:
     for _ in range(2):
         kernels.start_compiling(PROTOCOL)
-    assert Child.started == [[sys.executable, "-m", "wsol.evaluation.kernels", PROTOCOL]]
-    child: Any = kernels._running[PROTOCOL]
+    command, parts = [sys.executable, "-m", "wsol.evaluation.kernels", PROTOCOL], ("curves", "boxes", "tables")
+    assert Child.started == [[*command, part, str(os.getpid())] for part in parts]
+    children: dict[str, Any] = {part: kernels._running[PROTOCOL, part] for part in parts}
     for _ in range(2):
-        kernels.wait_for_kernels(PROTOCOL)
-    assert child.waited == 1
+        kernels.wait_for_kernels(PROTOCOL, kernels.SCORING)
+    assert [children[part].waited for part in parts] == [1, 1, 0]  # the device need not wait for those of the tables
+    kernels.wait_for_kernels(PROTOCOL, kernels.TABLES)
+    assert children["tables"].waited == 1
+
+
+@pytest.mark.parametrize("is_slow", [False, True])
+def test_a_long_wait_says_what_for(cold: Path, capsys: pytest.CaptureFixture[str], is_slow: bool) -> None:
+    Child.is_slow = is_slow
+    kernels.start_compiling(PROTOCOL)
+    kernels.wait_for_kernels(PROTOCOL, kernels.SCORING)
+    lines = ["wsol: compiling kernels (once per machine and version)"]
+    assert capsys.readouterr().err.splitlines() == (lines if is_slow else [])  # once, not for each process
 
 
 def test_a_warm_cache_needs_no_process(cold: Path) -> None:
-    stamp(PROTOCOL).touch()
+    for part in ("curves", "boxes", "tables"):
+        stamp(PROTOCOL, part).touch()
     kernels.start_compiling(PROTOCOL)
     kernels.start_compiling(f"{PROTOCOL}:step=0.25")  # another grid has the same kernels
-    kernels.wait_for_kernels(PROTOCOL)
+    kernels.wait_for_kernels(PROTOCOL, (*kernels.SCORING, *kernels.TABLES))
     assert Child.started == []
     kernels.start_compiling("exact")
     kernels.start_compiling("zhou2016:box=script")
-    assert len(Child.started) == 2
+    assert len(Child.started) == 6
 
 
 @pytest.mark.parametrize("change", ["processor_name", "numba", "source"])
@@ -102,15 +120,41 @@ def test_a_process_that_cannot_be_started_is_done_without(cold: Path, monkeypatc
 
     monkeypatch.setattr(subprocess, "Popen", fail)
     kernels.start_compiling(PROTOCOL)
-    kernels.wait_for_kernels(PROTOCOL)
+    kernels.wait_for_kernels(PROTOCOL, kernels.SCORING)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_child_ends_with_its_parent() -> None:
+    child = "import sys, time; from wsol.evaluation import kernels; kernels._end_with(int(sys.argv[1]))"
+    parent = f"""
+import os, subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", {child!r}, str(os.getpid())], stdout=subprocess.DEVNULL)
+print(child.pid, flush=True)
+os.kill(os.getpid(), 9)
+"""
+    pid = int(subprocess.run([sys.executable, "-c", parent], capture_output=True, text=True, check=False).stdout)
+    deadline = time.monotonic() + 30
+    while _is_alive(pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"  # not yet waited for
+    except FileNotFoundError:
+        return False
 
 
 RUN = """
 import gc, sys
+from dataclasses import replace
 import numba.core.dispatcher
 import numpy as np
 import torch
 from PIL import Image
+from wsol.datasets import Mask, load_dataset
 from wsol.evaluation import kernels
 from wsol.evaluation.evaluate import evaluate
 kernels.start_compiling = lambda _: None
@@ -123,7 +167,11 @@ sys.path.insert(0, sys.argv[2])
 from tiny_net import TinyNet
 from wsol.models import Model, Preprocessing, find_gap
 model = Model("tiny", find_gap(TinyNet().eval(), "tiny"), Preprocessing(), "random", "0" * 64, 7)
-evaluate(model, dataset="csv", data_root=".", protocol=sys.argv[1], assume_class_order=True)
+images = load_dataset("csv", ".")
+mask = Mask(np.eye(40, 60, dtype=bool), np.zeros((40, 60), bool))
+with_masks = replace(images, samples=tuple(replace(each, mask=lambda: mask) for each in images.samples))
+for dataset, tau in ((images, 0.2), (with_masks, "oracle")):
+    evaluate(model, dataset=dataset, protocol=sys.argv[1], tau=tau, assume_class_order=True)
 for each in gc.get_objects():
     if type(each) is numba.core.registry.CPUDispatcher and each.__module__.startswith("wsol"):
         if each.stats.cache_misses:
@@ -135,8 +183,13 @@ for each in gc.get_objects():
 @pytest.mark.parametrize("protocol", [PROTOCOL, "exact", "zhou2016"])
 def test_a_run_finds_every_kernel_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, protocol: str) -> None:
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
-    subprocess.run([sys.executable, "-m", "wsol.evaluation.kernels", protocol], check=True)
-    assert len([*(tmp_path / "cache").glob("*/wsol-*.compiled")]) == 1
+    monkeypatch.setattr(kernels, "_running", {})
+    monkeypatch.setattr(kernels, "cache_folder", lambda: tmp_path)  # without stamps
+    kernels.start_compiling(protocol)
+    children = [*kernels._running.values()]
+    kernels.wait_for_kernels(protocol, (*kernels.SCORING, *kernels.TABLES))
+    assert [child.returncode for child in children] == [0, 0, 0]
+    assert len([*(tmp_path / "cache").glob("*/wsol-*.compiled")]) == 3
     tests = str(Path(__file__).parents[1])
     done = subprocess.run(
         [sys.executable, "-c", RUN, protocol, tests], capture_output=True, text=True, check=True, cwd=tmp_path
@@ -146,5 +199,6 @@ def test_a_run_finds_every_kernel_in_the_cache(tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.slow
 def test_the_compiling_process_needs_no_torch() -> None:
-    script = "import sys; from wsol.evaluation.kernels import compile_kernels; compile_kernels('exact')"
-    subprocess.run([sys.executable, "-c", f"{script}; assert 'torch' not in sys.modules"], check=True)
+    script = "import sys; from wsol.evaluation.kernels import compile_kernels; compile_kernels('exact', sys.argv[1])"
+    for part in (*kernels.SCORING, *kernels.TABLES):
+        subprocess.run([sys.executable, "-c", f"{script}; assert 'torch' not in sys.modules", part], check=True)

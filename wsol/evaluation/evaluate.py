@@ -11,14 +11,15 @@ from wsol.datasets import Dataset, Split
 from wsol.errors import InputError
 from wsol.evaluation.batches import run_batches
 from wsol.evaluation.config import EvalConfig
-from wsol.evaluation.finish import merge_and_finish, write_page_and_discard
+from wsol.evaluation.finish import merge_and_finish
 from wsol.evaluation.kernels import SCORING, TABLES, start_compiling, wait_for_kernels
 from wsol.evaluation.plan import Plan, SplitPlan, prepare
 from wsol.evaluation.tables import choose_tau_index
 from wsol.io.lock import lock_folder
 from wsol.metrics.tau import DEFAULT_TAU, Tau
 from wsol.models import Model
-from wsol.runs.batches import discard_if_empty, is_complete, open_or_resume
+from wsol.reports.page import prepare_to_write
+from wsol.runs.batches import discard, discard_if_empty, is_complete, open_or_resume
 from wsol.runs.read import Evaluation, StoredRun
 from wsol.runs.results import LocalizationResults
 from wsol.runs.store import claim_folder
@@ -119,8 +120,10 @@ def run(config: EvalConfig, on_start: Callable[[Plan], None] | None = None) -> E
     """
     start_compiling(config.protocol)
     group = process_group()
-    with group.sync_errors():
+    with group.sync_errors(), ThreadPoolExecutor(1) as beside:
         _check_processes(config, group)
+        if group.is_main:
+            beside.submit(prepare_to_write)  # now, since the last batch would wait for it
         plan = prepare(config)
     memory_meter = MemoryMeter(plan.inference.model.network.device)
     with _run_folder(config, plan, group) as folder:
@@ -142,10 +145,12 @@ def run(config: EvalConfig, on_start: Callable[[Plan], None] | None = None) -> E
                     if group.is_main:  # the others have finished: all processors are free
                         wait_for_kernels(config.protocol, TABLES)
                         with ThreadPoolExecutor(config.workers or processor_count()) as pool:
-                            finished.append(merge_and_finish(plan, each, folder.path, chosen_on, memory_meter, pool))
+                            page = config.out is not None and each is plan.splits[-1]
+                            merged = merge_and_finish(plan, each, folder.path, chosen_on, memory_meter, pool, page)
+                            finished.append(merged)
             with group.sync_errors():
                 if group.is_main:
-                    write_page_and_discard(folder.path, finished[-1], config.out is not None)
+                    discard(folder.path)  # with which the run is complete
             if finished:
                 return Evaluation(finished[-1].tables, finished[-1].metadata)
         return Evaluation.read(folder.path)

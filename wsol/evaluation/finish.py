@@ -3,38 +3,39 @@
 import contextlib
 from collections import defaultdict
 from collections.abc import Mapping
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wsol.baselines import BASELINES
 from wsol.boxes.thresholds import are_constant
 from wsol.datasets import Content
 from wsol.errors import InputError
-from wsol.evaluation.tables import choose_tau_index, tabulate, tabulate_predictions
+from wsol.evaluation.tables import choose_tau_index, tabulate, tabulate_baseline, tabulate_predictions
 from wsol.io.arrays import memory_map
 from wsol.io.display import list_first
 from wsol.metrics.base import LocalizationStats
+from wsol.metrics.bootstrap import draw_counts
 from wsol.metrics.classification import ranks_of
 from wsol.metrics.tau import fixed_tau, round_tau
 from wsol.protocols.ground_truths import GroundTruths
 from wsol.reports.gallery import draw_gallery
-from wsol.reports.page import write_page
+from wsol.reports.page import encode_run, write_page
 from wsol.runs.array_writer import ArrayWriter
 from wsol.runs.arrays import ARRAYS
-from wsol.runs.batches import BatchStore, discard
+from wsol.runs.batches import BatchStore
 from wsol.runs.metadata import Cost, DatasetRecord, RunMetadata, TauRecord, ValidationRecord, package_versions
 from wsol.runs.read import StoredRun, reopen_run
-from wsol.runs.results import LocalizationResults, boxes_from_maps
+from wsol.runs.results import LocalizationResults, boxes_from_maps, only_predictions
 from wsol.runs.score_maps import ScoreMapReader, ScoreMapWriter
 from wsol.runs.signature import RunRequest
 from wsol.runs.store import write_run
 from wsol.runtime.cost import Clock, MemoryMeter
-from wsol.runtime.threads import map_ordered
+from wsol.runtime.threads import map_ordered, processor_count
 from wsol.runtime.workers import start_workers
 
 if TYPE_CHECKING:  # scores of existing maps and boxes need no torch
@@ -48,6 +49,7 @@ def merge_and_finish(
     chosen_on: LocalizationResults | None,
     memory: MemoryMeter,
     pool: Executor,
+    page: bool,
 ) -> StoredRun:
     """Merge the batches of a split, compute its tables and write its files.
 
@@ -58,6 +60,7 @@ def merge_and_finish(
         chosen_on: The results on the validation split, if tau is chosen on it.
         memory: Measures the peak memory.
         pool: Threads for all of it.
+        page: Whether the page is written too.
 
     Returns:
         The run in the folder of the split.
@@ -72,20 +75,7 @@ def merge_and_finish(
     cost = Cost(round(milliseconds, 3), round(passes / n, 3), memory.peak_mib())
     used = replace(split.request, held_out=chosen_on.images.signature) if chosen_on else split.request
     place = folder / split.subfolder
-    return finish_split(used, results, chosen_on, place, pool, clock, split.request.signature(), maps, cost)
-
-
-def write_page_and_discard(folder: Path, run: StoredRun, page: bool) -> None:
-    """Write the page of a run, if it is wanted, and remove the batches, with which the run is complete.
-
-    Args:
-        folder: The run folder.
-        run: The run in it.
-        page: Whether the page is written.
-    """
-    if page:
-        write_page(run)
-    discard(folder)
+    return finish_split(used, results, chosen_on, place, pool, clock, split.request.signature(), maps, cost, page)
 
 
 def finish_split(
@@ -98,6 +88,7 @@ def finish_split(
     requested: str,
     maps: ScoreMapReader | None = None,
     cost: Cost | None = None,
+    page: bool = False,
 ) -> StoredRun:
     """Compute the tables of a split, write its folder, and return the run in it.
 
@@ -111,6 +102,7 @@ def finish_split(
         requested: Signature that was known before the run.
         maps: Raw score maps to show in the gallery, if there are any.
         cost: Cost of the network and the method, if one ran.
+        page: Whether the page is written too; its thumbnails are there.
     """
     protocol = request.protocol
     with clock("metrics"):
@@ -118,18 +110,36 @@ def finish_split(
         predictions = tabulate_predictions(protocol, results, tau_index)
     chosen = round_tau(protocol.taus, tau_index) if request.uses_threshold else None
     signature = request.signature(results.images, chosen)
-    pictures: dict[str, Future[bytes]] = {}
-    with contextlib.ExitStack() as stack:
-        if maps is not None:  # drawn meanwhile, and by a process, which the interpreter lock does not hold up
-            draw = partial(draw_gallery, results, protocol, maps, predictions, signature)
-            pictures["gallery.png"] = stack.enter_context(start_workers(draw, 1, processes=True))()
-        with clock("metrics"):
-            tables = tabulate(protocol, results, request.tau, predictions, chosen_on, pool)
+    draft = _describe_run(request, results, chosen_on, chosen, signature, requested, clock, cost)
+    draw_counts(len(results.stats), 0)  # the processes share them
+
+    def work(task: str) -> Any:
+        if task == _GALLERY:
+            assert maps is not None
+            return draw_gallery(results, protocol, maps, predictions, signature)
+        if task == _PAGE:
+            return encode_run(StoredRun(folder, draft, protocol, only_predictions(predictions), results, None))
+        return tabulate_baseline(task, protocol, results, request.tau, chosen_on)
+
+    # The interpreter lock would hold up threads.
+    tasks = [*[_GALLERY] * (maps is not None), *BASELINES.names(), *[_PAGE] * page]
+    with start_workers(work, min(_WORKERS, processor_count()), processes=True) as submit:
         with clock("pictures"):
-            drawn = {name: picture.result() for name, picture in pictures.items()}
-    metadata = _describe_run(request, results, chosen_on, chosen, signature, requested, clock, cost)
-    complete = write_run(folder, metadata, tables, results, drawn)
-    return reopen_run(folder, complete, protocol, predictions, results)
+            futures = {task: submit(task) for task in tasks}
+        with clock("metrics"):
+            baselines = {name: futures[name] for name in BASELINES.names()}
+            tables = tabulate(protocol, results, request.tau, predictions, chosen_on, pool, baselines)
+        metadata = replace(draft, seconds=_round_seconds(clock))
+        pictures = {name: future for name, future in futures.items() if name == _GALLERY}
+        complete = write_run(folder, metadata, tables, results, pictures)
+        run = reopen_run(folder, complete, protocol, predictions, results)
+        if page:
+            write_page(run, futures[_PAGE].result)
+    return run
+
+
+_GALLERY, _PAGE = "gallery.png", "report.html"
+_WORKERS = 3  # the gallery, the baselines and the page's data
 
 
 def _merge_batches(
@@ -277,9 +287,13 @@ def _describe_run(
         val=ValidationRecord(chosen_on.skipped, chosen_on.clipped) if chosen_on else None,
         notes=tuple(dict.fromkeys((*results.notes, *results.images.notes, *_list_notes(results)))),
         versions=package_versions(),
-        seconds={stage: round(seconds, 3) for stage, seconds in clock.seconds.items()},
+        seconds=_round_seconds(clock),
         cost=cost,
     )
+
+
+def _round_seconds(clock: Clock) -> dict[str, float]:
+    return {stage: round(seconds, 3) for stage, seconds in clock.seconds.items()}
 
 
 def _list_notes(results: LocalizationResults) -> list[str]:

@@ -102,7 +102,7 @@ def compile_kernels(protocol: str, part: str) -> None:
 
 
 def _find_stamp(protocol: Protocol, part: str) -> Path | None:
-    """Return the file that exists if a part of the kernels of a protocol is in the cache; None if no cache can have them."""
+    """Return the file that exists if the cache has a part of a protocol's kernels; None if no cache can have it."""
     folder = cache_folder()
     if folder is None or not PROTOCOLS.is_own(protocol.name):
         return None
@@ -145,7 +145,7 @@ def _draw_boxes(protocol: Protocol, samples: Sequence[Sample]) -> None:
 def _tabulate(protocol: Protocol, samples: Sequence[Sample]) -> None:
     """Score a baseline, and build its tables with the predictions of two more classes."""
     from wsol.evaluation.sources.baseline import score_baseline  # noqa: PLC0415  # slow to import, and only the
-    from wsol.evaluation.tables import tabulate  # noqa: PLC0415  # compiling process needs it
+    from wsol.evaluation.tables import tabulate, tabulate_predictions  # noqa: PLC0415  # process of the tables needs it
 
     images = Dataset("tiny", "test", tuple(samples), ("a", "b"))
     with ThreadPoolExecutor(1) as pool:
@@ -159,7 +159,7 @@ def _tabulate(protocol: Protocol, samples: Sequence[Sample]) -> None:
             stats=replace(results.stats, ranks=ranks_of(classes)),
             boxes_at=lambda tau_index: np.repeat(boxes_at(tau_index), 3, 1),
         )
-        tabulate(protocol, results, "oracle", 0, None, pool)
+        tabulate(protocol, results, "oracle", tabulate_predictions(protocol, results, 0), None, pool)
 
 
 def _end_with(parent: int) -> None:
@@ -175,7 +175,7 @@ def main(protocol: str, part: str, parent: int) -> None:
     gc.disable()  # it takes a fifth of the time to find nothing
     if part in TABLES:
         with contextlib.suppress(OSError, AttributeError):  # Windows has no such priority
-            os.nice(5)  # what the first batch needs goes first
+            os.nice(10)  # what the first batch needs goes first
     compile_kernels(protocol, part)
 
 

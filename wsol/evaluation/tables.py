@@ -1,6 +1,7 @@
 """The tables of a run, computed from the results on its images."""
 
-from concurrent.futures import Executor, Future
+from collections.abc import Mapping
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from itertools import pairwise
 
 import numpy as np
@@ -17,6 +18,7 @@ from wsol.metrics.tau import Tau, find_tau_index, fixed_tau, round_tau
 from wsol.protocols import Protocol
 from wsol.runs.predictions import predictions_table
 from wsol.runs.results import LocalizationResults, Tables
+from wsol.runtime.threads import processor_count
 
 _SIZES = (0.1, 0.3, 0.5)  # shares of the image that separate small, medium, large and huge objects
 
@@ -64,7 +66,7 @@ def tabulate_predictions(protocol: Protocol, results: LocalizationResults, tau_i
 
 def _has_threshold(results: LocalizationResults) -> bool:
     """Return whether boxes depend on a threshold; external boxes do not."""
-    return results.stats.curves.shape[1] > 1
+    return bool(results.stats.curves.shape[1] > 1)
 
 
 def tabulate(
@@ -74,6 +76,7 @@ def tabulate(
     predictions: pd.DataFrame,
     chosen_on: LocalizationResults | None,
     pool: Executor,
+    baselines: Mapping[str, Future[pd.DataFrame]] | None = None,
 ) -> Tables:
     """Compute all tables of a run.
 
@@ -84,21 +87,24 @@ def tabulate(
         predictions: The table of ``tabulate_predictions``.
         chosen_on: The results on the validation images, if tau was chosen on them.
         pool: Threads for resamples and pixels.
+        baselines: What ``tabulate_baseline`` returns of every baseline, if it is under way elsewhere.
     """
     fixed = fixed_tau(tau, protocol.taus)
     taus = protocol.taus if _has_threshold(results) else np.empty(0)
     rules = (taus, fixed, chosen_on.stats if chosen_on else None)
     draw_counts(len(results.stats), 0)  # the threads share them
-    resampled = pool.submit(lambda: [*resample_metrics(results.stats, *rules)])
-    baselines = _submit_baselines(protocol, results, fixed, chosen_on, pool)
+    if baselines is None:
+        names = BASELINES.names()
+        baselines = {name: pool.submit(tabulate_baseline, name, protocol, results, tau, chosen_on) for name in names}
+    resampled = [*resample_metrics(results.stats, *rules)]
     first = predictions[predictions["rank"] == min(1, results.classes.shape[1] - 1)]
     gt_known = predictions.loc[predictions["rank"] == 0, "iou"].to_numpy() >= protocol.delta
     errors = error_table(first["error"].to_numpy(), gt_known)
     members = _group_by_class(results) | _group_by_objects(results)
-    groups = summarize_groups(results.stats, members, resampled.result())
+    groups = summarize_groups(results.stats, members, resampled)
     by_class = groups["by"] == "class"
     return Tables(
-        metrics=metric_table(resampled.result()),
+        metrics=metric_table(resampled),
         classes=_name_classes(groups[by_class], results),
         groups=groups[~by_class].reset_index(drop=True),
         errors=errors,
@@ -139,23 +145,28 @@ def _group_by_objects(results: LocalizationResults) -> dict[tuple[str, str], NDA
     return groups | {("instances", f"{k}" if k < 4 else "4 up"): np.flatnonzero(number == k) for k in range(1, 5)}
 
 
-def _submit_baselines(
-    protocol: Protocol,
-    results: LocalizationResults,
-    fixed: float | None,
-    chosen_on: LocalizationResults | None,
-    pool: Executor,
-) -> dict[str, Future[pd.DataFrame]]:
-    """Score every baseline on the same images by the same rules, in threads; return their metrics by name."""
-    tables = {}
-    for name in BASELINES.names():
+def tabulate_baseline(
+    name: str, protocol: Protocol, results: LocalizationResults, tau: Tau, chosen_on: LocalizationResults | None
+) -> pd.DataFrame:
+    """Compute the metrics of a baseline on the same images by the same rules.
+
+    Args:
+        name: Registered name.
+        protocol: The protocol.
+        results: The results on the evaluated images.
+        tau: The threshold of the run's predictions, or its rule.
+        chosen_on: The results on the validation images, if tau was chosen on them.
+
+    Returns:
+        The table of ``summarize``.
+    """
+    with ThreadPoolExecutor(processor_count()) as pool:
         on_test, on_val = (
             baseline_stats(name, protocol, split.truths, pool, split.stats.ranks) if split else None
             for split in (results, chosen_on)
         )
-        assert on_test is not None
-        tables[name] = pool.submit(summarize, on_test, protocol.taus, fixed, on_val)
-    return tables
+    assert on_test is not None
+    return summarize(on_test, protocol.taus, fixed_tau(tau, protocol.taus), on_val)
 
 
 def _name_baseline(name: str, metrics: pd.DataFrame) -> pd.DataFrame:
@@ -163,5 +174,3 @@ def _name_baseline(name: str, metrics: pd.DataFrame) -> pd.DataFrame:
     own = metrics[~metrics["metric"].isin(["top1_cls_err", "top5_cls_err"])]
     own.insert(0, "baseline", name)
     return own
-
-

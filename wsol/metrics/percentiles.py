@@ -35,7 +35,7 @@ def find_group_quantiles(
         ``(groups, k, q)``.
     """
     out = np.empty((len(ends), values.shape[1], len(shares)))
-    _find_groups(*map(as_input, (counts, values, members, ends, shares)), out)
+    _find_groups(as_input(counts), as_input(values), as_input(members), as_input(ends), as_input(shares), out)
     return out
 
 
@@ -54,42 +54,63 @@ def _find_groups(
     shares: NDArray[np.float64],
     out: NDArray[np.float64],
 ) -> None:
-    """Write ``find_group_quantiles``; add by the steps from one column to the next, of which an image has few."""
+    """Write ``find_group_quantiles``."""
     resamples, k = counts.shape[1], values.shape[1]
     sizes, sums, means = np.empty(resamples), np.empty((k, resamples)), np.empty(resamples)
     start = 0
     for g in range(len(ends)):
-        for r in range(resamples):
-            sizes[r] = 0
+        own = members[start : ends[g]]
+        _sum_group(counts, values, own, sizes, sums)
         for j in range(k):
+            if j > 0 and _are_equal(values, own, j):
+                for q in range(len(shares)):
+                    out[g, j, q] = out[g, j - 1, q]
+                continue
+            present = 0
             for r in range(resamples):
-                sums[j, r] = 0
-        for place in range(start, ends[g]):
-            i, previous = members[place], 0.0
-            for r in range(resamples):
-                sizes[r] += counts[i, r]
-            for j in range(k):
-                step = values[i, j] - previous
-                if step != 0:
-                    for r in range(resamples):
-                        sums[j, r] += step * counts[i, r]
-                previous = values[i, j]
-        for j in range(k):
-            present, same = 0, j > 0
-            for place in range(start, ends[g]):
-                same = same and values[members[place], j] == values[members[place], j - 1]
-            for r in range(resamples):
-                if j > 0:
-                    sums[j, r] += sums[j - 1, r]
                 if sizes[r] > 0:
                     means[present] = sums[j, r] / sizes[r]
                     present += 1
-            if same:
-                for q in range(len(shares)):
-                    out[g, j, q] = out[g, j - 1, q]
-            else:
-                _find(means, present, shares, out[g, j])
+            _find(means, present, shares, out[g, j])
         start = ends[g]
+
+
+@jit
+def _sum_group(
+    counts: NDArray[np.uint8],
+    values: NDArray[np.float64],
+    members: NDArray[np.int64],
+    sizes: NDArray[np.float64],
+    sums: NDArray[np.float64],
+) -> None:
+    """Write the sums of a group, by the steps from one column to the next, of which an image has few."""
+    k, resamples = sums.shape
+    for r in range(resamples):
+        sizes[r] = 0
+        for j in range(k):
+            sums[j, r] = 0
+    for i in members:
+        previous = 0.0
+        for r in range(resamples):
+            sizes[r] += counts[i, r]
+        for j in range(k):
+            step = values[i, j] - previous
+            if step != 0:
+                for r in range(resamples):
+                    sums[j, r] += step * counts[i, r]
+            previous = values[i, j]
+    for j in range(1, k):
+        for r in range(resamples):
+            sums[j, r] += sums[j - 1, r]
+
+
+@jit
+def _are_equal(values: NDArray[np.float64], members: NDArray[np.int64], j: int) -> bool:
+    """Return whether a column has the values of the one before it."""
+    different = 0
+    for i in members:
+        different += values[i, j] != values[i, j - 1]
+    return different == 0
 
 
 @jit

@@ -185,7 +185,7 @@ def sum_weighted(
     Returns:
         ``(k, resamples)``.
     """
-    sums: NDArray[np.float64] = _sum_weighted(*map(as_input, (counts, weights, which, values)))
+    sums: NDArray[np.float64] = _sum_weighted(as_input(counts), as_input(weights), as_input(which), as_input(values))
     return sums
 
 

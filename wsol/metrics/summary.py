@@ -122,7 +122,9 @@ def summarize_groups(
     columns = np.stack(plain, 1) if plain else np.empty((len(stats), 0))
     fractions = np.array([np.issubdtype(values.dtype, np.floating) for values in plain], bool)
     present = {key: indices for key, indices in groups.items() if len(indices)}
-    all_ends = group_intervals(columns.astype(np.float64), fractions, [*present.values()]) if present else []
+    all_ends = np.empty((0, len(plain), 2))
+    if present:
+        all_ends = group_intervals(columns.astype(np.float64), fractions, [*present.values()])
     rows = []
     for ((by, name), indices), group_ends in zip(present.items(), all_ends, strict=True):
         means, ends = iter(columns[indices].mean(0)), iter(group_ends)

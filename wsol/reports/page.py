@@ -1,6 +1,6 @@
 """The report page of a run: one HTML file that opens from disk and makes no network requests."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ _BASELINE_DESCRIPTIONS = {
     "full-image": "the whole image",
     "random": "a box with random corners",
 }
+_TEMPLATE = "page.html"
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.PackageLoader("wsol.reports", "page"),
     autoescape=True,
@@ -38,25 +39,45 @@ _TEMPLATES = jinja2.Environment(
 )
 
 
-def write_page(run: StoredRun) -> None:
+def prepare_to_write() -> None:
+    """Import and compile what a page and a gallery need, which takes a moment."""
+    import matplotlib.colors  # noqa: F401, PLC0415  # slow to import
+    import pyarrow.parquet  # noqa: F401, PLC0415  # the tables beside it; pandas imports it on demand
+
+    _TEMPLATES.get_template(_TEMPLATE)
+
+
+def write_page(run: StoredRun, data: Callable[[], str] | None = None) -> None:
     """Write ``report.html`` into the folder of a run.
 
     It contains all numbers and up to 3 MB of thumbnails. Further thumbnails are read from the folder ``thumbnails``.
 
     Args:
         run: The run, as read from its folder.
+        data: Waits for what ``encode_run`` returns, if another process encodes it.
     """
     with atomic_write(run.folder / "report.html") as path:
-        path.write_text(render_run_page(run), encoding="utf-8", errors="replace")
+        path.write_text(render_run_page(run, data), encoding="utf-8", errors="replace")
 
 
-def render_run_page(run: StoredRun) -> str:
-    """Return the page of a run as HTML."""
+def encode_run(run: StoredRun) -> str:
+    """Return the data of the page of a run, for which it needs no table but that of predictions."""
+    return _encode([run], [run.name], "")
+
+
+def _encode(runs: Sequence[StoredRun], names: Sequence[str], thumbnail_root: str) -> str:
+    with ThreadPoolExecutor(processor_count()) as pool:
+        return encode_page_data(runs, names, thumbnail_root, pool)
+
+
+def render_run_page(run: StoredRun, data: Callable[[], str] | None = None) -> str:
+    """Return the page of a run as HTML; arguments as for ``write_page``."""
     table = run.tables.baselines
     return render(
         [run],
         [run.name],
         "",
+        data,
         title=run.name,
         signature=run.signature,
         warnings=list_warnings(run.metadata),
@@ -72,17 +93,22 @@ def render_run_page(run: StoredRun) -> str:
     )
 
 
-def render(runs: Sequence[StoredRun], names: Sequence[str], thumbnail_root: str, **variables: Any) -> str:
+def render(
+    runs: Sequence[StoredRun],
+    names: Sequence[str],
+    thumbnail_root: str,
+    data: Callable[[], str] | None = None,
+    **variables: Any,
+) -> str:
     """Render the template.
 
     Args:
         runs: Runs on the same images.
         names: Names of the runs.
         thumbnail_root: Relative path from the page to the folder with ``thumbnails``: empty, or with a trailing slash.
+        data: Waits for their ``encode_page_data``, if another process encodes it.
         variables: Further variables of the template.
     """
-    with ThreadPoolExecutor(processor_count()) as pool:
-        data = encode_page_data(runs, names, thumbnail_root, pool)
     folder = Path(__file__).with_name("page")
     script, style = ((folder / name).read_text(encoding="utf-8") for name in ("page.js", "page.css"))
     sections = (
@@ -97,10 +123,11 @@ def render(runs: Sequence[StoredRun], names: Sequence[str], thumbnail_root: str,
         "comparison",
     )
     missing = dict.fromkeys(sections)
+    encoded = data() if data else _encode(runs, names, thumbnail_root)
     classifies = any(run.results.classifies for run in runs)
-    constants = {"script": script, "style": style, "data": data, "classifies": classifies}
+    constants = {"script": script, "style": style, "data": encoded, "classifies": classifies}
     constants["error_descriptions"] = _describe_errors(classifies, runs[0].protocol.delta)
-    return _TEMPLATES.get_template("page.html").render({**missing, **constants, **variables})
+    return _TEMPLATES.get_template(_TEMPLATE).render({**missing, **constants, **variables})
 
 
 def _describe_errors(classifies: bool, delta: float) -> dict[str, str]:
@@ -114,35 +141,42 @@ def _describe_errors(classifies: bool, delta: float) -> dict[str, str]:
 
 def _headlines(run: StoredRun) -> Iterator[dict[str, Any]]:
     """Yield the headline metrics, at the run's own rule of tau if the metric supports it, and the best baseline."""
+    metrics, of_baselines = (_rows_by_metric(table) for table in (run.tables.metrics, run.tables.baselines))
     for metric in headlines():
-        rows = _at_own_rule(run, run.tables.metrics, metric.name).to_dict("records")
+        rows = _at_own_rule(run, metrics.get(metric.name, []))
         if rows:
-            baselines = _baseline_values(run, metric.name)
+            baselines = _baseline_values(run, of_baselines.get(metric.name, []))
             best = (min if metric.better == "lower" else max)(baselines, key=baselines.__getitem__, default=None)
             baseline = None if best is None else {"name": best, "value": baselines[best]}
-            yield {"title": row_title(metric.name), "better": metric.better, "baseline": baseline, **rows[0]}  # type: ignore[dict-item]  # columns have names
+            yield {"title": row_title(metric.name), "better": metric.better, "baseline": baseline, **rows[0]}
 
 
 def _metric_rows(run: StoredRun) -> Iterator[dict[str, Any]]:
     """Yield one row per metric with one cell per rule, and the values of the baselines."""
-    table = fill_tau_rule(run.tables.metrics)
-    for name in sort_rows(table["metric"]):
-        cells = {row["tau_rule"]: row for row in table[table["metric"] == name].to_dict("records")}
+    metrics, of_baselines = (_rows_by_metric(table) for table in (run.tables.metrics, run.tables.baselines))
+    for name in sort_rows(metrics):
+        cells = {row["tau_rule"]: row for row in metrics[name]}
         title = row_title(name)
-        baselines = _baseline_values(run, name)
+        baselines = _baseline_values(run, of_baselines.get(name, []))
         yield {"title": title.strip(), "indented": title[0] == " ", "cells": cells, "baselines": baselines}
 
 
-def _baseline_values(run: StoredRun, metric: str) -> dict[str, float]:
-    rows = _at_own_rule(run, run.tables.baselines, metric)
-    return dict(zip(rows["baseline"], rows["value"], strict=True))
+def _rows_by_metric(table: pd.DataFrame) -> dict[str, list[dict[Any, Any]]]:
+    """Return the rows of each metric; a rule of tau is empty for metrics without a threshold."""
+    rows: dict[str, list[dict[Any, Any]]] = {}
+    for row in fill_tau_rule(table).to_dict("records"):
+        rows.setdefault(row["metric"], []).append(row)
+    return rows
 
 
-def _at_own_rule(run: StoredRun, table: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Return the rows of a metric without a threshold, at the run's own rule of tau, or else at the oracle tau."""
-    rows = table[table["metric"] == metric]
-    rule = run.metadata.tau.rule if run.metadata.tau.rule in {*rows["tau_rule"]} else "oracle"
-    return rows[rows["tau_rule"].isna() | (rows["tau_rule"] == rule)]
+def _baseline_values(run: StoredRun, rows: Sequence[dict[Any, Any]]) -> dict[str, float]:
+    return {row["baseline"]: row["value"] for row in _at_own_rule(run, rows)}
+
+
+def _at_own_rule(run: StoredRun, rows: Sequence[dict[Any, Any]]) -> list[dict[Any, Any]]:
+    """Return the rows without a threshold, at the run's own rule of tau, or else at the oracle tau."""
+    rule = run.metadata.tau.rule if run.metadata.tau.rule in {row["tau_rule"] for row in rows} else "oracle"
+    return [row for row in rows if row["tau_rule"] in ("", rule)]
 
 
 def _run_details(run: StoredRun) -> list[tuple[str, str]]:

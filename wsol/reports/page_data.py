@@ -98,7 +98,8 @@ def _run_arrays(run: StoredRun, pool: Executor) -> dict[str, NDArray[Any]]:
     frames = np.tile(results.truths.frames(run.protocol), 2).astype(np.float64)
     boxes = prediction_arrays(predictions, n)[2] / frames[:, None]
     ious = predictions["iou"].to_numpy().reshape(n, k)
-    codes = pd.Index(ERROR_TYPES).get_indexer(predictions["error"]).astype(np.uint8)  # 255 for none
+    errors = pd.Index(predictions["error"].to_numpy())
+    codes = pd.Index(ERROR_TYPES).get_indexer(errors).astype(np.uint8)  # 255 for none
     top1 = min(1, k - 1)  # rank 0 is the ground-truth class
     arrays: dict[str, NDArray[Any]] = {
         "box": _quantize_boxes(boxes[:, 0]),

@@ -57,6 +57,11 @@ class Tables:
         return "\n  ".join(["Tables", *(f"{name}: {len(table)} rows" for name, table in vars(self).items())])
 
 
+def only_predictions(predictions: pd.DataFrame) -> Tables:
+    """Return the table of predictions, and the others empty."""
+    return Tables(**{name: pd.DataFrame(columns=columns) for name, columns in TABLES.items()}, predictions=predictions)
+
+
 @dataclass(frozen=True)
 class LocalizationResults:
     """Predictions and statistics of a split; ``k`` classes per image: the ground truth's, then the predictions.

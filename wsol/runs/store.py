@@ -3,7 +3,7 @@
 import json
 from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -71,7 +71,7 @@ def write_run(
     metadata: RunMetadata,
     tables: Tables,
     results: LocalizationResults,
-    pictures: Mapping[str, bytes],
+    pictures: Mapping[str, Future[bytes]],
 ) -> RunMetadata:
     """Write the files of a run; ``run.json`` comes last, holds the checksums of the others, and marks it as complete.
 
@@ -83,7 +83,7 @@ def write_run(
         metadata: Contents of ``run.json``; its signature is in every table.
         tables: The tables.
         results: The arrays, and the ground truth.
-        pictures: PNG files by file name.
+        pictures: PNG files by file name, which may still be under way.
 
     Returns:
         The metadata with the checksums.
@@ -105,7 +105,7 @@ def write_run(
         elif array.name != "maps":
             (folder / array.file).unlink(missing_ok=True)  # of the same run by an earlier version, or with masks
     for name, content in pictures.items():
-        writers[name] = partial(_save_bytes, content)
+        writers[name] = partial(_save_picture, content)
     _write_files(folder, writers)
     if "gallery.png" not in pictures:
         (folder / "gallery.png").unlink(missing_ok=True)
@@ -133,5 +133,5 @@ def _save(values: NDArray[Any], path: Path) -> None:
         np.save(file, values, allow_pickle=False)
 
 
-def _save_bytes(content: bytes, path: Path) -> None:
-    path.write_bytes(content)
+def _save_picture(content: Future[bytes], path: Path) -> None:
+    path.write_bytes(content.result())

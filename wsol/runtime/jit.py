@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 P = ParamSpec("P")
 R = TypeVar("R")
-_OPTIONS = {"nogil": True, "no_cfunc_wrapper": True}  # the wrapper for calls from C takes time to compile
+_OPTIONS: dict[str, Any] = {"nogil": True, "no_cfunc_wrapper": True}  # that wrapper takes time to compile
 
 
 def jit(function: Callable[P, R]) -> Callable[P, R]:
