@@ -1,6 +1,5 @@
 """Resizing of ramps and single pixels, whose values are known everywhere."""
 
-
 import numpy as np
 
 from wsol.boxes.resize import bicubic, bilinear, cubic_taps, linear_taps, nearest, resize_and_normalize
