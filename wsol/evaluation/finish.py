@@ -121,9 +121,10 @@ def finish_split(
             return encode_run(StoredRun(folder, draft, protocol, only_predictions(predictions), results, None))
         return tabulate_baseline(task, protocol, results, request.tau, chosen_on)
 
-    # The interpreter lock would hold up threads.
+    # The interpreter lock would hold up threads; for few images they start faster.
+    many = len(results.images) >= _MIN_FOR_PROCESSES
     tasks = [*[_GALLERY] * (maps is not None), *BASELINES.names(), *[_PAGE] * page]
-    with start_workers(work, min(_WORKERS, processor_count()), processes=True) as submit:
+    with start_workers(work, min(_WORKERS, processor_count()), processes=many) as submit:
         with clock("pictures"):
             futures = {task: submit(task) for task in tasks}
         with clock("metrics"):
@@ -140,6 +141,7 @@ def finish_split(
 
 _GALLERY, _PAGE = "gallery.png", "report.html"
 _WORKERS = 3  # the gallery, the baselines and the page's data
+_MIN_FOR_PROCESSES = 2000  # images
 
 
 def _merge_batches(

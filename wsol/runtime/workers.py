@@ -1,6 +1,7 @@
 """Worker processes that take Python code off the process that feeds the device, and memory that they share with it."""
 
 import contextlib
+import gc
 import multiprocessing
 import os
 import signal
@@ -73,6 +74,7 @@ def _start(function: Callable[..., Any]) -> None:
     """Prepare a worker process."""
     global _function  # noqa: PLW0603  # it cannot be pickled with every call
     _function = function
+    gc.freeze()  # a collection would write to, and so copy, every page that the parent has
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops its workers
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with contextlib.suppress(OSError):
