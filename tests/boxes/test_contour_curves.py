@@ -61,7 +61,7 @@ def check(image: NDArray[np.uint8], thresholds: list[int], truth: NDArray[np.flo
     np.testing.assert_allclose(best[0], [found[t][2] for t in thresholds], rtol=1e-6)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     MAPS,
     st.lists(st.integers(0, 7), min_size=1, max_size=9).map(sorted),
@@ -81,6 +81,7 @@ def test_large_maps(kind: str) -> None:
     check(image, [0, 3, 3, 50, 51, 200, 255], np.array([[3.0, 4, 20, 30]]), 0)
 
 
+@pytest.mark.slow
 def test_every_map_of_three_by_three_with_three_values() -> None:
     every = np.array([*product((0, 1, 2), repeat=9)], np.uint8).reshape(-1, 3, 3)
     check_boxes_and_best(every, 2)

@@ -116,6 +116,7 @@ def test_any_damage_has_the_outcome_of_the_xml_parser(
         assert quick == safe
 
 
+@pytest.mark.slow
 def test_every_odd_text_in_every_field_has_the_outcome_of_the_xml_parser(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ from killed_processes import content
 
 import wsol
 from wsol.datasets import Mask, _images, load_dataset
+from wsol.evaluation import finish
 from wsol.evaluation.batches import _PackedMask
 
 PROTOCOL = "wsolevaluation:step=0.05"
@@ -32,6 +33,7 @@ def test_processes_and_threads_write_the_same_files(tmp_path: Path, monkeypatch:
     images = dataclasses.replace(images, samples=(*images.samples[:5], class_only, *images.samples[6:]))
     for name, least, workers in (("threads", 1000, 1), ("processes", 0, 3)):
         monkeypatch.setattr(_images, "_MIN_FOR_PROCESSES", least)
+        monkeypatch.setattr(finish, "_MIN_FOR_PROCESSES", least)
         options = {"dataset": images, "batch_size": 5, "workers": workers, "device": "cpu", "protocol": PROTOCOL}
         wsol.evaluate(killed_processes.tiny(12), out=tmp_path / name / "run", **options)
     expected = content(tmp_path / "threads" / "run")

@@ -96,7 +96,10 @@ def test_the_network_is_measured_in_float32(model: Model, watch: Watch) -> None:
     assert set().union(*watch.seen.values()) == {"ieee"}
 
 
-@pytest.mark.parametrize("method", ["gradcam", "layercam", "backprop", "smoothgradcam++", "scorecam", "fullgrad"])
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("layercam", "smoothgradcam++", "scorecam", "fullgrad")]
+
+
+@pytest.mark.parametrize("method", ["gradcam", "backprop", *SLOW])
 def test_evaluation(method: str, model: Model, watch: Watch, csv_data: Path) -> None:
     evaluate(model, csv_data, method=method)
     assert watch.seen.keys() >= FORWARD

@@ -177,14 +177,21 @@ def _run_folder(config: EvalConfig, plan: Plan, group: ProcessGroup) -> Iterator
         complete = False
         with group.sync_errors():
             if group.is_main:
-                for split in reversed(plan.splits):  # the run's own folder before the one inside
-                    claim_folder(path / split.subfolder, split.request.signature())
-                    stack.enter_context(lock_folder(path / split.subfolder))
+                own, *others = reversed(plan.splits)
+                _claim(path, own, stack)
                 complete = resume and is_complete(path)
-                if not complete:
+                if not complete:  # before the folders inside, so that an unfinished run is named as such
                     open_or_resume(path, plan.batches, plan.request, resume)
                     stack.callback(discard_if_empty, path, plan.batches)
+                for split in others:
+                    _claim(path, split, stack)
         yield _RunFolder(path, group.broadcast(complete))
+
+
+def _claim(path: Path, split: SplitPlan, stack: contextlib.ExitStack) -> None:
+    """Claim the folder of a split, and lock it until the stack is unwound."""
+    claim_folder(path / split.subfolder, split.request.signature())
+    stack.enter_context(lock_folder(path / split.subfolder))
 
 
 def _check_processes(config: EvalConfig, group: ProcessGroup) -> None:
