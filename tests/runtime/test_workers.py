@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,16 @@ def test_any_function_runs_in_other_processes() -> None:
 def test_few_items_run_in_threads() -> None:
     with start_workers(os.getpid, 2, processes=False) as submit:
         assert submit().result() == os.getpid()
+
+
+def test_only_the_main_thread_forks() -> None:
+    def run() -> int:
+        with start_workers(os.getpid, 2, processes=True) as submit:
+            return int(submit().result())
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(run).result() == os.getpid()
+    assert run() != os.getpid()
 
 
 def test_a_shared_array_is_written_by_workers() -> None:

@@ -32,7 +32,8 @@ def start_workers(function: Callable[..., T], count: int, processes: bool) -> It
 
     Worker processes are forked, so the function may be any, and what it refers to is not copied; its arguments and
     results are pickled. Large arrays belong into ``shared_array``. Workers end with their parent, however that ends.
-    Threads take their place where processes cannot be forked safely (macOS, Windows) or at all (in daemons).
+    Threads take their place where processes cannot be forked safely (on macOS and Windows, and outside of the main
+    thread, as other threads may hold locks then) or at all (in daemons).
 
     Args:
         function: What the workers compute; it must not use a GPU.
@@ -42,7 +43,8 @@ def start_workers(function: Callable[..., T], count: int, processes: bool) -> It
     Raises:
         InputError: A worker process died while the context waited for it.
     """
-    if processes and sys.platform == "linux" and not multiprocessing.current_process().daemon:
+    is_main = threading.current_thread() is threading.main_thread()
+    if processes and is_main and sys.platform == "linux" and not multiprocessing.current_process().daemon:
         pool, call = _fork(function, count), _call
     else:
         pool, call = ThreadPoolExecutor(count), function
