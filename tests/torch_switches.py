@@ -1,4 +1,4 @@
-"""What torch's switches for the arithmetic of float32 numbers say, read as a network would read them."""
+"""Values of the switches that torch has for the arithmetic of float32 numbers, read as a network would read them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

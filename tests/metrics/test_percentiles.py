@@ -1,4 +1,4 @@
-"""Percentiles of resampled values, held against NumPy's."""
+"""Percentiles of resampled values, compared with those of NumPy."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What a step of a training waits for, and what is said about its speed."""
+"""The steps of a training wait for no device, and their speed is printed."""
 
 import re
 from collections.abc import Iterator

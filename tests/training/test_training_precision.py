@@ -39,7 +39,7 @@ def make():
 
 @pytest.fixture(autouse=True)
 def before() -> Iterator[dict[str, Any]]:
-    """What a host program has set; it is the same afterwards."""
+    """Settings of a host program, which are the same afterwards."""
     with restored_switches():
         lower_everything()
         set_by_host = read_switches()

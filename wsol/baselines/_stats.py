@@ -17,7 +17,7 @@ from wsol.runtime.threads import map_ordered
 
 @dataclass(frozen=True)
 class BaselineBoxes:
-    """What a baseline returns for some images; images may share it.
+    """Boxes of a baseline for some images; images may share them.
 
     Attributes:
         distinct: Each box once.

@@ -201,7 +201,7 @@ class _LaunchedBatch:
 
 @dataclass(frozen=True)
 class _Examined:
-    """What a worker process finds out about an image, besides its pixels.
+    """Facts about an image that a worker process finds, besides its pixels.
 
     Attributes:
         boxes: Ground truth in the protocol's frame, ``(g, 4)``.
