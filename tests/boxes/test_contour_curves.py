@@ -1,4 +1,4 @@
-"""The joint sweep against OpenCV's contours, threshold by threshold, against runs, and against cases by hand."""
+"""Boxes and IoUs of contours at every threshold, compared with OpenCV, with the boxes of runs and with cases by hand."""
 
 from itertools import product
 

@@ -1,4 +1,4 @@
-"""Whatever runs a network sets torch's switches, in the forward pass and in that of the gradients."""
+"""All code that runs a network sets torch's switches, in the forward pass and in that of the gradients."""
 
 from collections.abc import Iterator
 from dataclasses import replace

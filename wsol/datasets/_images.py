@@ -91,7 +91,7 @@ class Batch:
         pixels: uint8 ``(n, side, side, 3)``, RGB; overwritten once the third batch after it is read.
         frames: ``(width, height)`` of the frame of each image's boxes.
         skipped: Index and reason of each image that could not be read.
-        examined: What ``examine`` returned for each image.
+        examined: Result of ``examine`` for each image.
     """
 
     indices: list[int]
@@ -119,7 +119,7 @@ def read_batches(
         batch_size: Images per batch, including unreadable ones.
         workers: Number of workers.
         skip_bad: Whether an unreadable image is reported in its batch instead of raised.
-        examine: What else to compute for an image, in the worker, from sample, frame and square.
+        examine: Computes further results for an image, in the worker, from sample, frame and square.
 
     Raises:
         ImageError: An image cannot be read.

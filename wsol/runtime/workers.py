@@ -36,7 +36,7 @@ def start_workers(function: Callable[..., T], count: int, processes: bool) -> It
     thread, as other threads may hold locks then) or at all (in daemons).
 
     Args:
-        function: What the workers compute; it must not use a GPU.
+        function: The function that the workers call; it must not use a GPU.
         count: Number of workers.
         processes: Whether the workers are processes; for little work threads start faster.
 
