@@ -1,4 +1,4 @@
-"""Boxes and IoUs of contours at every threshold, compared with OpenCV, with the boxes of runs and with cases by hand."""
+"""Boxes and IoUs of contours at every threshold, compared with OpenCV, with boxes of runs and with cases by hand."""
 
 from itertools import product
 
