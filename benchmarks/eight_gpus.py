@@ -64,7 +64,7 @@ def measure_sweep() -> float:
     def work() -> None:
         for score_map in maps:
             truth.score_map_stats(_PROTOCOL, _PROTOCOL.prepare(score_map[None], truth.size)[0])
-            encode_thumbnail(pixels)
+            encode_thumbnail(Image.fromarray(pixels))
 
     return time_per_image(work, len(maps))
 

@@ -79,7 +79,7 @@ def read_upright(path: Path) -> NDArray[np.uint8]:
 _UNIT = 16  # images that a worker decodes at a time
 _MIN_FOR_PROCESSES = 128  # images; fewer are decoded before processes are worth their start
 
-Examine = Callable[[Sample, Size, NDArray[np.uint8]], Any]
+Examine = Callable[[Sample, Size, Image.Image], Any]
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def read_batches(
         batch_size: Images per batch, including unreadable ones.
         workers: Number of workers.
         skip_bad: Whether an unreadable image is reported in its batch instead of raised.
-        examine: Computes further results for an image, in the worker, from sample, frame and square.
+        examine: Computes further results for an image, in the worker, from sample, frame and RGB square.
 
     Raises:
         ImageError: An image cannot be read.
@@ -168,8 +168,9 @@ class _Decoder:
             except ImageError as error:
                 results.append(str(error))
             else:
-                square[:] = np.asarray(image.resize((side, side), Image.Resampling.BILINEAR))
-                results.append((frame, self.examine(sample, frame, square)))
+                resized = image.resize((side, side), Image.Resampling.BILINEAR)
+                square[:] = np.asarray(resized)
+                results.append((frame, self.examine(sample, frame, resized)))
         return results
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from wsol.datasets import Batch, Mask, Sample, count_clipped, read_batches
 from wsol.errors import ImageError, InputError
@@ -226,14 +227,14 @@ class _Examination:
 
     protocol: Protocol
 
-    def __call__(self, sample: Sample, frame: tuple[int, int], pixels: NDArray[np.uint8]) -> _Examined:
+    def __call__(self, sample: Sample, frame: tuple[int, int], image: Image.Image) -> _Examined:
         clipped = count_clipped(sample, frame)
         if sample.class_only:
             return _Examined(np.empty((0, 4)), clipped, b"", None)
         mask = sample.mask() if sample.mask and self.protocol.uses_masks else None
         packed = _PackedMask.pack(mask) if mask else None
         boxes = ground_truth_of(self.protocol, sample, frame).boxes
-        return _Examined(boxes, clipped, encode_thumbnail(pixels), packed)
+        return _Examined(boxes, clipped, encode_thumbnail(image), packed)
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,8 @@ class BatchInference:
 
     def __init__(self, model: Model, method: Method, view: "View", memory: int, precision: Precision) -> None:
         self._model, self._method, self._view, self._precision = model, method, view, precision
-        self._whole_batch = model.network.device.type != "cpu"
+        self._device = model.network.device
+        self._whole_batch = self._device.type != "cpu"
         self._memory = memory if self._whole_batch else memory // _MAX_THREADS  # the same for any number of threads
         self._torch_threads = torch.get_num_threads()
         self._threads = min(_MAX_THREADS, self._torch_threads)
@@ -103,14 +104,14 @@ class BatchInference:
         return PendingPredictions(waits, self._threads, self._model, self._method, where)
 
     def _launch(self, labels: Tensor, pixels: NDArray[np.uint8]) -> "_Chunk":
-        network = self._model.network
-        before, times = network.passes_of_thread, [_now(network.device)]
+        network, device = self._model.network, self._device
+        before, times = network.passes_of_thread, [_now(device)]
         passes = forward_crops(self._model, self._view.crops(pixels), self._memory, self._precision)
         classes, scores, finite = rank_classes(self._model, passes, labels, TOP)
-        times.append(_now(network.device))
+        times.append(_now(device))
         maps = score_maps(self._method, passes, classes)
         classes, scores, finite, maps = (_to_cpu(tensor) for tensor in (classes, scores, finite, maps))
-        times.append(_now(network.device))
+        times.append(_now(device))
         return _Chunk(classes, scores, finite, maps, times, network.passes_of_thread - before)
 
 
@@ -228,7 +229,10 @@ def rank_classes(model: Model, passes: Sequence[Forward], first: Tensor, top: in
     if not model.classes:
         return first, torch.full_like(first, math.nan, dtype=torch.float32), torch.ones((), dtype=torch.bool)
     # The mean probability over the crops, as its logarithm: in double precision it keeps the order of logits.
-    logs = torch.stack([one.logits.double().log_softmax(1) for one in passes]).logsumexp(0) - math.log(len(passes))
+    logs = passes[0].logits.double().log_softmax(1)
+    if len(passes) > 1:
+        others = [one.logits.double().log_softmax(1) for one in passes[1:]]
+        logs = torch.stack([logs, *others]).logsumexp(0) - math.log(len(passes))
     # Ties go to the smaller class index, on every device; a ReLU behind the last layer makes ties.
     order = logs.sort(descending=True, stable=True).indices
     classes = torch.cat([first, order[:, :top]], 1)

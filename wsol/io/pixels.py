@@ -63,6 +63,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if "transparency" in image.info:  # unused, and PIL would warn about it
         image = image.copy()
         del image.info["transparency"]
+    if image.mode == "RGB" and image.format == "JPEG":
+        return image  # PIL would copy it; images of other formats may be views of their file
     return image.convert("RGB")
 
 

@@ -43,14 +43,17 @@ def draw_box(pixels: NDArray[np.uint8], box: NDArray[np.float64], color: str, da
         color: ``#rrggbb``.
         dashed: Whether to leave gaps.
     """
-    x0, y0, x1, y1 = np.rint(box)
-    if not (x1 > x0 and y1 > y0):
+    edges = np.rint(box)
+    if not (edges[2:] > edges[:2]).all():
         return
-    y, x = np.ogrid[: pixels.shape[0], : pixels.shape[1]]
-    depth = np.minimum(np.minimum(x - x0, x1 - 1 - x), np.minimum(y - y0, y1 - 1 - y))  # 0 on the box's outer pixels
-    visible = (x + y) % _PERIOD < _DASH if dashed else np.bool_(True)
-    pixels[(depth >= -1) & (depth <= 2) & visible] = _rgb(CASING_COLOR)
-    pixels[(depth >= 0) & (depth <= 1) & visible] = _rgb(color)
+    x0, y0, x1, y1 = edges.astype(int).tolist()
+    y, x = (np.arange(side, dtype=np.int32) for side in pixels.shape[:2])
+    depth = np.minimum.outer(np.minimum(y - y0, y1 - 1 - y), np.minimum(x - x0, x1 - 1 - x))  # 0 on the outer pixels
+    rows, columns = np.nonzero((depth >= -1) & (depth <= 2))
+    visible = (rows + columns) % _PERIOD < _DASH if dashed else np.ones(len(rows), bool)
+    for least, most, each in ((-1, 2, CASING_COLOR), (0, 1, color)):
+        drawn = visible & (depth[rows, columns] >= least) & (depth[rows, columns] <= most)
+        pixels[rows[drawn], columns[drawn]] = _rgb(each)
 
 
 def _rgb(color: str) -> NDArray[np.uint8]:

@@ -1,8 +1,9 @@
 """The data of the report page, packed into one string."""
 
 import base64
-import gzip
 import json
+import struct
+import zlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Any
@@ -20,7 +21,7 @@ from wsol.runs.heat_maps import shrink_maps
 from wsol.runs.predictions import prediction_arrays
 from wsol.runs.read import StoredRun
 from wsol.runs.thumbnails import find_thumbnails, thumbnail_path
-from wsol.runtime.jit import jit
+from wsol.runtime.jit import as_input, jit
 from wsol.runtime.threads import map_ordered
 
 _DELTAS = (0.3, 0.5, 0.7)
@@ -28,6 +29,7 @@ _MAP_BYTES = 16 << 20  # of all maps of a run; with more images they become smal
 THUMBNAIL_BYTES = 3 << 20  # of the thumbnails in the page itself
 _MAPS_PER_TASK = 64
 _CURVE_POINTS = 250
+_JPEG = "thumbnails"  # array of JPEG files
 
 
 def encode_page_data(runs: Sequence[StoredRun], names: Sequence[str], thumbnail_root: str, pool: Executor) -> str:
@@ -75,7 +77,7 @@ def _image_arrays(run: StoredRun) -> dict[str, NDArray[Any]]:
         "truths": _quantize_boxes(boxes),
         "embedded": embedded.astype(np.uint32),
         "thumbnailStarts": np.cumsum([0, *map(len, thumbnails)]).astype(np.uint32),
-        "thumbnails": np.frombuffer(b"".join(thumbnails), np.uint8),
+        _JPEG: np.frombuffer(b"".join(thumbnails), np.uint8),
         "onDisk": on_disk.astype(np.uint8),
     }
 
@@ -191,15 +193,23 @@ def _min_hit(delta: float) -> int:
 
 def _quantize_ious(ious: NDArray[np.floating], delta: float) -> NDArray[np.uint16]:
     """Return IoUs in units of 1e-4, truncated; those of hits, and no others, are at least ``_min_hit``."""
-    truncated = np.floor(1e4 * ious.astype(np.float64) + 1e-3).astype(np.int64)
-    hits, limit = ious.astype(np.float32) >= np.float32(delta), _min_hit(delta)
-    return np.where(hits, np.maximum(truncated, limit), np.minimum(truncated, limit - 1)).astype(np.uint16)
+    out = np.empty(ious.shape, np.uint16)
+    values = as_input(ious.reshape(-1).astype(np.float64))
+    _truncate_ious(values, np.float32(delta), _min_hit(delta), out.reshape(-1))
+    return out
+
+
+@jit
+def _truncate_ious(ious: NDArray[np.float64], delta: np.float32, limit: int, out: NDArray[np.uint16]) -> None:
+    for i in range(len(ious)):
+        truncated = np.int64(np.floor(1e4 * ious[i] + 1e-3))
+        out[i] = max(truncated, limit) if np.float32(ious[i]) >= delta else min(truncated, limit - 1)
 
 
 def _pack(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> str:
     """Return base64 of gzip of: length of the header (uint32), JSON header, and arrays aligned to 8 bytes."""
     index, contents, offset = {}, [], 0
-    for name, array in arrays.items():
+    for name, array in sorted(arrays.items(), key=lambda item: item[0] == _JPEG):
         content = np.ascontiguousarray(array).tobytes()
         content += b"\0" * (-len(content) % 8)
         index[name] = [array.dtype.name, offset, array.size]
@@ -207,5 +217,13 @@ def _pack(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> str:
         offset += len(content)
     encoded = json.dumps({**header, "arrays": index}, allow_nan=False).encode()
     encoded += b" " * (-(len(encoded) + 4) % 8)
-    packed = b"".join([np.uint32(len(encoded)).tobytes(), encoded, *contents])
-    return base64.b64encode(gzip.compress(packed, 3, mtime=0)).decode()
+    images = contents.pop() if _JPEG in arrays else b""
+    return base64.b64encode(_gzip(b"".join([np.uint32(len(encoded)).tobytes(), encoded, *contents]), images)).decode()
+
+
+def _gzip(text: bytes, images: bytes) -> bytes:
+    """Return a gzip file (RFC 1952) with a part that is compressed, then one that would not get smaller, as it is."""
+    fast, stored = zlib.compressobj(3, wbits=-zlib.MAX_WBITS), zlib.compressobj(0, wbits=-zlib.MAX_WBITS)
+    blocks = [fast.compress(text), fast.flush(zlib.Z_FULL_FLUSH), stored.compress(images), stored.flush()]
+    end = struct.pack("<2L", zlib.crc32(images, zlib.crc32(text)), (len(text) + len(images)) % 2**32)
+    return b"".join([b"\x1f\x8b\x08\0\0\0\0\0\0\xff", *blocks, end])

@@ -23,10 +23,10 @@ _QUALITY = 60  # about 9 KB per image
 _PER_FOLDER = 1000
 
 
-def encode_thumbnail(pixels: NDArray[np.uint8]) -> bytes:
-    """Encode an image ``(height, width, 3)`` as a small JPEG file."""
+def encode_thumbnail(image: Image.Image) -> bytes:
+    """Encode an RGB image as a small JPEG file."""
     file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "JPEG", quality=_QUALITY)
+    image.save(file, "JPEG", quality=_QUALITY, comment=None)  # that of the original belongs to it
     return file.getvalue()
 
 
@@ -47,7 +47,7 @@ def make_thumbnails(samples: Sequence[Sample], folder: Path, pool: Executor) -> 
     def write(i: int) -> None:
         with contextlib.suppress(ImageError):  # no number depends on it
             small = read_image(samples[i])[0].resize((_SIDE, _SIDE), Image.Resampling.BILINEAR)
-            _write(unfinished / _name(i), encode_thumbnail(np.asarray(small)))
+            _write(f"{unfinished}/{_name(i)}", encode_thumbnail(small))
 
     deque(pool.map(write, readable), 0)
     _replace(unfinished, folder)
@@ -55,7 +55,7 @@ def make_thumbnails(samples: Sequence[Sample], folder: Path, pool: Executor) -> 
 
 def write_thumbnail(folder: Path, i: int, content: bytes) -> None:
     """Write what ``encode_thumbnail`` returned for image ``i``."""
-    _write(folder / thumbnail_path(i), content)
+    _write(f"{folder}/{thumbnail_path(i)}", content)
 
 
 def take_thumbnails(source: Path, folder: Path, kept: Sequence[int]) -> None:
@@ -71,7 +71,7 @@ def take_thumbnails(source: Path, folder: Path, kept: Sequence[int]) -> None:
         return
     unfinished = _start(folder)
     for i, number in enumerate(kept):
-        _write(unfinished / _name(i), (source / thumbnail_path(number)).read_bytes())
+        _write(f"{unfinished}/{_name(i)}", (source / thumbnail_path(number)).read_bytes())
     _replace(unfinished, folder)
 
 
@@ -108,12 +108,14 @@ def _name(i: int) -> str:
     return f"{i // _PER_FOLDER:03d}/{i:06d}.jpg"
 
 
-def _write(path: Path, content: bytes) -> None:
+def _write(path: str, content: bytes) -> None:
     try:
-        path.write_bytes(content)
+        file = open(path, "wb", 0)  # noqa: PTH123  # a run writes many, and a Path costs as much as the file
     except FileNotFoundError:  # it is the first of its folder
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        file = open(path, "wb", 0)  # noqa: PTH123
+    with file:
+        file.write(content)
 
 
 def _start(folder: Path) -> Path:
