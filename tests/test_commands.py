@@ -42,6 +42,7 @@ def test_a_table_and_a_run_folder(
     assert "holds another run" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_skipped_images_are_said(
     tmp_path: Path, weights: Path, csv_data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -235,6 +236,7 @@ def test_commands_do_not_hide_the_functions_of_their_names() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
+@pytest.mark.slow
 def test_train_then_evaluate_a_users_own_images(
     tmp_path: Path, csv_data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

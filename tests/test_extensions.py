@@ -206,6 +206,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_one_file_adds_one_thing_and_everything_shows_it(site: Path, tmp_path: Path) -> None:
     done = run(RUN, path=site, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -369,6 +369,7 @@ def evaluated(tmp_path: Path, tiny_model: Model, csv_data: Path) -> list[Path]:
     return folders
 
 
+@pytest.mark.slow
 def test_the_folder(evaluated: list[Path], tmp_path: Path) -> None:
     runs = [read_run(folder) for folder in evaluated]
     out = tmp_path / "deep" / "out"
@@ -417,6 +418,7 @@ def test_files_of_an_earlier_version_are_removed(csv_data: Path, tmp_path: Path)
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_page(evaluated: list[Path], tmp_path: Path) -> None:
     comparison = wsol.compare(evaluated, out=tmp_path / "out")
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
@@ -436,6 +438,7 @@ def test_the_page(evaluated: list[Path], tmp_path: Path) -> None:
     assert comparison.signature in text
 
 
+@pytest.mark.slow
 def test_runs_on_disk_and_the_command(
     evaluated: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

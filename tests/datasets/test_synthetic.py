@@ -219,6 +219,7 @@ def test_a_setting_changes_nothing_else() -> None:
     assert all(np.array_equal(a.objects, b.objects) for a, b in zip(plain, more, strict=True))
 
 
+@pytest.mark.slow
 def test_context_bias_binds_the_background_to_the_class() -> None:
     def corner_means(bias: float) -> dict[int, list[NDArray[np.float64]]]:
         data = load_dataset("synthetic", dataset_args={"images": "96", "context_bias": str(bias), "distractors": "0"})

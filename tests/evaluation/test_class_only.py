@@ -51,6 +51,7 @@ def test_metrics_by_hand() -> None:
     assert groups.loc["top1_cls_err", ["value", "n"]].tolist() == [50, 2]
 
 
+@pytest.mark.slow
 def test_a_run(synthetic_model: Model, tmp_path: Path) -> None:
     images = load_dataset("synthetic").limit(5)
     places = (0, 2, 4)  # with the batches 0 1, 2 3 and 4: the last one has no image to localize
@@ -90,6 +91,7 @@ def test_boxes_with_classes(tmp_path: Path) -> None:
     assert set(wsol.score(boxes=path, dataset=images, skip_bad=True).metrics.n) == {2, 3}
 
 
+@pytest.mark.slow
 def test_sources_without_classes_leave_them_out() -> None:
     images = load_dataset("synthetic").limit(4)
     found = wsol.score(baseline="center-box", dataset=exclude(images, 1))

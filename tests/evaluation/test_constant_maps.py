@@ -95,6 +95,7 @@ def test_normalized_maps_are_taken_unchanged_and_named(tmp_path: Path) -> None:
     assert accuracy(result) == pytest.approx(200 / 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["wsolevaluation", "zhou2016"])
 def test_a_network_that_ignores_the_image_is_named(synthetic_model: Model, tmp_path: Path, protocol: str) -> None:
     torch.nn.init.zeros_(synthetic_model.network.linear.weight)

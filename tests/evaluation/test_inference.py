@@ -37,6 +37,7 @@ def noise(n: int) -> np.ndarray:
     return np.random.default_rng(4).integers(0, 256, (n, 224, 224, 3), np.uint8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["densenet121", "efficientnet_b0"])  # by themselves, they differ with the threads
 def test_bits_do_not_depend_on_threads(name: str) -> None:
     torch.manual_seed(0)
@@ -51,6 +52,7 @@ def test_bits_do_not_depend_on_threads(name: str) -> None:
 METHODS = ("gradcam++", "fullgrad", "guided-backprop", "scorecam", "ablationcam", "rise:masks=20")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)  # with gradients, hooks, interpreters and passes of their own
 def test_methods_do_not_meet_in_the_network(method: str, tiny_model: Model) -> None:
     pixels = noise(7)

@@ -144,6 +144,7 @@ def punch(path: Path) -> None:
     Image.fromarray(values).save(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", FILES.values(), ids=FILES.keys())
 def test_another_file_gives_another_signature(inputs: Path, change: Callable[[Path], None]) -> None:
     before = sign(inputs)
@@ -151,6 +152,7 @@ def test_another_file_gives_another_signature(inputs: Path, change: Callable[[Pa
     assert sign(inputs) != before
 
 
+@pytest.mark.slow
 def test_other_options_give_another_signature(inputs: Path) -> None:
     signatures = [sign(inputs), *(sign(inputs, **options) for options in OPTIONS.values())]
     assert len({*signatures}) == 1 + len(OPTIONS)

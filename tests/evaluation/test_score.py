@@ -367,6 +367,7 @@ def run(tmp_path: Path, tiny_model: Model, csv_data: Path) -> Path:
     return tmp_path / "run"
 
 
+@pytest.mark.slow
 def test_a_run_scored_again_is_the_same_run(run: Path, tmp_path: Path, csv_data: Path) -> None:
     csv_data.rename(tmp_path / "gone")  # without model or images
     again = wsol.score(run=run, tau="val", out=tmp_path / "again")
@@ -377,6 +378,7 @@ def test_a_run_scored_again_is_the_same_run(run: Path, tmp_path: Path, csv_data:
     pd.testing.assert_frame_equal(pd.read_parquet(run / "predictions.parquet"), again.predictions)
 
 
+@pytest.mark.slow
 def test_a_run_under_another_protocol_is_what_that_protocol_would_have_given(
     run: Path, tiny_model: Model, csv_data: Path
 ) -> None:
@@ -389,6 +391,7 @@ def test_a_run_under_another_protocol_is_what_that_protocol_would_have_given(
     assert "top5_loc_err_pairs" in set(script.metrics.metric)
 
 
+@pytest.mark.slow
 def test_ten_crops_are_kept_and_scored_again(tiny_model: Model, csv_data: Path, tmp_path: Path) -> None:
     first = wsol.evaluate(
         tiny_model, dataset="csv", data_root=csv_data, device="cpu", protocol="zhou2016", out=tmp_path / "ten"

@@ -30,6 +30,7 @@ def with_network(model: Model, network: nn.Module, layer: str | None = None) -> 
     return replace(model, network=find_classifier(network.eval().requires_grad_(False), "tiny", layer))
 
 
+@pytest.mark.slow
 def test_layer_and_map_size(synthetic_model: Model) -> None:
     (sentence,) = sentences(synthetic_model, "layercam")
     assert sentence == (
@@ -42,6 +43,7 @@ def test_layer_and_map_size(synthetic_model: Model) -> None:
     assert crops.endswith("14 x 14 for an input of 224 x 224")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "expected"),
     [
@@ -80,6 +82,7 @@ def test_a_compiled_network_is_not_compiled_for_it(synthetic_model: Model) -> No
     assert not compiled
 
 
+@pytest.mark.slow
 def test_it_is_said_once_and_by_the_command_alone(
     synthetic_model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -78,6 +78,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     return calls
 
 
+@pytest.mark.slow
 def test_what_fails_is_said_and_what_is_done_is_not_done_again(
     grid: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,6 +117,7 @@ def test_what_fails_is_said_and_what_is_done_is_not_done_again(
     assert evaluate(["--suite", str(grid), "--only", "2/4"]) == 0
 
 
+@pytest.mark.slow
 def test_an_interrupted_suite_goes_on_within_the_run(
     grid: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -320,6 +320,7 @@ def test_every_run_is_found_and_reproduces(results: Path, tmp_path: Path, capsys
     assert table.loc[["scored", "baseline"], [*cost]].isna().all(axis=None)
 
 
+@pytest.mark.slow
 def test_names_show_as_text(results: Path) -> None:
     board = wsol.leaderboard(results)
     assert "<script>" not in board.markdown + board.latex
@@ -545,6 +546,7 @@ CHANGES: dict[str, Callable[[Path], Iterator[bytes]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", CHANGES)
 def test_no_digit_changes_unseen(run: Path, suffix: str) -> None:
     wsol.leaderboard(run.parent, validate=True)
@@ -674,6 +676,7 @@ FORGED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", FORGED)
 def test_new_checksums_do_not_help(run: Path, what: str) -> None:
     forge, sentence = FORGED[what]

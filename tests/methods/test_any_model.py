@@ -66,6 +66,7 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], set[str]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 def test_it_works_or_says_why_not(model: str) -> None:
     build, refused = MODELS[model]

@@ -344,6 +344,7 @@ def test_ts_cam_wants_one_vector_to_be_classified() -> None:
         assert_sentence(find_method("ts-cam").unsupported_reason(classifier))
 
 
+@pytest.mark.slow
 def test_the_class_token_may_come_late() -> None:
     # ConViT's first blocks know no class token: only the last ones, of plain attention, let all tokens attend.
     torch.manual_seed(3)
@@ -373,6 +374,7 @@ def test_a_class_token_that_only_looks_at_patches_has_no_row() -> None:
             method.maps(forward(classifier, images(1).float()), CHOSEN[:1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "peer"),
     [

@@ -117,6 +117,7 @@ def test_settings_that_make_no_map_are_refused(text: str) -> None:
         find_method(text)
 
 
+@pytest.mark.slow
 def test_map_size_and_layer_are_in_the_signature(tmp_path: Path) -> None:
     torch.manual_seed(0)
     save_file(resnet18(num_classes=3).state_dict(), tmp_path / "w.safetensors")

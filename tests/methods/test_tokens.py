@@ -105,6 +105,7 @@ def expected_maps(method: str) -> Tensor:
     return find_method(method).maps(plain(), CHOSEN)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SAME)
 def test_one_network_has_one_map(name: str) -> None:
     join, read, position = SAME[name]
@@ -120,6 +121,7 @@ def test_one_network_has_one_map(name: str) -> None:
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6, msg=f"{name}: {method}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OTHER)
 def test_other_readouts_run_in_every_method(name: str) -> None:
     read, tokens = OTHER[name]

@@ -96,6 +96,7 @@ def test_the_signature_covers_the_file(file: Path) -> None:
     assert before.split("@")[0] == after.split("@")[0]
 
 
+@pytest.mark.slow
 def test_it_can_be_evaluated_and_drawn(file: Path, synthetic_model: Model, tmp_path: Path) -> None:
     method = f"{file}:PoweredCAM:power=3"
     result = wsol.evaluate(synthetic_model, method=method, limit=2, device="cpu", out=tmp_path / "run")
@@ -106,6 +107,7 @@ def test_it_can_be_evaluated_and_drawn(file: Path, synthetic_model: Model, tmp_p
     assert row.method == "my|cam.py:PoweredCAM:power=3"
 
 
+@pytest.mark.slow
 def test_a_file_named_boxes_gives_maps_and_not_boxes(file: Path, synthetic_model: Model) -> None:
     boxes = file.rename(file.with_name("boxes.py"))
     result = wsol.evaluate(synthetic_model, method=f"{boxes}:PoweredCAM", limit=2, device="cpu")

@@ -178,6 +178,7 @@ def up_to_6e(net: nn.Module, side: int, images: Tensor) -> Tensor:
     return x
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", [14, 28])
 def test_padded_inception_takes_torchvisions_weights(side: int) -> None:
     torch.manual_seed(1)
@@ -205,6 +206,7 @@ def test_padded_inception_takes_torchvisions_weights(side: int) -> None:
         torch.testing.assert_close(maps, up_to_6e(plain, side, noise(112)), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_padded_inception_changes_nothing_but_padding() -> None:
     changed = {"Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_4a_3x3", "Mixed_6a.branch3x3", "Mixed_6a.branch3x3dbl_3"}
     plain = dict(inception().named_modules())
@@ -245,6 +247,7 @@ def test_resnet50_keeps_its_layers_when_maps_grow(name: str, side: int) -> None:
     assert all(layer.dilation == (1, 1) for layer in convolutions(net))
 
 
+@pytest.mark.slow
 def test_resnet50_with_larger_maps_is_resnet50_without_the_last_stride() -> None:
     torch.manual_seed(1)
     plain = torchvision.models.resnet50(weights=None, num_classes=5).eval().requires_grad_(False)
@@ -257,6 +260,7 @@ def test_resnet50_with_larger_maps_is_resnet50_without_the_last_stride() -> None
         torch.testing.assert_close(net(noise(96)), plain(noise(96)), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_backbone_to_start_from(tmp_path: Any) -> None:
     torch.manual_seed(2)
     donor = torchvision.models.alexnet(weights=None)

@@ -111,6 +111,7 @@ def images() -> Tensor:
 CHOSEN = torch.tensor([[0, 3], [4, 1]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*AVERAGE, *MAXIMUM])
 def test_the_pooled_map_and_the_bias_are_the_logit(name: str) -> None:
     net = Written({**AVERAGE, **MAXIMUM}[name]).eval().requires_grad_(False)
@@ -132,6 +133,7 @@ def test_the_pooled_map_and_the_bias_are_the_logit(name: str) -> None:
         torch.testing.assert_close(net.fc(pooled), expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*AVERAGE, *MAXIMUM])
 def test_a_single_layer_is_taken_as_it_is(name: str) -> None:
     found = find_classifier(Written({**AVERAGE, **MAXIMUM}[name]).eval(), name)
@@ -142,6 +144,7 @@ def test_a_single_layer_is_taken_as_it_is(name: str) -> None:
         assert found.pooling == ("average" if name in AVERAGE else "max")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", AVERAGE)
 def test_one_function_has_one_layer(name: str) -> None:
     found = find_classifier(Written(AVERAGE[name]).eval(), name)
@@ -149,6 +152,7 @@ def test_one_function_has_one_layer(name: str) -> None:
         assert found.layer == "conv"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_heads_say_what_cam_needs(name: str) -> None:
     net = Written(OTHERS[name]).eval().requires_grad_(False)

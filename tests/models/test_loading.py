@@ -121,6 +121,7 @@ def test_the_average_is_taken_and_named(tmp_path: Path, resnet: nn.Module, avera
     assert note == f"w.pth holds {average!r} and {plain!r}; {average!r}, the running average, is used"
 
 
+@pytest.mark.slow
 def test_model_and_training_carry_the_note(tmp_path: Path, resnet: nn.Module) -> None:
     other = {key: torch.zeros_like(value) for key, value in resnet.state_dict().items()}
     torch.save({"model": other, "model_ema": prefixed(resnet.state_dict(), "module.")}, tmp_path / "w.pth")
@@ -256,12 +257,14 @@ def test_squeezenet_and_vgg16_gap_take_their_classes_from_the_file(tmp_path: Pat
     assert model.network.linear.bias is None
 
 
+@pytest.mark.slow
 def test_auxiliary_heads_may_be_missing(tmp_path: Path) -> None:
     state = googlenet(weights=None, init_weights=False, num_classes=5).state_dict()
     save_file({k: v for k, v in state.items() if not k.startswith("aux")}, tmp_path / "g.safetensors")
     assert load_model("googlenet", tmp_path / "g.safetensors").classes == 5
 
 
+@pytest.mark.slow
 def test_a_published_file_is_known_by_its_checksum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "downloaded.safetensors"
     save_file(googlenet(weights=None, init_weights=False).state_dict(), path)

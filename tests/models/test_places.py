@@ -133,6 +133,7 @@ def test_what_has_no_places_is_not_taken_for_maps(name: str) -> None:
 STEPS = ["flip", "roll", "shuffle", "transpose", "windows", "pad", "join", "gate"]
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     st.lists(st.sampled_from(["flip", "roll", "shuffle", "transpose", "windows", "pad", "join", "gate"]), max_size=5),

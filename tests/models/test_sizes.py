@@ -48,6 +48,7 @@ def nets(tmp_path: Path) -> str:
     return str(tmp_path / "nets.py")
 
 
+@pytest.mark.slow
 def test_the_size_of_the_weights_is_the_default(nets: str, csv_data: Path) -> None:
     model = load_model(f"{nets}:vit")
     assert (model.side, model.preprocessing.size) == (160, 160)

@@ -90,6 +90,7 @@ def device(net: nn.Module) -> torch.device:
     return next(net.parameters()).device
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_every_family_has_a_target_layer(name: str) -> None:
     net = outline(name)
@@ -107,6 +108,7 @@ def test_every_family_has_a_target_layer(name: str) -> None:
     assert torch.autograd.grad(logits.sum(), leaf, allow_unused=True)[0] is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_be_evaluated_is_refused_in_a_sentence(name: str) -> None:
     with pytest.raises(InputError, match=REFUSED[name]) as refusal:
@@ -292,6 +294,7 @@ def run(classifier: Classifier, chosen: int) -> tuple[Tensor, Tensor, Tensor]:
     return maps, gradient, scores.detach()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_a_network_cut_in_two_is_the_network(name: str, networks: Callable[[str], nn.Module]) -> None:
     net = networks(name)

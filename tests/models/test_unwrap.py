@@ -57,6 +57,7 @@ def noise() -> Tensor:
     return torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "tolerance"),
     [

@@ -68,6 +68,7 @@ def test_no_outline_of_a_box_without_pixels(box: tuple[float, ...]) -> None:
     assert (pixels == 128).all()
 
 
+@pytest.mark.slow
 def test_the_gallery_of_a_run(tmp_path: Path, synthetic_model: Model) -> None:
     wsol.evaluate(synthetic_model, limit=5, device="cpu", out=tmp_path / "run")
     run = read_run(tmp_path / "run")

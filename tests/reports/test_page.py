@@ -143,6 +143,7 @@ def test_the_numbers_are_those_of_the_tables(run: StoredRun) -> None:
         assert f"{row.share:.1f} %" in page
 
 
+@pytest.mark.slow
 def test_scored_runs_have_pages_too(tmp_path: Path, run: StoredRun) -> None:
     wsol.score(run=run.folder, protocol="exact", out=tmp_path / "exact")
     assert len([*(tmp_path / "exact" / "thumbnails").rglob("*.jpg")]) == 9
@@ -172,6 +173,7 @@ def check_maps(found: NDArray[np.uint8], maps: Iterable[NDArray[Any]], tolerance
         assert np.corrcoef(small.ravel(), means.ravel())[0, 1] > 0.98
 
 
+@pytest.mark.slow
 def test_external_maps_are_shown_and_classes_are_not(tmp_path: Path) -> None:
     images = load_dataset("synthetic").limit(5)
     maps = np.random.default_rng(0).random((5, 224, 224)).astype(np.float32)
@@ -258,6 +260,7 @@ def test_no_iou_changes_sides_on_the_page(delta: float) -> None:
     np.testing.assert_allclose(quantized / 1e4, ious, atol=2.1e-4)
 
 
+@pytest.mark.slow
 def test_nothing_is_left_on_disk_without_out(tmp_path: Path, synthetic_model: Model, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
     wsol.evaluate(synthetic_model, limit=2, device="cpu")

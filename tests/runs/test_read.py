@@ -55,6 +55,7 @@ def test_a_run_is_read_back_and_its_tables_follow(
     assert run.maps.shape[:2] == (7, 6)
 
 
+@pytest.mark.slow
 def test_boxes_at_a_hundred_taus(tmp_path: Path, synthetic_model: Model) -> None:
     result = wsol.evaluate(synthetic_model, limit=3, device="cpu", out=tmp_path)
     run = read_run(tmp_path)
@@ -90,6 +91,7 @@ def test_what_it_cost(synthetic_model: Model) -> None:
     assert plain.peak_memory_mib > 50
 
 
+@pytest.mark.slow
 def test_checksums(tmp_path: Path, synthetic_model: Model) -> None:
     run = wsol.evaluate(synthetic_model, limit=3, device="cpu", out=tmp_path).metadata
     assert changed_files(run, tmp_path) == []

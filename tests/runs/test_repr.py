@@ -18,6 +18,7 @@ def runs(tmp_path: Path, synthetic_model: Model) -> tuple[Evaluation, Evaluation
     return evaluated, wsol.score(baseline="full-image", dataset="synthetic", limit=6, out=tmp_path / "full")
 
 
+@pytest.mark.slow
 def test_an_evaluation(runs: tuple[Evaluation, Evaluation]) -> None:
     evaluated, baseline = runs
     lines = repr(evaluated).splitlines()

@@ -102,6 +102,7 @@ def test_a_terminal_has_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     assert "wsol:" not in printed
 
 
+@pytest.mark.slow
 def test_runs_suites_and_scores_say_where_they_are(
     tmp_path: Path, synthetic_model: Model, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -76,6 +76,7 @@ def test_a_worker_that_dies_is_an_error() -> None:
         submit().result()
 
 
+@pytest.mark.slow
 def test_workers_end_with_their_parent_and_do_not_hold_its_lock(tmp_path: Path) -> None:
     script = f"""
         import os, time

@@ -54,6 +54,7 @@ def test_another_seed_trains_another_network(whole: Path, tmp_path: Path) -> Non
     assert not torch.equal(mine["fc.weight"], theirs["fc.weight"])
 
 
+@pytest.mark.slow
 def test_another_training_in_the_same_folder_is_refused(whole: Path) -> None:
     with pytest.raises(InputError, match=r"learning_rate = 0\.01, not 0\.02"):
         run(whole, recipe=Recipe(TWO.stages, learning_rate=0.02))
@@ -69,6 +70,7 @@ def test_the_log_has_a_row_an_epoch_and_a_picture(whole: Path) -> None:
     assert (whole / "log.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_the_weights_file_alone_is_enough_to_evaluate(whole: Path, tmp_path: Path) -> None:
     path = whole / "shufflenet_v2_x0_5-gap.safetensors"
     result = wsol.evaluate(weights=path, dataset_args={"images": "6"}, out=tmp_path / "run", device="cpu")
@@ -106,6 +108,7 @@ def test_frozen_features_stay_and_the_linear_layer_learns(tmp_path: Path) -> Non
     assert run(tmp_path / "b", **more).read_bytes() == path.read_bytes()
 
 
+@pytest.mark.slow
 def test_frozen_features_must_not_be_random(tmp_path: Path) -> None:
     torch.save(torchvision.models.alexnet().state_dict(), tmp_path / "alexnet.pth")
     with pytest.raises(InputError, match=r"lack 2 tensors of the features, the first is added\.0\.weight"):
@@ -164,6 +167,7 @@ def test_images_too_small_for_the_network(tmp_path: Path) -> None:
         run(tmp_path, "alexnet-gap", Recipe((Stage(1, 16, 8),)))
 
 
+@pytest.mark.slow
 def test_a_last_batch_of_one_image(tmp_path: Path) -> None:
     more = {"images": "9", "size": "32", "object_scale": "0.6"}
     train("shufflenet_v2_x0_5-gap", "synthetic", Recipe((Stage(1, 32, 8),)), dataset_args=more, out=tmp_path)
@@ -194,6 +198,7 @@ def test_half_precision_halves_the_file_and_keeps_the_scores(whole: Path, tmp_pa
     assert torch.allclose(a, b, atol=0.02)
 
 
+@pytest.mark.slow
 def test_bare_gap_classifiers_train_too(tmp_path: Path) -> None:
     path = run(tmp_path, "shufflenet_v2_x0_5", Recipe((Stage(1, 32, 8),)), validation=False)
     assert "val_err" not in pd.read_csv(tmp_path / "log.csv")

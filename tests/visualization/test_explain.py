@@ -94,6 +94,7 @@ sys.exit(code)
 """
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path: Path, weights: Path, csv_data: Path, draw: Callable[..., Path]) -> None:
     odd = [draw(tmp_path / "odd" / name) for name in ODD]
     (tmp_path / "odd" / "broken\n\x1b.jpg").write_bytes(b"no image")
@@ -249,6 +250,7 @@ def test_an_object_in_a_child_process() -> None:
     assert process != os.getpid()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("imports", "lacks"),
     [

@@ -88,6 +88,7 @@ def test_invalid_arguments_are_one_sentence(tiny_model: Model, given: dict[str, 
         show(**settings)
 
 
+@pytest.mark.slow
 def test_one_figure_of_several_photos_models_and_methods(
     tmp_path: Path, draw: Callable[..., Path], tiny_model: Model
 ) -> None:
