@@ -12,7 +12,7 @@ from wsol.errors import first_line
 from wsol.evaluation.sources._class_names import is_class_index
 from wsol.evaluation.sources._faults import Faults
 from wsol.evaluation.sources._map_files import ImageMaps, Reader
-from wsol.evaluation.sources._predicted_classes import TOP, PredictedClasses, Ranking
+from wsol.evaluation.sources.predicted_classes import TOP, PredictedClasses, Ranking
 from wsol.io.display import list_first
 from wsol.metrics.image_stats import ImageStats
 from wsol.protocols import Protocol

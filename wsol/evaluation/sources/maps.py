@@ -18,14 +18,14 @@ from wsol.evaluation.sources._faults import Faults
 from wsol.evaluation.sources._map_files import Reader, find_readers
 from wsol.evaluation.sources._map_objects import object_readers
 from wsol.evaluation.sources._map_scorer import MapScorer
-from wsol.evaluation.sources._predicted_classes import (
+from wsol.evaluation.sources._scoring import by_image, gather_results, ground_truths_of, score_all
+from wsol.evaluation.sources.predicted_classes import (
     NO_CLASSES,
     TOP,
     PredictedClasses,
     arrange_boxes,
     arrange_classes,
 )
-from wsol.evaluation.sources._scoring import by_image, gather_results, ground_truths_of, score_all
 from wsol.metrics.classification import has_top5, ranks_of
 from wsol.protocols import Protocol
 from wsol.runs.provenance import ExternalFile, Provenance, file_signature
