@@ -1,8 +1,9 @@
 """Score maps as Python objects: arrays or tensors by image id, or in the order of the images."""
 
 import sys
+import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -32,15 +33,17 @@ def object_readers(maps: Mapping[str, Any] | Iterable[Any], images: Dataset) -> 
     """
     readers: defaultdict[str, list[Reader]] = defaultdict(list)
     if isinstance(maps, Mapping):
+        lock = threading.Lock()  # a mapping may read files
         for name in maps:
-            readers[_check_name(name)].append(partial(_read_item, maps.__getitem__, name))
+            readers[_check_name(name)].append(partial(_read_item, maps, name, lock))
         return readers
     if not isinstance(maps, Iterable) or isinstance(maps, bytes):
         raise InputError(
             f"maps is {type(maps).__name__}; give a folder, a dictionary of maps by image id, an array (n, h, w), or "
             "an iterable of maps"
         )
-    every = _as_array(maps) if hasattr(maps, "shape") else [*maps]
+    is_array = hasattr(maps, "shape") and getattr(maps, "dtype", None) != object  # maps of different sizes are objects
+    every = _as_array(maps) if is_array else [*maps]
     if isinstance(every, np.ndarray) and every.ndim != 3:
         raise InputError(f"maps has the shape {every.shape}, not (n, h, w); give (maps, classes) for several classes")
     named = [_is_named(item) for item in every]
@@ -68,8 +71,9 @@ def _is_named(item: object) -> bool:
     return isinstance(item, tuple | list) and len(item) == _PAIR and isinstance(item[0], str)
 
 
-def _read_item(get: Callable[[str], Any], name: str) -> ImageMaps:
-    return _as_image_maps(get(name))
+def _read_item(maps: Mapping[str, Any], name: str, lock: threading.Lock) -> ImageMaps:
+    with lock:
+        return _as_image_maps(maps[name])
 
 
 def _as_image_maps(item: Any) -> ImageMaps:

@@ -23,6 +23,7 @@ TOP = 5
 """Predictions that metrics use."""
 
 _COLUMNS = ("image_id", "rank", "class")
+_MAX_SCORE = float(np.finfo(np.float32).max)
 _TABLE = Path("predictions")  # name of a table that is not a file
 
 
@@ -173,7 +174,7 @@ def _find_problem(rows: Sequence[_Row]) -> str:
             return f"{other.where} and {row.where}: rank {row.rank} twice"
         if (other := classes.setdefault(row.label, row)) is not row:
             return f"{other.where} and {row.where}: one class at the ranks {other.rank} and {row.rank}"
-        if abs(row.score) > np.finfo(np.float32).max:
+        if abs(row.score) > _MAX_SCORE:
             return f"{row.where}: a score beyond single precision"
     if gap := next((rank for rank in range(1, len(rows) + 1) if rank not in ranks), None):
         return f"rank {gap} is missing, but there is rank {rows[-1].rank}"
