@@ -1,6 +1,7 @@
 """Score maps of several classes an image, and score maps as Python objects, against the same maps in files."""
 
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import wsol
 from wsol.datasets import Dataset, Sample
 from wsol.datasets.base import as_boxes
 from wsol.errors import InputError
+from wsol.leaderboards.verify import verify_tables
 from wsol.runs.read import Evaluation, read_run
 
 SIDE = 32
@@ -108,7 +110,10 @@ def test_an_image_without_a_map_of_its_class(tmp_path: Path, tau: float) -> None
     own = result.predictions[result.predictions["rank"] == 0]
     assert own.x0.isna().tolist() == [False, True, False]
     assert own.error.tolist()[1] == "none"
-    again = read_run(tmp_path / "out").results.stats
+    run = read_run(tmp_path / "out")
+    with ThreadPoolExecutor(1) as pool:
+        assert verify_tables(run, pool) == []
+    again = run.results.stats
     assert not again.complete
     assert not again.curves[1].any()
     with pytest.raises(InputError, match="tau oracle is chosen by GT-known accuracy"):

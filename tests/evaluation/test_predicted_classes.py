@@ -1,8 +1,9 @@
-"""Predicted classes of another classifier, for maps and boxes: errors worked out by hand, and every kind of bad file."""
+"""Predicted classes of another classifier, for maps and boxes: errors by hand, and every kind of bad file."""
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import wsol
 from wsol.datasets import Dataset, Sample
 from wsol.datasets.base import as_boxes
 from wsol.errors import InputError
+from wsol.leaderboards.verify import verify_tables
 from wsol.metrics.classification import has_top5
 from wsol.models import Model
 from wsol.runs.read import Evaluation, read_run
@@ -103,6 +105,8 @@ def test_errors_by_hand(maps: Path, tmp_path: Path) -> None:
     assert again.metadata.provenance == result.metadata.provenance
     assert again.results.stats.ranks.tolist() == [1, 3, 1, 0, 5]
     assert again.results.stats.top5
+    with ThreadPoolExecutor(1) as pool:
+        assert verify_tables(again, pool) == []
     without = wsol.score(maps=maps, dataset=images(), protocol=PROTOCOL)
     assert "predictions" not in without.signature
     assert values(without)["gt_known_loc_acc"] == found["gt_known_loc_acc"]
@@ -128,7 +132,7 @@ def test_every_form_of_the_file_gives_the_same(maps: Path, tmp_path: Path) -> No
         for name in TABLES:
             pd.testing.assert_frame_equal(getattr(result.tables, name), getattr(expected.tables, name))
         signatures.add(result.signature)
-    assert len(signatures) == 8  # every file and table has a SHA-256 of its own; the path as a string is one again
+    assert len(signatures) == 8  # each file and table has its own SHA-256; a path as a string is the same file
 
 
 def test_a_column_of_integers_has_indices_even_if_classes_are_named_by_numbers(maps: Path, tmp_path: Path) -> None:
@@ -139,8 +143,8 @@ def test_a_column_of_integers_has_indices_even_if_classes_are_named_by_numbers(m
         wsol.score(predictions=tmp_path / "ranks.csv", **options)
 
 
-def test_scores_are_shown_and_do_not_rank(maps: Path) -> None:
-    scored = table().assign(score=[float("nan"), *np.linspace(0, 1, 24)])
+def test_scores_are_shown(maps: Path) -> None:
+    scored = table().assign(score=[float("nan"), *np.linspace(1, 0, 24)])
     result = wsol.score(maps=maps, predictions=scored, dataset=images(), protocol=PROTOCOL)
     assert {name: values(result)[name] for name in EXPECTED} == pytest.approx(EXPECTED)
     found = result.predictions[result.predictions["rank"] > 0].score
@@ -162,11 +166,14 @@ def test_top_5_is_left_out_with_fewer_ranks(maps: Path, tmp_path: Path) -> None:
         for each in ("metrics", "classes", "groups", "baselines"):
             assert TOP5.isdisjoint(getattr(result.tables, each).metric)
         assert "some images have fewer than five predicted classes: top-5 errors are left out" in result.metadata.notes
-        assert not read_run(tmp_path / "out").results.stats.top5
+        again = read_run(tmp_path / "out")
+        assert not again.results.stats.top5
+        with ThreadPoolExecutor(1) as pool:
+            assert verify_tables(again, pool) == []
         (tmp_path / "out").rename(tmp_path / f"out{len(ranked['a.png'])}")
     few = Dataset("few", "test", images().samples[:3], CLASSES[:3])
     some = {name: labels[:3] for name, labels in RANKED.items() if name in ("a.png", "b.png", "c.png")}
-    result = wsol.score(maps={name: HIT for name in some}, predictions=table(some), dataset=few, protocol=PROTOCOL)
+    result = wsol.score(maps=dict.fromkeys(some, HIT), predictions=table(some), dataset=few, protocol=PROTOCOL)
     assert values(result)["top5_cls_err"] == 0  # all three classes are ranked
     assert values(result)["top1_cls_err"] == pytest.approx(100 / 3)
 
@@ -210,6 +217,10 @@ def test_images_that_only_classification_counts(maps: Path) -> None:
             r"1 unusable: a\.png \(row 0 and row 1: one class at the ranks 1 and 2\)",
         ),
         (lambda t: t.assign(score=[1e300] + [1] * 24), r"1 unusable: a\.png \(row 0: a score beyond single precision"),
+        (
+            lambda t: t.assign(score=[0.1, 0.3] + [0.1] * 23),
+            r"1 unusable: a\.png \(row 1: the score of rank 2 is higher than that of rank 1\)",
+        ),
     ],
 )
 def test_unusable_predictions_are_counted_and_named(maps: Path, change, sentence: str) -> None:

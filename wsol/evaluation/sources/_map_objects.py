@@ -42,7 +42,8 @@ def object_readers(maps: Mapping[str, Any] | Iterable[Any], images: Dataset) -> 
             f"maps is {type(maps).__name__}; give a folder, a dictionary of maps by image id, an array (n, h, w), or "
             "an iterable of maps"
         )
-    is_array = hasattr(maps, "shape") and getattr(maps, "dtype", None) != object  # maps of different sizes are objects
+    has_items = getattr(maps, "dtype", None) == np.dtype(object)  # maps of different sizes
+    is_array = hasattr(maps, "shape") and not has_items
     every = _as_array(maps) if is_array else [*maps]
     if isinstance(every, np.ndarray) and every.ndim != 3:
         raise InputError(f"maps has the shape {every.shape}, not (n, h, w); give (maps, classes) for several classes")

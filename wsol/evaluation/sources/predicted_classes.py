@@ -5,6 +5,7 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -83,8 +84,9 @@ def read_predicted_classes(
     """Read predicted classes: the columns ``image_id``, ``rank`` (from 1) and ``class``, and optionally ``score``.
 
     Classes are indices or names, see ``index_classes``; a column of integers in a Parquet file or a table has indices.
-    Rows may have any order. The ranks alone order the classes; scores are shown. The SHA-256 of a table is that of one
-    line of JSON per row, ``[image_id, rank, class, score]``, in the order of the rows.
+    Rows may have any order. The ranks order the classes; scores are shown, and may not increase with the rank. The
+    SHA-256 of a table is that of one line of JSON per row, ``[image_id, rank, class, score]``, in the order of the
+    rows.
 
     Args:
         source: A file ending in ``.csv`` or ``.parquet``, or a table.
@@ -176,6 +178,9 @@ def _find_problem(rows: Sequence[_Row]) -> str:
             return f"{other.where} and {row.where}: one class at the ranks {other.rank} and {row.rank}"
         if abs(row.score) > _MAX_SCORE:
             return f"{row.where}: a score beyond single precision"
+    for better, worse in pairwise(rows):
+        if np.float32(worse.score) > np.float32(better.score):
+            return f"{worse.where}: the score of rank {worse.rank} is higher than that of rank {better.rank}"
     if gap := next((rank for rank in range(1, len(rows) + 1) if rank not in ranks), None):
         return f"rank {gap} is missing, but there is rank {rows[-1].rank}"
     return ""
