@@ -120,6 +120,18 @@ def test_an_image_without_a_map_of_its_class(tmp_path: Path, tau: float) -> None
         wsol.score(maps=folder, tau="oracle", **OPTIONS)
 
 
+def test_an_image_without_a_map_has_no_box(tmp_path: Path) -> None:
+    """The protocol's box of an empty map is its first pixel, which is here all of the object."""
+    sample = Sample("a.png", 0, as_boxes([[0, 0, 0, 0]]), "inclusive", size=(SIDE, SIDE))
+    made = Dataset("made", "test", (sample,), CLASSES)
+    options = {"dataset": made, "protocol": PROTOCOL, "out": tmp_path / "out"}
+    wsol.score(maps={"a.png": (OTHER[None], [4])}, **options)
+    stats = read_run(tmp_path / "out").results.stats
+    assert not stats.curves.any()
+    assert not stats.contours.any()
+    assert stats.peaks is None
+
+
 def test_the_order_is_no_ranking_if_there_are_predictions(tmp_path: Path) -> None:
     folder = write(tmp_path / "maps", SEVERAL)
     ranked = {"a.png": [3, 0], "b.png": [1, 3], "c.png": [2, 0]}

@@ -345,8 +345,16 @@ def test_a_run_is_the_same_from_its_own_maps_and_predictions(
         exported[f"{split}predictions"] = tmp_path / f"{split}ranks.{form}"
         (ranks.to_csv if form == "csv" else ranks.to_parquet)(exported[f"{split}predictions"], index=False)
     again = wsol.score(
-        maps=tmp_path / "maps", val_maps=tmp_path / "val_maps", raw=True, tau="val", **exported, **options
+        maps=tmp_path / "maps",
+        val_maps=tmp_path / "val_maps",
+        raw=True,
+        tau="val",
+        out=tmp_path / "again",
+        **exported,
+        **options,
     )
+    with ThreadPoolExecutor(1) as pool:
+        assert verify_tables(read_run(tmp_path / "again"), pool) == []
     assert {"top1_loc_err", "top5_loc_err", "top1_cls_err"} <= set(again.metrics.metric)
     for name in TABLES[:-1]:
         pd.testing.assert_frame_equal(getattr(again.tables, name), getattr(run.tables, name), check_exact=True)
