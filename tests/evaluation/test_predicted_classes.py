@@ -10,9 +10,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from torchvision.models import squeezenet1_0
 
 import wsol
-from wsol.datasets import Dataset, Sample
+from wsol.datasets import Dataset, Sample, load_dataset
 from wsol.datasets.base import as_boxes
 from wsol.errors import InputError
 from wsol.leaderboards.verify import verify_tables
@@ -363,3 +367,42 @@ def test_a_run_is_the_same_from_its_own_maps_and_predictions(
     predicted = again.predictions["rank"] > 0  # the file has no score of a ground-truth class below rank five
     pd.testing.assert_series_equal(again.predictions.score[predicted], run.predictions.score[predicted])
     assert again.predictions.x0.notna().all()
+
+
+def test_one_map_an_image_and_the_predictions_of_a_run_give_its_errors(tiny_model: Model, csv_data: Path) -> None:
+    options = {"dataset": "csv", "data_root": csv_data, "protocol": "exact"}
+    folder = csv_data.parent / "run"
+    run = wsol.evaluate(tiny_model, **options, device="cpu", out=folder)
+    own = pd.read_parquet(folder / "predictions.parquet")
+    maps = dict(zip(own.image_id.unique(), np.load(folder / "maps.npy")[:, 0], strict=True))
+    ranks = own[own["rank"] > 0].rename(columns={"class_id": "class"})
+    again = wsol.score(maps=maps, raw=True, predictions=ranks, **options)
+    for name in TABLES[:-1]:
+        pd.testing.assert_frame_equal(getattr(again.tables, name), getattr(run.tables, name), check_exact=True)
+
+
+@pytest.mark.slow
+def test_squeezenet_outside_the_package_gives_the_reference_values(real_data: Path) -> None:
+    """Torchvision's network, Pillow's resizing and a map of one line, against values that were measured elsewhere."""
+    network = squeezenet1_0().eval()
+    network.load_state_dict(load_file(real_data / "weights" / "squeezenet1_0.safetensors"))
+    images = load_dataset("ilsvrc", real_data / "imagenet")
+    mean, std = (torch.tensor(values)[:, None, None] for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    maps, rows = {}, []
+    for sample in images:
+        photo = Image.open(sample.path).convert("RGB").resize((224, 224), Image.Resampling.BILINEAR)
+        pixels = (torch.from_numpy(np.array(photo)).permute(2, 0, 1) / 255 - mean) / std
+        with torch.inference_mode():
+            of_classes = network.classifier[1](network.features(pixels[None]))[0].relu()
+            scores = of_classes.mean((1, 2)).softmax(0)
+        maps[sample.image_id] = of_classes[sample.label]
+        best = scores.topk(5)
+        rows += [
+            (sample.image_id, rank, label, score)
+            for rank, (label, score) in enumerate(zip(best.indices.tolist(), best.values.tolist(), strict=True), 1)
+        ]
+    predictions = pd.DataFrame(rows, columns=["image_id", "rank", "class", "score"])
+    found = values(wsol.score(maps=maps, raw=True, predictions=predictions, dataset=images))
+    expected = {"top1_cls_err": 28.148, "top5_cls_err": 11.481, "top1_loc_err": 56.667, "top5_loc_err": 48.519}
+    expected["gt_known_loc_acc"] = 55.556
+    assert {name: found[name] for name in expected} == pytest.approx(expected, abs=100 / 270 + 1e-3)
