@@ -30,7 +30,11 @@ def _make_parser() -> argparse.ArgumentParser:
     source = parser.add_argument_group("what is scored (exactly one of these)")
     source.add_argument("--run", type=Path, metavar="RUN", help="folder that wsol.eval wrote; needs no data set")
     source.add_argument(
-        "--maps", type=Path, metavar="DIR", help="folder of IMAGE_ID.npy, 224 x 224 in [0, 1]; or an .npz file"
+        "--maps",
+        type=Path,
+        metavar="DIR",
+        help="folder of IMAGE_ID.npy, 224 x 224 in [0, 1]; or an .npz file, or one "
+        "per image with the arrays maps and classes",
     )
     source.add_argument(
         "--boxes", type=Path, metavar="FILE", help="CSV file (image_id,x0,y0,x1,y1), or results in COCO's JSON format"
@@ -38,6 +42,13 @@ def _make_parser() -> argparse.ArgumentParser:
     source.add_argument("--baseline", metavar="NAME", help="registered name; see python -m wsol.list baselines")
     files = parser.add_argument_group("how files are read")
     files.add_argument("--val-maps", type=Path, metavar="DIR", help="score maps of the split val, for --tau val")
+    files.add_argument(
+        "--predictions",
+        type=Path,
+        metavar="FILE",
+        help="CSV or Parquet file (image_id,rank,class) of the classes that another classifier predicts",
+    )
+    files.add_argument("--val-predictions", type=Path, metavar="FILE", help="the same for --val-maps")
     files.add_argument(
         "--raw", action="store_true", help="the maps are a network's own output, for the protocol to upsample"
     )

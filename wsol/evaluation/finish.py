@@ -313,6 +313,8 @@ def _list_notes(results: LocalizationResults) -> list[str]:
         notes.append(
             f"{without} of {len(results.truths)} images have no mask: PxAP and the other pixel metrics are left out"
         )
+    if results.stats.ranks is not None and not results.stats.top5:
+        notes.append("some images have fewer than five predicted classes: top-5 errors are left out")
     if not results.stats.complete:
         notes.append("some images have no box of their own class: GT-known accuracy and related metrics are left out")
     return notes

@@ -2,10 +2,13 @@
 
 import contextlib
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
+
+import pandas as pd
 
 from wsol.datasets import SPLITS, Dataset, Split, check_dataset, load_dataset, with_content
 from wsol.datasets.base import Corners
@@ -13,7 +16,8 @@ from wsol.errors import InputError
 from wsol.evaluation.finish import finish_split
 from wsol.evaluation.sources.baseline import score_baseline
 from wsol.evaluation.sources.boxes import score_boxes
-from wsol.evaluation.sources.maps import score_maps
+from wsol.evaluation.sources.maps import Maps, score_maps
+from wsol.evaluation.sources.predicted_classes import PredictedClasses, read_predicted_classes
 from wsol.evaluation.sources.run import score_run
 from wsol.evaluation.tables import choose_tau_index
 from wsol.io.lock import lock_folder
@@ -29,11 +33,13 @@ from wsol.runs.thumbnails import copy_thumbnails, make_thumbnails
 from wsol.runtime.cost import Clock
 from wsol.runtime.threads import processor_count
 
+T = TypeVar("T")
+
 
 def score(
     *,
     run: str | Path | None = None,
-    maps: str | Path | None = None,
+    maps: str | Path | Mapping[str, Any] | Iterable[Any] | None = None,
     boxes: str | Path | None = None,
     baseline: str | None = None,
     dataset: str | Dataset | None = None,
@@ -44,7 +50,9 @@ def score(
     exact_images: bool = False,
     protocol: str = "wsolevaluation",
     tau: Tau = DEFAULT_TAU,
-    val_maps: str | Path | None = None,
+    val_maps: str | Path | Mapping[str, Any] | Iterable[Any] | None = None,
+    predictions: str | Path | pd.DataFrame | None = None,
+    val_predictions: str | Path | pd.DataFrame | None = None,
     raw: bool = False,
     corners: Corners | None = None,
     skip_bad: bool = False,
@@ -58,7 +66,11 @@ def score(
 
     Args:
         run: Folder that ``evaluate`` wrote. It needs no data set, except for masks.
-        maps: Folder of ``<image_id>.npy``, or an ``.npz`` file, see ``wsol.evaluation.sources.maps``.
+        maps: Folder of ``<image_id>.npy`` or ``.npz``, or one ``.npz`` file; or arrays or tensors: a dictionary by
+            image id, an array ``(n, h, w)`` or an iterable of maps in the order of the images, or an iterable of pairs
+            ``(image_id, map)``. A map is ``(h, w)``, that of the ground-truth class; or maps and their classes,
+            ``(k, h, w)`` and ``(k,)``: an ``.npz`` file with the arrays ``maps`` and ``classes``, or a tuple. Without
+            ``predictions`` their order is the ranking of the classes.
         boxes: CSV file, or results in COCO's JSON format, see ``wsol.evaluation.sources.boxes``.
         baseline: Registered name.
         dataset: Registered name, or a loaded data set.
@@ -72,6 +84,9 @@ def score(
         tau: As in ``evaluate``; without effect on boxes. ``val`` uses the run's own validation split, ``val_maps``, or
             the baseline on the validation split.
         val_maps: Maps of the split ``val``, where tau is chosen on it.
+        predictions: Predicted classes of another classifier for maps or boxes: a CSV or Parquet file, or a table, with
+            the columns ``image_id``, ``rank`` (from 1), ``class`` (index or name), and optionally ``score``.
+        val_predictions: The same for ``val_maps``.
         raw: Maps are a network's own output, of any size and range, for the protocol to upsample and normalize.
         corners: Corner convention of a CSV file; None for that of the data set.
         skip_bad: Count and list unusable entries and leave their images out, instead of stopping.
@@ -98,15 +113,21 @@ def score(
         raise InputError("a run is scored as a whole, in its own split; leave out limit, split and exact_images")
     if run and out is not None and Path(out).resolve() in (Path(run).resolve(), (Path(run) / "val").resolve()):
         raise InputError(f"{out} is the run itself; give another --out")
-    if (raw and not maps) or (val_maps and tau != "val") or (corners and not boxes):
+    if (raw and maps is None) or (val_maps is not None and tau != "val") or (corners and not boxes):
         raise InputError("raw goes with maps, val_maps with tau val, corners with boxes; leave out what has no effect")
+    if (predictions is not None and maps is None and not boxes) or (val_predictions is not None and val_maps is None):
+        raise InputError("predictions go with maps or boxes, val_predictions with val_maps; leave out the others")
     conventions = find_protocol(protocol) if boxes else find_protocol(protocol).including(tau)
     tau = DEFAULT_TAU if boxes else check_tau(tau, conventions.taus)  # boxes have no threshold
     images = _Images(dataset, metadata, data_root, dataset_args, limit)
-    paths = {"run": run, "maps": maps, "val_maps": val_maps, "boxes": boxes}
     source = _Source(
-        **{name: None if path is None else Path(path) for name, path in paths.items()},
+        run=None if run is None else Path(run),
+        maps=_as_path(maps),
+        val_maps=_as_path(val_maps),
+        boxes=None if boxes is None else Path(boxes),
         baseline=baseline,
+        predictions=_as_path(predictions),
+        val_predictions=_as_path(val_predictions),
         protocol=conventions,
         images=images,
         raw=raw,
@@ -122,6 +143,10 @@ def score(
     ):
         finished = _score_splits(source, test, val, tau, Path(folder), out is not None, pool)
         return Evaluation(finished.tables, finished.metadata)
+
+
+def _as_path(source: str | T) -> Path | T:
+    return Path(source) if isinstance(source, str) else source
 
 
 @dataclass(frozen=True)
@@ -160,10 +185,12 @@ class _Source:
     """The source of boxes: exactly one of run, maps, boxes and baseline is set."""
 
     run: Path | None
-    maps: Path | None
-    val_maps: Path | None
+    maps: Maps | None
+    val_maps: Maps | None
     boxes: Path | None
     baseline: str | None
+    predictions: Path | pd.DataFrame | None
+    val_predictions: Path | pd.DataFrame | None
     protocol: Protocol
     images: _Images
     raw: bool
@@ -183,14 +210,21 @@ class _Source:
         images = dataset if self.images.limit is None else dataset.limit(self.images.limit)
         images = with_content(images, self.exact_images, self.protocol.uses_masks)
         if self.boxes is not None:
-            more = (self.corners, self.skip_bad, pool, clock)
+            predicted = self._read_predictions(self.predictions, images, dataset)
+            more = (self.corners, self.skip_bad, pool, clock, predicted)
             return score_boxes(self.boxes, images, dataset, self.protocol, *more)
-        images = images.localizable()
         if self.baseline is not None:
-            return score_baseline(self.baseline, images, self.protocol, pool, clock)
-        path = self.val_maps if val else self.maps
-        assert path is not None
-        return score_maps(path, images, dataset, self.protocol, self.raw, self.skip_bad, pool, clock, tau_index)
+            return score_baseline(self.baseline, images.localizable(), self.protocol, pool, clock)
+        maps = self.val_maps if val else self.maps
+        assert maps is not None
+        predicted = self._read_predictions(self.val_predictions if val else self.predictions, images, dataset)
+        settings = (self.protocol, self.raw, self.skip_bad, pool, clock, tau_index, predicted)
+        return score_maps(maps, images, dataset, *settings)
+
+    def _read_predictions(
+        self, source: Path | pd.DataFrame | None, images: Dataset, dataset: Dataset
+    ) -> PredictedClasses | None:
+        return None if source is None else read_predicted_classes(source, images, dataset, self.skip_bad)
 
 
 def _load_held_out(source: _Source, images: Dataset | None) -> Dataset | None:
@@ -200,7 +234,7 @@ def _load_held_out(source: _Source, images: Dataset | None) -> Dataset | None:
         if not (source.run and (source.run / "val").is_dir()):
             raise InputError(f"{missing}: {source.run} has no val; evaluate with tau val, or give a number")
         return None
-    if source.maps and not source.val_maps:
+    if source.maps is not None and source.val_maps is None:
         raise InputError(f"{missing}: give val_maps, the maps of the split val")
     held_out = source.images.load("val") if images.split != "val" else images
     if held_out.split != "val" or held_out.fingerprint == images.fingerprint:

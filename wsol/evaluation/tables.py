@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -60,6 +61,7 @@ def tabulate_predictions(protocol: Protocol, results: LocalizationResults, tau_i
     truths, boxes = results.truths, results.boxes_at(tau_index if has_threshold else 0)
     right = results.classes == results.classes[:, :1]
     ious, errors = compare_predictions(boxes, truths.boxes, truths.starts, right, protocol.delta)
+    errors[~right & (results.classes >= 0)] = "class"  # also without a box, which classifiers do not give
     tau = round_tau(protocol.taus, tau_index) if has_threshold else np.nan
     return predictions_table(results.images.samples, results.classes, results.scores, tau, boxes, ious, errors)
 
@@ -162,7 +164,9 @@ def tabulate_baseline(
     """
     with ThreadPoolExecutor(processor_count()) as pool:
         on_test, on_val = (
-            baseline_stats(name, protocol, split.truths, pool, split.stats.ranks) if split else None
+            replace(baseline_stats(name, protocol, split.truths, pool, split.stats.ranks), top5=split.stats.top5)
+            if split
+            else None
             for split in (results, chosen_on)
         )
     assert on_test is not None

@@ -86,8 +86,8 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"{path.name} is nested too deeply") from error
 
 
-def read_parquet(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """Read columns of a Parquet file.
+def read_parquet(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> pd.DataFrame:
+    """Read columns of a Parquet file, and those of the optional ones that it has.
 
     Raises:
         FileNotFoundError: The file does not exist.
@@ -100,7 +100,8 @@ def read_parquet(path: Path, columns: Sequence[str]) -> pd.DataFrame:
             raise ValueError(f"{path.name} lacks the columns {', '.join(missing)}")
         if parquet.metadata.num_rows > path.stat().st_size:  # constant columns take next to no space
             raise ValueError(f"{path.name} declares {parquet.metadata.num_rows} rows, more than it has bytes")
-        table: pd.DataFrame = parquet.read([*columns]).to_pandas(ignore_metadata=True)
+        present = [column for column in optional if column in parquet.schema_arrow.names]
+        table: pd.DataFrame = parquet.read([*columns, *present]).to_pandas(ignore_metadata=True)
     return table
 
 

@@ -34,6 +34,8 @@ class LocalizationStats:
             there are no masks.
         complete: Whether every image has a box of its ground-truth class. The curve of an image without one is zero,
             and only metrics that also require the predicted class can be computed.
+        top5: Whether every image has five predictions, or all classes if there are fewer; otherwise top-5 metrics
+            cannot be computed.
         class_only_ranks: int64 ``(m,)``, ranks of further images, which only classification counts; None without any.
         off_grid: Index of the one tau that is not on the protocol's grid: only the rule ``fixed`` uses it.
     """
@@ -47,6 +49,7 @@ class LocalizationStats:
     second: NDArray[np.float32] | None = None
     pixels: NDArray[np.uint32] | None = None
     complete: bool = True
+    top5: bool = True
     class_only_ranks: NDArray[np.int64] | None = None
     off_grid: int | None = None
 

@@ -33,7 +33,7 @@ def top1_classification_error(stats: LocalizationStats) -> NDArray[np.bool_]:
 
 
 @METRICS.register(
-    "top5_cls_err", title="top-5 classification error", better="lower", rules=(), needs=("ranks",), row=40
+    "top5_cls_err", title="top-5 classification error", better="lower", rules=(), needs=("ranks", "top5"), row=40
 )
 def top5_classification_error(stats: LocalizationStats) -> NDArray[np.bool_]:
     """Return whether the ground-truth class is not among the first five predictions, bool ``(n + m,)``."""
@@ -50,3 +50,15 @@ def ranks_of(classes: NDArray[np.int64]) -> NDArray[np.int64] | None:
         return None
     matches = classes[:, 1:6] == classes[:, :1]
     return np.where(matches.any(1), matches.argmax(1) + 1, 0)
+
+
+def has_top5(classes: NDArray[np.int64], class_count: int) -> bool:
+    """Return whether every image has five predictions, or all classes if there are fewer.
+
+    Args:
+        classes: int64 ``(n, k)``, the ground-truth class, then the predictions; -1 where there is no further one.
+        class_count: Number of classes that have a name; there are more if an index says so.
+    """
+    needed = min(5, max(class_count, int(classes.max()) + 1))
+    predictions = classes[:, 1 : 1 + needed]
+    return predictions.shape[1] == needed and bool((predictions >= 0).all())

@@ -38,7 +38,7 @@ def top1_localization_error(stats: LocalizationStats) -> NDArray[np.bool_]:
     title="top-5 localization error",
     short_title="top-5 loc. error",
     better="lower",
-    needs=("ranks",),
+    needs=("ranks", "top5"),
     row=20,
     headline=2,
 )
@@ -51,7 +51,7 @@ def top5_localization_error(stats: LocalizationStats) -> NDArray[np.bool_]:
     "top5_loc_err_pairs",
     title="with two boxes a class",
     better="lower",
-    needs=("ranks", "second"),
+    needs=("ranks", "top5", "second"),
     part_of="top5_loc_err",
 )
 def localization_error_of_pairs(stats: LocalizationStats) -> NDArray[np.bool_]:

@@ -165,7 +165,7 @@ def _accuracy_curves(run: StoredRun) -> dict[str, list[Any]]:
     if stats.complete:
         lines = {f"GT-known, IoU {delta}": (curves >= np.float32(delta)).mean(0) for delta in _DELTAS}
     if stats.ranks is not None:
-        for k in (1, 5):
+        for k in (1, 5) if stats.top5 else (1,):
             in_top_k = (stats.ranks >= 1) & (stats.ranks <= k)
             lines[f"top-{k} localization"] = (in_top_k[:, None] & (curves >= np.float32(stats.delta))).mean(0)
     accuracies = {name: np.round(100 * line, 3).tolist() for name, line in lines.items()}

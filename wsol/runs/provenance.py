@@ -1,6 +1,6 @@
 """Provenance of score maps or boxes: the network, file or baseline that made them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from wsol.protocols import View
@@ -63,6 +63,17 @@ class ExternalFile:
 
 
 @dataclass(frozen=True)
+class ClassifiedFile(ExternalFile):
+    """Score maps or boxes whose predicted classes another classifier made.
+
+    Attributes:
+        predictions: The file of the predicted classes.
+    """
+
+    predictions: ExternalFile = field(kw_only=True)
+
+
+@dataclass(frozen=True)
 class Provenance:
     """Origin of score maps or boxes, for the signature and ``run.json``.
 
@@ -79,8 +90,14 @@ class Provenance:
     method: str
     view: View | None = None
     network: NetworkRecord | None = None
-    external: ExternalFile | None = None
+    external: ExternalFile | ClassifiedFile | None = None
     baseline: str | None = None
+
+    @property
+    def is_ranked_elsewhere(self) -> bool:
+        """True if predicted classes, if there are any, are those of a file, or the order of the maps."""
+        is_file = isinstance(self.external, ClassifiedFile)
+        return is_file or (self.external is not None and self.external.corners is None)
 
 
 def file_signature(path: Path, digest: str) -> str:

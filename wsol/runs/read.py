@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from wsol.datasets import Dataset
 from wsol.io.arrays import memory_map, require_file
 from wsol.metrics.base import METRICS, TAU_RULES, LocalizationStats, headlines, row_title
-from wsol.metrics.classification import ranks_of
+from wsol.metrics.classification import has_top5, ranks_of
 from wsol.metrics.error_types import ERROR_TYPES
 from wsol.metrics.tau import Tau
 from wsol.protocols import Protocol, find_protocol
@@ -209,6 +209,7 @@ def _read_results(
         labels=np.array([sample.label for sample in samples]),
         ranks=ranks_of(classes),
         complete=not bool(np.isnan(boxes[:, 0]).any()),
+        top5=not metadata.provenance.is_ranked_elsewhere or has_top5(classes, len(images.classes)),
         off_grid=protocol.off_grid,
     )
     return LocalizationResults(

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from wsol.datasets import Dataset
 from wsol.metrics.base import LocalizationStats
-from wsol.metrics.image_stats import ImageStats
 from wsol.metrics.summary import COLUMNS
 from wsol.protocols import Protocol, View
 from wsol.protocols.base import GroundTruth
@@ -107,25 +106,6 @@ class LocalizationResults:
             return None
         values: NDArray[Any] | None = getattr(self if name in ("boxes", "heat_maps") else self.stats, name)
         return values
-
-
-class BoxesAtTau:
-    """Boxes of the ground-truth class at one threshold, kept while image statistics are computed.
-
-    Args:
-        n: Number of images.
-        tau_index: Index of the threshold; None where it is chosen only afterwards, and no boxes are kept.
-    """
-
-    def __init__(self, n: int, tau_index: int | None) -> None:
-        self.tau_index = tau_index
-        self.boxes = np.full((n if tau_index is not None else 0, 4), np.nan)
-
-    def keep(self, i: int, stats: ImageStats) -> ImageStats:
-        """Keep the box of image ``i``; return its statistics."""
-        if self.tau_index is not None:
-            self.boxes[i] = stats.boxes[self.tau_index if len(stats.boxes) > 1 else 0]
-        return stats
 
 
 def boxes_from_maps(

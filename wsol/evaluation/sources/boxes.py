@@ -16,7 +16,8 @@ from wsol.errors import InputError
 from wsol.evaluation.sources._box_rows import BoxRow, read_box_csv, read_box_json
 from wsol.evaluation.sources._faults import Faults
 from wsol.evaluation.sources._scoring import by_image, gather_results, ground_truths_of, score_all
-from wsol.metrics.classification import ranks_of
+from wsol.evaluation.sources.predicted_classes import PredictedClasses, arrange_boxes, arrange_classes
+from wsol.metrics.classification import has_top5, ranks_of
 from wsol.metrics.image_stats import ImageStats
 from wsol.metrics.iou import best_iou
 from wsol.protocols import Protocol
@@ -26,6 +27,9 @@ from wsol.runs.results import LocalizationResults
 from wsol.runtime.cost import Clock
 
 _TOP = 5
+
+Arrays = tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float64]]
+"""Classes, scores and boxes of an image."""
 
 
 def score_boxes(
@@ -37,6 +41,7 @@ def score_boxes(
     skip_bad: bool,
     pool: Executor,
     clock: Clock,
+    predicted: PredictedClasses | None = None,
 ) -> tuple[Provenance, LocalizationResults]:
     """Score boxes in the annotation's frame: one per image, or one per predicted class.
 
@@ -49,6 +54,9 @@ def score_boxes(
     Without classes, a box is that of the ground-truth class. With them, top-k errors are those of the first five, and
     GT-known accuracy needs a box of the ground-truth class in every image, at any rank.
 
+    If another classifier predicted the classes, only its ranks count, and a predicted class may lack a box unless it is
+    the ground truth's.
+
     Args:
         path: A ``.csv`` or ``.json`` file.
         images: The images; their files are not opened if the data set knows their sizes.
@@ -58,6 +66,7 @@ def score_boxes(
         skip_bad: Whether images without a usable box are left out.
         pool: Threads for the images.
         clock: Gets the seconds.
+        predicted: Predicted classes that another classifier made.
 
     Raises:
         InputError: The file is malformed; or boxes are missing, extra or unusable, and ``skip_bad`` is false.
@@ -73,14 +82,22 @@ def score_boxes(
     classified = any(row.label is not None for row in rows)
     rows_by_image, surplus = _group_by_image(rows, every, dataset, coco, faults)
     boxes = _convert_boxes(rows_by_image, truths, protocol, convention, faults)
-    class_only_ranks = _rank_class_only(rows_by_image, every, faults) if classified else None
-    notes = faults.raise_or_report(skip_bad)
+    class_only_ranks = _rank_class_only(rows_by_image, every, faults) if classified and not predicted else None
+    if predicted:
+        class_only_ranks = predicted.class_only_ranks
+        boxes = _keep_predicted(boxes, truths, predicted, faults)
+    notes = [*(predicted.notes if predicted else ()), *faults.raise_or_report(skip_bad)]
+    skipped = {**(predicted.skipped if predicted else {}), **faults.reasons}
     if surplus:
         notes.append(
             f"{path.name}: boxes that score lower than another of their image and class are unused ({surplus})"
         )
-    top = _TOP if classified else 0
-    table = {i: _arrange(truths[i].sample.label, *arrays, top) for i, arrays in boxes.items()}
+    table = {
+        i: _arrange_predicted(truths[i].sample, arrays[0], arrays[2], predicted)
+        if predicted
+        else _arrange(truths[i].sample.label, *arrays, _TOP if classified else 0)
+        for i, arrays in boxes.items()
+    }
 
     def image_stats(i: int) -> ImageStats | None:
         if i not in table:
@@ -91,15 +108,14 @@ def score_boxes(
 
     accumulator, kept = score_all(protocol, images, by_image(image_stats), pool, clock)
     kept_boxes = np.stack([table[i][2] for i in kept]) if kept else np.empty((0, 1, 4))
-    results = gather_results(
-        protocol, images, truths, accumulator, kept, lambda _: kept_boxes, faults.reasons, clipped, notes
-    )
+    results = gather_results(protocol, images, truths, accumulator, kept, lambda _: kept_boxes, skipped, clipped, notes)
     classes = np.stack([table[i][0] for i in kept])
     stats = replace(
         results.stats,
         curves=results.stats.curves[:, :1],
         peaks=None,
-        ranks=ranks_of(classes) if classified else None,
+        ranks=ranks_of(classes) if classified or predicted else None,
+        top5=not predicted or has_top5(classes, len(dataset.classes)),
         class_only_ranks=class_only_ranks,
         complete=not any(np.isnan(table[i][2][0]).any() for i in kept),
     )
@@ -107,7 +123,38 @@ def score_boxes(
         path.name, hashlib.sha256(path.read_bytes()).hexdigest(), convention or images.samples[0].corners
     )
     provenance = Provenance(file_signature(path, external.sha256), f"boxes({external.corners})", external=external)
-    return provenance, replace(results, classes=classes, scores=np.stack([table[i][1] for i in kept]), stats=stats)
+    scores = np.stack([table[i][1] for i in kept])
+    return (
+        predicted.add_to(provenance) if predicted else provenance,
+        replace(results, classes=classes, scores=scores, stats=stats),
+    )
+
+
+def _keep_predicted(
+    boxes: Mapping[int, Arrays], truths: Sequence[GroundTruth], predicted: PredictedClasses, faults: Faults
+) -> dict[int, Arrays]:
+    """Return the boxes of images with predictions; note where the ground-truth class is predicted without a box."""
+    kept = {}
+    for i, arrays in boxes.items():
+        sample = truths[i].sample
+        if sample.image_id not in predicted.rankings:
+            continue
+        rank = predicted.rankings[sample.image_id].rank(sample.label)
+        if rank and sample.label not in arrays[0]:
+            problem = f"the ground-truth class is predicted at rank {rank}, but it has no box"
+            faults.add("unusable", sample.image_id, problem, sample.image_id)
+        else:
+            kept[i] = arrays
+    return kept
+
+
+def _arrange_predicted(
+    sample: Sample, labels: NDArray[np.int64], boxes: NDArray[np.float64], predicted: PredictedClasses
+) -> Arrays:
+    """Return classes, scores and boxes: the ground-truth class's, then those of another classifier's predictions."""
+    classes, scores = arrange_classes(sample.label, predicted.rankings[sample.image_id], predicted.depth)
+    by_class = dict(zip(labels.tolist(), boxes, strict=True))
+    return classes, scores, arrange_boxes(classes[None], [by_class])[0]
 
 
 def _convert_boxes(
@@ -116,7 +163,7 @@ def _convert_boxes(
     protocol: Protocol,
     convention: Corners | None,
     faults: Faults,
-) -> dict[int, tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float64]]]:
+) -> dict[int, Arrays]:
     """Return labels, scores and boxes in the protocol's frame by image index; note what is missing or unusable."""
     boxes = {}
     for i, truth in enumerate(truths):
@@ -209,7 +256,7 @@ def _find_problem(rows: list[BoxRow], edges: NDArray[np.float64], size: tuple[in
 
 def _arrange(
     own: int, labels: NDArray[np.int64], scores: NDArray[np.float32], boxes: NDArray[np.float64], top: int
-) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float64]]:
+) -> Arrays:
     """Return classes, scores and boxes: the ground-truth class's, then the first ``top`` rows; NaN fills gaps."""
     order = [*np.flatnonzero(labels == own)[:1], *range(min(top, len(labels)))]
     first = 0 if (labels == own).any() else 1
