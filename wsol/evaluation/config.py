@@ -10,6 +10,8 @@ from wsol.errors import InputError
 from wsol.metrics.tau import DEFAULT_TAU, Tau
 
 if TYPE_CHECKING:  # torch takes seconds that --help need not wait for
+    from torch import nn
+
     from wsol.datasets import Dataset, Split
     from wsol.models import Model
     from wsol.runtime.precision import Precision
@@ -69,7 +71,7 @@ def _option(group: str, text: str, **more: Any) -> dict[str, Option]:
 class EvalConfig:
     """The arguments of ``wsol.evaluate``; see there for their meaning."""
 
-    model: "str | Model | None" = field(
+    model: "str | Model | nn.Module | None" = field(
         default=None,
         metadata=_option(
             NETWORK,
@@ -84,6 +86,7 @@ class EvalConfig:
             "a .safetensors, .pth or .caffemodel file, or the name of published weights (default: bundled weights)",
         ),
     )
+    preprocessing: object = None
     dataset: "str | Dataset" = field(
         default="synthetic", metadata=_option(IMAGES, "registered name; see python -m wsol.list datasets")
     )

@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import nn
+
 from wsol.datasets import Dataset, Split
 from wsol.errors import InputError
 from wsol.evaluation.batches import run_batches
@@ -18,6 +20,7 @@ from wsol.evaluation.tables import choose_tau_index
 from wsol.io.lock import lock_folder
 from wsol.metrics.tau import DEFAULT_TAU, Tau
 from wsol.models import Model
+from wsol.models.live import borrow
 from wsol.reports.page import prepare_to_write
 from wsol.runs.batches import discard, discard_if_empty, is_complete, open_or_resume
 from wsol.runs.read import Evaluation, StoredRun
@@ -30,9 +33,10 @@ from wsol.runtime.threads import processor_count
 
 
 def evaluate(
-    model: str | Model | None = None,
+    model: str | Model | nn.Module | None = None,
     weights: str | Path | None = None,
     *,
+    preprocessing: object = None,
     dataset: str | Dataset = "synthetic",
     validation: Dataset | None = None,
     data_root: str | Path | None = None,
@@ -66,8 +70,11 @@ def evaluate(
     torchrun share the batches; their number does not change the files either, nor does the number of threads.
 
     Args:
-        model: Registered name, or a loaded model; None if the weights file names the model.
+        model: Registered name, a loaded model, or any network; None if the weights file names the model. A network may
+            be in training: afterwards it is as it was, see ``wsol.models.live.borrow``.
         weights: Weights file or name of published weights, where ``model`` is a name; None for bundled weights.
+        preprocessing: What a network that was handed over expects, see
+            ``wsol.models.preprocessing.read_preprocessing``; None for ImageNet's mean and standard deviation.
         dataset: Registered name, or a loaded data set.
         validation: Loaded data set that tau is chosen on, where ``dataset`` is a loaded one and tau is ``val``.
         data_root: Folder of the data set; ``datasets/<name>`` if None. A generated data set has none.
@@ -79,7 +86,7 @@ def evaluate(
         exact_images: Read every image file for its fingerprint in the signature. By default the fingerprint covers the
             sizes of all files and the content of 64 of them.
         method: Method that makes the score maps: a registered name, or one with settings such as ``rise:masks=1000``.
-        layer: Name of the target layer, where ``model`` is a name; None to find it.
+        layer: Name of the target layer, unless ``model`` is a loaded one; None to find it.
         output: Name or index of the output that holds the class scores, of a network that returns several; None to find
             it.
         map_size: Side of the score maps for 224 x 224 input, where ``model`` is a name; None for the network's own.
@@ -87,7 +94,7 @@ def evaluate(
         tau: Threshold of the run's predictions: a number on the protocol's grid, ``val`` (best GT-known accuracy on
             the validation split, which is run first, into ``out/val``) or ``oracle`` (best on the evaluated images).
         limit: Evaluate at most this many images, evenly spaced.
-        device: ``auto``, ``cpu``, ``cuda`` ...; a loaded model stays where it is.
+        device: ``auto``, ``cpu``, ``cuda`` ...; a loaded model or a network stays where it is.
         batch_size: Images that are read, run and stored together.
         workers: Processes that decode images, and threads that compute boxes; one of each per processor if None.
         memory: Memory budget of the method in GiB, in addition to network and batch; larger work is split.
@@ -119,6 +126,11 @@ def run(config: EvalConfig, on_start: Callable[[Plan], None] | None = None) -> E
         InputError: An argument cannot be used.
     """
     start_compiling(config.protocol)
+    with borrow(config.model) if isinstance(config.model, nn.Module) else contextlib.nullcontext():
+        return _run(config, on_start)
+
+
+def _run(config: EvalConfig, on_start: Callable[[Plan], None] | None) -> Evaluation:
     group = process_group()
     with group.sync_errors(), ThreadPoolExecutor(1) as beside:
         _check_processes(config, group)
