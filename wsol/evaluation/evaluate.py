@@ -18,6 +18,7 @@ from wsol.evaluation.kernels import SCORING, TABLES, start_compiling, wait_for_k
 from wsol.evaluation.plan import Plan, SplitPlan, prepare
 from wsol.evaluation.tables import choose_tau_index
 from wsol.io.lock import lock_folder
+from wsol.metrics.resamples import RESAMPLES
 from wsol.metrics.tau import DEFAULT_TAU, Tau
 from wsol.models import Model
 from wsol.models.live import borrow
@@ -52,6 +53,7 @@ def evaluate(
     protocol: str = "wsolevaluation",
     tau: Tau = DEFAULT_TAU,
     limit: int | None = None,
+    bootstrap: int = RESAMPLES,
     device: str = "auto",
     batch_size: int = 32,
     workers: int | None = None,
@@ -94,6 +96,8 @@ def evaluate(
         tau: Threshold of the run's predictions: a number on the protocol's grid, ``val`` (best GT-known accuracy on
             the validation split, which is run first, into ``out/val``) or ``oracle`` (best on the evaluated images).
         limit: Evaluate at most this many images, evenly spaced.
+        bootstrap: Number of resamples of the images that the intervals come from, the same for every run; 0 for no
+            intervals, whose ends are then NaN. No other number depends on it.
         device: ``auto``, ``cpu``, ``cuda`` ...; a loaded model or a network stays where it is.
         batch_size: Images that are read, run and stored together.
         workers: Processes that decode images, and threads that compute boxes; one of each per processor if None.
@@ -158,14 +162,31 @@ def _run(config: EvalConfig, on_start: Callable[[Plan], None] | None) -> Evaluat
                         wait_for_kernels(config.protocol, TABLES)
                         with ThreadPoolExecutor(config.workers or processor_count()) as pool:
                             page = config.out is not None and each is plan.splits[-1]
-                            merged = merge_and_finish(plan, each, folder.path, chosen_on, memory_meter, pool, page)
+                            merged = merge_and_finish(
+                                plan, each, folder.path, chosen_on, memory_meter, pool, page, config.bootstrap
+                            )
                             finished.append(merged)
             with group.sync_errors():
                 if group.is_main:
                     discard(folder.path)  # with which the run is complete
             if finished:
                 return Evaluation(finished[-1].tables, finished[-1].metadata)
-        return Evaluation.read(folder.path)
+        return _read_finished(folder.path, config)
+
+
+def _read_finished(folder: Path, config: EvalConfig) -> Evaluation:
+    """Return the finished run in a folder.
+
+    Raises:
+        InputError: It has no intervals, and they are asked for.
+    """
+    run = Evaluation.read(folder)
+    if config.bootstrap and not run.tables.has_intervals:
+        raise InputError(
+            f"{folder} holds this run without intervals; give --no-intervals (bootstrap=0), or run it again "
+            "without --resume"
+        )
+    return run
 
 
 def _known_tau_index(plan: Plan, split: SplitPlan, chosen_on: LocalizationResults | None) -> int | None:
