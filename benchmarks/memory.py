@@ -58,7 +58,7 @@ def measure_held_bytes(root: Path, run: Path) -> dict[str, float]:
     import pandas as pd  # noqa: PLC0415
 
     from wsol.datasets import load_dataset  # noqa: PLC0415
-    from wsol.metrics.bootstrap import RESAMPLES  # noqa: PLC0415
+    from wsol.metrics.resamples import RESAMPLES  # noqa: PLC0415
     from wsol.protocols import find_protocol  # noqa: PLC0415
     from wsol.protocols.base import ground_truth_of  # noqa: PLC0415
 

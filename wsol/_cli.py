@@ -62,6 +62,8 @@ def add_options(
             groups[option.group] = parser.add_argument_group(option.group)
         value = (defaults or {}).get(name, default)
         more: dict[str, Any] = {"action": "store_true"} if option.is_flag else {"metavar": option.metavar}
+        if option.sets is not None:
+            more = {"action": "store_const", "const": option.sets, "default": value}
         if option.kinds is dict:
             more |= {"action": _AddPair, "default": {}}
         elif not option.is_flag:
@@ -71,7 +73,7 @@ def add_options(
                 "choices": option.choices or None if strings_only else None,
                 "default": value,
             }
-        shown = "" if value in (None, False) or option.kinds is dict else f" (default: {value})"
+        shown = "" if value is None or option.is_flag or option.kinds is dict else f" (default: {value})"
         flag = option.flag or f"--{name.replace('_', '-')}"
         groups[option.group].add_argument(flag, dest=name, help=option.help + shown, **more)
     return groups

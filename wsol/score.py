@@ -60,7 +60,17 @@ def _make_parser() -> argparse.ArgumentParser:
     files.add_argument(
         "--skip-bad", action="store_true", help="list unusable entries and leave their images out instead of stopping"
     )
-    shared = ("dataset", "data_root", "dataset_args", "limit", "exact_images", "protocol", "tau", "workers")
+    shared = (
+        "dataset",
+        "data_root",
+        "dataset_args",
+        "limit",
+        "exact_images",
+        "protocol",
+        "tau",
+        "bootstrap",
+        "workers",
+    )
     groups = add_options(parser, shared, {"dataset": None})
     groups[IMAGES].add_argument(
         "--split",

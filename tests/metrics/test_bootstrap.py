@@ -8,13 +8,13 @@ import pytest
 from wsol.metrics import bootstrap
 from wsol.metrics.base import LocalizationStats
 from wsol.metrics.bootstrap import (
-    RESAMPLES,
     best_resampled_means,
     intervals,
     resampled_class_means,
     resampled_means,
     resampled_means_within,
 )
+from wsol.metrics.resamples import RESAMPLES
 from wsol.metrics.summary import summarize
 
 

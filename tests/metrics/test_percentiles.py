@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from wsol.metrics.bootstrap import RESAMPLES, group_intervals, intervals
+from wsol.metrics.bootstrap import group_intervals, intervals
 from wsol.metrics.percentiles import find_quantiles
+from wsol.metrics.resamples import RESAMPLES
 
 RNG = np.random.default_rng(5)
 

@@ -8,7 +8,8 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from scipy import stats
 
-from wsol.metrics.bootstrap import RESAMPLES, intervals, resampled_means
+from wsol.metrics.bootstrap import intervals, resampled_means
+from wsol.metrics.resamples import RESAMPLES
 from wsol.metrics.significance import ALPHA, corrected_p_values, p_values, pairs, ranks, winners
 
 Reals = NDArray[np.float64]

@@ -2,6 +2,7 @@
 
 from wsol.datasets._content import with_content
 from wsol.datasets._images import Batch, frame_size, read_batches, read_image, read_upright
+from wsol.datasets._items import from_items
 from wsol.datasets._load import load_dataset
 from wsol.datasets.base import DATASETS, SPLITS, Content, Dataset, Mask, Sample, Split, check_dataset, count_clipped
 
@@ -17,6 +18,7 @@ __all__ = [
     "check_dataset",
     "count_clipped",
     "frame_size",
+    "from_items",
     "load_dataset",
     "read_batches",
     "read_image",

@@ -54,9 +54,29 @@ def _hash_images(samples: Sequence[Sample]) -> list[bytes]:
     ]
 
 
+class HashedImage:
+    """A ``render`` of a sample that computes the hash of its pixels once, for images that are slow to get.
+
+    Args:
+        render: Returns the image, always the same.
+    """
+
+    def __init__(self, render: Callable[[], NDArray[np.uint8]]) -> None:
+        self._render, self._hash = render, b""
+
+    def __call__(self) -> NDArray[np.uint8]:
+        """Return the image, uint8 ``(height, width, 3)``."""
+        return self._render()
+
+    def hash(self) -> bytes:
+        """Return the hash of its pixels."""
+        self._hash = self._hash or hash_array(self._render())
+        return self._hash
+
+
 def _hash_rendered(render: Callable[[], NDArray[np.uint8]]) -> bytes:
     try:
-        return _hash_array(render())
+        return render.hash() if isinstance(render, HashedImage) else hash_array(render())
     except ImageError:  # whoever reads the image says so, or leaves it out
         return b""
 
@@ -71,13 +91,14 @@ def _hash_masks(samples: Sequence[Sample]) -> list[bytes]:
             parts.append(_hash([source[1].encode(), *(hashes[path] for path in source[0])]).encode())
         elif sample.mask:
             mask = sample.mask()
-            parts.append(_hash_array(mask.foreground) + _hash_array(mask.ignore))
+            parts.append(hash_array(mask.foreground) + hash_array(mask.ignore))
         else:
             parts.append(b"")
     return parts
 
 
-def _hash_array(array: NDArray[np.generic]) -> bytes:
+def hash_array(array: NDArray[np.generic]) -> bytes:
+    """Return the SHA-256 (hex) of the type, shape and values of an array."""
     return _hash([f"{array.dtype.str}{array.shape}".encode(), array.tobytes()]).encode()
 
 

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wsol.errors import InputError
+from wsol.metrics.resamples import RESAMPLES, check_bootstrap
 from wsol.metrics.tau import DEFAULT_TAU, Tau
 
 if TYPE_CHECKING:  # torch takes seconds that --help need not wait for
+    from torch import nn
+
     from wsol.datasets import Dataset, Split
     from wsol.models import Model
     from wsol.runtime.precision import Precision
@@ -28,6 +31,7 @@ class Option:
         metavar: Placeholder of the value in ``--help``.
         flag: Name on the command line, if it is not the name of the field.
         choices: The strings that it takes.
+        sets: Value that it sets on the command line, where it takes none and is not true.
         in_suite: Whether a suite file may set it.
     """
 
@@ -39,12 +43,13 @@ class Option:
     metavar: str | None = None
     flag: str | None = None
     choices: tuple[str, ...] = ()
+    sets: Any = None
     in_suite: bool = True
 
     @property
     def is_flag(self) -> bool:
         """True if it takes no value on the command line."""
-        return self.kinds is bool
+        return self.kinds is bool or self.sets is not None
 
 
 def parse_tau(text: str) -> Tau:
@@ -69,7 +74,7 @@ def _option(group: str, text: str, **more: Any) -> dict[str, Option]:
 class EvalConfig:
     """The arguments of ``wsol.evaluate``; see there for their meaning."""
 
-    model: "str | Model | None" = field(
+    model: "str | Model | nn.Module | None" = field(
         default=None,
         metadata=_option(
             NETWORK,
@@ -84,6 +89,7 @@ class EvalConfig:
             "a .safetensors, .pth or .caffemodel file, or the name of published weights (default: bundled weights)",
         ),
     )
+    preprocessing: object = None
     dataset: "str | Dataset" = field(
         default="synthetic", metadata=_option(IMAGES, "registered name; see python -m wsol.list datasets")
     )
@@ -170,6 +176,16 @@ class EvalConfig:
     limit: int | None = field(
         default=None, metadata=_option(IMAGES, "evaluate at most N images, evenly spaced (default: all)", **_INTEGER)
     )
+    bootstrap: int = field(
+        default=RESAMPLES,
+        metadata=_option(
+            BOXES,
+            "compute no bootstrap intervals, which takes longer than all else where images are few",
+            **{**_INTEGER, "metavar": None},
+            flag="--no-intervals",
+            sets=0,
+        ),
+    )
     device: str = field(default="auto", metadata=_option(SPEED, "device of the network: auto, cpu, cuda, cuda:1, ..."))
     batch_size: int = field(default=32, metadata=_option(SPEED, "images per batch", **_INTEGER))
     workers: int | None = field(
@@ -233,6 +249,7 @@ class EvalConfig:
             raise InputError(f"batch_size is {self.batch_size}; give 1 or more")
         if not 0 < self.memory < 2**30:
             raise InputError(f"memory is {self.memory}; give more than 0 GiB, and less than 2^30")
+        check_bootstrap(self.bootstrap)
 
 
 def options() -> Iterator[tuple[str, Any, Option]]:

@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import nn
+
 from wsol.datasets import Dataset, Split
 from wsol.errors import InputError
 from wsol.evaluation.batches import run_batches
@@ -16,8 +18,10 @@ from wsol.evaluation.kernels import SCORING, TABLES, start_compiling, wait_for_k
 from wsol.evaluation.plan import Plan, SplitPlan, prepare
 from wsol.evaluation.tables import choose_tau_index
 from wsol.io.lock import lock_folder
+from wsol.metrics.resamples import RESAMPLES
 from wsol.metrics.tau import DEFAULT_TAU, Tau
 from wsol.models import Model
+from wsol.models.live import borrow
 from wsol.reports.page import prepare_to_write
 from wsol.runs.batches import discard, discard_if_empty, is_complete, open_or_resume
 from wsol.runs.read import Evaluation, StoredRun
@@ -30,9 +34,10 @@ from wsol.runtime.threads import processor_count
 
 
 def evaluate(
-    model: str | Model | None = None,
+    model: str | Model | nn.Module | None = None,
     weights: str | Path | None = None,
     *,
+    preprocessing: object = None,
     dataset: str | Dataset = "synthetic",
     validation: Dataset | None = None,
     data_root: str | Path | None = None,
@@ -48,6 +53,7 @@ def evaluate(
     protocol: str = "wsolevaluation",
     tau: Tau = DEFAULT_TAU,
     limit: int | None = None,
+    bootstrap: int = RESAMPLES,
     device: str = "auto",
     batch_size: int = 32,
     workers: int | None = None,
@@ -66,8 +72,11 @@ def evaluate(
     torchrun share the batches; their number does not change the files either, nor does the number of threads.
 
     Args:
-        model: Registered name, or a loaded model; None if the weights file names the model.
+        model: Registered name, a loaded model, or any network; None if the weights file names the model. A network may
+            be in training: afterwards it is as it was, see ``wsol.models.live.borrow``.
         weights: Weights file or name of published weights, where ``model`` is a name; None for bundled weights.
+        preprocessing: What a network that was handed over expects, see
+            ``wsol.models.preprocessing.read_preprocessing``; None for ImageNet's mean and standard deviation.
         dataset: Registered name, or a loaded data set.
         validation: Loaded data set that tau is chosen on, where ``dataset`` is a loaded one and tau is ``val``.
         data_root: Folder of the data set; ``datasets/<name>`` if None. A generated data set has none.
@@ -79,7 +88,7 @@ def evaluate(
         exact_images: Read every image file for its fingerprint in the signature. By default the fingerprint covers the
             sizes of all files and the content of 64 of them.
         method: Method that makes the score maps: a registered name, or one with settings such as ``rise:masks=1000``.
-        layer: Name of the target layer, where ``model`` is a name; None to find it.
+        layer: Name of the target layer, unless ``model`` is a loaded one; None to find it.
         output: Name or index of the output that holds the class scores, of a network that returns several; None to find
             it.
         map_size: Side of the score maps for 224 x 224 input, where ``model`` is a name; None for the network's own.
@@ -87,7 +96,9 @@ def evaluate(
         tau: Threshold of the run's predictions: a number on the protocol's grid, ``val`` (best GT-known accuracy on
             the validation split, which is run first, into ``out/val``) or ``oracle`` (best on the evaluated images).
         limit: Evaluate at most this many images, evenly spaced.
-        device: ``auto``, ``cpu``, ``cuda`` ...; a loaded model stays where it is.
+        bootstrap: Number of resamples of the images that the intervals come from, the same for every run; 0 for no
+            intervals, whose ends are then NaN. No other number depends on it.
+        device: ``auto``, ``cpu``, ``cuda`` ...; a loaded model or a network stays where it is.
         batch_size: Images that are read, run and stored together.
         workers: Processes that decode images, and threads that compute boxes; one of each per processor if None.
         memory: Memory budget of the method in GiB, in addition to network and batch; larger work is split.
@@ -119,6 +130,11 @@ def run(config: EvalConfig, on_start: Callable[[Plan], None] | None = None) -> E
         InputError: An argument cannot be used.
     """
     start_compiling(config.protocol)
+    with borrow(config.model) if isinstance(config.model, nn.Module) else contextlib.nullcontext():
+        return _run(config, on_start)
+
+
+def _run(config: EvalConfig, on_start: Callable[[Plan], None] | None) -> Evaluation:
     group = process_group()
     with group.sync_errors(), ThreadPoolExecutor(1) as beside:
         _check_processes(config, group)
@@ -146,14 +162,31 @@ def run(config: EvalConfig, on_start: Callable[[Plan], None] | None = None) -> E
                         wait_for_kernels(config.protocol, TABLES)
                         with ThreadPoolExecutor(config.workers or processor_count()) as pool:
                             page = config.out is not None and each is plan.splits[-1]
-                            merged = merge_and_finish(plan, each, folder.path, chosen_on, memory_meter, pool, page)
+                            merged = merge_and_finish(
+                                plan, each, folder.path, chosen_on, memory_meter, pool, page, config.bootstrap
+                            )
                             finished.append(merged)
             with group.sync_errors():
                 if group.is_main:
                     discard(folder.path)  # with which the run is complete
             if finished:
                 return Evaluation(finished[-1].tables, finished[-1].metadata)
-        return Evaluation.read(folder.path)
+        return _read_finished(folder.path, config)
+
+
+def _read_finished(folder: Path, config: EvalConfig) -> Evaluation:
+    """Return the finished run in a folder.
+
+    Raises:
+        InputError: It has no intervals, and they are asked for.
+    """
+    run = Evaluation.read(folder)
+    if config.bootstrap and not run.tables.has_intervals:
+        raise InputError(
+            f"{folder} holds this run without intervals; give --no-intervals (bootstrap=0), or run it again "
+            "without --resume"
+        )
+    return run
 
 
 def _known_tau_index(plan: Plan, split: SplitPlan, chosen_on: LocalizationResults | None) -> int | None:

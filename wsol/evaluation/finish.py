@@ -50,6 +50,7 @@ def merge_and_finish(
     memory: MemoryMeter,
     pool: Executor,
     page: bool,
+    bootstrap: int,
 ) -> StoredRun:
     """Merge the batches of a split, compute its tables and write its files.
 
@@ -61,6 +62,7 @@ def merge_and_finish(
         memory: Measures the peak memory.
         pool: Threads for all of it.
         page: Whether the page is written too.
+        bootstrap: Number of resamples; 0 for no intervals.
 
     Returns:
         The run in the folder of the split.
@@ -75,7 +77,8 @@ def merge_and_finish(
     cost = Cost(round(milliseconds, 3), round(passes / n, 3), memory.peak_mib())
     used = replace(split.request, held_out=chosen_on.images.signature) if chosen_on else split.request
     place = folder / split.subfolder
-    return finish_split(used, results, chosen_on, place, pool, clock, split.request.signature(), maps, cost, page)
+    requested = split.request.signature()
+    return finish_split(used, results, chosen_on, place, pool, clock, requested, bootstrap, maps, cost, page)
 
 
 def finish_split(
@@ -86,6 +89,7 @@ def finish_split(
     pool: Executor,
     clock: Clock,
     requested: str,
+    bootstrap: int,
     maps: ScoreMapReader | None = None,
     cost: Cost | None = None,
     page: bool = False,
@@ -100,6 +104,7 @@ def finish_split(
         pool: Threads for tables and pictures.
         clock: Has the seconds of the stages before.
         requested: Signature that was known before the run.
+        bootstrap: Number of resamples; 0 for no intervals.
         maps: Raw score maps to show in the gallery, if there are any.
         cost: Cost of the network and the method, if one ran.
         page: Whether the page is written too; its thumbnails are there.
@@ -111,7 +116,8 @@ def finish_split(
     chosen = round_tau(protocol.taus, tau_index) if request.uses_threshold else None
     signature = request.signature(results.images, chosen)
     draft = _describe_run(request, results, chosen_on, chosen, signature, requested, clock, cost)
-    draw_counts(len(results.stats), 0)  # the processes share them
+    if bootstrap:
+        draw_counts(len(results.stats), 0)  # the processes share them
 
     def work(task: str) -> Any:
         if task == _GALLERY:
@@ -119,7 +125,7 @@ def finish_split(
             return draw_gallery(results, protocol, maps, predictions, signature)
         if task == _PAGE:
             return encode_run(StoredRun(folder, draft, protocol, only_predictions(predictions), results, None))
-        return tabulate_baseline(task, protocol, results, request.tau, chosen_on)
+        return tabulate_baseline(task, protocol, results, request.tau, chosen_on, bootstrap)
 
     # The interpreter lock would hold up threads; for few images they start faster.
     many = len(results.images) >= _MIN_FOR_PROCESSES
@@ -129,7 +135,7 @@ def finish_split(
             futures = {task: submit(task) for task in tasks}
         with clock("metrics"):
             baselines = {name: futures[name] for name in BASELINES.names()}
-            tables = tabulate(protocol, results, request.tau, predictions, chosen_on, pool, baselines)
+            tables = tabulate(protocol, results, request.tau, predictions, chosen_on, pool, baselines, bootstrap)
         metadata = replace(draft, seconds=_round_seconds(clock))
         pictures = {name: future for name, future in futures.items() if name == _GALLERY}
         complete = write_run(folder, metadata, tables, results, pictures)

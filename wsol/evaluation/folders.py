@@ -13,7 +13,7 @@ from wsol.io.paths import file_name
 _RESULTS = "results"
 _SOURCES = ("run", "maps", "boxes", "baseline")
 _WITHOUT_EFFECT = {  # on the numbers
-    *("download", "skip_bad_images", "skip_bad", "out", "resume"),
+    *("bootstrap", "download", "skip_bad_images", "skip_bad", "out", "resume"),
     *("device", "batch_size", "workers", "memory", "channels_last", "compiled"),
 }
 _WEIGHTS_SUFFIX = re.compile(r"\.(safetensors|pth|pt|caffemodel)$")

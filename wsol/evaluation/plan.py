@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from torch import nn
+
 from wsol.datasets import Dataset, Split, check_dataset, load_dataset, with_content
 from wsol.errors import InputError
 from wsol.evaluation.config import EvalConfig
@@ -12,6 +14,7 @@ from wsol.methods import Method, find_method, unsupported_reason
 from wsol.metrics.tau import check_tau
 from wsol.models import Model, load_model, optimize
 from wsol.models.classes import check_classes
+from wsol.models.live import wrap_network
 from wsol.protocols import Protocol, find_protocol, find_side
 from wsol.runs.metadata import package_versions
 from wsol.runs.provenance import NetworkRecord, Normalization, Provenance, WeightsFile
@@ -144,6 +147,12 @@ def _load_images(config: EvalConfig, source: str | Dataset, split: Split, downlo
 
 def _load_model(config: EvalConfig, side: int | None) -> Model:
     """Return the model, measured with images of the side that the protocol asks for, or of the weights' own."""
+    if isinstance(config.model, nn.Module):
+        if (config.weights, config.map_size) != (None, None):
+            raise InputError("a live network has its weights and its map size; leave out weights and map_size")
+        return wrap_network(config.model, config.preprocessing, config.layer, side, config.output)
+    if config.preprocessing is not None:
+        raise InputError("preprocessing goes with a live network; other models have that of their weights")
     if not isinstance(config.model, Model):
         device = find_device(config.device)
         return load_model(

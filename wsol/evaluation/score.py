@@ -21,6 +21,7 @@ from wsol.evaluation.sources.predicted_classes import PredictedClasses, read_pre
 from wsol.evaluation.sources.run import score_run
 from wsol.evaluation.tables import choose_tau_index
 from wsol.io.lock import lock_folder
+from wsol.metrics.resamples import RESAMPLES, check_bootstrap
 from wsol.metrics.tau import DEFAULT_TAU, Tau, check_tau
 from wsol.protocols import Protocol, find_protocol
 from wsol.reports.page import write_page
@@ -57,6 +58,7 @@ def score(
     corners: Corners | None = None,
     skip_bad: bool = False,
     limit: int | None = None,
+    bootstrap: int = RESAMPLES,
     workers: int | None = None,
     out: str | Path | None = None,
 ) -> Evaluation:
@@ -91,6 +93,7 @@ def score(
         corners: Corner convention of a CSV file; None for that of the data set.
         skip_bad: Count and list unusable entries and leave their images out, instead of stopping.
         limit: Score at most this many images, evenly spaced; not for a run.
+        bootstrap: As in ``evaluate``.
         workers: Threads; one per processor if None.
         out: Run folder to write; nothing stays on disk if None.
 
@@ -109,6 +112,7 @@ def score(
         raise InputError(f"give exactly one of run, maps, boxes and baseline, not {' and '.join(given) or 'none'}")
     if workers is not None and workers < 1:
         raise InputError(f"workers is {workers}; give 1 or more")
+    check_bootstrap(bootstrap)
     if run and (limit is not None or split is not None or exact_images):
         raise InputError("a run is scored as a whole, in its own split; leave out limit, split and exact_images")
     if run and out is not None and Path(out).resolve() in (Path(run).resolve(), (Path(run) / "val").resolve()):
@@ -141,7 +145,7 @@ def score(
         ThreadPoolExecutor(workers or processor_count()) as pool,
         tempfile.TemporaryDirectory() if out is None else contextlib.nullcontext(out) as folder,
     ):
-        finished = _score_splits(source, test, val, tau, Path(folder), out is not None, pool)
+        finished = _score_splits(source, test, val, tau, Path(folder), out is not None, pool, bootstrap)
         return Evaluation(finished.tables, finished.metadata)
 
 
@@ -243,7 +247,14 @@ def _load_held_out(source: _Source, images: Dataset | None) -> Dataset | None:
 
 
 def _score_splits(
-    source: _Source, test: Dataset | None, val: Dataset | None, tau: Tau, folder: Path, page: bool, pool: Executor
+    source: _Source,
+    test: Dataset | None,
+    val: Dataset | None,
+    tau: Tau,
+    folder: Path,
+    page: bool,
+    pool: Executor,
+    bootstrap: int,
 ) -> StoredRun:
     """Score the validation split, if tau is chosen on it, and the evaluated one; write the folders of both.
 
@@ -268,8 +279,9 @@ def _score_splits(
                 claim_folder(place, each.signature())
                 stack.enter_context(lock_folder(place))
         if val_request and chosen_on:
-            finish_split(val_request, chosen_on, None, folder / "val", pool, Clock(), val_request.signature())
-        finished = finish_split(request, results, chosen_on, folder, pool, clock, request.signature())
+            place, requested = folder / "val", val_request.signature()
+            finish_split(val_request, chosen_on, None, place, pool, Clock(), requested, bootstrap)
+        finished = finish_split(request, results, chosen_on, folder, pool, clock, request.signature(), bootstrap)
         if page:
             if source.run is not None:
                 copy_thumbnails(source.run, folder)

@@ -14,6 +14,7 @@ from wsol.errors import InputError
 from wsol.metrics.base import METRICS
 from wsol.metrics.bootstrap import draw_counts
 from wsol.metrics.error_types import compare_predictions, error_table
+from wsol.metrics.resamples import RESAMPLES
 from wsol.metrics.summary import best_tau_index, metric_table, resample_metrics, summarize, summarize_groups
 from wsol.metrics.tau import Tau, find_tau_index, fixed_tau, round_tau
 from wsol.protocols import Protocol
@@ -79,6 +80,7 @@ def tabulate(
     chosen_on: LocalizationResults | None,
     pool: Executor,
     baselines: Mapping[str, Future[pd.DataFrame]] | None = None,
+    bootstrap: int = RESAMPLES,
 ) -> Tables:
     """Compute all tables of a run.
 
@@ -90,20 +92,24 @@ def tabulate(
         chosen_on: The results on the validation images, if tau was chosen on them.
         pool: Threads for resamples and pixels.
         baselines: What ``tabulate_baseline`` returns of every baseline, if it is under way elsewhere.
+        bootstrap: Number of resamples; 0 for no intervals.
     """
     fixed = fixed_tau(tau, protocol.taus)
     taus = protocol.taus if _has_threshold(results) else np.empty(0)
     rules = (taus, fixed, chosen_on.stats if chosen_on else None)
-    draw_counts(len(results.stats), 0)  # the threads share them
+    if bootstrap:
+        draw_counts(len(results.stats), 0)  # the threads share them
     if baselines is None:
         names = BASELINES.names()
-        baselines = {name: pool.submit(tabulate_baseline, name, protocol, results, tau, chosen_on) for name in names}
-    resampled = [*resample_metrics(results.stats, *rules)]
+        baselines = {
+            name: pool.submit(tabulate_baseline, name, protocol, results, tau, chosen_on, bootstrap) for name in names
+        }
+    resampled = [*resample_metrics(results.stats, *rules, bootstrap)]
     first = predictions[predictions["rank"] == min(1, results.classes.shape[1] - 1)]
     gt_known = predictions.loc[predictions["rank"] == 0, "iou"].to_numpy() >= protocol.delta
-    errors = error_table(first["error"].to_numpy(), gt_known)
+    errors = error_table(first["error"].to_numpy(), gt_known, bootstrap)
     members = _group_by_class(results) | _group_by_objects(results)
-    groups = summarize_groups(results.stats, members, resampled)
+    groups = summarize_groups(results.stats, members, resampled, bootstrap)
     by_class = groups["by"] == "class"
     return Tables(
         metrics=metric_table(resampled),
@@ -148,7 +154,12 @@ def _group_by_objects(results: LocalizationResults) -> dict[tuple[str, str], NDA
 
 
 def tabulate_baseline(
-    name: str, protocol: Protocol, results: LocalizationResults, tau: Tau, chosen_on: LocalizationResults | None
+    name: str,
+    protocol: Protocol,
+    results: LocalizationResults,
+    tau: Tau,
+    chosen_on: LocalizationResults | None,
+    bootstrap: int = RESAMPLES,
 ) -> pd.DataFrame:
     """Compute the metrics of a baseline on the same images by the same rules.
 
@@ -158,6 +169,7 @@ def tabulate_baseline(
         results: The results on the evaluated images.
         tau: The threshold of the run's predictions, or its rule.
         chosen_on: The results on the validation images, if tau was chosen on them.
+        bootstrap: Number of resamples; 0 for no intervals.
 
     Returns:
         The table of ``summarize``.
@@ -170,7 +182,7 @@ def tabulate_baseline(
             for split in (results, chosen_on)
         )
     assert on_test is not None
-    return summarize(on_test, protocol.taus, fixed_tau(tau, protocol.taus), on_val)
+    return summarize(on_test, protocol.taus, fixed_tau(tau, protocol.taus), on_val, bootstrap)
 
 
 def _name_baseline(name: str, metrics: pd.DataFrame) -> pd.DataFrame:

@@ -20,6 +20,7 @@ _UPRIGHT = {  # EXIF's and TIFF's orientations other than 1, and what turns the 
     8: Image.Transpose.ROTATE_90,
 }
 _INVERSE = {6: 8, 8: 6}  # the other orientations are their own inverses
+_CHANNELS = (1, 2, 3, 4)  # gray, gray and alpha, RGB, RGB and alpha
 _SWAPS = 5  # this orientation and those above it swap width and height
 _SIXTEEN_BIT_FORMATS = ("PNG", "PPM")  # their wider gray is 16 bits, also where PIL opens it in its 32-bit mode
 
@@ -95,6 +96,21 @@ def to_eight_bit(values: NDArray[Any]) -> NDArray[np.uint8]:
     if kind == "f":
         return (values.astype(np.float64) * (255 if high <= 1 else 1)).round().astype(np.uint8)
     return (values >> 8 if high > 255 else values).astype(np.uint8)
+
+
+def image_of_array(values: NDArray[Any]) -> Image.Image:
+    """Return an array as an image.
+
+    Args:
+        values: ``(height, width)``, or ``(height, width, channels)`` with 1 to 4 of them, as for ``to_eight_bit``.
+
+    Raises:
+        ValueError: It has another shape, or its values are not those of pixels.
+    """
+    if not (values.size and (values.ndim == 2 or (values.ndim == 3 and values.shape[2] in _CHANNELS))):
+        raise ValueError(f"it is an array of shape {values.shape}, not (height, width) or (height, width, 1 to 4)")
+    eight_bit = to_eight_bit(values)
+    return Image.fromarray(eight_bit[..., 0] if values.shape[2:] == (1,) else eight_bit)
 
 
 def _load(image: Image.Image) -> None:

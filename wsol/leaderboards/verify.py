@@ -18,6 +18,7 @@ from wsol.errors import first_line
 from wsol.evaluation.tables import choose_tau_index, tabulate, tabulate_predictions
 from wsol.leaderboards.recompute import recompute_curves
 from wsol.metrics.base import METRICS
+from wsol.metrics.resamples import RESAMPLES
 from wsol.metrics.tau import DEFAULT_TAU, fixed_tau, round_tau
 from wsol.registry import Registry
 from wsol.runs.checksums import changed_files
@@ -159,7 +160,8 @@ def _check_tables(run: StoredRun, tau_index: int, pool: Executor) -> Iterator[st
     chosen_on = run.validation.results if run.validation else None
     tau = DEFAULT_TAU if run.tau is None else run.tau
     predictions = tabulate_predictions(run.protocol, run.results, tau_index)
-    recomputed = vars(tabulate(run.protocol, run.results, tau, predictions, chosen_on, pool))
+    bootstrap = RESAMPLES if run.tables.has_intervals else 0
+    recomputed = vars(tabulate(run.protocol, run.results, tau, predictions, chosen_on, pool, bootstrap=bootstrap))
     predictions = recomputed.pop("predictions")
     for name in predictions:
         stored, expected = run.tables.predictions[name].to_numpy(), predictions[name].to_numpy()

@@ -71,4 +71,11 @@ def _apply_guided_relu(values: Tensor) -> Tensor:
 def _is_relu(node: fx.Node, graph: nn.Module) -> bool:
     if node.op == "call_module":
         return isinstance(graph.get_submodule(str(node.target)), nn.ReLU)
-    return node.target in (nn.functional.relu, nn.functional.relu_, torch.relu, torch.relu_, "relu", "relu_")
+    return node.op != "placeholder" and node.target in (
+        nn.functional.relu,
+        nn.functional.relu_,
+        torch.relu,
+        torch.relu_,
+        "relu",
+        "relu_",
+    )

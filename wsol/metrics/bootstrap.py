@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from wsol.metrics import resampling
 from wsol.metrics.percentiles import find_group_quantiles, find_quantiles
+from wsol.metrics.resamples import RESAMPLES
 from wsol.metrics.resampling import sum_by_class, sum_hits, sum_values, sum_weighted
 
-RESAMPLES = 1000
 CHUNK = 1 << 21  # numbers converted to floats at a time
 _BLOCK = 8  # columns that are bounded together
 _FEW = 3  # columns; for more, a product of matrices is faster

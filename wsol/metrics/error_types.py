@@ -5,6 +5,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from wsol.metrics.bootstrap import intervals, resampled_means
+from wsol.metrics.resamples import RESAMPLES
 from wsol.runtime.jit import jit
 
 ERROR_TYPES = ("class", "correct", "multi", "part", "more", "other")
@@ -94,7 +95,7 @@ def _compare(
                 codes[i, k] = _OTHER
 
 
-def error_table(types: NDArray[np.str_], own_hits: NDArray[np.bool_]) -> pd.DataFrame:
+def error_table(types: NDArray[np.str_], own_hits: NDArray[np.bool_], bootstrap: int = RESAMPLES) -> pd.DataFrame:
     """Count the error types, and compute the gain from fixing each.
 
     After Bolya et al., "TIDE: A General Toolbox for Identifying Object Detection Errors", ECCV 2020, section 2.3: one
@@ -105,6 +106,7 @@ def error_table(types: NDArray[np.str_], own_hits: NDArray[np.bool_]) -> pd.Data
     Args:
         types: str ``(n,)``, the type of each image's first prediction.
         own_hits: bool ``(n,)``, whether the box of the ground-truth class's map is right.
+        bootstrap: Number of resamples; 0 for no intervals, whose ends are then NaN.
 
     Returns:
         error, n, share (percent of the images) and gain (percentage points by which top-1 localization error would
@@ -116,7 +118,7 @@ def error_table(types: NDArray[np.str_], own_hits: NDArray[np.bool_]) -> pd.Data
         gains = has_type & own_hits if name == "class" else has_type & (name != "correct")
         pair = np.stack([has_type, gains], 1)
         share, gain = 100 * pair.mean(0)
-        (low, gain_low), (high, gain_high) = 100 * intervals(resampled_means(pair))
+        (low, gain_low), (high, gain_high) = 100 * intervals(resampled_means(pair) if bootstrap else np.empty((0, 2)))
         rows.append([name, int(has_type.sum()), share, low, high, gain, gain_low, gain_high])
     columns = ["error", "n", "share", "share_low", "share_high", "gain", "gain_low", "gain_high"]
     return pd.DataFrame(rows, columns=columns)

@@ -17,6 +17,7 @@ from wsol.metrics.bootstrap import (
     resampled_means,
     resampled_means_within,
 )
+from wsol.metrics.resamples import RESAMPLES
 from wsol.metrics.resampling import count_hits
 from wsol.metrics.tau import find_tau_index, round_tau
 
@@ -28,6 +29,7 @@ def summarize(
     taus: NDArray[np.float64],
     fixed: float | None,
     validation: LocalizationStats | None = None,
+    bootstrap: int = RESAMPLES,
 ) -> pd.DataFrame:
     """Compute every metric under every threshold rule that applies.
 
@@ -39,13 +41,14 @@ def summarize(
         taus: float64 ``(taus,)``, the grid of the curves; empty if the protocol has no threshold.
         fixed: The fixed tau, one of the grid; None for no row with that rule.
         validation: Statistics of the validation split; without them no row has the rule ``val``.
+        bootstrap: Number of resamples; 0 for no intervals, whose ends are then NaN.
 
     Returns:
         One row per metric and rule: metric, tau_rule, tau, value (percent), ci_low, ci_high, n. Rule and tau are empty
         for metrics without a threshold. The interval is the 95 % bootstrap over images; under ``oracle`` the best tau
         is chosen again in every resample, the tau of ``val`` stays fixed.
     """
-    return metric_table(resample_metrics(stats, taus, fixed, validation))
+    return metric_table(resample_metrics(stats, taus, fixed, validation, bootstrap))
 
 
 def metric_table(results: Iterable["ResampledMetric"]) -> pd.DataFrame:
@@ -67,7 +70,7 @@ class ResampledMetric:
         tau: The threshold; NaN if there is none or more than one.
         value: Value on all images, in [0, 1].
         draws: float64 ``(RESAMPLES,)``, value in each resample; runs on the same number of images have the same
-            resamples.
+            resamples. Empty without intervals.
         n: Number of images.
         per_image: Value of each image at the threshold, ``(n,)``; ``(n, k)`` for a function of means.
     """
@@ -86,6 +89,7 @@ def resample_metrics(
     taus: NDArray[np.float64],
     fixed: float | None,
     validation: LocalizationStats | None = None,
+    bootstrap: int = RESAMPLES,
 ) -> Iterator[ResampledMetric]:
     """Yield every metric under every threshold rule that applies, with its resamples; arguments as ``summarize``."""
     source = _Source(stats.on_grid)
@@ -95,7 +99,7 @@ def resample_metrics(
             rule,
             tau,
             _overall_value(metric, stats, values),
-            _resample(metric, rule, source, values),
+            _resample(metric, rule, source, values) if bootstrap else np.empty(0),
             len(values),
             values,
         )
@@ -105,6 +109,7 @@ def summarize_groups(
     stats: LocalizationStats,
     groups: Mapping[tuple[str, str], NDArray[np.int64]],
     results: Iterable[ResampledMetric],
+    bootstrap: int = RESAMPLES,
 ) -> pd.DataFrame:
     """Compute every metric for groups of images, at the taus of all images together.
 
@@ -112,6 +117,7 @@ def summarize_groups(
         stats: Statistics of the evaluated images.
         groups: Indices of the images of each group, by grouping criterion and name; empty groups are omitted.
         results: The metrics of all images, from ``resample_metrics``.
+        bootstrap: Number of resamples; 0 for no intervals.
 
     Returns:
         ``by`` and ``group``, then the columns of ``summarize``. Intervals resample all images; the tau stays fixed.
@@ -122,8 +128,8 @@ def summarize_groups(
     columns = np.stack(plain, 1) if plain else np.empty((len(stats), 0))
     fractions = np.array([np.issubdtype(values.dtype, np.floating) for values in plain], bool)
     present = {key: indices for key, indices in groups.items() if len(indices)}
-    all_ends = np.empty((0, len(plain), 2))
-    if present:
+    all_ends = np.full((len(present), len(plain), 2), np.nan)
+    if present and bootstrap:
         all_ends = group_intervals(columns.astype(np.float64), fractions, [*present.values()])
     rows = []
     for ((by, name), indices), group_ends in zip(present.items(), all_ends, strict=True):
@@ -131,7 +137,9 @@ def summarize_groups(
         for result, values in by_image:
             metric = result.metric
             if metric.aggregate:
-                draws = metric.aggregate(resampled_means_within(values[indices], indices, len(stats)))
+                draws = np.empty(0)
+                if bootstrap:
+                    draws = metric.aggregate(resampled_means_within(values[indices], indices, len(stats)))
                 numbers = [_overall_value(metric, stats, values[indices]), *intervals(draws[:, None])[:, 0]]
             else:
                 numbers = [next(means), *next(ends)]

@@ -152,8 +152,10 @@ def network_sha256(network: nn.Module) -> str:
     """Return a SHA-256 of all tensors of a network and their names, hex, for a network without a weights file."""
     digest = hashlib.sha256()
     for key, value in network.state_dict().items():
+        if not isinstance(value, Tensor):  # a module's extra state, which has no defined bytes
+            continue
         digest.update(key.encode())
-        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

@@ -122,7 +122,8 @@ def find_hooked_classifier(
     if layout is None:
         fault = "is called several times" if len(found) > 1 else "has no feature maps whose places are known"
         raise InputError(f"{name}: {layer} {fault if found else 'is not called'}; name another layer ({error})")
-    classifier = HookedClassifier(network, name, layer, layout, (side, side), output).eval()
+    classifier = HookedClassifier(network, name, layer, layout, (side, side), output)
+    classifier.training = classifier.head.training = False  # as the network is; its own eval() may do more
     rows = scores.value
     if bool((rows >= 0).all()) and bool(((rows.sum(1) - 1).abs() < 1e-4).all()):
         note += "; it ends in a softmax, so that maps are those of probabilities"

@@ -52,8 +52,9 @@ def format_metrics(metrics: pd.DataFrame, baselines: pd.DataFrame) -> str:
         cells.setdefault(title, {})[str(row.tau_rule)] = _format_cell(row)
         titles[title] = title
     table = pd.DataFrame.from_dict(cells, orient="index").reindex(index=list(titles)).rename(index=titles)
+    title = "percent @tau" if metrics["ci_low"].isna().all() else "percent [95 %] @tau"
     table = table.reindex(columns=[rule for rule in RULES if rule in table.columns])
-    return table.rename(columns={"": "no tau"}).rename_axis("percent [95 %] @tau", axis=1).fillna("").to_string()
+    return table.rename(columns={"": "no tau"}).rename_axis(title, axis=1).fillna("").to_string()
 
 
 def fill_tau_rule(table: pd.DataFrame) -> pd.DataFrame:

@@ -52,6 +52,11 @@ class Tables:
     baselines: pd.DataFrame
     predictions: pd.DataFrame
 
+    @property
+    def has_intervals(self) -> bool:
+        """True unless the run was asked for no intervals."""
+        return not self.metrics["ci_low"].isna().all()
+
     def __repr__(self) -> str:
         return "\n  ".join(["Tables", *(f"{name}: {len(table)} rows" for name, table in vars(self).items())])
 

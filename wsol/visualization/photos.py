@@ -15,11 +15,10 @@ from PIL import Image
 from wsol.datasets import Dataset, Sample, read_image, read_upright
 from wsol.errors import InputError, first_line
 from wsol.io.images import SUFFIXES
-from wsol.io.pixels import decode_upright, to_eight_bit, to_rgb
+from wsol.io.pixels import decode_upright, image_of_array, to_rgb
 from wsol.protocols import View
 
 _THUMBNAIL = 1024  # pixels of the longer side at most
-_CHANNELS = (1, 2, 3, 4)  # gray, gray and alpha, RGB, RGB and alpha
 
 Source = str | Path | Image.Image | NDArray[Any]
 
@@ -143,15 +142,8 @@ def _photo_from_id(image_id: str, dataset: Dataset | None) -> Photo:
 
 def _photo_from_memory(image: Image.Image | NDArray[Any], name: str) -> Photo:
     try:
-        rgb = to_rgb(_image_of_array(image) if isinstance(image, np.ndarray) else decode_upright(image))
+        rgb = to_rgb(image_of_array(image) if isinstance(image, np.ndarray) else decode_upright(image))
     except Exception as error:  # an image in memory may be a file that PIL has not decoded yet
         raise InputError(f"{name} cannot be used ({first_line(error)}); give 8-bit RGB or gray") from error
     pixels = np.asarray(rgb)
     return Photo(name, name, _unannotated(name, lambda: pixels))
-
-
-def _image_of_array(values: NDArray[Any]) -> Image.Image:
-    if not (values.size and (values.ndim == 2 or (values.ndim == 3 and values.shape[2] in _CHANNELS))):
-        raise ValueError(f"it is an array of shape {values.shape}, not (height, width) or (height, width, 1 to 4)")
-    eight_bit = to_eight_bit(values)
-    return Image.fromarray(eight_bit[..., 0] if values.shape[2:] == (1,) else eight_bit)
