@@ -15,7 +15,6 @@ from wsol.datasets.base import MAX_PIXELS, TO_EDGES, Corners
 from wsol.errors import InputError, first_line
 from wsol.evaluation.inference import TOP
 from wsol.metrics.base import LocalizationStats
-from wsol.metrics.classification import ranks_of
 from wsol.metrics.image_stats import stack_stats
 from wsol.protocols import Protocol, View
 from wsol.protocols.base import GroundTruth, ground_truth_of
@@ -103,8 +102,7 @@ class BatchReader:
         filled = np.zeros(n, np.int64) if known is None else known
         samples = self._read_samples(boxes, filled, frames, self._read_masks(masks))
         truths = [ground_truth_of(self.protocol, each, each.size) for each in samples if each.size]
-        ranks = None if scores is None else ranks_of(np.concatenate([filled[:, None], _first_classes(scores)], 1))
-        return MetricBatch(view, own, truths, filled, ranks)
+        return MetricBatch(view, own, truths, filled, None if scores is None else _ranks(scores, filled))
 
     def _find_view(self, maps: Tensor) -> View:
         view = self.protocol.view
@@ -265,7 +263,7 @@ def _select_own(maps: Tensor, labels: NDArray[np.int64] | None, classes: int | N
     values = (own.float() if own.dtype == torch.bfloat16 else own).cpu().numpy()
     is_single = np.can_cast(values.dtype, np.float32) or maps.ndim == 5
     out: FloatArray = values.astype(np.float32) if is_single else values.astype(np.float64)
-    finite = np.isfinite(out.reshape(len(out), -1))
+    finite = np.asarray(np.isfinite(out.reshape(len(out), -1)))
     if not finite.all():
         raise InputError(f"{_where(finite.all(1))} has a map with values that are not finite; check the network")
     return out
@@ -298,8 +296,15 @@ def _read_mask(mask: Any, i: int) -> Mask:
     return Mask(values.astype(bool), np.zeros(values.shape, bool))
 
 
-def _first_classes(logits: Tensor) -> NDArray[np.int64]:
-    """Return the first classes of each image, int64 ``(n, TOP)``, by ``wsol.evaluation.inference.rank_classes``."""
-    order = logits.double().log_softmax(1).sort(descending=True, stable=True).indices[:, :TOP]
-    first: NDArray[np.int64] = order.numpy()
-    return first
+def _ranks(logits: Tensor, labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the rank of each image's class among all, from 1; 0 behind ``TOP``.
+
+    As ``wsol.evaluation.inference.rank_classes`` ranks them, without the sort: by log probabilities in double precision,
+    ties go to the smaller class index.
+    """
+    own = torch.from_numpy(labels)[:, None]
+    logs = logits.double().log_softmax(1)
+    mine = logs.gather(1, own)
+    ahead = (logs > mine).sum(1) + ((logs == mine) & (torch.arange(logs.shape[1]) < own)).sum(1)
+    ranks: NDArray[np.int64] = torch.where(ahead < TOP, ahead + 1, 0).numpy()
+    return ranks
