@@ -263,9 +263,11 @@ def _select_own(maps: Tensor, labels: NDArray[np.int64] | None, classes: int | N
     values = (own.float() if own.dtype == torch.bfloat16 else own).cpu().numpy()
     is_single = np.can_cast(values.dtype, np.float32) or maps.ndim == 5
     out: FloatArray = values.astype(np.float32) if is_single else values.astype(np.float64)
-    finite = np.asarray(np.isfinite(out.reshape(len(out), -1)))
+    finite = np.isfinite(out.reshape(len(out), -1))
     if not finite.all():
-        raise InputError(f"{_where(finite.all(1))} has a map with values that are not finite; check the network")
+        raise InputError(
+            f"{_where(np.asarray(finite.all(1)))} has a map with values that are not finite; check the network"
+        )
     return out
 
 
@@ -299,8 +301,8 @@ def _read_mask(mask: Any, i: int) -> Mask:
 def _ranks(logits: Tensor, labels: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the rank of each image's class among all, from 1; 0 behind ``TOP``.
 
-    As ``wsol.evaluation.inference.rank_classes`` ranks them, without the sort: by log probabilities in double precision,
-    ties go to the smaller class index.
+    As ``wsol.evaluation.inference.rank_classes`` ranks them, without the sort: by log probabilities in double
+    precision, ties go to the smaller class index.
     """
     own = torch.from_numpy(labels)[:, None]
     logs = logits.double().log_softmax(1)

@@ -145,7 +145,7 @@ class LocalizationMetric(Metric):
         kept = {name: getattr(stats, name) for name in self._kept if getattr(stats, name) is not None}
         if len(self.class_sums):
             rows = torch.from_numpy(self._metrics.class_rows(stats)).to(self.device)
-            self.class_sums = self.class_sums.index_add(0, torch.from_numpy(stats.labels).to(self.device), rows)
+            self.class_sums.index_add_(0, torch.from_numpy(stats.labels).to(self.device), rows)
         self.sums = self.sums + torch.from_numpy(sums).to(self.device)
         for name, array in kept.items():
             getattr(self, f"all_{name}").append(_to_tensor(array).to(self.device))
@@ -155,8 +155,8 @@ class LocalizationMetric(Metric):
 
         Returns:
             Values by the names of the metrics: those with a threshold at ``tau``, and at their best one as
-            ``NAME/oracle``; those that are only defined at the best one (``max_box_acc``) by their name. The best
-            threshold itself is ``NAME/oracle.tau`` or ``NAME.tau``, in [0, 1]. With ``interval``, ``.ci_low`` and
+            ``NAME.oracle``; those that are only defined at the best one (``max_box_acc``) by their name. The best
+            threshold itself is ``NAME.oracle.tau`` or ``NAME.tau``, in [0, 1]. With ``interval``, ``.ci_low`` and
             ``.ci_high`` follow. ``n`` is the number of images.
 
         Raises:
@@ -171,7 +171,7 @@ class LocalizationMetric(Metric):
 
     def forward(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Count a batch as ``update`` does, and return its own metrics, without intervals."""
-        sums, class_sums = self.sums, self.class_sums
+        sums, class_sums = self.sums, self.class_sums.clone()
         self.update(*args, **kwargs)
         sums, class_sums = self.sums - sums, self.class_sums - class_sums
         return _flatten(self._list_values(sums, class_sums), int(sums[0])) if int(sums[0]) else {}

@@ -36,9 +36,9 @@ class MetricValue:
 
     @property
     def name(self) -> str:
-        """Name of the metric, followed by ``/oracle`` if it also has a value at the fixed tau."""
+        """Name of the metric, followed by ``.oracle`` if it also has a value at the fixed tau."""
         return (
-            f"{self.metric.name}/oracle" if self.rule == "oracle" and "fixed" in self.metric.rules else self.metric.name
+            f"{self.metric.name}.oracle" if self.rule == "oracle" and "fixed" in self.metric.rules else self.metric.name
         )
 
 
