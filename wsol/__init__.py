@@ -6,12 +6,23 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["InputError", "__version__", "compare", "evaluate", "leaderboard", "score", "show", "train"]
+__all__ = [
+    "InputError",
+    "LocalizationMetric",
+    "__version__",
+    "compare",
+    "evaluate",
+    "leaderboard",
+    "score",
+    "show",
+    "train",
+]
 
 if TYPE_CHECKING:
     from wsol.comparison.compare import compare
     from wsol.errors import InputError
     from wsol.evaluation.evaluate import evaluate
+    from wsol.evaluation.localization_metric import LocalizationMetric
     from wsol.evaluation.score import score
     from wsol.leaderboards import leaderboard
     from wsol.training.train import train
@@ -19,6 +30,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "InputError": "errors",
+    "LocalizationMetric": "evaluation.localization_metric",
     "compare": "comparison.compare",
     "evaluate": "evaluation.evaluate",
     "leaderboard": "leaderboards",

@@ -1,12 +1,13 @@
 """Localization: is the box right, and is the class?"""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wsol.metrics.base import METRICS, LocalizationStats
+from wsol.metrics.base import METRICS, LocalizationStats, Metric
 
 
 def localization_error(stats: LocalizationStats, k: int) -> NDArray[np.bool_]:
@@ -87,10 +88,13 @@ def contour_hits(stats: LocalizationStats, deltas: Sequence[float]) -> NDArray[n
     return stats.contours[:, :, None] >= np.array(deltas, np.float32)
 
 
+DELTAS = (0.3, 0.5, 0.7)
+"""The deltas of MaxBoxAccV2."""
+
 METRICS.register(
     "max_box_acc_v2", title="MaxBoxAccV2", rules=("oracle",), needs=("complete", "contours"), row=70, headline=4
-)(partial(contour_hits, deltas=(0.3, 0.5, 0.7)))
-for _delta in (0.3, 0.5, 0.7):
+)(partial(contour_hits, deltas=DELTAS))
+for _delta in DELTAS:
     METRICS.register(
         f"max_box_acc_v2_{100 * _delta:.0f}",
         title=f"at IoU {_delta}",
@@ -98,6 +102,22 @@ for _delta in (0.3, 0.5, 0.7):
         needs=("complete", "contours"),
         part_of="max_box_acc_v2",
     )(partial(contour_hits, deltas=(_delta,)))
+
+
+def metrics_at(deltas: Sequence[float]) -> list[Metric]:
+    """Return the registered metrics, with those of contours at the given deltas.
+
+    ``max_box_acc_v2_75`` is the metric at 0.75; ``max_box_acc_v2`` is left out where one of its deltas is.
+    """
+    registered = [METRICS.get(name) for name in METRICS.names()]
+    parts = [metric for metric in registered if metric.part_of == "max_box_acc_v2"]
+    dropped = {metric.name for metric in parts}
+    if not {*DELTAS} <= {*deltas}:
+        dropped.add("max_box_acc_v2")
+    return [metric for metric in registered if metric.name not in dropped] + [
+        replace(parts[0], name=f"max_box_acc_v2_{100 * delta:g}", per_image=partial(contour_hits, deltas=(delta,)))
+        for delta in dict.fromkeys(deltas)
+    ]
 
 
 @METRICS.register("mean_iou", title="mean IoU", row=80)

@@ -90,10 +90,15 @@ def resample_metrics(
     fixed: float | None,
     validation: LocalizationStats | None = None,
     bootstrap: int = RESAMPLES,
+    metrics: Iterable[Metric] | None = None,
 ) -> Iterator[ResampledMetric]:
-    """Yield every metric under every threshold rule that applies, with its resamples; arguments as ``summarize``."""
+    """Yield every metric under every threshold rule that applies, with its resamples; arguments as ``summarize``.
+
+    ``metrics`` replace the registered ones.
+    """
     source = _Source(stats.on_grid)
-    for metric, rule, tau, values in _values_by_rule(stats, source, taus, fixed, validation):
+    chosen = map(METRICS.get, METRICS.names()) if metrics is None else metrics
+    for metric, rule, tau, values in _values_by_rule(chosen, stats, source, taus, fixed, validation):
         yield ResampledMetric(
             metric,
             rule,
@@ -231,6 +236,7 @@ def _resample(
 
 
 def _values_by_rule(
+    metrics: Iterable[Metric],
     stats: LocalizationStats,
     source: _Source,
     all_taus: NDArray[np.float64],
@@ -241,7 +247,7 @@ def _values_by_rule(
     taus = all_taus if stats.off_grid is None or not len(all_taus) else np.delete(all_taus, stats.off_grid)
     own = source if stats.off_grid is None else _Source(stats)  # also has a tau that is not on the grid
     held_out = _Source(validation.on_grid) if validation else None
-    for metric in map(METRICS.get, METRICS.names()):
+    for metric in metrics:
         if not metric.applies(source.stats):
             continue
         per_image, starts = source.per_image(metric)
