@@ -96,8 +96,8 @@ class Evaluation:
         """Return the metrics as a flat dict for loggers; keys are the same for every run with the same options.
 
         Returns:
-            ``signature``; ``n`` and ``skipped``, numbers of images; and for each row of ``metrics`` its value in percent
-            as ``METRIC/RULE`` (``gt_known_loc_acc/fixed``), or ``METRIC`` where no threshold applies (``pxap``). The
+            ``signature``; ``n`` and ``skipped``, numbers of images; and the value of each row of ``metrics`` in percent
+            as ``METRIC/RULE`` (``gt_known_loc_acc/fixed``), or as ``METRIC`` where no threshold applies (``pxap``). The
             suffixes ``.ci_low`` and ``.ci_high`` give the ends of its interval in percent, ``.tau`` its threshold, and
             ``.n`` its number of images if that is not ``n``. A value that a row does not have is absent, never NaN.
         """
