@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import wsol
 from wsol.runs.read import Evaluation
 
 PAGE = Path(__file__).parents[2] / "docs" / "logging.md"
@@ -49,19 +48,6 @@ def test_to_dict_by_hand(by_hand: Evaluation) -> None:
     assert {type(value) for value in flat.values()} == {float, int, str}  # none is NumPy's
 
 
-def test_to_dict_of_a_run_holds_every_number_of_its_table(tmp_path: Path) -> None:
-    result = wsol.score(baseline="center-box", dataset="synthetic", limit=6, out=tmp_path / "run")
-    flat = result.to_dict()
-    numbers = [value for value in flat.values() if not isinstance(value, str)]
-    assert all(math.isfinite(value) for value in numbers)
-    counted = result.metrics[["tau", "value", "ci_low", "ci_high"]].notna().sum().sum()
-    assert len(flat) == counted + 3  # signature, n, skipped
-    assert flat["mean_iou/oracle"] == result.metrics.query("metric == 'mean_iou' and tau_rule == 'oracle'").value.item()
-    assert Evaluation.read(tmp_path / "run").to_dict() == flat
-    paths = {key.split("/")[0] for key in flat if "/" in key}
-    assert paths.isdisjoint(flat)  # a key is not the folder of another one
-
-
 def block(title: str) -> str:
     (code,) = re.findall(rf'^```python title="{title}"\n(.*?)^```$', PAGE.read_text(encoding="utf-8"), re.S | re.M)
     return code
@@ -77,11 +63,18 @@ def run_block(title: str, result: Evaluation) -> dict[str, Any]:
     return names
 
 
-def test_the_first_lines_of_the_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_lines_of_the_page_hold_every_number_of_the_table(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     exec(compile(block("result"), "result", "exec"), names)
-    assert names["result"].to_dict().keys() - names["numbers"].keys() == {"signature"}
+    result, numbers = names["result"], names["numbers"]
+    assert result.to_dict() == {"signature": result.signature, **numbers}
+    assert all(math.isfinite(value) for value in numbers.values())
+    assert len(numbers) == result.metrics[["tau", "value", "ci_low", "ci_high"]].notna().sum().sum() + 2  # n, skipped
+    row = result.metrics.query("metric == 'mean_iou' and tau_rule == 'oracle'")
+    assert numbers["mean_iou/oracle"] == row["value"].item()
+    paths = {key.split("/")[0] for key in numbers if "/" in key}
+    assert paths.isdisjoint(numbers)  # a key is not the folder of another one
 
 
 class Recorder:
