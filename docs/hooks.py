@@ -1,6 +1,7 @@
-"""Hooks of the documentation build: they turn the tutorial notebook with its outputs into a page."""
+"""Hooks of the documentation build: the page of the tutorial notebook, and the sections of the public names."""
 
 import base64
+import inspect
 import json
 import re
 from collections.abc import Iterator
@@ -9,6 +10,9 @@ from typing import Any
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
+import wsol
+
+_PUBLIC_NAMES = "<!-- public names -->"
 _NOTE = "This page is a notebook: [download it](tutorial.ipynb)."
 
 
@@ -24,6 +28,24 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for number, picture in enumerate(pictures):
         files.append(File.generated(config, f"tutorial/{number}", content=picture))
     return files
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Put a table of ``wsol.__all__`` and a section for each of its names in the place of the comment."""
+    return markdown.replace(_PUBLIC_NAMES, _public_names()) if _PUBLIC_NAMES in markdown else markdown
+
+
+def _public_names() -> str:
+    rows, sections = ["| name | |", "|---|---|"], []
+    for name in wsol.__all__:
+        value = getattr(wsol, name)
+        if isinstance(value, str):
+            rows.append(f"| `wsol.{name}` | `{value!r}` |")
+            continue
+        path = f"{value.__module__}.{value.__qualname__}"
+        rows.append(f"| [`wsol.{name}`](#{path}) | {(inspect.getdoc(value) or '').splitlines()[0]} |")
+        sections.append(f"::: {path}")
+    return "\n".join(rows) + "\n\n" + "\n\n".join(sections)
 
 
 def _blocks(cell: dict[str, Any], pictures: list[bytes]) -> Iterator[str]:

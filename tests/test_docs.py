@@ -1,7 +1,9 @@
 """Tests of the documentation: it builds, its commands and code run, and every registered name is described."""
 
 import argparse
+import html
 import importlib
+import inspect
 import json
 import re
 import shlex
@@ -302,6 +304,16 @@ def test_the_pages_build_and_refer_to_no_other_host(site: Path) -> None:
         assert not re.findall(r"url\([\"']?(?:https?:)?//|@import", sheet.read_text(encoding="utf-8"))
     for name in ("GradCAM", "Efron", "IoU from which on"):  # from docstrings
         assert any(name in page.read_text(encoding="utf-8") for page in site.rglob("*.html"))
+
+
+def test_every_public_name_has_a_section_with_its_docstring(site: Path) -> None:
+    text = html.unescape(re.sub("<[^>]+>", "", page := (site / "api" / "wsol.html").read_text(encoding="utf-8")))
+    for name in wsol.__all__:
+        assert f"wsol.{name}" in text
+        if name != "__version__":
+            value = getattr(wsol, name)
+            assert f'id="{value.__module__}.{value.__qualname__}"' in page
+            assert inspect.getdoc(value).splitlines()[0].replace("`", "") in text
 
 
 @pytest.mark.slow

@@ -3,8 +3,11 @@
 import difflib
 import importlib
 import sys
+from functools import partial
 
 import wsol
+from wsol._cli import run_command
+from wsol._completion import print_completion
 
 _COMMANDS = {
     "eval": "evaluate how well a classifier's score maps localize objects",
@@ -26,6 +29,8 @@ def main() -> int:
     if command == "--version":
         print(f"wsol {wsol.__version__}")
         return 0
+    if command == "--print-completion":
+        return run_command(partial(print_completion, _COMMANDS), rest)
     if command in ("-h", "--help"):
         print(_format_help())
         return 0
@@ -39,12 +44,17 @@ def main() -> int:
 
 
 def _format_help() -> str:
-    width = max(map(len, _COMMANDS))
+    options = {
+        "--version": "print the version",
+        "--print-completion SHELL": "print a completion script: bash, zsh, fish, tcsh or powershell",
+        "--help": "print this help",
+    }
+    width = max(map(len, [*_COMMANDS, *options]))
     lines = [f"  {name:<{width}}  {text}" for name, text in _COMMANDS.items()]
-    options = [f"  {'--version':<{width}}  print the version", f"  {'--help':<{width}}  print this help"]
     usage = "usage: wsol COMMAND ...\n\nThe evaluation benchmark for weakly supervised object localization."
     more = "`wsol COMMAND --help` lists the options of a command, which `python -m wsol.COMMAND` runs as well."
-    return "\n".join([usage, "", "commands:", *lines, "", "options:", *options, "", more])
+    option_lines = [f"  {name:<{width}}  {text}" for name, text in options.items()]
+    return "\n".join([usage, "", "commands:", *lines, "", "options:", *option_lines, "", more])
 
 
 if __name__ == "__main__":

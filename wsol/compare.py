@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None) -> None:
     """Parse arguments, compare the runs and print the table."""
-    options = _parser().parse_args(argv)
+    options = _make_parser().parse_args(argv)
     from wsol.comparison.compare import compare  # noqa: PLC0415  # pandas takes a second that --help need not wait for
     from wsol.comparison.terminal import format_comparison  # noqa: PLC0415
 
@@ -38,7 +38,7 @@ def _run(argv: Sequence[str] | None) -> None:
     )
 
 
-def _parser() -> argparse.ArgumentParser:
+def _make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "wsol.compare", description="Compare runs on the same images: metrics, paired differences and ranks."
     )

@@ -4,8 +4,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wsol._cli import run_command
+from wsol.errors import InputError
+
+if TYPE_CHECKING:
+    from wsol.leaderboards import Leaderboard
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,11 +29,36 @@ def _run(argv: Sequence[str] | None) -> None:
         print(f"wsol: {sentence}", file=sys.stderr)
     print(board.text)
     print(f"\n{board.summary}, written to {out / 'leaderboard.csv'}, .md and .tex")
+    if options.export:
+        kind, folder = options.export
+        _export(board, kind, folder, options.hf_dataset)
+
+
+def _export(board: "Leaderboard", kind: str, folder: str, dataset: str | None) -> None:
+    """Write the files of an export and print where they belong."""
+    if kind != "hf":
+        raise InputError(f"unknown export {kind!r:.80}; known: hf")
+    for sentence in board.export_hugging_face(folder, *filter(None, [dataset])):
+        print(f"wsol: {sentence}", file=sys.stderr)
+    if not dataset:
+        print(
+            "wsol: the exported files name the benchmark OWNER/NAME; give --hf-dataset to put its repository there",
+            file=sys.stderr,
+        )
+    print(f"Evaluation results for the Hugging Face Hub, written to {folder}: benchmark/eval.yaml belongs into the")
+    print("repository of the data set, models/MODEL/.eval_results/ into that of the model")
 
 
 def _make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("wsol.leaderboard", description="Collect runs into a leaderboard.")
-    parser.add_argument("folders", type=Path, nargs="+", metavar="DIR", help="folders that contain runs, at any depth")
+    parser.add_argument(
+        "folders",
+        type=Path,
+        nargs="*",
+        default=[Path("results")],
+        metavar="DIR",
+        help="folders that contain runs, at any depth (default: results)",
+    )
     parser.add_argument(
         "--validate",
         action="store_true",
@@ -45,6 +75,17 @@ def _make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="folder for leaderboard.csv, .md and .tex (default: the first DIR)"
+    )
+    parser.add_argument(
+        "--export",
+        nargs=2,
+        metavar=("FORMAT", "DIR"),
+        help="also write the rows in another format into a new folder; hf: evaluation results for the Hugging Face Hub",
+    )
+    parser.add_argument(
+        "--hf-dataset",
+        metavar="OWNER/NAME",
+        help="data set repository on the Hub that holds the benchmark, for --export hf",
     )
     return parser
 

@@ -24,12 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None) -> None:
     """Parse the arguments and print the names."""
-    parser = argparse.ArgumentParser(
-        "wsol.list", description="List the names that commands accept; of methods and protocols also the settings."
-    )
-    parser.add_argument("kind", choices=("models", *_REGISTRIES))
-    parser.add_argument("names", nargs="*", help="only these models, such as 'resnet*' or timm/convnext_tiny")
-    options = parser.parse_args(argv)
+    options = _make_parser().parse_args(argv)
     for line in _list_lines(options.kind, options.names):
         print(line, flush=True)  # a model takes a moment
 
@@ -47,6 +42,15 @@ def _list_lines(kind: str, names: Sequence[str]) -> Iterable[str]:
     registry = getattr(importlib.import_module(module), name)
     lists = {"methods": list_methods, "protocols": list_protocols}
     return lists[kind](registry) if kind in lists else registry.titles()
+
+
+def _make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "wsol.list", description="List the names that commands accept; of methods and protocols also the settings."
+    )
+    parser.add_argument("kind", choices=("models", *_REGISTRIES))
+    parser.add_argument("names", nargs="*", help="only these models, such as 'resnet*' or timm/convnext_tiny")
+    return parser
 
 
 if __name__ == "__main__":

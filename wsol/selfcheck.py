@@ -21,11 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(outcomes: list[Outcome], argv: Sequence[str] | None) -> None:
     """Parse the arguments, print the line of each check as it finishes, then versions and devices."""
-    argparse.ArgumentParser(
-        "wsol.selfcheck",
-        description="Check that this installation computes the right numbers on this machine, and print versions and "
-        "devices for a bug report. It takes at most half a minute, needs no network and leaves no file.",
-    ).parse_args(argv)
+    _make_parser().parse_args(argv)
     start = time.perf_counter()
     for outcome in run_checks():
         outcomes.append(outcome)
@@ -36,6 +32,14 @@ def _run(outcomes: list[Outcome], argv: Sequence[str] | None) -> None:
         print(format_fact(name, value))
     print()
     print(format_summary(outcomes, seconds))
+
+
+def _make_parser() -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(
+        "wsol.selfcheck",
+        description="Check that this installation computes the right numbers on this machine, and print versions and "
+        "devices for a bug report. It takes at most half a minute, needs no network and leaves no file.",
+    )
 
 
 if __name__ == "__main__":

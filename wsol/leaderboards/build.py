@@ -12,6 +12,7 @@ from wsol.errors import InputError
 from wsol.io.atomic import TMP_SUFFIX, atomic_write, ensure_dir
 from wsol.io.display import escape_unprintable
 from wsol.io.lock import LOCK_FILE
+from wsol.leaderboards.hugging_face import PLACEHOLDER, write_evaluation_results
 from wsol.leaderboards.published import build_published_rows, read_published
 from wsol.leaderboards.render import render_latex, render_markdown, render_text
 from wsol.leaderboards.rows import Row, build_row, join_groups, list_columns, rank_rows, to_csv
@@ -72,6 +73,25 @@ class Leaderboard:
     def text(self) -> str:
         """The main metrics as plain text for the terminal."""
         return render_text(self.rows)
+
+    def export_hugging_face(self, folder: str | Path, dataset: str = PLACEHOLDER) -> list[str]:
+        """Write evaluation results for the Hugging Face Hub; no network is used.
+
+        ``benchmark/eval.yaml`` belongs into the data set repository of the benchmark, and the folder ``.eval_results``
+        in ``models/MODEL/`` into the repository of that model.
+
+        Args:
+            folder: A folder that is empty or does not exist.
+            dataset: Id of the benchmark's data set repository, to replace in the files if it is not given.
+
+        Returns:
+            One sentence for each run that is left out, as it belongs to no model.
+
+        Raises:
+            InputError: ``dataset`` is no id, the folder is not empty, no run is of a model, or two runs have the same
+                file.
+        """
+        return write_evaluation_results(self.rows, Path(folder), dataset)
 
 
 def leaderboard(

@@ -20,6 +20,7 @@ from wsol.protocols.base import ground_truth_of
 from wsol.protocols.ground_truths import GroundTruths
 from wsol.runs.arrays import ARRAYS, axis_lengths
 from wsol.runs.checksums import check_unchanged
+from wsol.runs.flatten import Flat, flatten_metrics
 from wsol.runs.ground_truth import read_dataset
 from wsol.runs.metadata import RunMetadata, as_input_errors, read_metadata
 from wsol.runs.predictions import prediction_arrays, read_predictions
@@ -90,6 +91,19 @@ class Evaluation:
     def predictions(self) -> pd.DataFrame:
         """One row per image and rank, see ``wsol.runs.predictions``."""
         return self.tables.predictions
+
+    def to_dict(self) -> Flat:
+        """Return the metrics as a flat dict for loggers; keys are the same for every run with the same options.
+
+        Returns:
+            ``signature``; ``n`` and ``skipped``, numbers of images; and the value of each row of ``metrics`` in percent
+            as ``METRIC/RULE`` (``gt_known_loc_acc/fixed``), or as ``METRIC`` where no threshold applies (``pxap``). The
+            suffixes ``.ci_low`` and ``.ci_high`` give the ends of its interval in percent, ``.tau`` its threshold, and
+            ``.n`` its number of images if that is not ``n``. A value that a row does not have is absent, never NaN.
+        """
+        n = self.metadata.dataset.n
+        counts: Flat = {"signature": self.signature, "n": n, "skipped": len(self.metadata.skipped)}
+        return counts | flatten_metrics(self.metrics, n)
 
 
 @dataclass(frozen=True)
