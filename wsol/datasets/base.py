@@ -133,6 +133,7 @@ class Dataset:
         generated: Whether images and masks follow from name, split, origin and image ids alone.
         content: Fingerprints of the files, for the signature of a run; None if they were not computed.
         notes: What deserves a second look, such as annotations that were left out, one sentence each.
+        synsets: WordNet ids of the classes in label order, such as ``n01440764``; empty where they are unknown.
     """
 
     name: str
@@ -143,6 +144,7 @@ class Dataset:
     generated: bool = False
     content: Content | None = None
     notes: tuple[str, ...] = field(default=(), repr=False)
+    synsets: tuple[str, ...] = field(default=(), repr=False)
 
     def __len__(self) -> int:
         return len(self.samples)

@@ -52,16 +52,17 @@ def ilsvrc(
     trusted = None if links == FOLLOW_LINKS else root
     layout = _read_kaggle(root) if (root / "ILSVRC").is_dir() else _read_classic(root)
     labels = {wnid: label for label, wnid in enumerate(sorted(layout.synsets))}
-    names = tuple(layout.synsets[wnid] for wnid in labels)
+    names, synsets = tuple(layout.synsets[wnid] for wnid in labels), tuple(labels)
     if split == "test":
         excluded = _read_blacklist(Path(blacklist)) if blacklist else set()
         samples = tuple(
             replace(sample, boxes=as_boxes([]), class_only=True) if sample.image_id in excluded else sample
             for sample in _read_samples(layout.val, labels, trusted)
         )
-        return Dataset("ilsvrc", split, samples, names, _blacklist_origin(samples))
+        return Dataset("ilsvrc", split, samples, names, _blacklist_origin(samples), synsets=synsets)
     if split == "val" and v2:
-        return Dataset("ilsvrc", split, read_lists(Path(v2), Path(v2_images or root)), names, "ImageNetV2")
+        lists = read_lists(Path(v2), Path(v2_images or root))
+        return Dataset("ilsvrc", split, lists, names, "ImageNetV2", synsets=synsets)
     train = list(_list_train(layout))
     boxed = [item for item in train if os.path.isfile(item.xml)]  # noqa: PTH113  # a million files
     if split == "val":
@@ -71,14 +72,15 @@ def ilsvrc(
                 "--dataset-arg v2=DIR"
             )
         held_out = hold_out_tenth(boxed, "val")
-        return Dataset("ilsvrc", split, _read_samples(held_out, labels, trusted), names, TENTH_OF_TRAIN)
+        samples = _read_samples(held_out, labels, trusted)
+        return Dataset("ilsvrc", split, samples, names, TENTH_OF_TRAIN, synsets=synsets)
     val_ids = set() if v2 else {item.image_id for item in hold_out_tenth(boxed, "val")}
     unboxed = (
         Sample(i.image_id, _find_label(i.image_id.split("_")[0], labels, i.path), as_boxes([]), "inclusive", i.path)
         for i in train
         if i.image_id not in val_ids
     )
-    return Dataset("ilsvrc", split, tuple(unboxed), names)
+    return Dataset("ilsvrc", split, tuple(unboxed), names, synsets=synsets)
 
 
 @dataclass(frozen=True)

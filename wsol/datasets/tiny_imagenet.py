@@ -55,9 +55,10 @@ def tiny_imagenet(root: Path, split: Split) -> Dataset:
         found = find_by_stem(home / "val", SUFFIXES, 2)
         images = home / "val" / "images"
         samples = [_build_sample(file, wnid, wnids, corners, images, found, path) for file, wnid, *corners in rows]
-        return Dataset("tiny-imagenet", split, tuple(samples), names)
+        return Dataset("tiny-imagenet", split, tuple(samples), names, synsets=tuple(wnids))
     selected = hold_out_tenth(list(_read_train(home, wnids)), split)
-    return Dataset("tiny-imagenet", split, selected, names, TENTH_OF_TRAIN if split == "val" else "")
+    origin = TENTH_OF_TRAIN if split == "val" else ""
+    return Dataset("tiny-imagenet", split, selected, names, origin, synsets=tuple(wnids))
 
 
 def _read_train(home: Path, wnids: list[str]) -> Iterable[Sample]:

@@ -52,7 +52,12 @@ def run_batches(
     with (
         group.sync_errors(),
         BatchInference(
-            inference.model, inference.method, inference.protocol.view, inference.memory, inference.precision
+            inference.model,
+            inference.method,
+            inference.protocol.view,
+            inference.memory,
+            inference.precision,
+            inference.class_map,
         ) as network,
         ThreadPoolExecutor(workers) as pool,
     ):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # torch takes seconds that --help need not wait for
 
     from wsol.datasets import Dataset, Split
     from wsol.models import Model
+    from wsol.models.class_map import RankAmong
     from wsol.runtime.precision import Precision
 
 
@@ -122,6 +123,24 @@ class EvalConfig:
             IMAGES,
             "label i of the data set is output i of the network, although number or names of their classes differ",
             **_FLAG,
+        ),
+    )
+    classes: "str | Path | None" = field(
+        default=None,
+        metadata=_option(
+            NETWORK,
+            "text file that names the outputs of the network, one name a line or index,name; or imagenet (default: "
+            "the names that the weights have)",
+            metavar="FILE",
+        ),
+    )
+    rank_among: "RankAmong" = field(
+        default="dataset",
+        metadata=_option(
+            NETWORK,
+            "where the network has more classes than the data set: predict among those of the data set, or among all",
+            choices=("dataset", "all"),
+            expects="'dataset' or 'all'",
         ),
     )
     exact_images: bool = field(
@@ -243,6 +262,12 @@ class EvalConfig:
     )
 
     def __post_init__(self) -> None:
+        if self.rank_among not in ("dataset", "all"):
+            raise InputError(f"rank_among is {self.rank_among!r:.80}; give 'dataset' or 'all'")
+        if self.classes is not None and self.assume_class_order:
+            raise InputError(
+                "classes are joined by name or taken in their order; give --classes or --assume-class-order"
+            )
         if self.workers is not None and self.workers < 1:
             raise InputError(f"workers is {self.workers}; give 1 or more")
         if self.batch_size < 1:

@@ -21,6 +21,7 @@ from wsol.io.lock import lock_folder
 from wsol.metrics.resamples import RESAMPLES
 from wsol.metrics.tau import DEFAULT_TAU, Tau
 from wsol.models import Model
+from wsol.models.class_map import RankAmong
 from wsol.models.live import borrow
 from wsol.reports.page import prepare_to_write
 from wsol.runs.batches import discard, discard_if_empty, is_complete, open_or_resume
@@ -45,6 +46,8 @@ def evaluate(
     download: bool = False,
     split: Split = "test",
     assume_class_order: bool = False,
+    classes: str | Path | None = None,
+    rank_among: RankAmong = "dataset",
     exact_images: bool = False,
     method: str = "cam",
     layer: str | None = None,
@@ -84,7 +87,11 @@ def evaluate(
         download: Download the data set first, if its host allows it.
         split: ``test`` or ``val``; ``train`` has no boxes. Ignored for a loaded data set.
         assume_class_order: Label ``i`` of the data set is output ``i`` of the network, although number or names of
-            their classes differ. Without it such a network is refused.
+            their classes differ. Without it such a network is refused, unless the classes are joined by name.
+        classes: Text file that names the outputs of the network: one name a line, or ``index,name``; ``imagenet`` for
+            the 1,000 classes of ImageNet. None for the names that the weights have.
+        rank_among: Where classes are joined by name: ``dataset`` predicts among the classes of the data set, ``all``
+            among all outputs of the network.
         exact_images: Read every image file for its fingerprint in the signature. By default the fingerprint covers the
             sizes of all files and the content of 64 of them.
         method: Method that makes the score maps: a registered name, or one with settings such as ``rise:masks=1000``.

@@ -19,6 +19,7 @@ from wsol.errors import InputError
 from wsol.methods import Forward, Method, forward
 from wsol.models import Model
 from wsol.models.base import upload
+from wsol.models.class_map import ClassMap
 from wsol.runtime.cost import Clock
 from wsol.runtime.precision import Precision, arithmetic
 
@@ -60,11 +61,21 @@ class BatchInference:
         view: What the network sees of an image.
         memory: Memory budget of the method in bytes.
         precision: Precision of the layers up to the target layer.
+        class_map: The outputs of the data set's classes; None if label ``i`` is output ``i``.
     """
 
-    def __init__(self, model: Model, method: Method, view: "View", memory: int, precision: Precision) -> None:
+    def __init__(
+        self,
+        model: Model,
+        method: Method,
+        view: "View",
+        memory: int,
+        precision: Precision,
+        class_map: ClassMap | None = None,
+    ) -> None:
         self._model, self._method, self._view, self._precision = model, method, view, precision
         self._device = model.network.device
+        self._classes = None if class_map is None else _ClassIndices(class_map, self._device)
         self._whole_batch = self._device.type != "cpu"
         self._memory = memory if self._whole_batch else memory // _MAX_THREADS  # the same for any number of threads
         self._torch_threads = torch.get_num_threads()
@@ -107,12 +118,39 @@ class BatchInference:
         network, device = self._model.network, self._device
         before, times = network.passes_of_thread, [_now(device)]
         passes = forward_crops(self._model, self._view.crops(pixels), self._memory, self._precision)
-        classes, scores, finite = rank_classes(self._model, passes, labels, TOP)
+        if self._classes is None:
+            classes, scores, finite = rank_classes(self._model, passes, labels, TOP)
+            outputs = classes
+        else:
+            classes, outputs, scores, finite = self._classes.rank(self._model, passes, labels)
         times.append(_now(device))
-        maps = score_maps(self._method, passes, classes)
+        maps = score_maps(self._method, passes, outputs)
         classes, scores, finite, maps = (_to_cpu(tensor) for tensor in (classes, scores, finite, maps))
         times.append(_now(device))
         return _Chunk(classes, scores, finite, maps, times, network.passes_of_thread - before)
+
+
+class _ClassIndices:
+    """The way from labels to outputs of a network and back, on its device.
+
+    Args:
+        class_map: The outputs of the data set's classes.
+        device: The device.
+    """
+
+    def __init__(self, class_map: ClassMap, device: torch.device) -> None:
+        self._among_all = class_map.rank_among == "all"
+        with torch.inference_mode(False):
+            self._on_cpu = torch.tensor(class_map.outputs)
+            self._outputs, self._labels = self._on_cpu.to(device), torch.tensor(class_map.labels(), device=device)
+
+    def rank(self, model: Model, passes: Sequence[Forward], labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Rank classes as ``rank_classes`` does; return class ids, the outputs that they are, and what it returns."""
+        if self._among_all:
+            outputs, scores, finite = rank_classes(model, passes, self._on_cpu[labels], TOP)
+            return self._labels[outputs], outputs, scores, finite
+        classes, scores, finite = rank_classes(model, passes, labels, TOP, self._outputs)
+        return classes, self._outputs[classes], scores, finite
 
 
 @dataclass(frozen=True)
@@ -211,7 +249,9 @@ def forward_crops(
     return [replace(each, classes_checked=True) for each in passes]
 
 
-def rank_classes(model: Model, passes: Sequence[Forward], first: Tensor, top: int) -> tuple[Tensor, Tensor, Tensor]:
+def rank_classes(
+    model: Model, passes: Sequence[Forward], first: Tensor, top: int, outputs: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Rank classes by their mean softmax probability over the crops; nothing waits for the device.
 
     Args:
@@ -219,6 +259,8 @@ def rank_classes(model: Model, passes: Sequence[Forward], first: Tensor, top: in
         passes: Its forward passes over the crops of a batch.
         first: int64 ``(n, g)``, classes that come before the predictions, such as the ground truth.
         top: Number of predictions.
+        outputs: int64 ``(c,)`` on the network's device, the outputs that take part, as if there were no others; classes
+            are then indices of it. None for all.
 
     Returns:
         Classes int64 and probabilities float32 ``(n, g + top)``, with at most as many predictions as there are classes,
@@ -229,9 +271,10 @@ def rank_classes(model: Model, passes: Sequence[Forward], first: Tensor, top: in
     if not model.classes:
         return first, torch.full_like(first, math.nan, dtype=torch.float32), torch.ones((), dtype=torch.bool)
     # The mean probability over the crops, as its logarithm: in double precision it keeps the order of logits.
-    logs = passes[0].logits.double().log_softmax(1)
+    logits = [one.logits if outputs is None else one.logits[:, outputs] for one in passes]
+    logs = logits[0].double().log_softmax(1)
     if len(passes) > 1:
-        others = [one.logits.double().log_softmax(1) for one in passes[1:]]
+        others = [each.double().log_softmax(1) for each in logits[1:]]
         logs = torch.stack([logs, *others]).logsumexp(0) - math.log(len(passes))
     # Ties go to the smaller class index, on every device; a ReLU behind the last layer makes ties.
     order = logs.sort(descending=True, stable=True).indices

@@ -13,7 +13,8 @@ from wsol.evaluation.config import EvalConfig
 from wsol.methods import Method, find_method, unsupported_reason
 from wsol.metrics.tau import check_tau
 from wsol.models import Model, load_model, optimize
-from wsol.models.classes import check_classes
+from wsol.models.class_map import ClassMap
+from wsol.models.classes import Agreement, check_classes
 from wsol.models.live import wrap_network
 from wsol.protocols import Protocol, find_protocol, find_side
 from wsol.runs.metadata import package_versions
@@ -35,6 +36,7 @@ class InferenceConfig:
         skip_bad_images: Whether unreadable images are counted instead of raised.
         memory: Memory budget of the method in bytes.
         precision: Precision of the layers up to the target layer.
+        class_map: The outputs of the data set's classes; None if label ``i`` is output ``i``.
     """
 
     model: Model
@@ -44,6 +46,7 @@ class InferenceConfig:
     skip_bad_images: bool
     memory: int
     precision: Precision
+    class_map: ClassMap | None = None
 
 
 @dataclass(frozen=True)
@@ -97,24 +100,36 @@ def prepare(config: EvalConfig) -> Plan:
     model = _load_model(config, side)
     protocol = find_protocol(config.protocol, model.side).including(config.tau)
     _check_method(method, model, config.precision)
-    faults = [check_classes(model, each, config.assume_class_order) for each in (images, held_out) if each is not None]
-    assumed = next(filter(None, faults), None)
+    agreement = _match_classes(config, model, images, held_out)
     optimize(model.network, config.channels_last, config.compiled)
     memory = int(config.memory * 2**30)
     inference = InferenceConfig(
-        model, method, protocol, config.batch_size, config.skip_bad_images, memory, config.precision
+        model, method, protocol, config.batch_size, config.skip_bad_images, memory, config.precision, agreement.map
     )
-    provenance = _describe_network(inference, assumed is not None)
+    provenance = _describe_network(inference, agreement)
     images = with_content(images, config.exact_images, protocol.uses_masks)
     splits = []
     if held_out is not None:
         held_out = with_content(held_out, config.exact_images, protocol.uses_masks)
         request = RunRequest(held_out, provenance, protocol, "oracle")
-        splits.append(_plan_split("val", "val", inference, request, assumed))
+        splits.append(_plan_split("val", "val", inference, request, agreement.note))
     request = RunRequest(images, provenance, protocol, tau, held_out.signature if held_out else None)
-    splits.append(_plan_split("run", ".", inference, request, assumed))
+    splits.append(_plan_split("run", ".", inference, request, agreement.note))
     batches = {split.name: split.batches for split in splits}
-    return Plan(inference, tuple(splits), batches, _describe_request(config, memory, request.signature(), model))
+    described = _describe_request(config, memory, request.signature(), model)
+    return Plan(inference, tuple(splits), batches, described)
+
+
+def _match_classes(config: EvalConfig, model: Model, images: Dataset, held_out: Dataset | None) -> Agreement:
+    """Return how the outputs of the network belong to the classes of the images, and of those that tau is chosen on."""
+    found = [
+        check_classes(model, each, config.assume_class_order, config.classes, config.rank_among)
+        for each in (images, held_out)
+        if each is not None
+    ]
+    if found[0].map != found[-1].map:
+        raise InputError("the validation images have other classes than the evaluated ones; give those of one data set")
+    return next((each for each in found if each.note), found[0])
 
 
 def _load_splits(config: EvalConfig, choose_tau: bool) -> tuple[Dataset, Dataset | None]:
@@ -178,16 +193,16 @@ def _check_method(method: Method, model: Model, precision: Precision) -> None:
 
 
 def _plan_split(
-    name: str, subfolder: str, inference: InferenceConfig, request: RunRequest, assumed: str | None
+    name: str, subfolder: str, inference: InferenceConfig, request: RunRequest, classes_note: str | None
 ) -> SplitPlan:
     model, batches = inference.model, -(-len(request.images) // inference.batch_size)
-    notes = [*model.notes, *([assumed] if assumed else [])]
+    notes = [*model.notes, *([classes_note] if classes_note else [])]
     if not model.classes:
         notes.append(f"{model.name} does not classify: metrics that need predicted classes are left out")
     return SplitPlan(name, subfolder, request.images, batches, request, tuple(notes))
 
 
-def _describe_network(inference: InferenceConfig, assumed_order: bool) -> Provenance:
+def _describe_network(inference: InferenceConfig, agreement: Agreement) -> Provenance:
     model, method, view = inference.model, inference.method, inference.protocol.view
     network = NetworkRecord(
         model=model.name,
@@ -200,7 +215,7 @@ def _describe_network(inference: InferenceConfig, assumed_order: bool) -> Proven
         device=str(model.network.device),
     )
     suffix = "" if inference.precision == "float32" else f"+{inference.precision}"
-    suffix += "+assume-class-order" if assumed_order else ""
+    suffix += agreement.suffix
     return Provenance(model.signature + suffix, method.signature + view.suffix, view, network)
 
 

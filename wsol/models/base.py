@@ -189,6 +189,7 @@ class Model:
         code_sha256: SHA-256 (hex) of the Python file that builds the network, where it is a user's own.
         side: Side of the square images that the network was measured with.
         output: Name or index of the output that holds the class scores, if it was given.
+        library: Package that defines the class of the network, such as ``torchvision``; empty if it is unknown.
     """
 
     name: str
@@ -205,6 +206,7 @@ class Model:
     code_sha256: str = ""
     side: int = 224
     output: str | None = None
+    library: str = ""
 
     def check_side(self, side: int | None) -> None:
         """Check that the network takes square images of a side.

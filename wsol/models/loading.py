@@ -78,6 +78,7 @@ def load_model(
         architecture.code_sha256,
         side,
         output,
+        type(loaded.network).__module__.partition(".")[0],
     )
 
 
