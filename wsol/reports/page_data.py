@@ -202,7 +202,7 @@ def _quantize_ious(ious: NDArray[np.floating], delta: float) -> NDArray[np.uint1
 @jit
 def _truncate_ious(ious: NDArray[np.float64], delta: np.float32, limit: int, out: NDArray[np.uint16]) -> None:
     for i in range(len(ious)):
-        truncated = np.int64(np.floor(1e4 * ious[i] + 1e-3))
+        truncated = int(np.floor(1e4 * ious[i] + 1e-3))
         out[i] = max(truncated, limit) if np.float32(ious[i]) >= delta else min(truncated, limit - 1)
 
 

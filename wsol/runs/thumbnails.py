@@ -110,12 +110,11 @@ def _name(i: int) -> str:
 
 def _write(path: str, content: bytes) -> None:
     try:
-        file = open(path, "wb", 0)  # noqa: PTH123  # a run writes many, and a Path costs as much as the file
+        with open(path, "wb", 0) as file:  # noqa: PTH123  # a run writes many, and a Path costs as much as the file
+            file.write(content)
     except FileNotFoundError:  # it is the first of its folder
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        file = open(path, "wb", 0)  # noqa: PTH123
-    with file:
-        file.write(content)
+        Path(path).write_bytes(content)
 
 
 def _start(folder: Path) -> Path:
