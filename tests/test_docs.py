@@ -239,6 +239,20 @@ def test_repository_paths_in_the_text_exist() -> None:
         assert [span for span in spans if not examples.search(span) and not (ROOT / span).exists()] == [], path
 
 
+def test_the_changelog_has_the_form_of_keep_a_changelog() -> None:
+    """https://keepachangelog.com/en/1.1.0: unreleased changes first, dated versions, six kinds of changes."""
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert text.startswith("# Changelog\n")
+    unreleased, *versions = re.split(r"^## ", text, flags=re.M)[1:]
+    assert unreleased.startswith("[Unreleased]\n")
+    assert all(re.match(r"\[\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d\n", version) for version in versions)
+    for version in (unreleased, *versions):
+        kinds = re.findall(r"^### (.*)$", version, re.M)
+        assert kinds == [
+            kind for kind in ("Added", "Changed", "Deprecated", "Removed", "Fixed", "Security") if kind in kinds
+        ]
+
+
 def test_the_readme_is_short_and_counts_correctly() -> None:
     text = README.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 150
