@@ -3,6 +3,7 @@
 import re
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,11 @@ from wsol.datasets import Dataset, Sample, load_dataset
 from wsol.datasets.base import as_boxes
 from wsol.errors import InputError
 from wsol.eval import main
+from wsol.leaderboards.verify import verify_tables
 from wsol.models import Model, load_model
 from wsol.models.classes import check_classes
 from wsol.models.imagenet import imagenet_synsets, is_imagenet
-from wsol.runs.read import Evaluation
+from wsol.runs.read import Evaluation, read_run
 
 LETTERS = tuple("abcdefg")
 PICKED = ("g", "b", "e")  # of the letters, in this order
@@ -124,11 +126,13 @@ def test_a_chosen_tau_and_the_split_it_is_chosen_on(tiny_model: Model, images: D
 
 def test_another_join_is_another_run(tiny_model: Model, images: Dataset, tmp_path: Path) -> None:
     model = replace(tiny_model, class_names=LETTERS)
-    first = evaluate(model, images, out=tmp_path / "run")
-    assert evaluate(model, images, out=tmp_path / "run", resume=True).signature == first.signature
+    first = evaluate(model, images, out=tmp_path / "run", rank_among="all")
+    with ThreadPoolExecutor(1) as pool:
+        assert verify_tables(read_run(tmp_path / "run"), pool) == []
+    assert evaluate(model, images, out=tmp_path / "run", rank_among="all", resume=True).signature == first.signature
     for other in (replace(images, classes=PICKED[::-1]), replace(images, classes=("g", "b", "f"))):
         with pytest.raises(InputError, match="mapped"):
-            evaluate(model, other, out=tmp_path / "run", resume=True)
+            evaluate(model, other, out=tmp_path / "run", rank_among="all", resume=True)
 
 
 def dataset(*names: str, synsets: tuple[str, ...] = ()) -> Dataset:
