@@ -6,7 +6,6 @@ from typing import Literal
 
 import numpy as np
 
-from wsol.errors import InputError
 from wsol.models.class_lists import ClassList, normalize, shorten
 
 RankAmong = Literal["dataset", "all"]
@@ -52,13 +51,13 @@ def join_classes(outputs: ClassList, classes: ClassList) -> tuple[int, ...]:
         classes: The classes of the data set.
 
     Raises:
-        InputError: A class is not among the outputs, or its name is that of several.
+        ValueError: A class is not among the outputs, or its name is that of several; a phrase about the data set.
     """
     found = tuple(_find_output(outputs, classes, label) for label in range(len(classes.names)))
     first: dict[int, int] = {}
     for label, output in enumerate(found):
         if first.setdefault(output, label) != label:
-            raise InputError(
+            raise ValueError(
                 f"its classes {classes.show(first[output])} and {classes.show(label)} are both output {output}"
             )
     return found
@@ -76,9 +75,9 @@ def _find_output(outputs: ClassList, classes: ClassList, label: int) -> int:
         unique = len(places) == 1 or (len(classes.by_short_name.get(short, [])) < 2 and short not in outputs.twice)
         places = places if len(places) == 1 else outputs.by_short_name.get(short, [])
     if not places:
-        raise InputError(f"its class {classes.show(label)}, label {label}, is not among them")
+        raise ValueError(f"its class {classes.show(label)}, label {label}, is not among them")
     if len(places) > 1 or not unique:
-        raise InputError(
+        raise ValueError(
             f"its class {classes.show(label)}, label {label}, has a name that several classes have, so that only a "
             "WordNet id such as n01440764 tells them apart"
         )

@@ -77,13 +77,14 @@ def check_classes(
         raise InputError(f"{difference}; give weights that were trained on these classes, {_NAMES}, or {_ORDER}")
     try:
         found = join_classes(outputs, classes)
-    except InputError as error:
+    except ValueError as error:
         if same_count and not given and not has_moved and not is_published_imagenet(model):
             return Agreement()  # only the package says that these are ImageNet's classes, and the names do not
-        count = len(images.classes)
+        begin = f"the outputs of {model.name} have other names than the classes of {images.name}"
+        if not same_count:
+            begin = f"{model.name} has {model.classes} classes, but {images.name} has {len(images.classes)}"
         raise InputError(
-            f"the {model.classes} outputs of {model.name} have names, but {images.name} has {count} classes: {error}; "
-            f"give weights that were trained on these classes, {_NAMES}, or {_ORDER}"
+            f"{begin}, and {error}; give weights that were trained on these classes, {_NAMES}, or {_ORDER}"
         ) from error
     if found == tuple(range(model.classes)):
         return Agreement()
@@ -160,9 +161,7 @@ def _describe(
         note += f" (its {class_map.count} outputs are taken as ImageNet's classes, as in all of {model.library})"
     if class_map.rank_among == "dataset":
         return f"{note}; predictions are among these"
-    return (
-        f"{note}; predictions are among all {class_map.count} outputs: any other output i has the class id {count} + i"
-    )
+    return f"{note}; predictions are among all {class_map.count} outputs: class {count} + i is any other output i"
 
 
 def find_moved(outputs: Sequence[str], classes: Sequence[str]) -> tuple[int, int] | None:
