@@ -84,11 +84,11 @@ def test_every_option_that_decides_a_number_is_told_apart() -> None:
         value = ANOTHER.get(option.kinds, ["0.77"] if name in ("memory", "tau") else [*option.choices, "x"][-1:])
         value = ["bfloat16"] if name == "precision" else ["val"] if name == "split" else value
         flag = option.flag or f"--{name.replace('_', '-')}"
-        if evaluated(*NETWORK, flag, *value) == plain:
+        if evaluated(*NETWORK, flag, *([] if option.is_flag else value)) == plain:
             same.add(name)
     assert same == {
         "download", "device", "batch_size", "workers", "memory", "channels_last", "compiled", "skip_bad_images", "out",
-        "resume",
+        "resume", "bootstrap",
     }  # fmt: skip
 
 

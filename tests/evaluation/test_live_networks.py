@@ -99,7 +99,7 @@ def test_the_state_is_restored_after_an_error(network: TinyNet, images: Dataset)
     calls: list[bool] = []
     network.last.register_forward_hook(fail)
     with pytest.raises(RuntimeError, match="the tenth call"):
-        wsol.evaluate(network, dataset=load_dataset("synthetic").limit(40), batch_size=2)
+        wsol.evaluate(network, dataset=load_dataset("synthetic").limit(40), batch_size=2, bootstrap=0)
     assert not any(calls)
     assert network.training
     assert all(parameter.requires_grad for parameter in network.parameters())
@@ -108,6 +108,7 @@ def test_the_state_is_restored_after_an_error(network: TinyNet, images: Dataset)
     assert network.training
 
 
+@pytest.mark.slow
 def test_preprocessing_decides_what_the_network_sees(network: TinyNet, images: Dataset) -> None:
     plain = wsol.evaluate(network, dataset=images, bootstrap=0)
     half = wsol.evaluate(network, dataset=images, preprocessing=HALF, bootstrap=0)

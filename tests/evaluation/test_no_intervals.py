@@ -74,7 +74,8 @@ def _check_what_is_shown(plain: Evaluation, folder: Path) -> None:
     assert not re.search(r"\bnan\b|95 %", shown)
 
 
-def test_a_run_without_them_is_verified_scored_again_and_compared(
+@pytest.mark.slow
+def test_a_run_without_them_is_verified_and_scored_again(
     synthetic_model: Model, images: Dataset, tmp_path: Path
 ) -> None:
     wsol.evaluate(synthetic_model, dataset=images, out=tmp_path / "a" / "plain", bootstrap=0)
@@ -86,6 +87,7 @@ def test_a_run_without_them_is_verified_scored_again_and_compared(
     assert not read_run(tmp_path / "a" / "plain").tables.has_intervals
 
 
+@pytest.mark.slow
 def test_tau_of_a_validation_split(synthetic_model: Model, images: Dataset, tmp_path: Path, no_resampling) -> None:
     held_out = load_dataset("synthetic", split="val").limit(4)
     run = wsol.evaluate(

@@ -190,7 +190,7 @@ def test_a_name_tells_folders_apart(suite: Suite) -> None:
 
 
 def test_a_file_can_hold_what_evaluate_takes() -> None:
-    elsewhere = {"validation", "out", "resume"}
+    elsewhere = {"preprocessing", "validation", "out", "resume"}
     parameters = inspect.signature(wsol.evaluate).parameters
     suite_options = {name: option for name, _, option in options() if option.in_suite}
     assert {*suite_options} == {*parameters} - elsewhere

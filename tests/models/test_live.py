@@ -163,6 +163,7 @@ class NotTraceable(TinyNet):
         return super().forward(images * 1.0 if bool((images > 0).any()) else images)
 
 
+@pytest.mark.slow
 def test_a_wrapper_of_several_devices_or_a_compiled_network_is_the_network_inside() -> None:
     network = TinyNet()
     for wrapped in (nn.DataParallel(network), torch.compile(network)):
