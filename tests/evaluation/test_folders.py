@@ -83,6 +83,7 @@ def test_every_option_that_decides_a_number_is_told_apart() -> None:
     for name, _, option in options():
         value = ANOTHER.get(option.kinds, ["0.77"] if name in ("memory", "tau") else [*option.choices, "x"][-1:])
         value = ["bfloat16"] if name == "precision" else ["val"] if name == "split" else value
+        value = ["all"] if name == "rank_among" else value
         flag = option.flag or f"--{name.replace('_', '-')}"
         if evaluated(*NETWORK, flag, *([] if option.is_flag else value)) == plain:
             same.add(name)

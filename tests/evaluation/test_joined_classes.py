@@ -179,6 +179,8 @@ def test_a_file_names_the_outputs(tiny_model: Model, tmp_path: Path) -> None:
     names.write_text("\n".join("bacdefg"))
     with pytest.raises(InputError, match=r"names.txt says that 'b' is output 0, but random has it as output 1"):
         check_classes(replace(tiny_model, class_names=LETTERS), dataset("d", "a"), names=names)
+    with pytest.raises(InputError, match=r"tiny does not classify, .*; leave out --classes"):
+        check_classes(replace(tiny_model, classes=0), dataset("d"), names=names)
     with pytest.raises(InputError, match="by name or taken in their order; give --classes or --assume-class-order"):
         wsol.evaluate(tiny_model, dataset=dataset("d"), classes=names, assume_class_order=True)
     with pytest.raises(InputError, match="rank_among is 'some'; give 'dataset' or 'all'"):

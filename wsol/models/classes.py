@@ -60,6 +60,8 @@ def check_classes(
         InputError: A class has no output, or it is unknown which one; or ``assume_order`` is proven wrong.
     """
     if not model.classes:
+        if names is not None:
+            raise InputError(f"{model.name} does not classify, so that it has no classes to name; leave out --classes")
         return Agreement()
     if assume_order:
         return _assume_order(model, images)
