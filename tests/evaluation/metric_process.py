@@ -1,6 +1,6 @@
 """One process of a group that shares a streaming metric; run by test_localization_metric.py.
 
-python metric_process.py BASE RANK SIZE FOLDER
+python metric_process.py BASE IMAGES RANK SIZE FOLDER
 """
 
 import json
@@ -31,15 +31,18 @@ def draw_images() -> dict[str, list[np.ndarray]]:
     }
 
 
-def update(metric, indices) -> None:
-    """Count the images at these indices as a batch."""
+def update(metric, indices, complete: bool = True) -> None:
+    """Count the images at these indices as a batch; without logits and masks if it is not complete."""
     images = draw_images()
     chosen = {name: [values[i] for i in indices] for name, values in images.items()}
     maps, labels, logits = (torch.from_numpy(np.array(chosen[name])) for name in ("maps", "labels", "logits"))
-    metric.update(maps, chosen["boxes"], labels, logits, masks=chosen["masks"])
+    if complete:
+        metric.update(maps, chosen["boxes"], labels, logits, masks=chosen["masks"])
+    else:
+        metric.update(maps, chosen["boxes"], labels)
 
 
-def main(base: str, rank: int, size: int, folder: Path) -> None:
+def main(base: str, images: str, rank: int, size: int, folder: Path) -> None:
     if base == "own":
         sys.modules["torchmetrics"] = None  # as if it were not installed
     import wsol  # noqa: PLC0415  # after the line above
@@ -47,8 +50,9 @@ def main(base: str, rank: int, size: int, folder: Path) -> None:
     distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=size)
     metric = wsol.LocalizationMetric(**OPTIONS)
     for _ in range(2):  # the second time after a reset
-        for indices in ([0, 1, 2, 3], [4, 5, 6], [7, 8, 9, 10])[rank::size]:
-            update(metric, indices)
+        batches = ([0, 1, 2, 3], [4, 5, 6], [7, 8, 9, 10])
+        for indices in batches[: 3 if images == "all" else 1][rank::size]:
+            update(metric, indices, images == "all")
         before = metric.sums.clone()
         result = metric.compute()
         assert torch.equal(metric.sums, before)  # this process's own again
@@ -58,4 +62,4 @@ def main(base: str, rank: int, size: int, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]))
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), Path(sys.argv[5]))

@@ -98,10 +98,11 @@ class LocalizationMetric(Metric):
         self.add_state("sums", torch.zeros(self._metrics.size, dtype=torch.int64), dist_reduce_fx="sum")
         shape = (classes or 0, self._metrics.class_size)
         self.add_state("class_sums", torch.zeros(shape, dtype=torch.int64), dist_reduce_fx="sum")
-        kept = [name for name in (*_ARRAYS, "labels", "ranks") if getattr(example, name) is not None]
-        self._kept = kept if interval else []
+        arrays = {name: getattr(example, name) for name in (*_ARRAYS, "labels", "ranks") if interval}
+        self._kept = {name: array[:0] for name, array in arrays.items() if array is not None}
         for name in self._kept:
             self.add_state(f"all_{name}", [], dist_reduce_fx="cat")
+        self._begin_lists()
 
     def update(
         self,
@@ -148,7 +149,7 @@ class LocalizationMetric(Metric):
             self.class_sums.index_add_(0, torch.from_numpy(stats.labels).to(self.device), rows)
         self.sums = self.sums + torch.from_numpy(sums).to(self.device)
         for name, array in kept.items():
-            getattr(self, f"all_{name}").append(_to_tensor(array).to(self.device))
+            getattr(self, f"all_{name}").append(_flat_tensor(array).to(self.device))
 
     def compute(self) -> dict[str, float]:
         """Return the metrics of all images, in percent.
@@ -179,7 +180,13 @@ class LocalizationMetric(Metric):
     def reset(self) -> None:
         """Forget all images."""
         super().reset()
+        self._begin_lists()
         self._is_finished = False
+
+    def _begin_lists(self) -> None:
+        """Begin each list by an empty tensor: a process without images exchanges these with the others."""
+        for name, empty in self._kept.items():
+            getattr(self, f"all_{name}").append(_flat_tensor(empty).to(self.device))
 
     def _list_values(self, sums: Tensor, class_sums: Tensor) -> list[MetricValue]:
         by_class = class_sums.cpu().numpy() if len(class_sums) else None
@@ -187,12 +194,11 @@ class LocalizationMetric(Metric):
 
     def _list_intervals(self, values: Sequence[MetricValue]) -> dict[str, float]:
         arrays: dict[str, NDArray[Any]] = {}
-        for name in self._kept:
+        for name, empty in self._kept.items():
             state = getattr(self, f"all_{name}")
-            parts = [state] if isinstance(state, Tensor) else state
-            if parts:
-                arrays[name] = torch.cat([part.cpu() for part in parts]).numpy()
-        arrays["peaks"] = arrays["peaks"].astype(bool)
+            flat = state if isinstance(state, Tensor) else torch.cat([part.cpu() for part in state])
+            if len(flat):  # otherwise the images have none
+                arrays[name] = flat.cpu().numpy().astype(empty.dtype).reshape(-1, *empty.shape[1:])
         stats = LocalizationStats(delta=self.protocol.delta, off_grid=self.protocol.off_grid, **arrays)  # type: ignore[arg-type]  # by name
         resampled = resample_metrics(stats, self.protocol.taus, self.tau, metrics=self._metrics.metrics)
         draws = {(each.metric.name, each.rule): each.draws for each in resampled}
@@ -209,9 +215,9 @@ def _flatten(values: Sequence[MetricValue], n: int) -> dict[str, float]:
     return out | taus | {"n": float(n)}
 
 
-def _to_tensor(array: NDArray[Any]) -> Tensor:
-    """Return a copy, integers as int64: not every backend exchanges others."""
-    return torch.from_numpy(array.copy() if array.dtype.kind == "f" else array.astype(np.int64))
+def _flat_tensor(array: NDArray[Any]) -> Tensor:
+    """Return a copy with one axis, integers as int64: not every backend exchanges others."""
+    return torch.from_numpy(array.flatten() if array.dtype.kind == "f" else array.flatten().astype(np.int64))
 
 
 def _check_deltas(deltas: Sequence[float], are_used: bool, protocol: str) -> None:
