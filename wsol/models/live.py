@@ -89,6 +89,7 @@ def wrap_network(
         layer=layer,
         side=side,
         output=output,
+        library=type(network).__module__.partition(".")[0],
     )
 
 
