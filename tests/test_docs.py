@@ -320,6 +320,7 @@ def test_the_pages_build_and_refer_to_no_other_host(site: Path) -> None:
         assert any(name in page.read_text(encoding="utf-8") for page in site.rglob("*.html"))
 
 
+@pytest.mark.slow
 def test_every_public_name_has_a_section_with_its_docstring(site: Path) -> None:
     text = html.unescape(re.sub("<[^>]+>", "", page := (site / "api" / "wsol.html").read_text(encoding="utf-8")))
     for name in wsol.__all__:

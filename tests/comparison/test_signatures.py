@@ -26,6 +26,7 @@ def evaluate(tiny_model: Model, csv_data: Path, tmp_path: Path) -> Evaluated:
     return run
 
 
+@pytest.mark.slow
 def test_another_normalization_is_named(evaluate: Evaluated, tiny_model: Model) -> None:
     other = replace(tiny_model, preprocessing=Preprocessing((0.9, 0.1, 0.1), (0.1, 0.1, 0.9)))
     comparison = wsol.compare([evaluate("a"), evaluate("b", model=other)])

@@ -97,6 +97,7 @@ def test_the_usual_form_needs_no_xml_parser(tmp_path: Path, monkeypatch: pytest.
     assert quick == read_annotation(os.fspath(path))
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(
     st.lists(

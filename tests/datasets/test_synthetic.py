@@ -50,6 +50,7 @@ def test_the_images_are_these(setting: tuple[str, SyntheticConfig], expected: st
     assert digest(*setting) == expected
 
 
+@pytest.mark.slow
 def test_another_process_and_other_threads_make_the_same_images() -> None:
     code = "from wsol.datasets._synthetic.scene import *; import hashlib; " + (
         "print(hashlib.sha256(render('val', 7, SyntheticConfig()).pixels.tobytes()).hexdigest())"
@@ -176,6 +177,7 @@ def test_instances_are_of_the_class_and_apart() -> None:
     assert max(len(s.boxes) for s in scenes(instances=1)) == 1
 
 
+@pytest.mark.slow
 def test_a_crowded_image_has_fewer() -> None:
     for settings in ({"instances": 3}, {"instances": 20}, {"instances": 9, "object_scale": 0.3, "occlusion": 0.5}):
         for scene in scenes(n=60, **settings):

@@ -166,6 +166,7 @@ def test_a_note_where_the_ground_truth_comes_first() -> None:
     assert any("the first class of every image's maps is its ground-truth class" in n for n in result.metadata.notes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("maps", "classes", "sentence"),
     [
@@ -235,6 +236,7 @@ class Lazy(Mapping[str, np.ndarray]):
         return len(GROUND_TRUTH)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make",
     [

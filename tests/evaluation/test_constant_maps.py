@@ -41,6 +41,7 @@ def test_constant_maps_are_zeros(name: str) -> None:
     assert not protocol.prepare_view(ten, maps, (50, 40)).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "shape"), [*((name, (7, 7)) for name in NAMES), ("exact", (1, 1))])
 def test_raw_maps_in_files(tmp_path: Path, name: str, shape: tuple[int, int]) -> None:
     """The same numbers in single and double precision, in a type of integers, and one map that is not constant."""

@@ -20,6 +20,7 @@ def as_items(images: Dataset) -> list[Any]:
     ]
 
 
+@pytest.mark.slow
 def test_images_in_memory_have_the_results_of_their_data_set(synthetic_model: Model) -> None:
     images = load_dataset("synthetic").limit(6)
     (corners,) = {sample.corners for sample in images}

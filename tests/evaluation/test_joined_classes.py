@@ -124,6 +124,7 @@ def test_a_chosen_tau_and_the_split_it_is_chosen_on(tiny_model: Model, images: D
     pd.testing.assert_frame_equal(joined.metrics, alone.metrics)
 
 
+@pytest.mark.slow
 def test_another_join_is_another_run(tiny_model: Model, images: Dataset, tmp_path: Path) -> None:
     model = replace(tiny_model, class_names=LETTERS)
     first = evaluate(model, images, out=tmp_path / "run", rank_among="all")

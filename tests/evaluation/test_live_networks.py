@@ -32,6 +32,7 @@ def network() -> TinyNet:
     return TinyNet(12)
 
 
+@pytest.mark.slow
 def test_a_network_in_training_has_the_results_of_its_loaded_model(
     network: TinyNet, synthetic_model: Model, images: Dataset
 ) -> None:

@@ -331,6 +331,7 @@ def test_the_command(maps: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "80.0" in output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["csv", "parquet"])
 def test_a_run_is_the_same_from_its_own_maps_and_predictions(
     tiny_model: Model, csv_data: Path, tmp_path: Path, form: str
@@ -369,6 +370,7 @@ def test_a_run_is_the_same_from_its_own_maps_and_predictions(
     assert again.predictions.x0.notna().all()
 
 
+@pytest.mark.slow
 def test_one_map_an_image_and_the_predictions_of_a_run_give_its_errors(tiny_model: Model, csv_data: Path) -> None:
     options = {"dataset": "csv", "data_root": csv_data, "protocol": "exact"}
     folder = csv_data.parent / "run"

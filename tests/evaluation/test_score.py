@@ -404,6 +404,7 @@ def test_ten_crops_are_kept_and_scored_again(tiny_model: Model, csv_data: Path, 
     assert other.signature.split("|")[2] == "cam@256/10x224"  # the maps stay what they were made of
 
 
+@pytest.mark.slow
 def test_ten_crops_average_probabilities_and_add_maps(tiny_model: Model, csv_data: Path, tmp_path: Path) -> None:
     result = wsol.evaluate(
         tiny_model, dataset="csv", data_root=csv_data, device="cpu", protocol="zhou2016", limit=1, out=tmp_path / "ten"

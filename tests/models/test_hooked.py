@@ -116,6 +116,7 @@ RETURNS: dict[str, Callable[[Tensor], Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hard", [True, False])
 @pytest.mark.parametrize("name", RETURNS)
 def test_scores_among_several_outputs(name: str, hard: bool) -> None:

@@ -47,6 +47,7 @@ def test_the_size_is_that_for_the_side_of_the_image() -> None:
     assert probe(network, "stem.0", side=96)[1].size == (24, 24)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("build", "earlier"),
     [

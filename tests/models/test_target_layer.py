@@ -124,6 +124,7 @@ def assert_sentence(refusal: "pytest.ExceptionInfo[InputError]", name: str) -> N
     assert "None" not in text  # a name that is none
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "layer", "maps", "pooled"),
     [

@@ -185,6 +185,7 @@ WAYS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "method",
     [

@@ -32,6 +32,7 @@ def same(table: pd.DataFrame, written: pd.DataFrame) -> None:
     pd.testing.assert_frame_equal(*(part.reset_index(drop=True) for part in pair), check_dtype=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tau", [0.2, pytest.param(0.31, marks=pytest.mark.slow), "oracle", "val"])
 @pytest.mark.parametrize(
     "protocol", ["wsolevaluation", pytest.param("exact", marks=pytest.mark.slow), "zhou2016:crops=1,box=script"]
