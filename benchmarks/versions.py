@@ -44,7 +44,7 @@ def _build_environment(uv: str, folder: Path, python: str, resolution: str) -> P
     environment = folder / "environment"
     subprocess.run([uv, "venv", "--quiet", "--python", python, environment], check=True)
     installed = environment / "bin/python"
-    install = [uv, "pip", "install", "--quiet", "--python", installed, "--resolution", resolution, "-e", ".[test]"]
+    install = [uv, "pip", "install", "--quiet", "--python", installed, "--resolution", resolution, "-e", ".[slow-test]"]
     subprocess.run(install, check=True, cwd=_ROOT)
     subprocess.run([installed, "--version"], check=True)
     subprocess.run([uv, "pip", "freeze", "--quiet", "--python", installed], check=True)

@@ -2,7 +2,7 @@
 
 ``python docs/make_pictures.py`` makes all of them, ``python docs/make_pictures.py report gradients`` only these two.
 They are computed with the bundled network on generated images, on any machine. ``forward-passes`` takes half an hour on
-two CPU cores, each of the others a few minutes. Needs ``pip install -e '.[test]'`` and Chromium.
+two CPU cores, each of the others a few minutes. Needs ``pip install -e '.[slow-test]'`` and Chromium.
 """
 
 import base64

@@ -140,6 +140,7 @@ def test_rows_with_names(draw: Callable[..., Path]) -> None:
     assert (dataset.split, dataset.classes) == ("val", ("cat", "dog"))
 
 
+@pytest.mark.slow
 def test_rows_of_hugging_face(tmp_path: Path) -> None:
     """Only the columns without images are read at first; labels have the names of the data set."""
     hub: Any = pytest.importorskip("datasets")

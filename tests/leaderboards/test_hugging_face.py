@@ -156,6 +156,7 @@ def test_other_images_or_settings_are_another_task(tmp_path: Path) -> None:
     assert len(files["benchmark/eval.yaml"]["tasks"]) == 4
 
 
+@pytest.mark.slow
 def test_files_follow_the_documented_formats(tmp_path: Path) -> None:
     jsonschema = pytest.importorskip("jsonschema")
     for path, content in export(tmp_path / "hub", CAM, OTHER, BIRDS).items():
