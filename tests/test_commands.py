@@ -212,7 +212,17 @@ def test_dir_shows_the_public_names_alone() -> None:
     code = "import wsol, wsol.score, wsol.eval; print(*dir(wsol)); wsol.evaluate; from wsol import *; print(compare)"
     lines = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.splitlines()
     assert lines[0].split() == sorted(
-        ["InputError", "__version__", "compare", "evaluate", "leaderboard", "score", "show", "train"]
+        [
+            "InputError",
+            "LocalizationMetric",
+            "__version__",
+            "compare",
+            "evaluate",
+            "leaderboard",
+            "score",
+            "show",
+            "train",
+        ]
     )
     assert lines[1].startswith("<function compare")
 
