@@ -104,11 +104,11 @@ def test_the_metadata(archives: dict[str, Path]) -> None:
 
 
 def test_the_default_command(installed: Path, tmp_path: Path) -> None:
-    """The first command of the README, on all 240 images."""
+    """The first command of the README; ``test_docs.py`` compares all that it prints."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     (command,) = re.findall(r"^    pip install -e \. && python -m (wsol\.eval .*)$", text, re.M)
-    printed = run(installed, tmp_path, "-m", *command.split())
-    assert printed.splitlines()[0] in text.splitlines()  # the signature
+    printed = run(installed, tmp_path, "-m", *command.split(), "--limit", "12")
+    assert printed.startswith("synthetic-test#12:")
     assert [path.name for path in tmp_path.iterdir()] == ["results"]
     (folder,) = (tmp_path / "results").iterdir()
     assert {"report.html", "run.json", "metrics.csv"} <= {path.name for path in folder.iterdir()}
