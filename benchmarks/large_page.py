@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from playwright.sync_api import sync_playwright
 
 import wsol
 from wsol.reports.page import write_page
@@ -25,6 +24,8 @@ from wsol.runs.read import StoredRun, read_run
 
 def main() -> None:
     """Print one line per number of images."""
+    from playwright.sync_api import sync_playwright  # noqa: PLC0415  # a test that needs no browser imports this file
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--images", type=int, nargs="+", default=[20_000, 50_000], help="numbers of images (default: %(default)s)"
