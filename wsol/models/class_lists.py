@@ -12,7 +12,7 @@ from wsol.io.text import read_lines
 from wsol.models.imagenet import COUNT, TWICE, imagenet_names, imagenet_synsets
 
 IMAGENET = "imagenet"
-"""What stands for the built-in list in place of a file."""
+"""Name of the built-in list, in place of a file."""
 
 _SYNSET = re.compile(r"(n\d{8})(?:[\s,_-]+(.*))?")
 _INDEXED = re.compile(r"\s*(\d{1,9})\s*,(.*)")

@@ -27,7 +27,7 @@ class ClassMap:
 
     @property
     def suffix(self) -> str:
-        """What the signature says of it: ``+classes=mapped(200/1000):1a2b3c4d``, with a hash of ``outputs``."""
+        """The entry in the signature: ``+classes=mapped(200/1000):1a2b3c4d``, with a hash of ``outputs``."""
         digest = hashlib.sha256(np.array(self.outputs, "<i8").tobytes()).hexdigest()[:8]
         among = "" if self.rank_among == "dataset" else f",{self.rank_among}"
         return f"+classes=mapped({len(self.outputs)}/{self.count}{among}):{digest}"

@@ -1,4 +1,4 @@
-"""How the outputs of a network belong to the classes of a data set."""
+"""The relation of the outputs of a network to the classes of a data set."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _ORDER = "--assume-class-order if label i of the data set is output i of the net
 
 @dataclass(frozen=True)
 class Agreement:
-    """How the outputs of a network belong to the classes of a data set.
+    """The relation of the outputs of a network to the classes of a data set.
 
     Attributes:
         map: The output of each label; None if label ``i`` is output ``i``.
@@ -33,7 +33,7 @@ class Agreement:
 
     @property
     def suffix(self) -> str:
-        """What the signature says of it; empty if the classes do not differ."""
+        """The entry in the signature; empty if the classes do not differ."""
         return "+assume-class-order" if self.assumed else self.map.suffix if self.map else ""
 
 

@@ -8,7 +8,7 @@ from wsol.datasets import Dataset
 from wsol.errors import InputError
 
 MAX_DIGITS = 9
-"""Of a class index; more do not fit into 32 bits."""
+"""Most digits of a class index; more do not fit into 32 bits."""
 
 _INDEX = re.compile(rf"([0-9]{{1,{MAX_DIGITS}}})(?:\.0*)?")  # some programs write 3.0
 
