@@ -187,7 +187,7 @@ def test_the_description(trained: Trained) -> None:
 
 
 def test_the_hash_is_that_of_all_tensors(trained: Trained) -> None:
-    """Of parameters and buffers by name, whatever their place in memory."""
+    """It covers parameters and buffers by name, whatever their place in memory."""
     before = network_sha256(trained)
     assert network_sha256(copy.deepcopy(trained).to(memory_format=torch.contiguous_format)) == before
     for name, tensor in trained.state_dict().items():

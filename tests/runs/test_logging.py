@@ -85,34 +85,34 @@ class Recorder:
         self.config: dict[str, Any] = {}
 
     def init(self, project: str | None = None, config: dict[str, Any] | None = None) -> "Recorder":
-        """Of ``wandb.init`` (docs.wandb.ai/ref/python/init) and ``trackio.init`` (huggingface.co/docs/trackio)."""
+        """Stand in for ``init`` of wandb (docs.wandb.ai/ref/python/init) and trackio (huggingface.co/docs/trackio)."""
         assert project
         self.config |= config or {}
         return self
 
     def log(self, data: dict[str, Any], step: int | None = None) -> None:
-        """Of the run that ``init`` returns, in both packages."""
+        """Record numbers, as the run that ``init`` returns in both packages."""
         self.log_metrics(data, step)
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Of ``mlflow.log_metrics`` (mlflow.org/docs/latest/api_reference), which takes numbers alone."""
+        """Stand in for ``mlflow.log_metrics`` (mlflow.org/docs/latest/api_reference), which takes numbers alone."""
         assert step is not None
         self.logged[step] = {key: float(value) for key, value in metrics.items()}
         allowed = re.compile(r"[/\w.\- :]+")  # MLflow's rule for names of metrics
         assert all(allowed.fullmatch(key) for key in metrics)
 
     def set_tag(self, key: str, value: Any) -> None:
-        """Of ``mlflow.set_tag``."""
+        """Stand in for ``mlflow.set_tag``."""
         self.config[key] = value
 
     def finish(self) -> None:
-        """Of the run of trackio."""
+        """Stand in for the method of a run of trackio."""
 
     def __enter__(self) -> "Recorder":
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Of the run of Weights & Biases."""
+        """Stand in for that of a run of Weights & Biases."""
 
 
 @pytest.mark.parametrize("tracker", ["wandb", "mlflow", "trackio"])

@@ -9,7 +9,7 @@ from wsol.datasets import Dataset
 from wsol.errors import InputError
 from wsol.io.display import printable, quote
 from wsol.models.base import Model
-from wsol.models.class_lists import ClassList, imagenet_list, make_class_list, read_class_list
+from wsol.models.class_lists import ClassList, imagenet_list, make_class_list, read_class_list, shorten
 from wsol.models.class_map import ClassMap, RankAmong, join_classes
 from wsol.models.imagenet import is_imagenet, is_published_imagenet
 
@@ -202,8 +202,7 @@ def _find_difference(model: Model, images: Dataset) -> str | None:
 def _unique_names(names: Sequence[str]) -> dict[str, int]:
     """Return the place of each name that occurs once."""
     places: dict[str, int] = {}
-    short = [name.split(",")[0].replace("_", " ").strip().casefold() for name in names]
-    for i, name in enumerate(short):
+    for i, name in enumerate(map(shorten, names)):
         places[name] = -1 if name in places else i
     return {name: i for name, i in places.items() if i >= 0}
 

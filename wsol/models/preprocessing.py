@@ -51,7 +51,7 @@ def _read_config(config: Mapping[Any, Any]) -> Preprocessing:
 
 @dataclass
 class _Found:
-    """What the steps of a transform have said so far; without ``Normalize`` the pixels are those in [0, 1]."""
+    """Settings read from the steps of a transform so far; without ``Normalize`` pixels are in [0, 1]."""
 
     mean: Any = (0.0, 0.0, 0.0)
     std: Any = (1.0, 1.0, 1.0)
