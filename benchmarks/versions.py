@@ -34,7 +34,7 @@ def main() -> int:
         parser.error("uv is not installed; pip install uv")
     with tempfile.TemporaryDirectory() as folder:
         python = _build_environment(uv, Path(folder), args.python, _RESOLUTIONS[args.resolution])
-        suites = [args.pytest] if args.pytest else [[], ["-m", "slow"]]
+        suites = [args.pytest] if args.pytest else [[], ["-m", "slow or sweep"]]
         results = [_run_tests(python, options) for options in suites]
         return int(any(results))
 

@@ -26,25 +26,31 @@ def words(text: str) -> list[str]:
     return text.split()
 
 
-# Beside those that further tests name: small ones of families whose structures differ.
-TORCHVISION = words("googlenet mobilenet_v3_small regnet_y_400mf shufflenet_v2_x0_5")
-TIMM = words("cs3darknet_s dla46_c efficientvit_b0 fasternet_t0 lambda_resnet26t lcnet_035 poolformer_s12 selecsls42")
-# A small one of every other family of timm; these, and all of torchvision, are slow.
-OTHERS = words(
-    "beit_base_patch16_224 cait_xxs24_224 coat_lite_tiny coatnet_nano_rw_224 convit_tiny convmixer_768_32 "
-    "convnext_atto cpubone_nano crossvit_9_240 cspnext_tiny davit_tiny deepseek_vit_412m "
-    "edgenext_xx_small gernet_s hgnetv2_b0 mambaout_femto pit_ti_224 pvt_v2_b0 visformer_tiny "
-    "deit_tiny_distilled_patch16_224 densenet121 dpn48b efficientformer_l1 efficientformerv2_s0 efficientvim_m1 "
-    "efficientvit_m0 ese_vovnet19b_slim_dw eva02_tiny_patch14_224 fastvit_t8 focalnet_tiny_srf gcvit_xxtiny "
-    "ghostnet_050 hardcorenas_a hiera_tiny_224 hieradet_small hrnet_w18_small iformer_t inception_next_atto "
-    "inception_resnet_v2 inception_v3 inception_v4 lcnetv2_small legacy_seresnet18 legacy_xception levit_128s "
-    "lowformer_b0 maxvit_tiny_tf_224 mixer_s32_224 mobilenetv5_300m mobilevit_xxs mvitv2_tiny "
-    "naflexvit_base_patch16_gap nasnetalarge nest_tiny nextvit_small nf_regnet_b0 pit_ti_distilled_224 pnasnet5large "
+# One of each family of torchvision; the other sizes are swept over.
+TORCHVISION = words(
+    "alexnet convnext_tiny densenet121 efficientnet_b0 efficientnet_v2_s googlenet inception_v3 maxvit_t mnasnet0_5 "
+    "mobilenet_v2 mobilenet_v3_small regnet_x_400mf regnet_y_400mf resnet18 resnext50_32x4d shufflenet_v2_x0_5 "
+    "squeezenet1_0 swin_t swin_v2_t vgg11 vit_b_32"
+)
+# A small one of every family of timm; those that take long are swept over.
+TIMM = words(
+    "cait_xxs24_224 coat_lite_tiny coatnet_nano_rw_224 convit_tiny convmixer_768_32 convnext_atto cpubone_nano "
+    "cs3darknet_s cspnext_tiny deit_tiny_distilled_patch16_224 densenet121 dla46_c dpn48b edgenext_xx_small "
+    "efficientformer_l1 efficientformerv2_s0 efficientvim_m1 efficientvit_b0 efficientvit_m0 ese_vovnet19b_slim_dw "
+    "eva02_tiny_patch14_224 fasternet_t0 fastvit_t8 focalnet_tiny_srf gcvit_xxtiny gernet_s ghostnet_050 "
+    "hardcorenas_a hgnetv2_b0 hiera_tiny_224 hieradet_small hrnet_w18_small iformer_t inception_next_atto "
+    "inception_resnet_v2 inception_v3 inception_v4 lambda_resnet26t lcnet_035 lcnetv2_small legacy_seresnet18 "
+    "legacy_xception levit_128s lowformer_b0 mambaout_femto maxvit_tiny_tf_224 mixer_s32_224 mobilevit_xxs "
+    "mvitv2_tiny naflexvit_base_patch16_gap nest_tiny nextvit_small nf_regnet_b0 pit_ti_224 poolformer_s12 pvt_v2_b0 "
     "qwen3_vit_88m rdnet_tiny regnetx_002 repghostnet_050 repvit_m0_9 res2net50_14w_8s resnest14d resnetv2_18 "
-    "rexnet_100 samvit_base_patch16_224 sequencer2d_s shvit_s1 skresnet18 starnet_s050 swiftformer_xs "
-    "swin_s3_tiny_224 swinv2_cr_tiny_224 tiny_vit_5m_224 tinynet_e tnt_s_patch16_224 tresnet_m twins_pcpvt_small "
-    "twins_svt_small vit_relpos_small_patch16_224 vit_tiny_r_s16_p8_224 vitamin_small_224 volo_d1_224 xception41 "
-    "xcit_nano_12_p16_224"
+    "rexnet_100 samvit_base_patch16_224 selecsls42 shvit_s1 skresnet18 starnet_s050 swiftformer_xs swin_s3_tiny_224 "
+    "swinv2_cr_tiny_224 tiny_vit_5m_224 tinynet_e tresnet_m twins_svt_small visformer_tiny "
+    "vit_relpos_small_patch16_224 vit_tiny_r_s16_p8_224"
+)
+LONG = words(
+    "beit_base_patch16_224 crossvit_9_240 davit_tiny deepseek_vit_412m mobilenetv5_300m nasnetalarge "
+    "pit_ti_distilled_224 pnasnet5large sequencer2d_s tnt_s_patch16_224 twins_pcpvt_small vitamin_small_224 "
+    "volo_d1_224 xception41 xcit_nano_12_p16_224"
 )
 # What cannot be evaluated, and what the sentence has to say of it.
 REFUSED = {
@@ -54,9 +60,9 @@ REFUSED = {
     "swinv2_tiny_window8_256": r"does not accept images of 224 x 224 .*256",
 }
 
-FAST = [*TORCHVISION, *(f"timm/{name}" for name in TIMM)]
-ALL = [*torchvision.models.list_models(module=torchvision.models), *(f"timm/{name}" for name in TIMM + OTHERS)]
-NAMES = [*FAST, *(pytest.param(name, marks=pytest.mark.slow) for name in ALL if name not in FAST)]
+SLOW = [*TORCHVISION, *(f"timm/{name}" for name in TIMM)]
+ALL = [*torchvision.models.list_models(module=torchvision.models), *(f"timm/{name}" for name in TIMM + LONG)]
+NAMES = [pytest.param(name, marks=pytest.mark.slow if name in SLOW else pytest.mark.sweep) for name in ALL]
 
 
 def timm_version() -> tuple[int, ...]:
@@ -90,7 +96,6 @@ def device(net: nn.Module) -> torch.device:
     return next(net.parameters()).device
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_every_family_has_a_target_layer(name: str) -> None:
     net = outline(name)

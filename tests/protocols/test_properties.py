@@ -87,8 +87,7 @@ def many() -> list[np.ndarray]:
     return maps
 
 
-@pytest.mark.parametrize("part", range(4))
-@pytest.mark.slow
+@pytest.mark.parametrize("part", [pytest.param(i, marks=pytest.mark.sweep if i else pytest.mark.slow) for i in range(4)])
 def test_thousands_of_maps_agree_with_opencv_at_every_threshold(part: int) -> None:
     maps = many()
     assert len(maps) > 2000

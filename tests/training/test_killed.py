@@ -24,7 +24,7 @@ from wsol.training.trainer import wrap_ddp
 
 pytestmark = pytest.mark.slow
 
-KILLS, KILLS_TOGETHER = 20, 5
+KILLS, KILLS_TOGETHER = 8, 2
 # Without dropout and batch normalization, so that processes agree; ``idle`` makes files that take time to write.
 NET = """
 from torch import nn
