@@ -87,7 +87,10 @@ def many() -> list[np.ndarray]:
     return maps
 
 
-@pytest.mark.parametrize("part", [pytest.param(i, marks=pytest.mark.sweep if i else pytest.mark.slow) for i in range(4)])
+PARTS = [pytest.param(part, marks=pytest.mark.sweep if part else pytest.mark.slow) for part in range(4)]
+
+
+@pytest.mark.parametrize("part", PARTS)
 def test_thousands_of_maps_agree_with_opencv_at_every_threshold(part: int) -> None:
     maps = many()
     assert len(maps) > 2000
