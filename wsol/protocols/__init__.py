@@ -1,6 +1,6 @@
 """Protocols: the conventions by which score maps become boxes and boxes are compared with the ground truth."""
 
 from wsol.protocols._view import View
-from wsol.protocols.base import PROTOCOLS, Protocol, find_protocol, find_side
+from wsol.protocols.base import PROTOCOLS, Protocol, canonical_signature, find_protocol, find_side
 
-__all__ = ["PROTOCOLS", "Protocol", "View", "find_protocol", "find_side"]
+__all__ = ["PROTOCOLS", "Protocol", "View", "canonical_signature", "find_protocol", "find_side"]
