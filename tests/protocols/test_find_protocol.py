@@ -51,7 +51,9 @@ def test_runs_of_before_have_the_defaults_of_settings_that_are_new() -> None:
 
 
 def test_a_percentile_that_a_rule_has_to_choose() -> None:
-    with pytest.raises(InputError, match=r"norm=ivr,percentile=val: a setting is to be chosen by the rule val"):
+    with pytest.raises(
+        InputError, match=r"percentile=val: the rule val chooses a value .* wsol.eval --tau val --out RUN "
+    ):
         find_protocol("wsolevaluation:norm=ivr,percentile=val")
     protocol = PROTOCOLS.find("exact:levels=11,norm=ivr,percentile=oracle")
     assert protocol.chosen_on == "oracle"

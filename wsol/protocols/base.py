@@ -164,6 +164,14 @@ class Protocol(ABC):
         prepared: FloatArray = self.prepare(validate(score_map)[None], size)[0]
         return prepared
 
+    def unsupported_reason(self, raw: bool) -> str | None:
+        """Return why maps that another program computed cannot be scored with these settings; None if they can.
+
+        Args:
+            raw: Whether the maps are raw ones.
+        """
+        return None
+
     def score_map_stats(self, prepared: FloatArray, ground_truth: NDArray[np.float64]) -> ImageStats:
         """Compare a prepared map ``(h, w)`` with ground-truth boxes ``(g, 4)`` at every tau."""
         boxes = self.boxes(prepared[None], self.taus)[0]
@@ -249,24 +257,15 @@ def find_protocol(text: str, side: int | None = None) -> Protocol:
     """
     protocol = PROTOCOLS.find(text)
     if protocol.chosen_on:
+        tau = " --tau val" if protocol.chosen_on == "val" else ""
         raise InputError(
-            f"protocol {text}: a setting is to be chosen by the rule {protocol.chosen_on}, which needs stored maps; "
-            "evaluate with a number first, then give this protocol to python -m wsol.score --run RUN"
+            f"protocol {text}: the rule {protocol.chosen_on} chooses a value by scoring the stored maps of a run: "
+            f"python -m wsol.eval{tau} --out RUN with another protocol, then python -m wsol.score{tau} --run RUN with "
+            "this one"
         )
     if side is None or find_side(text) is not None:
         return protocol
     return PROTOCOLS.find(f"{text}{',' if ':' in text else ':'}size={side}")
-
-
-def canonical_signature(text: str) -> str:
-    """Return the signature of a protocol as this version writes it; that of a protocol that is not known as it is.
-
-    Runs of earlier versions lack the settings that have been added since, which have their defaults there.
-    """
-    try:
-        return PROTOCOLS.find(text).signature
-    except InputError:
-        return text
 
 
 def find_side(text: str) -> int | None:

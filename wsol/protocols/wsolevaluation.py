@@ -101,6 +101,15 @@ class WsolEvaluation(NormalizingProtocol):
             raise ValueError(f"ranges from {values.min():g} to {values.max():g}, outside [0, 1]")
         return values.astype(np.float64)  # in which their evaluator truncates to 8 bit
 
+    def unsupported_reason(self, raw: bool) -> str | None:
+        """Return why the normalization would be ignored: maps that are not raw are used unchanged."""
+        if raw or self.norm == "minmax":
+            return None
+        return (
+            f"{self.name} uses maps of another program unchanged, so norm={self.norm} would be ignored; leave that "
+            "out, or give --raw if they are a network's own output"
+        )
+
     def boxes(self, prepared: FloatArray, taus: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the boxes ``(k, taus, 4)`` of prepared maps ``(k, h, w)`` at ascending taus, as half-open edges."""
         return self._boxes(to_uint8(prepared), taus)
