@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree.ElementTree import Element
 
+from wsol.datasets._voc_xml import parse_boxes
 from wsol.errors import InputError
 from wsol.io.display import printable, quote
 from wsol.io.paths import check_file
-from wsol.io.text import parse_int, parse_number
 from wsol.io.xml import read_xml
 
 
@@ -51,13 +51,8 @@ def _read_any(path: Path) -> Annotation:
     if len(wnids) != 1:
         names = ", ".join(quote(wnid) for wnid in sorted(wnids)[:3]) + ", ..." * (len(wnids) > 3) or "no object"
         raise InputError(f"{where} should have boxes of one synset, but has {names}; fix the file or remove the image")
-    if len(tree.findall("size")) != 1 or any(len(node.findall("bndbox")) != 1 for node in tree.iterfind("object")):
-        raise InputError(f"{where} should have one <size>, and one <bndbox> in every <object>; restore the file")
-    width, height = (parse_int(tree.findtext(f"size/{side}", ""), path, f"<{side}>") for side in ("width", "height"))
-    corners = ("xmin", "ymin", "xmax", "ymax")
-    nodes = tree.iterfind("object/bndbox")
-    boxes = [[parse_number(node.findtext(tag, ""), path, f"<{tag}>") for tag in corners] for node in nodes]
-    return Annotation(wnids.pop(), (width, height), boxes)
+    size, boxes = parse_boxes(tree, path)
+    return Annotation(wnids.pop(), size, boxes)
 
 
 def _find_wnids(tree: Element) -> set[str]:

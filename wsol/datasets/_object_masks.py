@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from wsol.datasets._extent import extent_of
 from wsol.datasets.base import Mask, MaskReader, Sample, as_boxes
 from wsol.errors import InputError
 from wsol.io.display import printable
@@ -75,11 +76,11 @@ def _merge_masks(paths: tuple[Path, ...], ignore: Path | None) -> Mask:
 
 def _mask_extent(path: Path, size: tuple[int, int]) -> tuple[float, ...]:
     mask = _read_mask(path)
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    if not len(rows):
+    extent = extent_of(mask)
+    if extent is None:
         raise InputError(f"{printable(path)} is empty, so the object has no box; fix the mask or remove its line")
     x, y = size[0] / mask.shape[1], size[1] / mask.shape[0]
-    return columns[0] * x, rows[0] * y, (columns[-1] + 1) * x, (rows[-1] + 1) * y
+    return extent[0] * x, extent[1] * y, extent[2] * x, extent[3] * y
 
 
 def _read_mask(path: Path) -> NDArray[np.bool_]:

@@ -109,11 +109,15 @@ class Content:
     all_images: str = ""
     masks: str = ""
 
-    @property
-    def suffix(self) -> str:
-        """Suffix of the data set in a signature: ``+images:1a2b3c4d+masks:5e6f7a8b``, for what there is."""
+    def suffix(self, mask_rule: str = "") -> str:
+        """Return the suffix of a data set in a signature: ``+images:1a2b3c4d+masks:5e6f7a8b``, for what there is.
+
+        Args:
+            mask_rule: As in ``Dataset``: ``+masks(cut=0.5):5e6f7a8b``.
+        """
         images = ".".join(digest[:8] for digest in (self.images, self.all_images) if digest)
-        masks = "" if self.masks == GENERATED else f":{self.masks[:8]}"
+        rule = f"({mask_rule})" if mask_rule else ""
+        masks = rule if self.masks == GENERATED else f"{rule}:{self.masks[:8]}"
         return (f"+images:{images}" if images else "") + (f"+masks{masks}" if self.masks else "")
 
 
@@ -134,6 +138,8 @@ class Dataset:
         content: Fingerprints of the files, for the signature of a run; None if they were not computed.
         notes: What deserves a second look, such as annotations that were left out, one sentence each.
         synsets: WordNet ids of the classes in label order, such as ``n01440764``; empty where they are unknown.
+        mask_rule: Convention of the masks where their files leave a choice, such as ``cut=0.5``; part of a signature
+            where the masks are.
     """
 
     name: str
@@ -145,6 +151,7 @@ class Dataset:
     content: Content | None = None
     notes: tuple[str, ...] = field(default=(), repr=False)
     synsets: tuple[str, ...] = field(default=(), repr=False)
+    mask_rule: str = ""
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -183,7 +190,7 @@ class Dataset:
     def signature(self) -> str:
         """``name-split#n:fingerprint``, with an origin in brackets, and with the fingerprints of images and masks."""
         origin = f"({self.origin})" if self.origin else ""
-        content = self.content.suffix if self.content else ""
+        content = self.content.suffix(self.mask_rule) if self.content else ""
         return f"{self.name}-{self.split}{origin}#{len(self)}:{self.fingerprint[:8]}{content}"
 
 

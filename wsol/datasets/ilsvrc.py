@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wsol.datasets._ilsvrc_xml import read_annotation, read_wnids
+from wsol.datasets._synsets import read_synsets
 from wsol.datasets.base import DATASETS, TENTH_OF_TRAIN, Dataset, Sample, Split, as_boxes, hold_out_tenth
 from wsol.datasets.metadata import read_lists
 from wsol.errors import InputError
@@ -14,7 +15,7 @@ from wsol.io.display import printable, quote
 from wsol.io.images import SUFFIXES
 from wsol.io.parallel import map_small_files
 from wsol.io.paths import FOLLOW_LINKS, FilesByStem, find_by_stem, only_file, refuse_links, resolve, safe_join
-from wsol.io.text import parse_int, read_lines, read_rows, set_once
+from wsol.io.text import parse_int, read_rows
 from wsol.runtime.progress import track
 
 _CLASSES = 1000
@@ -107,7 +108,7 @@ def _read_kaggle(root: Path) -> _Layout:
     for image_id, _ in read_rows(path, "an image id and its number", 2):
         image = _find_file(image_id, ".JPEG", val_images, files, path)
         val.append(_Item(image_id, Path(image), _find_file(image_id, ".xml", val_xml, notes, path)))
-    return _Layout(_read_synsets(root / "LOC_synset_mapping.txt"), val, images / "train", xml / "train")
+    return _Layout(read_synsets(root / "LOC_synset_mapping.txt"), val, images / "train", xml / "train")
 
 
 def _find_file(image_id: str, suffix: str, folder: Path, found: FilesByStem, source: Path) -> str:
@@ -129,7 +130,7 @@ def _read_classic(root: Path) -> _Layout:
     train_xml = xml.parent / "train"
     for name in ("LOC_synset_mapping.txt", "synsets.txt"):
         if (root / name).is_file():
-            return _Layout(_read_synsets(root / name), val, root / "train", train_xml)
+            return _Layout(read_synsets(root / name), val, root / "train", train_xml)
     folders = [path for name in ("train", "val") for path in root.glob(f"{name}/n*") if path.is_dir()]
     wnids = {folder.name for folder in folders}
     if len(wnids) != _CLASSES:
@@ -150,15 +151,6 @@ def _find_xml_folder(root: Path) -> Path:
             if next(place.glob(pattern), None):
                 return place
     raise InputError(f"{root} has no folder of XML files; unpack the validation bounding boxes next to val/")
-
-
-def _read_synsets(path: Path) -> dict[str, str]:
-    synsets: dict[str, str] = {}
-    for line in read_lines(path, "lines with a synset and its name"):
-        wnid, _, name = line.strip().partition(" ")
-        if wnid:
-            set_once(synsets, wnid, name or wnid, path)
-    return synsets
 
 
 def _list_train(layout: _Layout) -> Iterable[_Item]:

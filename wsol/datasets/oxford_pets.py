@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsol.datasets._download import ARCHIVES, Archive
+from wsol.datasets._extent import extent_of
 from wsol.datasets.base import (
     DATASETS,
     TENTH_OF_TRAIN,
@@ -92,13 +93,12 @@ def _read_sample(name: str, label: int, image: Path, trimap: Path, has_box: bool
     if not has_box:
         return Sample(name, label, as_boxes([]), "edges", image)
     values = _read_trimap(trimap)
-    rows, columns = np.flatnonzero((values == _PET).any(1)), np.flatnonzero((values == _PET).any(0))
-    if not len(rows):
+    box = extent_of(values == _PET)
+    if box is None:
         raise InputError(
             f"{printable(trimap)} marks no pet (1), so the image has no box; fix the trimap or remove the image"
         )
-    box = as_boxes([[columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]])
-    return Sample(name, label, box, "edges", image, (values.shape[1], values.shape[0]), _Trimap(trimap))
+    return Sample(name, label, as_boxes([box]), "edges", image, (values.shape[1], values.shape[0]), _Trimap(trimap))
 
 
 @dataclass(frozen=True)
