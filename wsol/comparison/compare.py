@@ -202,7 +202,7 @@ def _curves(names: Sequence[str], stored: Sequence[StoredRun]) -> pd.DataFrame:
     columns = {}
     for name, run in zip(names, stored, strict=True):
         if len(run.taus) and metric.applies(run.results.stats):
-            columns[name] = 100 * run.results.stats.hits.mean(0)
+            columns[name] = 100 * run.results.stats.counted_by(metric).hits.mean(0)
     return pd.DataFrame({"tau": stored[0].taus if columns else [], **columns})
 
 
