@@ -78,6 +78,8 @@ class Sample:
             that are excluded from localization.
         empty: Whether the image shows no object, as a normal patch of a data set of lesions: it has no boxes, and its
             mask, if there is one, no foreground. Classification and metrics of pixels count it, those of boxes do not.
+        margins: Pixels at the left, top, right and bottom of the stored image that are cut off before anything else,
+            such as a banner. The frame is the image without them.
     """
 
     image_id: str
@@ -91,6 +93,7 @@ class Sample:
     coco: tuple[int, int] | None = None
     class_only: bool = False
     empty: bool = False
+    margins: tuple[int, int, int, int] = (0, 0, 0, 0)
 
     @property
     def edges(self) -> NDArray[np.float64]:
