@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from pycocotools import mask as rle
+from scipy.io import savemat
 
 _NOISE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
 _SYNSETS = ("n01440764", "n01443537")
@@ -84,6 +85,106 @@ def _make_coco() -> bytes:
     ).encode()
 
 
+_Seed = tuple[str, dict[str, str], dict[str, bytes]]
+
+
+def _make_masked_seeds(image: bytes, mask: bytes) -> dict[str, _Seed]:
+    """Return data sets with a mask for each object, or for each image that shows one."""
+    glands = _encode_image(np.pad(np.full((10, 10), 3, np.uint8), 10), "BMP")
+    ids = ("test/0ph39/a", "test/01d40f/b")
+    patches, normal = (
+        "camelyon16/w-512xh-512/metastatic-patches/{}_a.png",
+        "camelyon16/w-512xh-512/normal-patches/b.png",
+    )
+    lists, isic = "metadata/OpenImages/test/", "ISIC-2017_Test_v2_"
+    return {
+        "openimages30k": (
+            "openimages30k",
+            {},
+            {
+                lists + "image_ids.txt": f"{ids[0]}.jpg\n{ids[1]}.jpg\n".encode(),
+                lists + "class_labels.txt": f"{ids[0]}.jpg,1\n{ids[1]}.jpg,0\n".encode(),
+                lists + "localization.txt": (
+                    f"{ids[0]}.jpg,{ids[0]}_m0ph39_1.png,{ids[0]}_ignore.png\n{ids[1]}.jpg,{ids[1]}_m01d40f_2.png,\n"
+                ).encode(),
+                **{f"OpenImages/{name}.jpg": image for name in ids},
+                **{f"OpenImages/{ids[0]}_{kind}.png": mask for kind in ("m0ph39_1", "ignore")},
+                f"OpenImages/{ids[1]}_m01d40f_2.png": mask,
+            },
+        ),
+        "camelyon16-512": (
+            "camelyon16-512",
+            {},
+            {
+                "fold-0/test/image_ids.txt": f"{patches.format('Patch')}\n{normal}\n".encode(),
+                "fold-0/test/class_labels.txt": f"{patches.format('Patch')},1\n{normal},0\n".encode(),
+                "fold-0/test/image_sizes.txt": f"{patches.format('Patch')},60,40\n{normal},60,40\n".encode(),
+                "fold-0/test/localization.txt": (
+                    f"{patches.format('Patch')},{patches.format('mask')},\n{normal},,\n".encode()
+                ),
+                patches.format("Patch"): image,
+                patches.format("mask"): mask,
+                normal: image,
+            },
+        ),
+        "glas": (
+            "glas",
+            {},
+            {
+                "Grade.csv": b"name,patient ID, grade (GlaS)\ntestA_1,1, benign\ntestB_1,2, malignant\n",
+                **{f"{name}.bmp": image for name in ("testA_1", "testB_1")},
+                **{f"{name}_anno.bmp": glands for name in ("testA_1", "testB_1")},
+            },
+        ),
+        "isic2017": (
+            "isic2017",
+            {},
+            {
+                isic
+                + "Part3_GroundTruth.csv": b"image_id,melanoma,seborrheic_keratosis\nISIC_1,0.0,1.0\nISIC_2,1.0,0.0\n",
+                **{f"{isic}Data/{name}.jpg": image for name in ("ISIC_1", "ISIC_2")},
+                **{f"{isic}Part1_GroundTruth/{name}_segmentation.png": mask for name in ("ISIC_1", "ISIC_2")},
+            },
+        ),
+    }
+
+
+def _make_boxed_seeds(image: bytes) -> dict[str, _Seed]:
+    """Return data sets whose boxes are in a file of MATLAB, and in a list with images that have a margin."""
+    cars = np.zeros((1, 2), [(name, object) for name in ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2", "class", "fname")])
+    for i in range(2):
+        cars[0, i] = (*(np.array([[n]], np.uint8) for n in (2, 3, 40, 30 + i, 1 + i)), f"{i}.jpg")
+    names = np.empty((1, 2), object)
+    names[0, :] = "AM General Hummer SUV 2000", "Acura RL Sedan 2012"
+    return {
+        "stanford-cars": (
+            "stanford-cars",
+            {},
+            {
+                "devkit/cars_meta.mat": _encode_mat(class_names=names),
+                "devkit/cars_test_annos_withlabels.mat": _encode_mat(annotations=cars),
+                **{f"cars_test/{i}.jpg": image for i in range(2)},
+            },
+        ),
+        "fgvc-aircraft": (
+            "fgvc-aircraft",
+            {},
+            {
+                "data/variants.txt": b"707-320\nF/A-18\n",
+                "data/images_box.txt": b"001 1 1 60 20\n002 5 6 30 25\n",
+                "data/images_variant_test.txt": b"001 F/A-18\n002 707-320\n",
+                **{f"data/images/00{i}.jpg": image for i in (1, 2)},
+            },
+        ),
+    }
+
+
+def _encode_mat(**variables: Any) -> bytes:
+    file = io.BytesIO()
+    savemat(file, variables)
+    return file.getvalue()
+
+
 def _make_seeds() -> dict[str, tuple[str, dict[str, str], dict[str, bytes]]]:
     """Return data set, arguments and files by reader."""
     images, png = _make_images(), _encode_image(_NOISE, "PNG")
@@ -154,6 +255,7 @@ def _make_seeds() -> dict[str, tuple[str, dict[str, str], dict[str, bytes]]]:
             **{kaggle.format("Annotations") + f"val/{name}.xml": _make_xml(name) for name in ids},
         },
     )
+    seeds |= _make_masked_seeds(images["a.jpg"], mask) | _make_boxed_seeds(images["a.jpg"])
     seeds["coco"] = "coco", {"annotations": "notes.json"}, {"notes.json": _make_coco(), "1.png": png, "2.png": png}
     return seeds
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from wsol.baselines.base import BASELINES, BaselineBox
 from wsol.metrics.base import LocalizationStats
-from wsol.metrics.iou import iou
+from wsol.metrics.iou import iou, reduce_by_image
 from wsol.protocols import Protocol
 from wsol.protocols.ground_truths import GroundTruths
 from wsol.runtime.jit import jit
@@ -74,6 +74,7 @@ def baseline_stats(
         contours=curves if protocol.uses_all_contours else None,  # the only box is the best
         pixels=_count_pixels(boxes, protocol, truths, pool),
         off_grid=protocol.off_grid,
+        objects=truths.objects,
     )
 
 
@@ -85,7 +86,8 @@ def _iou_curves(boxes: BaselineBoxes, truths: GroundTruths, taus: int) -> NDArra
         members = np.flatnonzero(single[boxes.which])
         own = truths if single.all() else truths.subset(members.tolist())
         first = np.stack([box.boxes[0] for box in boxes.distinct])[boxes.which[members]]
-        out[members] = np.maximum.reduceat(iou(np.repeat(first, own.counts, axis=0), own.boxes), own.starts)[:, None]
+        ious = iou(np.repeat(first, own.counts, axis=0), own.boxes)
+        out[members] = reduce_by_image(np.maximum, ious, own.counts)[:, None]
     order = np.argsort(boxes.which, kind="stable")
     ends = np.cumsum(np.bincount(boxes.which))
     for place in np.flatnonzero(~single).tolist():
@@ -135,8 +137,8 @@ def _fill_curves(
 def _are_inside(points: NDArray[np.float64], truths: GroundTruths) -> NDArray[np.bool_]:
     """Return whether the point of each image is in a ground-truth box."""
     repeated = np.repeat(points, truths.counts, axis=0)
-    inside = ((truths.boxes[:, :2] <= repeated) & (repeated < truths.boxes[:, 2:])).all(1)
-    return np.logical_or.reduceat(inside, truths.starts)
+    inside: NDArray[np.bool_] = np.all((truths.boxes[:, :2] <= repeated) & (repeated < truths.boxes[:, 2:]), axis=1)
+    return reduce_by_image(np.logical_or, inside, truths.counts)
 
 
 def _count_pixels(

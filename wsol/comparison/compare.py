@@ -208,7 +208,7 @@ def _curves(names: Sequence[str], stored: Sequence[StoredRun]) -> pd.DataFrame:
     for name, run in zip(names, stored, strict=True):
         if len(run.taus) and metric.applies(run.results.stats):
             rounded = np.round(run.taus, 9)
-            columns[name] = pd.Series(100 * run.results.stats.hits.mean(0), rounded)
+            columns[name] = pd.Series(100 * run.results.stats.counted_by(metric).hits.mean(0), rounded)
             taus = dict(zip(rounded.tolist(), run.taus.tolist(), strict=True)) | taus
     grid = sorted(taus)
     by_run = {name: column.reindex(grid).to_numpy() for name, column in columns.items()}

@@ -34,6 +34,8 @@ def with_content(dataset: Dataset, all_images: bool = False, masks: bool = True)
     if any(size >= 0 for size in sizes):
         count = min(_SAMPLED, len(samples))
         sampled = _hash_images([samples[i * len(samples) // count] for i in range(count)])
+        if any(any(sample.margins) for sample in samples):
+            sampled.append(repr([sample.margins for sample in samples]).encode())
         images = _hash([repr(sizes).encode(), *sampled])
         every = _hash(_hash_images(samples)) if all_images else ""
     return replace(dataset, content=Content(images, every, _hash(_hash_masks(samples)) if has_masks else ""))

@@ -28,7 +28,8 @@ def read_image(sample: Sample) -> tuple[Image.Image, tuple[int, int]]:
     Pixels are taken as stored, whatever the format, with one exception: where the orientation (of EXIF, XMP or TIFF)
     swaps width and height and the annotation's size has the swapped shape, the annotator saw the rotated image, so it
     is rotated. Grayscale, palette, CMYK, 16-bit and float files become 8-bit RGB; an alpha channel is dropped, and of
-    several frames or pages the first is read. Formats are AVIF, BMP, GIF, JPEG, PNG, PPM, TIFF and WebP.
+    several frames or pages the first is read. Formats are AVIF, BMP, GIF, JPEG, PNG, PPM, TIFF and WebP. The sample's
+    margins are cut off.
 
     Args:
         sample: A sample with a path, or one that renders its image.
@@ -38,8 +39,8 @@ def read_image(sample: Sample) -> tuple[Image.Image, tuple[int, int]]:
         image's own where the annotation has none.
 
     Raises:
-        ImageError: The file is missing, not an image, truncated, beyond PIL's limit of 179 million pixels, or its
-            floats are not gray values.
+        ImageError: The file is missing, not an image, truncated, beyond PIL's limit of 179 million pixels, its floats
+            are not gray values, or it has no pixel between its margins.
     """
     if sample.render is not None:
         image = Image.fromarray(sample.render())
@@ -50,8 +51,18 @@ def read_image(sample: Sample) -> tuple[Image.Image, tuple[int, int]]:
             "of the images"
         )
     with open_image(sample.path, ImageError, f"; {_REMEDY}", _REMEDY) as file:
-        image = to_rgb(decode_stored(file, sample.size))
+        image = to_rgb(_decode(file, sample))
     return image, sample.size or image.size
+
+
+def _decode(file: Image.Image, sample: Sample) -> Image.Image:
+    if not any(sample.margins):
+        return decode_stored(file, sample.size)
+    left, top, right, bottom = sample.margins
+    stored = decode_stored(file, sample.size and (sample.size[0] + left + right, sample.size[1] + top + bottom))
+    if stored.width <= left + right or stored.height <= top + bottom:
+        raise ValueError(f"its {stored.width} x {stored.height} pixels are all in the margins that are cut off")
+    return stored.crop((left, top, stored.width - right, stored.height - bottom))
 
 
 def frame_size(sample: Sample) -> tuple[int, int]:

@@ -38,7 +38,8 @@ def from_items(
 
     - image: the path of a file, a PIL image, or an array ``(height, width)`` or ``(height, width, 1 to 4)``;
     - label: the number of the class, or its name;
-    - boxes: ``(g, 4)``, or ``(4,)`` for one box, in pixels of the image; None for the extent of the mask;
+    - boxes: ``(g, 4)``, or ``(4,)`` for one box, in pixels of the image; None for the extent of the mask; empty for an
+      image that shows no object, whose mask is empty too;
     - mask: an array or PIL image of the size of the image, in which 0 and False are background and True, 1 or 255 the
       object; or a ``Mask``, which also has pixels to ignore.
 
@@ -90,6 +91,7 @@ class _Annotation:
         corners: Convention of the corners.
         mask: Reads the mask, if there is one.
         image_id: The id that the item has, if it has one.
+        empty: Whether it shows no object.
     """
 
     path: Path | None
@@ -98,6 +100,7 @@ class _Annotation:
     corners: Corners
     mask: ItemMask | None
     image_id: str | None
+    empty: bool
 
 
 def _read_annotation(source: ItemSource, index: int, corners: BoxFormat) -> _Annotation:
@@ -107,7 +110,9 @@ def _read_annotation(source: ItemSource, index: int, corners: BoxFormat) -> _Ann
     if mask is not None and item.mask is not LATER:
         mask.source()  # checked and hashed while it is there
     boxes, own = _find_boxes(item, corners, mask, source.where(index))
-    return _Annotation(path, item.label, boxes, own, mask, None if item.image_id is None else str(item.image_id))
+    empty = not len(boxes) and mask is not None and not mask().foreground.any()
+    image_id = None if item.image_id is None else str(item.image_id)
+    return _Annotation(path, item.label, boxes, own, mask, image_id, empty)
 
 
 def _find_classes(items: Any, given: Sequence[str] | None, labels: Sequence[Any]) -> tuple[str, ...]:
@@ -131,7 +136,8 @@ def _make_sample(source: ItemSource, index: int, found: _Annotation, labels: Map
     image_id = name if found.image_id is None else found.image_id
     label = _find_label(found.label, labels, source.where(index))
     render = HashedImage(partial(source.image, index, image_id)) if found.path is None else None
-    return Sample(image_id, label, found.boxes, found.corners, found.path, mask=found.mask, render=render)
+    place = found.boxes, found.corners, found.path
+    return Sample(image_id, label, *place, mask=found.mask, render=render, empty=found.empty)
 
 
 def _find_label(label: Any, labels: Mapping[str, int], where: str) -> int:
@@ -156,7 +162,7 @@ def _find_boxes(
         foreground = mask().foreground
         rows, columns = np.flatnonzero(foreground.any(1)), np.flatnonzero(foreground.any(0))
         if not len(rows):
-            raise InputError(f"{where} has no boxes, and its mask marks no pixel; give boxes or leave it out")
+            raise InputError(f"{where} has no boxes, and its mask marks no pixel; give boxes, [] if it shows no object")
         return np.array([[columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]], np.float64), "edges"
     try:
         boxes = np.array(item.boxes, np.float64)

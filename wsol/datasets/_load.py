@@ -29,9 +29,9 @@ def load_dataset(
         download: Download the data set into ``root`` first, where its host allows it.
 
     Returns:
-        The samples, checked: ids are unique, labels name a class, and in ``val`` and ``test`` every sample has a box
-        and every box is finite and not inverted; no link leads from an image out of the folders. Samples of ``train``
-        have neither boxes nor masks.
+        The samples, checked: ids are unique, labels name a class, and in ``val`` and ``test`` every sample with an
+        object has a box and every box is finite and not inverted; no link leads from an image out of the folders.
+        Samples of ``train`` have neither boxes nor masks.
 
     Raises:
         InputError: A name is unknown, or a file is missing or malformed.
@@ -58,7 +58,8 @@ def load_dataset(
         )
     dataset = adapter(*roots, split, **{key: value for key, value in arguments.items() if key in own})
     if split == "train":  # weak labels only: later code cannot use a box
-        dataset = replace(dataset, samples=tuple(replace(s, boxes=as_boxes([]), mask=None) for s in dataset.samples))
+        weak = (replace(sample, boxes=as_boxes([]), mask=None, empty=False) for sample in dataset.samples)
+        dataset = replace(dataset, samples=tuple(weak))
     check_dataset(dataset)
     if links != FOLLOW_LINKS:
         folders = [base / value for value in arguments.values() if value for base in (Path(), *roots)]

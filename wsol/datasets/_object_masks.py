@@ -58,6 +58,22 @@ class _ObjectMasks(MaskReader):
         return (*self.paths, *([self.ignore] if self.ignore else [])), "ignore" if self.ignore else ""
 
 
+def sample_without_object(image_id: str, label: int, path: Path | None, size: tuple[int, int] | None = None) -> Sample:
+    """Build the sample of an image that shows no object: no box, and an empty mask; arguments as those above."""
+    return Sample(image_id, label, as_boxes([]), "edges", path, size, _NoMask(), empty=True)
+
+
+@dataclass(frozen=True)
+class _NoMask(MaskReader):
+    """Returns an empty mask of one pixel, which stands for any number of them, as masks are resized."""
+
+    def __call__(self) -> Mask:
+        return Mask(np.zeros((1, 1), bool), np.zeros((1, 1), bool))
+
+    def source(self) -> tuple[Sequence[Path], str]:
+        return (), "empty"
+
+
 def _merge_masks(paths: tuple[Path, ...], ignore: Path | None) -> Mask:
     masks = [_read_mask(path) for path in paths]
     odd = next((path for path, mask in zip(paths, masks, strict=True) if mask.shape != masks[0].shape), None)
@@ -78,7 +94,10 @@ def _mask_extent(path: Path, size: tuple[int, int]) -> tuple[float, ...]:
     mask = _read_mask(path)
     extent = extent_of(mask)
     if extent is None:
-        raise InputError(f"{printable(path)} is empty, so the object has no box; fix the mask or remove its line")
+        raise InputError(
+            f"{printable(path)} is empty, so the object has no box; fix the mask or remove its line, or, if the image "
+            "shows no object, leave the field of the mask empty"
+        )
     x, y = size[0] / mask.shape[1], size[1] / mask.shape[0]
     return extent[0] * x, extent[1] * y, extent[2] * x, extent[3] * y
 

@@ -76,6 +76,10 @@ class Sample:
         coco: Image id and category id, which identify the sample in COCO's results.
         class_only: Whether only classification counts the image, which then has no boxes: it is on a list of images
             that are excluded from localization.
+        empty: Whether the image shows no object, as a normal patch of a data set of lesions: it has no boxes, and its
+            mask, if there is one, no foreground. Classification and metrics of pixels count it, those of boxes do not.
+        margins: Pixels at the left, top, right and bottom of the stored image that are cut off before anything else,
+            such as a banner. The frame is the image without them.
     """
 
     image_id: str
@@ -88,6 +92,8 @@ class Sample:
     render: Callable[[], NDArray[np.uint8]] | None = None
     coco: tuple[int, int] | None = None
     class_only: bool = False
+    empty: bool = False
+    margins: tuple[int, int, int, int] = (0, 0, 0, 0)
 
     @property
     def edges(self) -> NDArray[np.float64]:
@@ -235,10 +241,13 @@ def check_dataset(dataset: Dataset) -> None:
     Raises:
         InputError: There is no sample, the name is not allowed in a signature, an id is not unique, an id or a class
             name cannot be printed, a frame is empty or enormous, a label names no class, or, except in ``train``, a
-            sample has no box, or a box that is not finite, empty or inverted.
+            sample that should show an object has no box, or a box that is not finite, empty or inverted, or no sample
+            shows an object.
     """
     if not dataset.samples:
         raise InputError(f"{dataset.name}: the split {dataset.split!r} has no image")
+    if all(sample.empty for sample in dataset.samples):
+        raise InputError(f"{dataset.name}: no image of the split {dataset.split!r} shows an object; add some that do")
     if not dataset.name.isprintable() or "|" in dataset.name:
         raise InputError(
             f"a data set cannot be named {dataset.name!r}: | separates the fields of signatures; give another name"
@@ -272,13 +281,16 @@ def _find_fault(sample: Sample, dataset: Dataset) -> str:
     """Return what is wrong with a sample, its boxes left out; empty if nothing is."""
     if sample.class_only and len(sample.boxes):
         return "has a box, although it counts in classification only; leave out the box"
+    if sample.empty and (sample.class_only or len(sample.boxes)):
+        what = "counts in classification only" if sample.class_only else "has a box"
+        return f"is said to show no object, but {what}; keep one of the two"
     size = sample.size
     if size is not None and not 1 <= min(size) <= max(size) <= MAX_PIXELS // min(size):
         shown = f"{_format_count(size[0])} x {_format_count(size[1])}"
         return f"has the size {shown}; fix the annotation (at most {MAX_PIXELS:,} pixels)"
     if not 0 <= sample.label < len(dataset.classes):
         return f"has label {_format_count(sample.label)}, outside 0 to {len(dataset.classes) - 1}"
-    if dataset.split != "train" and not len(sample.boxes) and not sample.class_only:
+    if dataset.split != "train" and not len(sample.boxes) and not (sample.class_only or sample.empty):
         return "has no box; annotate it or remove it from the split"
     return ""
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from wsol.datasets._object_masks import sample_from_masks
+from wsol.datasets._object_masks import sample_from_masks, sample_without_object
 from wsol.datasets.base import DATASETS, SPLITS, Dataset, Sample, Split, as_boxes
 from wsol.errors import InputError
 from wsol.io.display import printable
@@ -22,7 +22,8 @@ def metadata(root: Path, split: Split, images: str = "", masks: str = "", links:
     ``localization.txt`` (path,x0,y0,x1,y1, one line per box; or, for data sets with masks such as OpenImages30k,
     path,mask,ignore, one line per object). They are in ``root`` itself, which then is the split, or in
     ``root/<split>``. Corners are 0-based and inclusive; the published lists end at width - 1. The extent of each mask
-    is a box. Class names are numbers, up to the highest in the lists of all splits in ``root``.
+    is a box. An image whose only line is ``path,,`` shows no object, as normal patches of histology. Class names are
+    numbers, up to the highest in the lists of all splits in ``root``.
 
     Args:
         root: Folder with the lists, or with one folder of lists per split.
@@ -132,6 +133,8 @@ def _read_sample(
     rows: list[list[str]],
     mask_paths: dict[str, Path],
 ) -> Sample:
+    if rows == [["", ""]]:
+        return sample_without_object(image_id, label, path, size)
     if not rows:
         raise InputError(
             f"{printable(image_id)} has no mask in localization.txt; add one, or remove the image from image_ids.txt"

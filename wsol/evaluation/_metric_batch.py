@@ -51,6 +51,8 @@ class MetricBatch:
             prepared = [(protocol.prepare_external(one, truth.size, raw=True), truth) for one, truth in pairs]
             rows = stack_stats([truth.score_map_stats(protocol, one) for one, truth in prepared])
         facts |= {name: array for name, array in rows.items() if name != "boxes"}  # those are for display
+        objects = np.array([len(truth.boxes) > 0 for truth in self.truths])
+        facts["objects"] = None if objects.all() else objects
         return LocalizationStats(delta=protocol.delta, **facts)
 
 
@@ -163,7 +165,9 @@ class BatchReader:
         self, boxes: Array, labels: NDArray[np.int64], frames: NDArray[np.int64], masks: list[Mask] | None
     ) -> list[Sample]:
         """Return the images with their annotations, whose boxes are checked."""
-        rows = [_read_boxes(each, i) for i, each in enumerate(boxes.cpu() if isinstance(boxes, Tensor) else boxes)]
+        rows = [
+            _read_boxes(each, i, masks) for i, each in enumerate(boxes.cpu() if isinstance(boxes, Tensor) else boxes)
+        ]
         owners = np.repeat(np.arange(len(rows)), [len(each) for each in rows])
         published = np.concatenate(rows)
         edges = published + TO_EDGES[self.corners]
@@ -204,7 +208,7 @@ def example_stats(protocol: Protocol) -> LocalizationStats:
     maps = np.eye(2, dtype=np.float32)[None, None]
     whole = View(protocol.view.side, protocol.view.side)
     batch = MetricBatch(whole, maps, [ground_truth_of(protocol, sample, (8, 8))], np.zeros(1, np.int64), None)
-    return replace(batch.stats(protocol), ranks=np.ones(1, np.int64))
+    return replace(batch.stats(protocol), ranks=np.ones(1, np.int64), objects=np.ones(1, bool))
 
 
 def _as_tensor(value: Array, name: str) -> Tensor:
@@ -271,15 +275,19 @@ def _select_own(maps: Tensor, labels: NDArray[np.int64] | None, classes: int | N
     return out
 
 
-def _read_boxes(boxes: Array, i: int) -> NDArray[np.float64]:
-    """Return the boxes of an image, float64 ``(g, 4)``."""
+def _read_boxes(boxes: Array, i: int, masks: list[Mask] | None) -> NDArray[np.float64]:
+    """Return the boxes of an image, float64 ``(g, 4)``; none if its mask is empty."""
     if not isinstance(boxes, np.ndarray):
         boxes = _as_tensor(boxes, "boxes").cpu().numpy()
-    if boxes.shape[-1:] != (4,) or boxes.ndim > 2 or boxes.dtype.kind not in "fiu":
-        has = "no box" if boxes.size == 0 else f"boxes of shape {boxes.shape}"
-        raise InputError(f"image {i} of the batch has {has}; give boxes (g, 4), at least one")
     if not boxes.size:
-        raise InputError(f"image {i} of the batch has no box; give boxes (g, 4), at least one")
+        if masks is None or masks[i].foreground.any():
+            raise InputError(
+                f"image {i} of the batch has no box; give boxes (g, 4), at least one, or none and an empty mask if it "
+                "shows no object"
+            )
+        return np.empty((0, 4))
+    if boxes.shape[-1:] != (4,) or boxes.ndim > 2 or boxes.dtype.kind not in "fiu":
+        raise InputError(f"image {i} of the batch has boxes of shape {boxes.shape}; give boxes (g, 4), at least one")
     return boxes.reshape(-1, 4).astype(np.float64)
 
 

@@ -108,8 +108,13 @@ def finish_split(
         maps: Raw score maps to show in the gallery, if there are any.
         cost: Cost of the network and the method, if one ran.
         page: Whether the page is written too; its thumbnails are there.
+
+    Raises:
+        InputError: No image shows an object.
     """
     protocol = request.protocol
+    if not results.truths.counts.any():
+        raise InputError(f"none of the {len(results.images)} images shows an object; evaluate some that do")
     with clock("metrics"):
         tau_index = choose_tau_index(protocol, request.tau, chosen_on or results) if request.uses_threshold else 0
         predictions = tabulate_predictions(protocol, results, tau_index)
@@ -206,6 +211,7 @@ def _merge_batches(
             ranks=ranks_of(classes),
             class_only_ranks=np.array(class_only_ranks) if class_only_ranks else None,
             off_grid=protocol.off_grid,
+            objects=truths.objects,
             **stats.read(),  # type: ignore[arg-type]  # by name
         ),
         (lambda _: arrays["predicted"]) if "predicted" in arrays else boxes_at,
@@ -314,6 +320,11 @@ def _list_notes(results: LocalizationResults) -> list[str]:
         )
     if (ranks := results.stats.class_only_ranks) is not None:
         notes.append(f"{len(ranks)} images that are excluded from localization count in the classification error only")
+    if (objects := results.stats.objects) is not None:
+        notes.append(
+            f"{len(objects) - objects.sum()} of {len(objects)} images show no object: classification and metrics of "
+            "pixels count them, metrics of boxes do not"
+        )
     without = sum(sample.mask is None for sample in results.truths.samples)
     if 0 < without < len(results.truths):
         notes.append(

@@ -14,7 +14,7 @@ from wsol.evaluation._metric_batch import Array, BatchReader, Frame, example_sta
 from wsol.metrics.base import LocalizationStats
 from wsol.metrics.bootstrap import intervals
 from wsol.metrics.localization import DELTAS, metrics_at
-from wsol.metrics.streaming import MetricValue, StreamingMetrics
+from wsol.metrics.streaming import MetricValue, StreamingMetrics, image_counts
 from wsol.metrics.summary import resample_metrics
 from wsol.metrics.tau import DEFAULT_TAU, check_tau
 from wsol.protocols import find_protocol
@@ -27,7 +27,7 @@ else:
     except ImportError:
         from wsol.evaluation._metric_base import Metric
 
-_ARRAYS = ("curves", "contours", "second", "pixels", "peaks")
+_ARRAYS = ("curves", "contours", "second", "pixels", "peaks", "objects")
 
 
 class LocalizationMetric(Metric):
@@ -120,7 +120,8 @@ class LocalizationMetric(Metric):
             maps: Raw score maps of any size and range: ``(n, h, w)`` or ``(n, 1, h, w)``, those of the ground-truth
                 classes, or ``(n, classes, h, w)``, of which those are taken. ``(n, k, crops, h, w)`` are maps of the
                 crops of a protocol that shows crops to the network. Maps in double precision are scored as such.
-            boxes: Ground truth of each image, ``(g, 4)`` or a single box ``(4,)``: x0, y0, x1, y1.
+            boxes: Ground truth of each image, ``(g, 4)`` or a single box ``(4,)``: x0, y0, x1, y1. ``(0, 4)`` and an
+                empty mask are an image that shows no object: metrics of pixels and of classes alone count it.
             labels: Integers ``(n,)``, the classes.
             logits: ``(n, classes)``, or any scores that rank the classes; ties go to the smaller class index. Without
                 them, metrics of predicted classes are left out.
@@ -143,7 +144,9 @@ class LocalizationMetric(Metric):
         self._metrics.check_parts(self.sums[:3].cpu().numpy(), logits is not None, masks is not None)
         stats = batch.stats(self.protocol)
         sums = self._metrics.sums(stats)
-        kept = {name: getattr(stats, name) for name in self._kept if getattr(stats, name) is not None}
+        shown = np.ones(len(stats), bool) if stats.objects is None else stats.objects
+        all_arrays = {name: shown if name == "objects" else getattr(stats, name) for name in self._kept}
+        kept = {name: array for name, array in all_arrays.items() if array is not None}
         if len(self.class_sums):
             rows = torch.from_numpy(self._metrics.class_rows(stats)).to(self.device)
             self.class_sums.index_add_(0, torch.from_numpy(stats.labels).to(self.device), rows)
@@ -158,14 +161,15 @@ class LocalizationMetric(Metric):
             Values by the names of the metrics: those with a threshold at ``tau``, and at their best one as
             ``NAME.oracle``; those that are only defined at the best one (``max_box_acc``) by their name. The best
             threshold itself is ``NAME.oracle.tau`` or ``NAME.tau``, in [0, 1]. With ``interval``, ``.ci_low`` and
-            ``.ci_high`` follow. ``n`` is the number of images.
+            ``.ci_high`` follow. ``n`` is the number of images; ``n.objects`` that of the images that show an object, if
+            it is another one.
 
         Raises:
             InputError: There is no image, or some have logits or masks and others have not.
         """
         values = self._list_values(self.sums, self.class_sums)
         self._is_finished = True
-        out = _flatten(values, int(self.sums[0]))
+        out = _flatten(values, self.sums)
         if self.interval:
             out |= self._list_intervals(values)
         return out
@@ -175,7 +179,7 @@ class LocalizationMetric(Metric):
         sums, class_sums = self.sums, self.class_sums.clone()
         self.update(*args, **kwargs)
         sums, class_sums = self.sums - sums, self.class_sums - class_sums
-        return _flatten(self._list_values(sums, class_sums), int(sums[0])) if int(sums[0]) else {}
+        return _flatten(self._list_values(sums, class_sums), sums) if int(sums[0]) else {}
 
     def reset(self) -> None:
         """Forget all images."""
@@ -199,6 +203,8 @@ class LocalizationMetric(Metric):
             flat = state if isinstance(state, Tensor) else torch.cat([part.cpu() for part in state])
             if len(flat):  # otherwise the images have none
                 arrays[name] = flat.cpu().numpy().astype(empty.dtype).reshape(-1, *empty.shape[1:])
+        if arrays["objects"].all():
+            del arrays["objects"]
         stats = LocalizationStats(delta=self.protocol.delta, off_grid=self.protocol.off_grid, **arrays)  # type: ignore[arg-type]  # by name
         resampled = resample_metrics(stats, self.protocol.taus, self.tau, metrics=self._metrics.metrics)
         draws = {(each.metric.name, each.rule): each.draws for each in resampled}
@@ -209,10 +215,11 @@ class LocalizationMetric(Metric):
         return out
 
 
-def _flatten(values: Sequence[MetricValue], n: int) -> dict[str, float]:
+def _flatten(values: Sequence[MetricValue], sums: Tensor) -> dict[str, float]:
     out = {value.name: 100 * value.value for value in values}
     taus = {f"{value.name}.tau": value.tau for value in values if value.rule == "oracle" and not np.isnan(value.tau)}
-    return out | taus | {"n": float(n)}
+    counts = image_counts(sums.cpu().numpy())
+    return out | taus | {name: float(count) for name, count in counts.items()}
 
 
 def _flat_tensor(array: NDArray[Any]) -> Tensor:

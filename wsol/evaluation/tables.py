@@ -13,7 +13,8 @@ from wsol.baselines import BASELINES, baseline_stats
 from wsol.errors import InputError
 from wsol.metrics.base import METRICS
 from wsol.metrics.bootstrap import draw_counts
-from wsol.metrics.error_types import compare_predictions, error_table
+from wsol.metrics.error_types import EMPTY, compare_predictions, error_table
+from wsol.metrics.iou import reduce_by_image
 from wsol.metrics.resamples import RESAMPLES
 from wsol.metrics.summary import best_tau_index, metric_table, resample_metrics, summarize, summarize_groups
 from wsol.metrics.tau import Tau, find_tau_index, fixed_tau, round_tau
@@ -62,7 +63,8 @@ def tabulate_predictions(protocol: Protocol, results: LocalizationResults, tau_i
     truths, boxes = results.truths, results.boxes_at(tau_index if has_threshold else 0)
     right = results.classes == results.classes[:, :1]
     ious, errors = compare_predictions(boxes, truths.boxes, truths.starts, right, protocol.delta)
-    errors[~right & (results.classes >= 0)] = "class"  # also without a box, which classifiers do not give
+    wrong = ~right & (results.classes >= 0) & (truths.counts > 0)[:, None]
+    errors[wrong] = "class"  # also without a box, which classifiers do not give
     tau = round_tau(protocol.taus, tau_index) if has_threshold else np.nan
     return predictions_table(results.images.samples, results.classes, results.scores, tau, boxes, ious, errors)
 
@@ -107,7 +109,8 @@ def tabulate(
     resampled = [*resample_metrics(results.stats, *rules, bootstrap)]
     first = predictions[predictions["rank"] == min(1, results.classes.shape[1] - 1)]
     gt_known = predictions.loc[predictions["rank"] == 0, "iou"].to_numpy() >= protocol.delta
-    errors = error_table(first["error"].to_numpy(), gt_known, bootstrap)
+    shown = (first["error"] != EMPTY).to_numpy()
+    errors = error_table(first["error"].to_numpy()[shown], gt_known[shown], bootstrap)
     members = _group_by_class(results) | _group_by_objects(results)
     groups = summarize_groups(results.stats, members, resampled, bootstrap)
     by_class = groups["by"] == "class"
@@ -144,8 +147,9 @@ def _group_by_objects(results: LocalizationResults) -> dict[tuple[str, str], NDA
     """Group images by the share of the image that the largest published box covers, and by the number of objects."""
     truths = results.truths
     edges = np.clip(truths.edges, 0, np.repeat(np.tile(truths.sizes, 2), truths.counts, axis=0))
-    areas = np.maximum.reduceat((edges[:, 2:] - edges[:, :2]).prod(1), truths.starts)
+    areas = reduce_by_image(np.maximum, (edges[:, 2:] - edges[:, :2]).prod(1), truths.counts)
     size = np.searchsorted(_SIZES, areas / truths.sizes.prod(1), side="right")
+    size[truths.counts == 0] = -1  # in no group
     number = np.minimum(truths.counts, 4)
     limits = [f"{100 * limit:.0f} %" for limit in _SIZES]
     sizes = [f"below {limits[0]}", *(f"{a} to {b}" for a, b in pairwise(limits)), f"{limits[-1]} up"]

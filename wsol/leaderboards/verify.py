@@ -141,7 +141,9 @@ def _check_predictions(run: StoredRun, tau_index: int) -> Iterator[str]:
         "predictions.parquet: a class has two scores": _is_close(scores, scores[:, :1]) | ~is_label,
         "predictions.parquet: a class is predicted twice": (np.diff(ordered, axis=1) > 0) | (ordered[:, :-1] < 0),
         "predictions.parquet: scores increase with the rank": ~(np.diff(scores[:, 1:], axis=1) > 0),
-        "curves.npy: not the IoU of the boxes at the run's tau": _is_close(stats.curves[:, tau_index], label_ious),
+        "curves.npy: not the IoU of the boxes at the run's tau": _is_close(
+            stats.curves[:, tau_index], np.where(found.truths.counts > 0, label_ious, 0)
+        ),
     }
     if stats.contours is not None:
         checks["curves_v2.npy: below curves.npy, although it is the maximum over all contours"] = (

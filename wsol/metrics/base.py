@@ -1,7 +1,7 @@
 """The interface of a metric, and the per-image statistics that every metric is computed from."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -38,6 +38,8 @@ class LocalizationStats:
             cannot be computed.
         class_only_ranks: int64 ``(m,)``, ranks of further images, which only classification counts; None without any.
         off_grid: Index of the one tau that is not on the protocol's grid: only the rule ``fixed`` uses it.
+        objects: bool ``(n,)``, whether an image shows an object; None if every image does. The curves of the others are
+            zeros, and only metrics that count them, see ``Metric.counts_empty``, use them.
     """
 
     curves: NDArray[np.float32]
@@ -52,6 +54,7 @@ class LocalizationStats:
     top5: bool = True
     class_only_ranks: NDArray[np.int64] | None = None
     off_grid: int | None = None
+    objects: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -73,6 +76,20 @@ class LocalizationStats:
         if self.pixels is not None:
             kept["pixels"][:, self.off_grid - 1] += self.pixels[:, self.off_grid]
         return replace(self, **kept, off_grid=None)
+
+    @cached_property
+    def with_objects(self) -> "LocalizationStats":
+        """The statistics of the images that show an object."""
+        if self.objects is None:
+            return self
+        names = {each.name for each in fields(self)} - {"class_only_ranks"}
+        arrays = {name: array for name in names if isinstance(array := getattr(self, name), np.ndarray)}
+        kept: dict[str, Any] = {name: array[self.objects] for name, array in arrays.items()}
+        return replace(self, **kept | {"objects": None})
+
+    def counted_by(self, metric: "Metric") -> "LocalizationStats":
+        """Return the statistics of the images that a metric counts."""
+        return self if metric.counts_empty else self.with_objects
 
     @cached_property
     def distinct(self) -> tuple["LocalizationStats", NDArray[np.int64]]:
@@ -118,6 +135,7 @@ class Metric:
         part_of: Name of the metric below which it is an indented row; empty for a row of its own.
         headline: Position among the numbers that a page and a leaderboard show first, from 1; 0 if it is not shown.
         short_title: Title of its column in a leaderboard; the title if it is empty.
+        counts_empty: Whether it also counts images that show no object; metrics of boxes do not.
     """
 
     name: str
@@ -132,6 +150,7 @@ class Metric:
     part_of: str = ""
     headline: int = 0
     short_title: str = ""
+    counts_empty: bool = False
 
     def applies(self, stats: LocalizationStats) -> bool:
         """Return whether the metric can be computed from the statistics."""
@@ -139,6 +158,23 @@ class Metric:
 
 
 METRICS: Registry[Metric] = Registry("metric", "wsol.metrics", create=Metric)
+
+
+def split_by_images(
+    metrics: Iterable[Metric], *stats: LocalizationStats | None
+) -> Iterator[tuple[list[Metric], tuple[LocalizationStats | None, ...]]]:
+    """Yield metrics that count the same images, with the statistics of these images.
+
+    Args:
+        metrics: The metrics.
+        stats: Statistics of one or more splits.
+    """
+    chosen = [*metrics]
+    if all(each is None or each.objects is None for each in stats):
+        yield chosen, stats
+        return
+    yield [each for each in chosen if not each.counts_empty], tuple(each and each.with_objects for each in stats)
+    yield [each for each in chosen if each.counts_empty], tuple(each and replace(each, objects=None) for each in stats)
 
 
 def headlines() -> list[Metric]:

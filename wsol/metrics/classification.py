@@ -26,6 +26,7 @@ def classification_error(stats: LocalizationStats, k: int) -> NDArray[np.bool_]:
     needs=("ranks",),
     row=30,
     headline=6,
+    counts_empty=True,
 )
 def top1_classification_error(stats: LocalizationStats) -> NDArray[np.bool_]:
     """Return whether the ground-truth class is not the first prediction, bool ``(n + m,)``."""
@@ -33,7 +34,13 @@ def top1_classification_error(stats: LocalizationStats) -> NDArray[np.bool_]:
 
 
 @METRICS.register(
-    "top5_cls_err", title="top-5 classification error", better="lower", rules=(), needs=("ranks", "top5"), row=40
+    "top5_cls_err",
+    title="top-5 classification error",
+    better="lower",
+    rules=(),
+    needs=("ranks", "top5"),
+    row=40,
+    counts_empty=True,
 )
 def top5_classification_error(stats: LocalizationStats) -> NDArray[np.bool_]:
     """Return whether the ground-truth class is not among the first five predictions, bool ``(n + m,)``."""

@@ -9,6 +9,8 @@ from wsol.metrics.resamples import RESAMPLES
 from wsol.runtime.jit import jit
 
 ERROR_TYPES = ("class", "correct", "multi", "part", "more", "other")
+EMPTY = "empty"
+"""Stands in place of the error type for images that show no object."""
 
 
 def compare_predictions(
@@ -27,14 +29,15 @@ def compare_predictions(
 
     Args:
         boxes: ``(n, k, 4)``, half-open edges; NaN where there is no prediction.
-        ground_truth: ``(m, 4)``, half-open edges of the boxes of all images in turn, at least one each.
+        ground_truth: ``(m, 4)``, half-open edges of the boxes of all images in turn.
         starts: ``(n,)``, index of the first box of each image.
         right: bool ``(n, k)``, whether the predicted class is the image's.
         delta: IoU from which on a box is a hit, inclusive.
 
     Returns:
         float64 ``(n, k)``, the IoU with the best ground-truth box, 0 without a prediction; and str ``(n, k)``, one of
-        ``ERROR_TYPES``, or ``none`` without a prediction.
+        ``ERROR_TYPES``, or ``none`` without a prediction. NaN and ``empty`` for an image without ground-truth boxes,
+        which has no object to be wrong about.
     """
     ious, codes = np.zeros(right.shape), np.empty(right.shape, np.int64)
     _compare(
@@ -46,7 +49,10 @@ def compare_predictions(
         ious,
         codes,
     )
-    return ious, np.array([*ERROR_TYPES, "none"], object)[codes]
+    errors = np.array([*ERROR_TYPES, "none"], object)[codes]
+    empty = np.diff(starts, append=len(ground_truth)) == 0
+    ious[empty], errors[empty] = np.nan, EMPTY
+    return ious, errors
 
 
 _CLASS, _CORRECT, _MULTI, _PART, _MORE, _OTHER, _NONE = range(len(ERROR_TYPES) + 1)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsol.metrics.base import LocalizationStats
+from wsol.metrics.iou import reduce_by_image
 
 
 @dataclass(frozen=True)
@@ -130,11 +131,11 @@ def are_peaks_inside(
         peaks: int64 ``(m,)``, index of the highest pixel of each map, row by row; negative without a positive value.
         width: Width of the maps.
         ground_truth: ``(g, 4)``, boxes of all maps in turn, half-open edges.
-        counts: int64 ``(m,)``, number of boxes of each map, at least one.
+        counts: int64 ``(m,)``, number of boxes of each map.
     """
     center = np.repeat(np.stack([peaks % width, peaks // width], 1) + 0.5, counts, axis=0)
-    inside = ((ground_truth[:, :2] <= center) & (center < ground_truth[:, 2:])).all(1)
-    return np.logical_or.reduceat(inside, np.cumsum(counts) - counts) & (peaks >= 0)
+    inside: NDArray[np.bool_] = np.all((ground_truth[:, :2] <= center) & (center < ground_truth[:, 2:]), axis=1)
+    return reduce_by_image(np.logical_or, inside, counts) & (peaks >= 0)
 
 
 def count_pixels_by_tau(

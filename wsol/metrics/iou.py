@@ -1,9 +1,13 @@
 """Overlap of boxes."""
 
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
 from wsol.runtime.jit import jit
+
+T = TypeVar("T", bound=np.generic)
 
 
 def iou(boxes: NDArray[np.float64], ground_truth: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -30,12 +34,12 @@ def best_iou(boxes: NDArray[np.float64], ground_truth: NDArray[np.float64]) -> N
 
     Args:
         boxes: ``(..., 4)``, half-open edges, not inverted.
-        ground_truth: ``(g, 4)``, half-open edges, at least one box.
+        ground_truth: ``(g, 4)``, half-open edges.
 
     Returns:
-        ``(...)`` in [0, 1].
+        ``(...)`` in [0, 1]; 0 without a ground-truth box.
     """
-    best: NDArray[np.float64] = iou(boxes[..., None, :], ground_truth).max(-1)
+    best: NDArray[np.float64] = iou(boxes[..., None, :], ground_truth).max(-1, initial=0)
     return best
 
 
@@ -46,11 +50,11 @@ def best_iou_curves(
 
     Args:
         boxes: ``(n, taus, 4)``.
-        ground_truth: ``(m, 4)``, the boxes of all images in turn, at least one each.
+        ground_truth: ``(m, 4)``, the boxes of all images in turn.
         starts: ``(n,)``, index of the first box of each image.
 
     Returns:
-        ``(n, taus)`` in [0, 1].
+        ``(n, taus)`` in [0, 1]; 0 for an image without ground-truth boxes.
     """
     curves = np.empty(boxes.shape[:2])
     _fill_curves(boxes, ground_truth, np.append(starts, len(ground_truth)), curves)
@@ -77,6 +81,23 @@ def _fill_curves(
                 if union > 0:
                     best = max(best, shared / union)
             curves[i, tau] = best
+
+
+def reduce_by_image(operation: np.ufunc, values: NDArray[T], counts: NDArray[np.int64]) -> NDArray[T]:
+    """Reduce the values of each image.
+
+    Args:
+        operation: Such as ``np.maximum``.
+        values: ``(m,)``, the values of all images in turn.
+        counts: int64 ``(n,)``, number of values of each image.
+
+    Returns:
+        ``(n,)``; 0 or false for an image without values.
+    """
+    out, has_values = np.zeros(len(counts), values.dtype), counts > 0
+    if len(values):
+        out[has_values] = operation.reduceat(values, (np.cumsum(counts) - counts)[has_values])
+    return out
 
 
 def _area(boxes: NDArray[np.float64]) -> NDArray[np.float64]:

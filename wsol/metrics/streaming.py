@@ -15,7 +15,7 @@ UNIT = 2.0**-40
 """Fractions are summed as multiples of it. Every float32 from 2^-17 up is one, so that the sums of IoUs are exact."""
 MAX_IMAGES = 1 << 22  # their sums of fractions stay far below 2^63
 
-_IMAGES, _RANKED, _MASKED, _HEAD = range(4)  # the first entries of the sums: numbers of images
+_IMAGES, _RANKED, _MASKED, _OBJECTS, _HEAD = range(5)  # the first entries of the sums: numbers of images
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class _Term:
     Attributes:
         per_image: The function, ``Metric.per_image`` of one or more metrics.
         on_grid: Whether it gets the statistics at the taus of the grid alone.
+        counts_empty: Whether it counts images that show no object.
         needs: Attributes of the statistics that it needs.
         shape: Shape of its result for one image.
         is_fraction: Whether it returns fractions, which are summed in ``UNIT``.
@@ -57,6 +58,7 @@ class _Term:
 
     per_image: Callable[[LocalizationStats], NDArray[Any]]
     on_grid: bool
+    counts_empty: bool
     needs: frozenset[str]
     shape: tuple[int, ...]
     is_fraction: bool
@@ -70,8 +72,9 @@ class _Term:
         return stats.present.issuperset(self.needs)
 
     def rows(self, stats: LocalizationStats) -> NDArray[np.generic]:
-        """Return the integers that are summed, ``(n, size)``."""
-        values = self.per_image(stats.on_grid if self.on_grid else stats).reshape(len(stats), -1)
+        """Return the integers that are summed, one row per image that counts, ``(n, size)``."""
+        counted = stats if self.counts_empty else stats.with_objects
+        values = self.per_image(counted.on_grid if self.on_grid else counted).reshape(len(counted), self.size)
         return np.rint(values.astype(np.float64) / UNIT).astype(np.int64) if self.is_fraction else values
 
     def means(self, sums: NDArray[np.int64], count: NDArray[np.int64] | int) -> NDArray[np.float64]:
@@ -116,19 +119,20 @@ class StreamingMetrics:
         """Return the sums over some images, int64 ``(size,)``."""
         out = np.zeros(self.size, np.int64)
         n = len(stats)
-        out[:_HEAD] = n, n * (stats.ranks is not None), n * (stats.pixels is not None)
+        out[:_HEAD] = n, n * (stats.ranks is not None), n * (stats.pixels is not None), len(stats.with_objects)
         for term in self._terms.values():
             if term.applies(stats):
                 out[term.start : term.start + term.size] = term.rows(stats).sum(0, dtype=np.int64)
         return out
 
     def class_rows(self, stats: LocalizationStats) -> NDArray[np.int64]:
-        """Return what each image adds to the sums of its class, int64 ``(n, class_size)``."""
+        """Return what each image adds to the sums of its class, int64 ``(n, class_size)``; zeros without an object."""
         out = np.zeros((len(stats), self.class_size), np.int64)
-        out[:, 0] = 1
+        shown = np.ones(len(stats), bool) if stats.objects is None else stats.objects
+        out[shown, 0] = 1
         for term in self._class_terms.values():
             if term.applies(stats):
-                out[:, term.start : term.start + term.size] = term.rows(stats)
+                out[shown, term.start : term.start + term.size] = term.rows(stats)
         return out
 
     def check_parts(self, head: NDArray[np.int64], logits: bool, masks: bool) -> None:
@@ -171,7 +175,7 @@ class StreamingMetrics:
                 raise InputError(f"{sums[entry]} of {n} images have {name}; give them for all images or for none")
         missing = {name for name, entry in (("ranks", _RANKED), ("pixels", _MASKED)) if not sums[entry]}
         for metric in self.metrics:
-            if missing.isdisjoint(metric.needs):
+            if missing.isdisjoint(metric.needs) and (metric.counts_empty or sums[_OBJECTS]):
                 yield from self._values_of(metric, self._means(metric, sums, class_sums))
 
     def _means(
@@ -180,7 +184,8 @@ class StreamingMetrics:
         """Return the means over images, or over classes of the means over their images."""
         if not metric.by_class:
             term = self._terms[_key(metric)]
-            return term.means(sums[term.start : term.start + term.size], int(sums[_IMAGES]))
+            count = int(sums[_IMAGES if metric.counts_empty else _OBJECTS])
+            return term.means(sums[term.start : term.start + term.size], count)
         assert class_sums is not None
         term, present = self._class_terms[_key(metric)], class_sums[class_sums[:, 0] > 0]
         means = term.means(present[:, term.start : term.start + term.size], present[:, :1])
@@ -209,12 +214,18 @@ class StreamingMetrics:
                 yield MetricValue(metric, "oracle", round_tau(taus, i), float(on_grid[i]))
 
 
-_Key = tuple[Callable[[LocalizationStats], NDArray[Any]], bool]
+def image_counts(sums: NDArray[np.int64]) -> dict[str, int]:
+    """Return the numbers of images: ``n``, and ``n.objects`` if some show no object."""
+    n, shown = int(sums[_IMAGES]), int(sums[_OBJECTS])
+    return {"n": n} if shown == n else {"n": n, "n.objects": shown}
+
+
+_Key = tuple[Callable[[LocalizationStats], NDArray[Any]], bool, bool]
 
 
 def _key(metric: Metric) -> _Key:
-    """Return the function of a metric and whether it gets the grid alone: equal keys have one sum."""
-    return metric.per_image, not metric.rules
+    """Return the function of a metric, whether it gets the grid alone, and all images: equal keys have one sum."""
+    return metric.per_image, not metric.rules, metric.counts_empty
 
 
 def _list_terms(metrics: Sequence[Metric], example: LocalizationStats, start: int) -> dict[_Key, _Term]:

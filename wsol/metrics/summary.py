@@ -1,14 +1,14 @@
 """Tables of all metrics of a run under all threshold rules, over all images and over groups of images."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from wsol.metrics.base import METRICS, LocalizationStats, Metric, TauRule
+from wsol.metrics.base import METRICS, LocalizationStats, Metric, TauRule, split_by_images
 from wsol.metrics.bootstrap import (
     best_resampled_means,
     group_intervals,
@@ -96,18 +96,20 @@ def resample_metrics(
 
     ``metrics`` replace the registered ones.
     """
-    source = _Source(stats.on_grid)
-    chosen = map(METRICS.get, METRICS.names()) if metrics is None else metrics
-    for metric, rule, tau, values in _values_by_rule(chosen, stats, source, taus, fixed, validation):
-        yield ResampledMetric(
-            metric,
-            rule,
-            tau,
-            _overall_value(metric, stats, values),
-            _resample(metric, rule, source, values) if bootstrap else np.empty(0),
-            len(values),
-            values,
-        )
+    every = map(METRICS.get, METRICS.names()) if metrics is None else metrics
+    for chosen, (counted, held_out) in split_by_images(every, stats, validation):
+        assert counted is not None
+        source = _Source(counted.on_grid)
+        for metric, rule, tau, values in _values_by_rule(chosen, counted, source, taus, fixed, held_out):
+            yield ResampledMetric(
+                metric,
+                rule,
+                tau,
+                _overall_value(metric, counted, values),
+                _resample(metric, rule, source, values) if bootstrap else np.empty(0),
+                len(values),
+                values,
+            )
 
 
 def summarize_groups(
@@ -126,8 +128,11 @@ def summarize_groups(
 
     Returns:
         ``by`` and ``group``, then the columns of ``summarize``. Intervals resample all images; the tau stays fixed.
-        Images that only classification counts are in no group.
+        Images that only classification counts are in no group. A value that no image of a group has, such as the PxAP
+        of images that show no object, has no row.
     """
+    if stats.objects is not None:
+        return _summarize_both(stats, groups, results, bootstrap)
     by_image = [(result, result.per_image[: len(stats)]) for result in results if not result.metric.by_class]
     plain = [values for result, values in by_image if not result.metric.aggregate]
     columns = np.stack(plain, 1) if plain else np.empty((len(stats), 0))
@@ -152,9 +157,30 @@ def summarize_groups(
     return pd.DataFrame(rows, columns=["by", "group", *COLUMNS])
 
 
+def _summarize_both(
+    stats: LocalizationStats,
+    groups: Mapping[tuple[str, str], NDArray[np.int64]],
+    results: Iterable[ResampledMetric],
+    bootstrap: int,
+) -> pd.DataFrame:
+    """Return ``summarize_groups`` of metrics that count images without an object, and of those that do not."""
+    assert stats.objects is not None
+    places, every = np.cumsum(stats.objects) - 1, [*results]
+    shown = {key: places[indices[stats.objects[indices]]] for key, indices in groups.items()}
+    boxes, others = ([each for each in every if each.metric.counts_empty is kind] for kind in (False, True))
+    tables = [
+        summarize_groups(stats.with_objects, shown, boxes, bootstrap),
+        summarize_groups(replace(stats, objects=None), groups, others, bootstrap),
+    ]
+    both = pd.concat([table[table["value"].notna()] for table in tables if len(table)], ignore_index=True)
+    order = {key: place for place, key in enumerate(groups)}
+    rank = [order[key] for key in zip(both["by"], both["group"], strict=True)]
+    return both.iloc[np.argsort(rank, kind="stable")].reset_index(drop=True)
+
+
 def best_tau_index(metric: Metric, stats: LocalizationStats) -> int:
     """Return the index of the smallest tau of the grid at which a metric is best."""
-    tau_index = int(_Source(stats.on_grid).best_tau_indices(metric))
+    tau_index = int(_Source(stats.counted_by(metric).on_grid).best_tau_indices(metric))
     return tau_index + (stats.off_grid is not None and tau_index >= stats.off_grid)
 
 

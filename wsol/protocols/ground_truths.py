@@ -18,7 +18,7 @@ class GroundTruths(Sequence[GroundTruth]):
         samples: The ``n`` images and their annotations.
         sizes: int64 ``(n, 2)``, width and height of the frame of each annotation.
         boxes: float64 ``(m, 4)``, the boxes of all images in turn, half-open edges in the protocol's frame.
-        counts: int64 ``(n,)``, number of boxes of each image, at least one.
+        counts: int64 ``(n,)``, number of boxes of each image; 0 for one that shows no object.
     """
 
     def __init__(
@@ -77,6 +77,11 @@ class GroundTruths(Sequence[GroundTruth]):
         published = np.concatenate([sample.boxes for sample in self.samples])
         to_edges = np.array([TO_EDGES[sample.corners] for sample in self.samples], np.float64)
         return published + np.repeat(to_edges, self.counts, axis=0)
+
+    @property
+    def objects(self) -> NDArray[np.bool_] | None:
+        """Whether each image shows an object, bool ``(n,)``; None if all do."""
+        return None if self.counts.all() else self.counts > 0
 
     @property
     def complete_masks(self) -> bool:

@@ -70,7 +70,8 @@ def draw_gallery(
         score_map = protocol.prepare_view(protocol.view, maps[i : i + 1][0, :1], truth.size)[0]
         label, top = truth.sample.label, int(first[i]["class_id"])
         wrong = f" -> {classes[top] if top < len(classes) else f'class {top}'}" if top != label else ""
-        title = f"{classes[label]}   IoU {_truncate(own[i]['iou'])}   {first[i]['error']}{wrong}"
+        found = f"IoU {_truncate(own[i]['iou'])}   {first[i]['error']}" if len(truth.boxes) else "no object"
+        title = f"{classes[label]}   {found}{wrong}"
         is_hit = bool(np.float32(own[i]["iou"]) >= np.float32(protocol.delta))
         return _draw_cell(truth, score_map, own[i], is_hit, title)
 

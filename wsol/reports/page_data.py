@@ -101,7 +101,7 @@ def _run_arrays(run: StoredRun, pool: Executor, over_taus: bool) -> dict[str, ND
     n, k = results.classes.shape
     frames = np.tile(results.truths.frames(run.protocol), 2).astype(np.float64)
     boxes = prediction_arrays(predictions, n)[2] / frames[:, None]
-    ious = predictions["iou"].to_numpy().reshape(n, k)
+    ious = np.nan_to_num(predictions["iou"].to_numpy()).reshape(n, k)  # of images that show no object
     errors = pd.Index(predictions["error"].to_numpy())
     codes = pd.Index(ERROR_TYPES).get_indexer(errors).astype(np.uint8)  # 255 for none
     top1 = min(1, k - 1)  # rank 0 is the ground-truth class
@@ -158,7 +158,7 @@ def _accuracy_curves(run: StoredRun) -> dict[str, list[Any]]:
     """Return accuracies in percent over taus."""
     if not len(run.taus):
         return {}
-    stats = run.results.stats
+    stats = run.results.stats.with_objects
     own_index = [] if run.metadata.tau.value is None else [find_tau_index(run.metadata.tau.value, run.taus)]
     even = np.linspace(0, len(run.taus) - 1, _CURVE_POINTS).round().astype(int)
     tau_indices = np.unique(np.concatenate([even, kept_tau_indices(len(run.taus)), np.array(own_index, int)]))

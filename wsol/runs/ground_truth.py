@@ -1,6 +1,7 @@
 """The ground truth of a run, ``ground_truth.parquet``, so that it can be scored again without the data set."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +10,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from wsol.datasets import SPLITS, Dataset, Sample, check_dataset
-from wsol.datasets.base import MAX_PIXELS, TO_EDGES
+from wsol.datasets.base import MAX_PIXELS, TO_EDGES, as_boxes
 from wsol.io.arrays import read_parquet
 from wsol.runs.metadata import DatasetRecord
 
+_NO_BOX = np.full((1, 4), np.nan)
 _COLUMNS = ["image_id", "label", "corners", "x0", "y0", "x1", "y1", "width", "height", "published"]
 
 
 def ground_truth_table(samples: Sequence[Sample], sizes: NDArray[np.int64]) -> pd.DataFrame:
-    """Return the published boxes, one row per box.
+    """Return the published boxes, one row per box; an image that shows no object has one row, whose corners are NaN.
 
     Args:
         samples: The images.
@@ -26,7 +28,8 @@ def ground_truth_table(samples: Sequence[Sample], sizes: NDArray[np.int64]) -> p
     Returns:
         image_id, label, corners, x0, y0, x1, y1, width, height, published: whether the annotation names that size.
     """
-    counts = [len(sample.boxes) for sample in samples]
+    boxes = [sample.boxes if len(sample.boxes) else _NO_BOX for sample in samples]
+    counts = [len(each) for each in boxes]
     by_image = {
         "image_id": np.array([sample.image_id for sample in samples], object),
         "label": np.array([sample.label for sample in samples], np.int64),
@@ -36,7 +39,7 @@ def ground_truth_table(samples: Sequence[Sample], sizes: NDArray[np.int64]) -> p
         "published": np.array([sample.size is not None for sample in samples]),
     }
     columns = {name: np.repeat(values, counts) for name, values in by_image.items()}
-    columns |= dict(zip(("x0", "y0", "x1", "y1"), np.concatenate([sample.boxes for sample in samples]).T, strict=True))
+    columns |= dict(zip(("x0", "y0", "x1", "y1"), np.concatenate(boxes).T, strict=True))
     return pd.DataFrame({name: columns[name] for name in _COLUMNS})
 
 
@@ -56,8 +59,14 @@ def read_ground_truth(path: Path) -> tuple[tuple[Sample, ...], list[tuple[int, i
     sizes = [*zip(first["width"].astype(int).tolist(), first["height"].astype(int).tolist(), strict=True)]
     published = [size if known else None for size, known in zip(sizes, first["published"], strict=True)]
     rows = zip(first["image_id"].astype(str), first["label"].astype(int).tolist(), boxes, first["corners"], strict=True)
-    samples = (Sample(*row, size=size) for row, size in zip(rows, published, strict=True))
-    return tuple(samples), sizes
+    return tuple(_restore(Sample(*row, size=size)) for row, size in zip(rows, published, strict=True)), sizes
+
+
+def _restore(sample: Sample) -> Sample:
+    """Return a sample with its boxes; a single row of NaN stands for none."""
+    if len(sample.boxes) == 1 and np.isnan(sample.boxes).all():
+        return replace(sample, boxes=as_boxes([]), empty=True)
+    return sample
 
 
 def read_dataset(folder: Path, record: DatasetRecord) -> tuple[Dataset, list[tuple[int, int]]]:

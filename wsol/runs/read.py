@@ -217,18 +217,20 @@ def _read_results(
     if (folder / "maps.npy").exists():
         read_maps(folder, metadata, classes.shape)
     kept_boxes, heat_maps = arrays.pop("boxes", None), arrays.pop("heat_maps", None)
+    truths = GroundTruths.stack(ground_truth_of(protocol, *pair) for pair in zip(samples, sizes, strict=True))
     stats = LocalizationStats(
         **arrays,
         delta=protocol.delta,
         labels=np.array([sample.label for sample in samples]),
         ranks=ranks_of(classes),
-        complete=not bool(np.isnan(boxes[:, 0]).any()),
+        complete=not bool(np.isnan(boxes[truths.counts > 0, 0]).any()),
         top5=not metadata.provenance.is_ranked_elsewhere or has_top5(classes, len(images.classes)),
         off_grid=protocol.off_grid,
+        objects=truths.objects,
     )
     return LocalizationResults(
         images,
-        GroundTruths.stack(ground_truth_of(protocol, *pair) for pair in zip(samples, sizes, strict=True)),
+        truths,
         classes,
         scores,
         stats,

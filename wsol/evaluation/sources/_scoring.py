@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -110,12 +111,13 @@ def gather_results(
         raise InputError(f"none of the {len(images)} images can be scored: {next(iter(skipped.values()), 'no image')}")
     remaining = images.subset(kept)
     labels = np.array([sample.label for sample in remaining])
+    own = truths.subset(kept)
     return LocalizationResults(
         remaining,
-        truths.subset(kept),
+        own,
         labels[:, None],
         np.full((len(remaining), 1), np.nan, np.float32),
-        accumulator.stats(protocol.delta, labels, None, protocol.off_grid),
+        replace(accumulator.stats(protocol.delta, labels, None, protocol.off_grid), objects=own.objects),
         boxes_at,
         skipped,
         clipped,

@@ -55,7 +55,7 @@ def score_boxes(
     GT-known accuracy needs a box of the ground-truth class in every image, at any rank.
 
     If another classifier predicted the classes, only its ranks count, and a predicted class may lack a box unless it is
-    the ground truth's.
+    the ground truth's. An image that shows no object needs a row only for its predicted classes.
 
     Args:
         path: A ``.csv`` or ``.json`` file.
@@ -81,7 +81,8 @@ def score_boxes(
     rows = list(read_box_json(path, dataset) if coco else read_box_csv(path, dataset))
     classified = any(row.label is not None for row in rows)
     rows_by_image, surplus = _group_by_image(rows, every, dataset, coco, faults)
-    boxes = _convert_boxes(rows_by_image, truths, protocol, convention, faults)
+    optional = bool(predicted) or not classified  # for images that show no object
+    boxes = _convert_boxes(rows_by_image, truths, protocol, convention, optional, faults)
     class_only_ranks = _rank_class_only(rows_by_image, every, faults) if classified and not predicted else None
     if predicted:
         class_only_ranks = predicted.class_only_ranks
@@ -117,7 +118,7 @@ def score_boxes(
         ranks=ranks_of(classes) if classified or predicted else None,
         top5=not predicted or has_top5(classes, len(dataset.classes)),
         class_only_ranks=class_only_ranks,
-        complete=not any(np.isnan(table[i][2][0]).any() for i in kept),
+        complete=not any(np.isnan(table[i][2][0]).any() for i in kept if not images.samples[i].empty),
     )
     external = ExternalFile(
         path.name, hashlib.sha256(path.read_bytes()).hexdigest(), convention or images.samples[0].corners
@@ -140,7 +141,7 @@ def _keep_predicted(
         if sample.image_id not in predicted.rankings:
             continue
         rank = predicted.rankings[sample.image_id].rank(sample.label)
-        if rank and sample.label not in arrays[0]:
+        if rank and sample.label not in arrays[0] and not sample.empty:
             problem = f"the ground-truth class is predicted at rank {rank}, but it has no box"
             faults.add("unusable", sample.image_id, problem, sample.image_id)
         else:
@@ -162,9 +163,13 @@ def _convert_boxes(
     truths: Sequence[GroundTruth],
     protocol: Protocol,
     convention: Corners | None,
+    optional: bool,
     faults: Faults,
 ) -> dict[int, Arrays]:
-    """Return labels, scores and boxes in the protocol's frame by image index; note what is missing or unusable."""
+    """Return labels, scores and boxes in the protocol's frame by image index; note what is missing or unusable.
+
+    ``optional``: images that show no object need no box.
+    """
     boxes = {}
     for i, truth in enumerate(truths):
         sample = truth.sample
@@ -173,12 +178,12 @@ def _convert_boxes(
         rows = rows_by_image.get(sample.image_id, [])
         edges = np.array([row.corners for row in rows]).reshape(-1, 4) + TO_EDGES[convention or sample.corners]
         problem = _find_problem(rows, edges, truth.size)
-        if problem or not rows:
+        if problem or not (rows or (optional and sample.empty)):
             faults.add("unusable" if problem else "missing", sample.image_id, problem, sample.image_id)
             continue
         published = edges - TO_EDGES[sample.corners]
         scaled = protocol.ground_truth(replace(sample, boxes=published), truth.size)
-        labels = np.array([sample.label if row.label is None else row.label for row in rows])
+        labels = np.array([sample.label if row.label is None else row.label for row in rows], np.int64)
         boxes[i] = labels, np.array([row.score for row in rows], np.float32), scaled
     return boxes
 

@@ -87,7 +87,7 @@ def score_run(
         truths,
         classes,
         scores,
-        replace(stats, class_only_ranks=class_only_ranks),
+        replace(stats, class_only_ranks=class_only_ranks, objects=truths.objects),
         boxes_from_maps(protocol, view, maps, classes, truths, pool) if predicted is None else lambda _: predicted,
         metadata.skipped,
         metadata.clipped_boxes,

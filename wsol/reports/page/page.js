@@ -22,8 +22,9 @@
   const atOwnTau = () => state.tauIndex === null || !tauCount;
   const iouOf = (r, i) => ((atOwnTau() || !runs[r].ious) ? runs[r].iou[i] : runs[r].ious[i * tauCount + state.tauIndex]);
   const isFound = (r, i) => iouOf(r, i) >= runs[r].minHit;
+  const isEmpty = (i) => arrays.truthStarts[i] === arrays.truthStarts[i + 1]; // shows no object, so no box can be found
   const className = (c) => (c < 0 ? "none" : (header.classes[c] ?? `class ${c}`));
-  const errorOf = (i) => header.errors[runs[state.run].error[i]] ?? "none";
+  const errorOf = (i) => (isEmpty(i) ? "empty" : header.errors[runs[state.run].error[i]] ?? "none");
   const iouText = (iou, digits = 2) => (Math.floor(iou / 10 ** (4 - digits)) / 10 ** digits).toFixed(digits); // never rounded up to delta
   const percent = (x) => (Number.isNaN(x) ? "" : `${(100 * x).toFixed(1)} %`);
   const readBox = (array, at, unit) => (unit === 65534 && array[at] === NONE ? null : Array.from(array.subarray(at, at + 4), (v) => v / unit));
@@ -118,7 +119,7 @@
 
   function describe(i) {
     const run = runs[state.run];
-    const results = runs.map((each, r) => `${isComparison ? each.name + ": " : ""}IoU ${iouText(iouOf(r, i))}, ${isFound(r, i) ? "found" : "missed"}`);
+    const results = isEmpty(i) ? ["no object"] : runs.map((each, r) => `${isComparison ? each.name + ": " : ""}IoU ${iouText(iouOf(r, i))}, ${isFound(r, i) ? "found" : "missed"}`);
     const predicted = run.classifies ? `predicted ${className(run.top1[i])}; ` : "";
     return `${header.ids[i]}: ${className(arrays.labels[i])}; ${predicted}${results.join("; ")}`;
   }
@@ -127,12 +128,12 @@
     const run = runs[state.run];
     const label = className(arrays.labels[i]);
     const wrong = run.top1[i] !== arrays.labels[i];
-    const ious = runs.map((_, r) => iouText(iouOf(r, i))).join(" · ");
+    const ious = isEmpty(i) ? "no object" : `IoU ${runs.map((_, r) => iouText(iouOf(r, i))).join(" · ")}`;
     const score = run.classifies ? percent(run.top1Score[i]) : "";
     const tag = element("span", { class: `tag ${errorOf(i)}` }, errorOf(i));
     return element("div", { class: "caption" },
       element("div", { class: "name", title: label }, label),
-      element("div", { class: "rest" }, `IoU ${ious} · `, tag, wrong ? ` → ${className(run.top1[i])}` : score && ` · ${score}`),
+      element("div", { class: "rest" }, `${ious} · `, tag, wrong ? ` → ${className(run.top1[i])}` : score && ` · ${score}`),
       element("div", { class: "rest", title: header.ids[i] }, header.ids[i]));
   }
 
@@ -150,7 +151,7 @@
       if (query && !lowerIds[i].includes(query) && !classMatches[arrays.labels[i]] && !classMatches[run.top1[i]]) continue;
       if (state.errors.size && !state.errors.has(errorOf(i))) continue;
       if (state.outcome === "found" && !isFound(state.run, i)) continue;
-      if (state.outcome === "missed" && isFound(state.run, i)) continue;
+      if (state.outcome === "missed" && (isFound(state.run, i) || isEmpty(i))) continue;
       if (state.outcome.includes(",") && !(isFound(one, i) && !isFound(other, i))) continue;
       selected.push(i);
     }
@@ -169,8 +170,10 @@
     if (state.descending) selected.reverse();
     shown = Uint32Array.from(selected);
     const hits = selected.reduce((sum, i) => sum + isFound(state.run, i), 0);
-    const share = selected.length ? ` · ${hits} found${runs[state.run].classifies ? " by the box of the true class" : ""} (${percent(hits / selected.length)})` : "";
-    $("status").textContent = `${selected.length} of ${n} images${share}${isComparison ? ` · ${runs[state.run].name}` : ""}`;
+    const shows = selected.reduce((sum, i) => sum + !isEmpty(i), 0);
+    const empty = shows < selected.length ? ` · ${selected.length - shows} without an object` : "";
+    const share = shows ? ` · ${hits} found${runs[state.run].classifies ? " by the box of the true class" : ""} (${percent(hits / shows)})` : "";
+    $("status").textContent = `${selected.length} of ${n} images${share}${empty}${isComparison ? ` · ${runs[state.run].name}` : ""}`;
   }
 
   // ---- the gallery: only visible cards are in the document ----------------------------------------------------------
@@ -285,9 +288,10 @@
       ["image", header.ids[i]],
       ["true class", `${className(arrays.labels[i])} ${percent(run.score[i])}`],
       run.classifies
-        ? ["prediction", `${className(run.top1[i])} ${percent(run.top1Score[i])} · IoU of its box ${iouText(run.top1Iou[i], 3)} · ${errorOf(i) === "correct" ? "" : "error type: "}${errorOf(i)}`]
+        ? ["prediction", `${className(run.top1[i])} ${percent(run.top1Score[i])}${isEmpty(i) ? "" : ` · IoU of its box ${iouText(run.top1Iou[i], 3)} · ${errorOf(i) === "correct" ? "" : "error type: "}${errorOf(i)}`}`]
         : ["error type", errorOf(i)],
-      ...runs.map((each, r) => [isComparison ? each.name : run.classifies ? "box of the true class" : "box", `IoU ${iouText(iouOf(r, i), 3)} at τ ${tauText(tauOf(r))} · ${isFound(r, i) ? "found" : "missed"}`]),
+      ...(isEmpty(i) ? [["objects", "none: metrics of boxes do not count the image"]] : []),
+      ...runs.filter(() => !isEmpty(i)).map((each, r) => [isComparison ? each.name : run.classifies ? "box of the true class" : "box", `IoU ${iouText(iouOf(r, i), 3)} at τ ${tauText(tauOf(r))} · ${isFound(r, i) ? "found" : "missed"}`]),
     ];
     const list = element("dl");
     for (const [name, text] of rows) list.append(element("dt", {}, name), element("dd", {}, text));
