@@ -38,6 +38,7 @@ class LocalizationStats:
             cannot be computed.
         class_only_ranks: int64 ``(m,)``, ranks of further images, which only classification counts; None without any.
         off_grid: Index of the one tau that is not on the protocol's grid: only the rule ``fixed`` uses it.
+        attribution: float32 ``(n, 6)``, see ``wsol.metrics.attribution.COLUMNS``; None where it was not asked for.
     """
 
     curves: NDArray[np.float32]
@@ -52,6 +53,7 @@ class LocalizationStats:
     top5: bool = True
     class_only_ranks: NDArray[np.int64] | None = None
     off_grid: int | None = None
+    attribution: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
