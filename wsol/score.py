@@ -70,6 +70,7 @@ def _make_parser() -> argparse.ArgumentParser:
         "tau",
         "bootstrap",
         "workers",
+        "attribution",
     )
     groups = add_options(parser, shared, {"dataset": None})
     groups[IMAGES].add_argument(

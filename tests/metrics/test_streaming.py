@@ -78,6 +78,7 @@ def draw_stats(rng: np.random.Generator, n: int, taus: int, off_grid: int | None
         second,
         rng.integers(0, 4, (n, taus + 1, 2), np.uint32),
         off_grid=off_grid,
+        attribution=rng.random((n, 6), np.float32).round(1),
     )
 
 

@@ -10,6 +10,7 @@ from wsol.baselines.base import BASELINES, BaselineBox
 from wsol.metrics.base import LocalizationStats
 from wsol.metrics.iou import iou, reduce_by_image
 from wsol.protocols import Protocol
+from wsol.protocols.attributions import compare_with_region
 from wsol.protocols.ground_truths import GroundTruths
 from wsol.runtime.jit import jit
 from wsol.runtime.threads import map_ordered
@@ -48,6 +49,7 @@ def baseline_stats(
     truths: GroundTruths,
     pool: Executor,
     ranks: NDArray[np.int64] | None = None,
+    attribution: bool = False,
 ) -> LocalizationStats:
     """Compare a baseline's boxes with the ground truth.
 
@@ -58,6 +60,7 @@ def baseline_stats(
         pool: Threads that count pixels.
         ranks: int64 ``(n,)``, as in ``LocalizationStats``: the classification of the run that the baseline is
             compared with.
+        attribution: Whether the score maps are compared with the regions of the objects.
 
     Returns:
         Statistics like those of a method.
@@ -75,6 +78,7 @@ def baseline_stats(
         pixels=_count_pixels(boxes, protocol, truths, pool),
         off_grid=protocol.off_grid,
         objects=truths.objects,
+        attribution=_attributions(boxes, protocol, truths, pool) if attribution else None,
     )
 
 
@@ -154,3 +158,16 @@ def _count_pixels(
     results = map_ordered(pool, count, range(len(truths)))
     counts = [count for count in results if count is not None]
     return np.stack(counts) if counts else None
+
+
+def _attributions(
+    boxes: BaselineBoxes, protocol: Protocol, truths: GroundTruths, pool: Executor
+) -> NDArray[np.float32]:
+    """Return the comparison of all score maps with the regions of the objects, ``(n, 6)``."""
+
+    def compare(i: int) -> NDArray[np.float32]:
+        box = boxes.distinct[boxes.which[i]]
+        prepared, (x, y) = box.score_map(), box.peak
+        return compare_with_region(protocol, truths[i], prepared, prepared, (int(y), int(x)))
+
+    return np.stack([*map_ordered(pool, compare, range(len(truths)))])

@@ -17,6 +17,7 @@ from wsol.evaluation.inference import BatchInference, PendingPredictions
 from wsol.evaluation.plan import InferenceConfig, Plan, SplitPlan
 from wsol.metrics.classification import ranks_of
 from wsol.protocols import Protocol
+from wsol.protocols.attributions import attributions
 from wsol.protocols.base import GroundTruth, ground_truth_of
 from wsol.runs.batches import BATCHES, BatchStore, StoredBatch
 from wsol.runs.thumbnails import encode_thumbnail
@@ -178,20 +179,19 @@ class BatchLoop:
         thumbnails = [each.thumbnail for each in kept]
         shares = np.array_split(np.arange(len(kept)), min(self._workers, len(kept)))
         chunks = [slice(int(share[0]), int(share[-1]) + 1) for share in shares]
-        protocol, tau_index = self._config.protocol, self._tau_index
         scored = [
-            self._pool.submit(
-                protocol.score_batch,
-                protocol.view,
-                arrays["maps"][chunk],
-                truths[chunk],
-                arrays["classes"][chunk],
-                tau_index,
-            )
+            self._pool.submit(self._score, arrays["maps"][chunk], truths[chunk], arrays["classes"][chunk])
             for chunk in chunks
         ]
         # Threads take tasks in order, so the scores are under way when the next task waits for them.
         return self._pool.submit(_store_batch, self._store, batch.number, arrays, facts, thumbnails, scored)
+
+    def _score(self, maps: NDArray[np.float32], truths: Sequence[GroundTruth], classes: NDArray[np.int64]) -> "_Scores":
+        protocol = self._config.protocol
+        rows, boxes = protocol.score_batch(protocol.view, maps, truths, classes, self._tau_index)
+        if self._config.attribution:
+            rows["attribution"] = attributions(protocol, protocol.view, maps[:, :1], truths)
+        return rows, boxes
 
 
 @dataclass(frozen=True)

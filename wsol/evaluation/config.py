@@ -260,6 +260,15 @@ class EvalConfig:
         default=False,
         metadata=_option(RUN, "continue the unfinished run in the run folder", in_suite=False, **_FLAG),
     )
+    attribution: bool = field(
+        default=False,
+        metadata=_option(
+            BOXES,
+            "compute metrics of attributions too: how much of each map is on the object (pointing games, relevance "
+            "mass and rank, AUC)",
+            **_FLAG,
+        ),
+    )
 
     def __post_init__(self) -> None:
         if self.rank_among not in ("dataset", "all"):

@@ -67,6 +67,7 @@ def evaluate(
     skip_bad_images: bool = False,
     out: str | Path | None = None,
     resume: bool = False,
+    attribution: bool = False,
 ) -> Evaluation:
     """Evaluate how well a classifier's score maps localize objects.
 
@@ -116,6 +117,8 @@ def evaluate(
         skip_bad_images: Count and list unreadable images instead of stopping at the first.
         out: Run folder to write; nothing stays on disk if None. Several processes all write there.
         resume: Continue the unfinished run in ``out``, if there is one. A finished run is read back.
+        attribution: Compute the metrics of attributions too, see ``wsol.metrics.attribution``. No other number depends
+            on it.
 
     Returns:
         Tables and metadata of the run.
@@ -185,12 +188,17 @@ def _read_finished(folder: Path, config: EvalConfig) -> Evaluation:
     """Return the finished run in a folder.
 
     Raises:
-        InputError: It has no intervals, and they are asked for.
+        InputError: It has no intervals, or no metrics of attributions, and they are asked for.
     """
     run = Evaluation.read(folder)
     if config.bootstrap and not run.tables.has_intervals:
         raise InputError(
             f"{folder} holds this run without intervals; give --no-intervals (bootstrap=0), or run it again "
+            "without --resume"
+        )
+    if config.attribution and not (folder / "attribution.npy").is_file():
+        raise InputError(
+            f"{folder} holds this run without metrics of attributions; leave out --attribution, or run it again "
             "without --resume"
         )
     return run

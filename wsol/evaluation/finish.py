@@ -330,6 +330,14 @@ def _list_notes(results: LocalizationResults) -> list[str]:
         notes.append(
             f"{without} of {len(results.truths)} images have no mask: PxAP and the other pixel metrics are left out"
         )
+    if (attribution := results.stats.attribution) is not None:
+        if 0 < without < len(results.truths):
+            notes.append("the metrics of attributions compare images without a mask with their boxes")
+        if undefined := int(np.isnan(attribution).any(1).sum()):
+            notes.append(
+                f"{undefined} of {len(results.truths)} images are left out of metrics of attributions that are "
+                "undefined for them: no pixel is of the object, or for the AUC all of them"
+            )
     if results.stats.ranks is not None and not results.stats.top5:
         notes.append("some images have fewer than five predicted classes: top-5 errors are left out")
     if not results.stats.complete:

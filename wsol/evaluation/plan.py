@@ -37,6 +37,7 @@ class InferenceConfig:
         memory: Memory budget of the method in bytes.
         precision: Precision of the layers up to the target layer.
         class_map: The outputs of the data set's classes; None if label ``i`` is output ``i``.
+        attribution: Whether metrics of attributions are computed.
     """
 
     model: Model
@@ -47,6 +48,7 @@ class InferenceConfig:
     memory: int
     precision: Precision
     class_map: ClassMap | None = None
+    attribution: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,15 @@ def prepare(config: EvalConfig) -> Plan:
     optimize(model.network, config.channels_last, config.compiled)
     memory = int(config.memory * 2**30)
     inference = InferenceConfig(
-        model, method, protocol, config.batch_size, config.skip_bad_images, memory, config.precision, agreement.map
+        model,
+        method,
+        protocol,
+        config.batch_size,
+        config.skip_bad_images,
+        memory,
+        config.precision,
+        agreement.map,
+        config.attribution,
     )
     provenance = _describe_network(inference, agreement)
     images = with_content(images, config.exact_images, protocol.uses_masks)
@@ -227,6 +237,7 @@ def _describe_request(config: EvalConfig, memory: int, signature: str, model: Mo
         "skip_bad_images": config.skip_bad_images,
         "channels_last": config.channels_last,
         "compiled": config.compiled,
+        "attribution": config.attribution,
         "device": model.network.device.type,
         "machine": platform.machine(),
         "versions": package_versions(),

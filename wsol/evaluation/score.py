@@ -62,6 +62,7 @@ def score(
     bootstrap: int = RESAMPLES,
     workers: int | None = None,
     out: str | Path | None = None,
+    attribution: bool = False,
 ) -> Evaluation:
     """Score the maps of a run, external maps or boxes, or a baseline.
 
@@ -98,6 +99,7 @@ def score(
         bootstrap: As in ``evaluate``.
         workers: Threads; one per processor if None.
         out: Run folder to write; nothing stays on disk if None.
+        attribution: As in ``evaluate``; not for boxes.
 
     Returns:
         Tables and metadata of the run.
@@ -123,6 +125,8 @@ def score(
         raise InputError("raw goes with maps, val_maps with tau val, corners with boxes; leave out what has no effect")
     if (predictions is not None and maps is None and not boxes) or (val_predictions is not None and val_maps is None):
         raise InputError("predictions go with maps or boxes, val_predictions with val_maps; leave out the others")
+    if boxes and attribution:
+        raise InputError("attribution needs score maps, of which boxes have none; leave it out")
     conventions = find_open_protocol(protocol, run is not None, tau)
     if maps is not None and (reason := conventions.unsupported_reason(raw)):
         raise InputError(reason)
@@ -143,6 +147,7 @@ def score(
         corners=corners,
         skip_bad=skip_bad,
         exact_images=exact_images,
+        attribution=attribution,
     )
     test = None if run else images.load(split)
     val = _load_held_out(source, test) if tau == "val" else None
@@ -208,6 +213,7 @@ class _Source:
     corners: Corners | None
     skip_bad: bool
     exact_images: bool
+    attribution: bool
 
     def score(
         self, dataset: Dataset | None, tau_index: int | None, pool: Executor, clock: Clock, val: bool = False
@@ -216,7 +222,7 @@ class _Source:
         if self.run is not None:
             load = self.images.load if self.images.is_given else None
             folder = self.run / "val" if val else self.run
-            return score_run(folder, self.protocol, pool, clock, load, tau_index)
+            return score_run(folder, self.protocol, pool, clock, load, tau_index, self.attribution)
         assert dataset is not None
         images = dataset if self.images.limit is None else dataset.limit(self.images.limit)
         images = with_content(images, self.exact_images, self.protocol.uses_masks)
@@ -225,11 +231,11 @@ class _Source:
             more = (self.corners, self.skip_bad, pool, clock, predicted)
             return score_boxes(self.boxes, images, dataset, self.protocol, *more)
         if self.baseline is not None:
-            return score_baseline(self.baseline, images.localizable(), self.protocol, pool, clock)
+            return score_baseline(self.baseline, images.localizable(), self.protocol, pool, clock, self.attribution)
         maps = self.val_maps if val else self.maps
         assert maps is not None
         predicted = self._read_predictions(self.val_predictions if val else self.predictions, images, dataset)
-        settings = (self.protocol, self.raw, self.skip_bad, pool, clock, tau_index, predicted)
+        settings = (self.protocol, self.raw, self.skip_bad, pool, clock, tau_index, predicted, self.attribution)
         return score_maps(maps, images, dataset, *settings)
 
     def _read_predictions(

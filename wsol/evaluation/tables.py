@@ -180,7 +180,12 @@ def tabulate_baseline(
     """
     with ThreadPoolExecutor(processor_count()) as pool:
         on_test, on_val = (
-            replace(baseline_stats(name, protocol, split.truths, pool, split.stats.ranks), top5=split.stats.top5)
+            replace(
+                baseline_stats(
+                    name, protocol, split.truths, pool, split.stats.ranks, split.stats.attribution is not None
+                ),
+                top5=split.stats.top5,
+            )
             if split
             else None
             for split in (results, chosen_on)

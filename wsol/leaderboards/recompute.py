@@ -12,13 +12,20 @@ from wsol.baselines import baseline_stats
 from wsol.datasets import Mask
 from wsol.metrics.image_stats import kept_tau_indices
 from wsol.metrics.iou import best_iou
+from wsol.protocols.attributions import attributions
 from wsol.runs.read import StoredRun
 from wsol.runs.results import boxes_from_maps
 from wsol.runtime.progress import track
 from wsol.runtime.threads import map_ordered
 
 _TOLERANCE = 1e-6  # IoU, and pixels
-_FILES = {"curves": "curves.npy", "contours": "curves_v2.npy", "second": "curves_second.npy", "peaks": "peaks.npy"}
+_FILES = {
+    "curves": "curves.npy",
+    "contours": "curves_v2.npy",
+    "second": "curves_second.npy",
+    "peaks": "peaks.npy",
+    "attribution": "attribution.npy",
+}
 
 _ImageCheck = Callable[[int], list[str]]
 """Returns the files in which the values of image ``i`` differ from the recomputed ones."""
@@ -55,8 +62,9 @@ def recompute_curves(run: StoredRun, tau_index: int, pool: Executor) -> Iterator
 
 
 def _baseline_check(run: StoredRun, baseline: str, pool: Executor) -> _ImageCheck:
-    stats = baseline_stats(baseline, run.protocol, run.results.truths, pool)
-    arrays = {name: getattr(stats, name) for name in _FILES}
+    has_regions = _has_regions(run)
+    stats = baseline_stats(baseline, run.protocol, run.results.truths, pool, attribution=has_regions)
+    arrays = {name: getattr(stats, name) for name in _FILES if name != "attribution" or has_regions}
     return lambda i: _compare_stats(
         run, i, {name: None if array is None else array[i] for name, array in arrays.items()}
     )
@@ -76,7 +84,7 @@ def _map_check(run: StoredRun, maps: NDArray[np.float32], tau_index: int, pool: 
     found, protocol, view = run.results, run.protocol, run.protocol.view
     stored = found.boxes_at(tau_index)
     predicted = boxes_from_maps(protocol, view, maps, found.classes, found.truths, pool)(tau_index)
-    pixels = found.stats.pixels
+    pixels, has_regions = found.stats.pixels, _has_regions(run)
 
     def check(i: int) -> list[str]:
         truth = found.truths[i]
@@ -90,6 +98,9 @@ def _map_check(run: StoredRun, maps: NDArray[np.float32], tau_index: int, pool: 
             files.append("boxes.npy")
         if not _is_close(stored[i], predicted[i]):
             files.append("predictions.parquet")
+        if has_regions:
+            own = attributions(protocol, view, maps[i : i + 1, :1], [truth])[0]
+            files += _compare_stats(run, i, {"attribution": own})
         if pixels is not None:  # the mask is not stored: only the number of pixels at each score can be checked
             empty = Mask(*np.zeros((2, *prepared.shape), bool))
             counts = protocol.count_pixels(prepared, lambda: empty)
@@ -97,6 +108,11 @@ def _map_check(run: StoredRun, maps: NDArray[np.float32], tau_index: int, pool: 
         return files
 
     return check
+
+
+def _has_regions(run: StoredRun) -> bool:
+    """Return whether the run has attributions that were compared with boxes; masks are not stored."""
+    return run.results.stats.attribution is not None and not run.metadata.dataset.content.masks
 
 
 def _compare_stats(run: StoredRun, i: int, expected: dict[str, Any]) -> list[str]:
@@ -110,4 +126,4 @@ def _compare_stats(run: StoredRun, i: int, expected: dict[str, Any]) -> list[str
 
 
 def _is_close(a: NDArray[Any], b: NDArray[Any]) -> bool:
-    return a.shape == b.shape and bool((np.abs(np.subtract(a, b, dtype=np.float64)) <= _TOLERANCE).all())
+    return a.shape == b.shape and np.allclose(a.astype(np.float64), b, rtol=0, atol=_TOLERANCE, equal_nan=True)

@@ -174,11 +174,14 @@ def _check_tables(run: StoredRun, tau_index: int, pool: Executor) -> Iterator[st
             i = int(rows[0])
             others = _count_others(rows)
             yield f"predictions.parquet: {name} in row {i} is {stored[i]}, but should be {expected[i]}{others}"
-    for name, table in recomputed.items():
+    masks = bool(run.metadata.dataset.content.masks)
+    for name, found in recomputed.items():
+        table = found
         with (run.folder / f"{name}.csv").open(encoding="utf-8", newline="") as file:
             lines = dict(enumerate(csv.reader(file), 1))
         if name == "baselines":  # a run does not store the masks that these metrics need
-            lines = {i: line for i, line in lines.items() if not _needs_masks(line[1])}
+            lines = {i: line for i, line in lines.items() if not _needs_masks(line[1], masks)}
+            table = table[[not _needs_masks(metric, masks) for metric in table["metric"]]]
         comparable = _drop_later_entries(table, getattr(run.tables, name))
         text = comparable.assign(signature=run.signature).to_csv(index=False, lineterminator="\n")
         yield from _compare_tables(f"{name}.csv", lines, list(csv.reader(io.StringIO(text, newline=""))))
@@ -194,8 +197,10 @@ def _drop_later_entries(table: pd.DataFrame, stored: pd.DataFrame) -> pd.DataFra
     return table
 
 
-def _needs_masks(metric: str) -> bool:
-    return metric in METRICS.names() and "pixels" in METRICS.get(metric).needs
+def _needs_masks(metric: str, has_masks: bool) -> bool:
+    """Return whether a metric was computed from the masks of a run that had some."""
+    needs = METRICS.get(metric).needs if metric in METRICS.names() else ()
+    return "pixels" in needs or (has_masks and "attribution" in needs)
 
 
 def _compare_tables(name: str, stored: dict[int, list[str]], expected: list[list[str]]) -> Iterator[str]:

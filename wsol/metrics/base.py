@@ -40,6 +40,7 @@ class LocalizationStats:
         off_grid: Index of the one tau that is not on the protocol's grid: only the rule ``fixed`` uses it.
         objects: bool ``(n,)``, whether an image shows an object; None if every image does. The curves of the others are
             zeros, and only metrics that count them, see ``Metric.counts_empty``, use them.
+        attribution: float32 ``(n, 6)``, see ``wsol.metrics.attribution.COLUMNS``; None where it was not asked for.
     """
 
     curves: NDArray[np.float32]
@@ -55,6 +56,7 @@ class LocalizationStats:
     class_only_ranks: NDArray[np.int64] | None = None
     off_grid: int | None = None
     objects: NDArray[np.bool_] | None = None
+    attribution: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -24,6 +24,7 @@ class ImageStats:
         second: float32 ``(taus,)``, the IoU of the second box, if the protocol has one.
         pixels: uint32 ``(taus + 1, 2)``, foreground and background pixels with a score from each tau up to the next;
             the last row from 1 on. None without a mask.
+        attribution: float32 ``(6,)``, see ``wsol.metrics.attribution``, if it was asked for.
     """
 
     boxes: NDArray[np.float64]
@@ -32,9 +33,10 @@ class ImageStats:
     contours: NDArray[np.float32] | None = None
     second: NDArray[np.float32] | None = None
     pixels: NDArray[np.uint32] | None = None
+    attribution: NDArray[np.float32] | None = None
 
 
-_OPTIONAL = ("contours", "second", "pixels")
+_OPTIONAL = ("contours", "second", "pixels", "attribution")
 _KEPT_BOXES = 100  # per image, for display
 
 

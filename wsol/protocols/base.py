@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from wsol.boxes.resize import nearest
+from wsol.boxes.resize import linear_taps, nearest, resize
 from wsol.boxes.thresholds import FloatArray, highest_tau_reached
 from wsol.datasets import Mask, Sample
 from wsol.errors import InputError
@@ -186,9 +186,29 @@ class Protocol(ABC):
             mask: Reads the pixel annotation, which is resized to the map by nearest neighbor.
         """
         taus = self.taus[self.taus < 1]
-        annotation = mask()
-        foreground, ignore = (nearest(part, prepared.shape) for part in (annotation.foreground, annotation.ignore))
+        annotation = self.resize_mask(mask(), prepared.shape)
+        foreground, ignore = annotation.foreground, annotation.ignore
         return count_pixels_by_tau(highest_tau_reached(prepared, taus), prepared >= 1, foreground, ignore, len(taus))
+
+    def resize_mask(self, annotation: Mask, shape: tuple[int, ...]) -> Mask:
+        """Resize a pixel annotation to the ``(height, width)`` of the frame, by default by nearest neighbor."""
+        height, width = shape
+        return Mask(nearest(annotation.foreground, (height, width)), nearest(annotation.ignore, (height, width)))
+
+    def upsample(self, view: View, maps: NDArray[np.float32], size: Size) -> NDArray[np.float32]:
+        """Resize the raw maps of what the network saw of an image to the frame; by default linearly.
+
+        A protocol that overrides ``prepare`` with another interpolation, or ``prepare_view``, overrides this too.
+
+        Args:
+            view: What it saw.
+            maps: ``(k, h, w)``, or ``(k, crops, h, w)`` for several crops.
+            size: Size of the annotation's frame.
+
+        Returns:
+            float32 ``(k, height, width)``, not normalized.
+        """
+        return resize(view.assemble(maps), self.frame(size)[::-1], linear_taps)
 
     def score_batch(
         self,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from wsol.boxes.contour_curves import contour_curves
 from wsol.boxes.contours import largest_contour_boxes
 from wsol.boxes.gray import to_gray
-from wsol.boxes.resize import cubic_taps
+from wsol.boxes.resize import cubic_taps, resize
 from wsol.boxes.thresholds import FloatArray, tau_grid, to_uint8, uint8_thresholds
 from wsol.datasets import Sample
 from wsol.metrics.image_stats import ImageStats, are_peaks_inside, boxes_for_display, peak_inside
@@ -84,6 +84,10 @@ class WsolEvaluation(NormalizingProtocol):
     def prepare(self, maps: FloatArray, size: tuple[int, int]) -> NDArray[np.float32]:
         """Upsample and normalize raw maps ``(k, h, w)`` to ``(k, size, size)``."""
         return self.normalize(maps, (self.size, self.size), cubic_taps)
+
+    def upsample(self, view: View, maps: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+        """Resize raw maps to ``(k, size, size)``, without normalization."""
+        return resize(view.assemble(maps), (self.size, self.size), cubic_taps)
 
     def prepare_external(self, score_map: NDArray[np.generic], size: tuple[int, int], raw: bool) -> FloatArray:
         """Return a map ``(size, size)`` in [0, 1] unchanged; prepare a raw one.

@@ -12,7 +12,7 @@ from PIL import Image
 
 from wsol.boxes.cam_script import cam_script_boxes
 from wsol.boxes.components import boxes_at_taus
-from wsol.boxes.resize import Taps, linear_taps, matlab_cubic_taps, resize_and_divide
+from wsol.boxes.resize import Taps, linear_taps, matlab_cubic_taps, resize, resize_and_divide
 from wsol.boxes.thresholds import FloatArray, tau_grid
 from wsol.datasets import Mask, Sample
 from wsol.metrics.image_stats import ImageStats, peak_inside
@@ -120,6 +120,11 @@ class Zhou2016(NormalizingProtocol):
     def prepare_view(self, view: View, maps: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
         """Prepare the raw maps of what the network saw, added up as the settings say."""
         return self.prepare(view.assemble(maps, self._taps, self._absolute), size)
+
+    def upsample(self, view: View, maps: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+        """Add up the raw maps of the crops and resize the sum to the frame, without normalization."""
+        large = resize(view.assemble(maps, self._taps, self._absolute), size[::-1], self._taps)
+        return np.abs(large) if self._absolute else large
 
     def boxes(self, prepared: FloatArray, taus: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the boxes ``(k, taus, 4)`` of prepared maps ``(k, h, w)`` at ascending taus; one tau for script."""

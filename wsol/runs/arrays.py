@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wsol.metrics.attribution import COLUMNS
 from wsol.metrics.image_stats import kept_tau_indices
 from wsol.protocols import Protocol
 
@@ -53,6 +54,7 @@ ARRAYS = (
     RunArray("second", "curves_second.npy", np.float32, ("n", "taus")),
     RunArray("peaks", "peaks.npy", np.bool_, ("n",)),
     RunArray("class_only_ranks", "class_only_ranks.npy", np.int64, ("class_only",)),
+    RunArray("attribution", "attribution.npy", np.float32, ("n", len(COLUMNS))),
     RunArray("pixels", "pixels.npy", np.uint32, ("n", "bins", 2)),
     RunArray("boxes", "boxes.npy", np.uint16, ("n", "kept_taus", 4)),
     RunArray("heat_maps", "heat_maps.npy", np.uint8, ("n", HEAT_MAP_SIDE, HEAT_MAP_SIDE)),

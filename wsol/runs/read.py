@@ -250,6 +250,8 @@ def _read_arrays(folder: Path, protocol: Protocol, n: int) -> dict[str, NDArray[
     lengths = axis_lengths(protocol, n, arrays["curves"])
     fit = all(array.fits(arrays[array.name], lengths) for array in present if array.name in arrays)
     ious = [arrays[name] for name in ("curves", "contours", "second") if name in arrays]
+    if fit and "attribution" in arrays:  # NaN where a value is undefined
+        ious.append(np.nan_to_num(arrays["attribution"]))
     if not fit or not all(values.min() >= 0 and values.max() <= 1 for values in ious):
         raise ValueError("its files do not belong together")
     return arrays

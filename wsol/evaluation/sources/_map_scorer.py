@@ -16,6 +16,7 @@ from wsol.evaluation.sources.predicted_classes import TOP, PredictedClasses, Ran
 from wsol.io.display import list_first
 from wsol.metrics.image_stats import ImageStats
 from wsol.protocols import Protocol
+from wsol.protocols.attributions import external_attribution
 from wsol.protocols.ground_truths import GroundTruths
 from wsol.runs.heat_maps import HeatMaps
 
@@ -35,6 +36,7 @@ class MapScorer:
         faults: Gets what is wrong with the maps.
         tau_index: Index of the threshold of the boxes; None if it is not known yet.
         predicted: Predicted classes that another classifier made.
+        attribution: Whether the maps are compared with the regions of the objects.
 
     Attributes:
         heat_maps: Small maps for display.
@@ -55,9 +57,11 @@ class MapScorer:
         faults: Faults,
         tau_index: int | None,
         predicted: PredictedClasses | None,
+        attribution: bool = False,
     ) -> None:
         self._protocol, self._dataset, self._truths, self._readers = protocol, dataset, truths, readers
         self._raw, self._faults, self._tau_index, self._predicted = raw, faults, tau_index, predicted
+        self._attribution = attribution
         self.heat_maps = HeatMaps(len(truths))
         self.digests: list[bytes] = [b""] * len(truths)
         self.constant: dict[int, bool] = {}
@@ -157,6 +161,8 @@ class MapScorer:
                     boxes[label] = protocol.boxes(prepared[None], protocol.taus[tau_index : tau_index + 1])[0, 0]
                 continue
             stats = truth.score_map_stats(protocol, prepared)
+            if self._attribution:
+                stats = replace(stats, attribution=external_attribution(protocol, values, prepared, truth))
             self.heat_maps.keep(i, prepared)
             if values.min() == values.max():
                 self.constant[i] = bool(prepared.max() > 0)

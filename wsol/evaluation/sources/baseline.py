@@ -15,7 +15,7 @@ from wsol.runtime.cost import Clock
 
 
 def score_baseline(
-    name: str, images: Dataset, protocol: Protocol, pool: Executor, clock: Clock
+    name: str, images: Dataset, protocol: Protocol, pool: Executor, clock: Clock, attribution: bool = False
 ) -> tuple[Provenance, LocalizationResults]:
     """Score a baseline, whose boxes ignore the image.
 
@@ -25,11 +25,12 @@ def score_baseline(
         protocol: The protocol.
         pool: Threads for boxes and pixels.
         clock: Gets the seconds.
+        attribution: Whether metrics of attributions are computed.
     """
     truths, clipped = ground_truths_of(protocol, images)
     with clock("boxes"):
         boxes = BaselineBoxes.of(name, protocol, truths)
-        stats = baseline_stats(name, protocol, truths, pool)
+        stats = baseline_stats(name, protocol, truths, pool, attribution=attribution)
         tau_indices = kept_tau_indices(len(protocol.taus))
         kept = [np.rint(boxes.at(tau_index)).astype(np.uint16) for tau_index in tau_indices.tolist()]
     scores = np.full((len(images), 1), np.nan, np.float32)

@@ -50,6 +50,7 @@ def score_maps(
     clock: Clock,
     tau_index: int | None = None,
     predicted: PredictedClasses | None = None,
+    attribution: bool = False,
 ) -> tuple[Provenance, LocalizationResults]:
     """Score the map of each image's ground-truth class; with predicted classes, also top-1 and top-5 errors.
 
@@ -69,6 +70,7 @@ def score_maps(
         clock: Gets the seconds.
         tau_index: Index of the threshold of the predictions, if it is known; otherwise maps are read again for that.
         predicted: Predicted classes that another classifier made.
+        attribution: Whether metrics of attributions are computed.
 
     Raises:
         InputError: Maps are missing, extra or unusable, and ``skip_bad`` is false; or some images have classes and
@@ -82,7 +84,7 @@ def score_maps(
         find_readers(maps) if isinstance(maps, Path) else object_readers(maps, every), images, dataset, faults
     )
     faults.raise_or_report(skip_bad)
-    scorer = MapScorer(protocol, dataset, truths, readers, raw, faults, tau_index, predicted)
+    scorer = MapScorer(protocol, dataset, truths, readers, raw, faults, tau_index, predicted, attribution)
     accumulator, kept = score_all(protocol, images, by_image(scorer.image_stats), pool, clock)
     notes = [*(predicted.notes if predicted else ()), *faults.raise_or_report(skip_bad), *scorer.list_notes(kept)]
     skipped = {**(predicted.skipped if predicted else {}), **faults.reasons}
@@ -101,7 +103,7 @@ def score_maps(
         top5 = has_top5(classes, len(dataset.classes))
         stats = replace(stats, ranks=ranks_of(classes), class_only_ranks=only, top5=top5)
     if not scorer.without_own.isdisjoint(kept):
-        stats = replace(stats, complete=False, peaks=None, pixels=None)
+        stats = replace(stats, complete=False, peaks=None, pixels=None, attribution=None)
     external = ExternalFile(path.name, hashlib.sha256(b"".join(scorer.digests)).hexdigest())
     provenance = Provenance(file_signature(path, external.sha256), "raw-maps" if raw else "maps", external=external)
     heat_maps = scorer.heat_maps.array[kept]

@@ -15,6 +15,7 @@ from wsol.evaluation.sources._scoring import Rows, score_all
 from wsol.io.arrays import memory_map
 from wsol.metrics.classification import ranks_of
 from wsol.protocols import Protocol
+from wsol.protocols.attributions import attributions
 from wsol.protocols.base import ground_truth_of
 from wsol.protocols.ground_truths import GroundTruths
 from wsol.runs.arrays import ARRAYS
@@ -36,6 +37,7 @@ def score_run(
     clock: Clock,
     load: Callable[[Split], Dataset] | None = None,
     tau_index: int | None = None,
+    attribution: bool = False,
 ) -> tuple[Provenance, LocalizationResults]:
     """Score the raw maps of a run against its ground truth under any protocol.
 
@@ -46,6 +48,7 @@ def score_run(
         clock: Gets the seconds.
         load: Loads a split of its data set, if masks are to be used too; the run itself stores only boxes.
         tau_index: Index of the threshold of the predictions, if it is known.
+        attribution: Whether metrics of attributions are computed.
 
     Raises:
         InputError: The folder is no such run, its files do not belong together or were changed, or the data set is
@@ -74,6 +77,8 @@ def score_run(
         chunk_maps, chunk_truths = np.array(maps[part]), truths[part]
         constant[part] = are_constant(chunk_maps[:, 0])
         rows, boxes = protocol.score_batch(view, chunk_maps, chunk_truths, classes[part], tau_index)
+        if attribution:
+            rows["attribution"] = attributions(protocol, view, chunk_maps[:, :1], chunk_truths)
         if predicted is not None:
             predicted[part] = boxes
         for i, own, truth in zip(chunk, chunk_maps[:, :1], chunk_truths, strict=True):
