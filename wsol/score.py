@@ -70,6 +70,7 @@ def _make_parser() -> argparse.ArgumentParser:
         "tau",
         "bootstrap",
         "workers",
+        "val_boxes",
     )
     groups = add_options(parser, shared, {"dataset": None})
     groups[IMAGES].add_argument(

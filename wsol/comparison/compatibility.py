@@ -1,5 +1,6 @@
 """Comparability of runs, and their names in a comparison."""
 
+import hashlib
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
@@ -15,7 +16,8 @@ from wsol.runs.signature import Signature, drop_images, keep_common_images, sign
 def common_signature(runs: Sequence[StoredRun], names: Sequence[str]) -> str:
     """Return the signature that runs have in common, ``*`` in fields where they may differ.
 
-    Models and methods may differ, and the value of a tau that was chosen by the same rule on the same images.
+    Models and methods may differ, and the value of a tau that was chosen by the same rule on the same images; if any
+    was chosen with pseudo boxes, the boxes of these images may differ too.
 
     Args:
         runs: The runs.
@@ -30,7 +32,8 @@ def common_signature(runs: Sequence[StoredRun], names: Sequence[str]) -> str:
     for run, folder in zip(runs, folders, strict=True):
         if folders.count(folder) > 1:
             raise InputError(f"{printable(str(run.folder))} is given twice; give each RUN once")
-    first, *others = keep_common_images([str(_comparable_signature(run)) for run in runs])
+    any_boxes = any(map(_is_pseudo, runs))
+    first, *others = keep_common_images([str(_comparable_signature(run, any_boxes)) for run in runs])
     for run, name, signature in zip(runs[1:], names[1:], others, strict=True):
         if differences := signature_differences(signature, first):
             raise InputError(
@@ -53,6 +56,8 @@ def signature_notes(names: Sequence[str], runs: Sequence[StoredRun]) -> Iterator
         names: Names of the runs.
         runs: The runs.
     """
+    if pseudo := [name for name, run in zip(names, runs, strict=True) if _is_pseudo(run)]:
+        yield f"{', '.join(pseudo)}: tau is chosen with pseudo boxes instead of the boxes of the data set"
     fields = [Signature.parse(run.signature).dataset for run in runs]
     unknown = [name for name, field in zip(names, fields, strict=True) if field == drop_images(field)]
     if 0 < len(unknown) < len(runs):
@@ -82,9 +87,23 @@ def run_names(folders: Sequence[Path]) -> list[str]:
     return [f"{name} ({i + 1})" if names.count(name) > 1 else name for i, name in enumerate(names)]
 
 
-def _comparable_signature(run: StoredRun) -> Signature:
-    """Return the signature with ``*`` in place of everything that may differ between runs."""
+def _is_pseudo(run: StoredRun) -> bool:
+    """Return whether the tau of a run is chosen with pseudo boxes."""
+    return Signature.parse(run.signature).tau.startswith("tau:val-pseudo(")
+
+
+def _comparable_signature(run: StoredRun, any_boxes: bool) -> Signature:
+    """Return the signature with ``*`` in place of everything that may differ between runs.
+
+    Args:
+        run: The run.
+        any_boxes: Whether the boxes that tau was chosen with may differ; the images may not.
+    """
     signature = replace(Signature.parse(run.signature), model="*", method="*")
+    if run.validation and any_boxes:
+        images = run.validation.results.images
+        ids = hashlib.sha256("\0".join(sample.image_id for sample in images).encode()).hexdigest()
+        return replace(signature, tau=f"tau:val({images.name}-{images.split}#{len(images)}:ids={ids[:8]},boxes=*)=*")
     if run.validation:
         return replace(signature, tau=f"tau:val({Signature.parse(run.validation.signature).dataset})=*")
     return replace(signature, tau="tau:oracle=*") if run.tau == "oracle" else signature

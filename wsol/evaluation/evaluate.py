@@ -67,6 +67,7 @@ def evaluate(
     skip_bad_images: bool = False,
     out: str | Path | None = None,
     resume: bool = False,
+    val_boxes: str | Path | None = None,
 ) -> Evaluation:
     """Evaluate how well a classifier's score maps localize objects.
 
@@ -116,6 +117,8 @@ def evaluate(
         skip_bad_images: Count and list unreadable images instead of stopping at the first.
         out: Run folder to write; nothing stays on disk if None. Several processes all write there.
         resume: Continue the unfinished run in ``out``, if there is one. A finished run is read back.
+        val_boxes: Pseudo boxes that replace those of the validation split, see ``wsol.datasets.with_pseudo_boxes``. A
+            tau of ``val`` is chosen with them; a note says what the data set's own boxes would choose.
 
     Returns:
         Tables and metadata of the run.
