@@ -24,7 +24,13 @@ def _run(argv: Sequence[str] | None) -> None:
     from wsol.leaderboards import leaderboard  # noqa: PLC0415  # torch takes seconds that --help need not wait for
 
     out = options.out or options.folders[0]
-    board = leaderboard(*options.folders, out=out, validate=options.validate, published=options.with_published)
+    board = leaderboard(
+        *options.folders,
+        out=out,
+        validate=options.validate,
+        published=options.with_published,
+        all_published=options.all_published,
+    )
     for sentence in board.left_out:
         print(f"wsol: {sentence}", file=sys.stderr)
     print(board.text)
@@ -71,7 +77,13 @@ def _make_parser() -> argparse.ArgumentParser:
         default=False,
         const=True,
         metavar="TABLES",
-        help="add the published numbers that are bundled with the package, or those of a folder of your own tables",
+        help="add the published numbers with the images, protocol and normalization of a run: those that are bundled "
+        "with the package, or those of a folder of your own tables",
+    )
+    parser.add_argument(
+        "--all-published",
+        action="store_true",
+        help="also add published numbers on the same data set that differ from the runs, and say in what",
     )
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="folder for leaderboard.csv, .md and .tex (default: the first DIR)"

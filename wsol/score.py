@@ -71,6 +71,7 @@ def _make_parser() -> argparse.ArgumentParser:
         "bootstrap",
         "workers",
         "attribution",
+        "val_boxes",
     )
     groups = add_options(parser, shared, {"dataset": None})
     groups[IMAGES].add_argument(

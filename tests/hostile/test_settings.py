@@ -109,8 +109,10 @@ def test_the_commands(
 
 @pytest.mark.parametrize("year", ["1e400", "nan", "9" * 10_000, "MMXX", ""])
 def test_published_numbers(tmp_path: Path, year: str) -> None:
-    columns = "source,year,place,dataset,split,n,model,method,metric,tau_rule,tau,protocol,value,note"
-    row = f"A,{year},T,d,test,4,m,c,gt_known_loc_acc,fixed,0.2,exact,50,"
+    columns = (
+        "source,year,place,dataset,split,n,model,method,metric,tau_rule,tau,protocol,classifier,value,quoted_by,note"
+    )
+    row = f"A,{year},T,d,test,4,m,c,gt_known_loc_acc,fixed,0.2,exact,,50,,"
     (tmp_path / "t.csv").write_text(f"{columns}\n{row}\n")
     with pytest.raises(InputError, match=r"t\.csv, line 2: .* is not a number; fix the field") as caught:
         wsol.leaderboard(tmp_path, published=tmp_path)

@@ -438,10 +438,17 @@ def test_folders(results: Path, run: Path, tmp_path: Path, capsys: pytest.Captur
 def test_published_numbers_stand_beside(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tables = tmp_path / "published"
     tables.mkdir()
-    line = "A <b>,2020,,odd,test,9,N|N,cam,top1_loc_err,fixed,0.2,exact,1.5,"
-    header = "source,year,place,dataset,split,n,model,method,metric,tau_rule,tau,protocol,value,note"
+    line = "A <b>,2020,,odd,test,9,N|N,cam,top1_loc_err,fixed,0.2,exact,B7,1.5,C <d>,"
+    header = (
+        "source,year,place,dataset,split,n,model,method,metric,tau_rule,tau,protocol,classifier,value,quoted_by,note"
+    )
     (tables / "a.csv").write_text(f"{header}\n{line}\n")
     call = [str(run.parent), "--with-published", str(tables)]
+    assert main(call) == 0
+    printed = capsys.readouterr()
+    assert "1 run, 0 published rows, 1 left out" in printed.out
+    assert "1 published row differs from the runs in images, protocol or normalization; --all-published" in printed.err
+    call.append("--all-published")
     assert main(call) == 0
     assert "1 run, 1 published row, 0 left out" in capsys.readouterr().out
     table = pd.read_csv(run.parent / "leaderboard.csv")
@@ -450,16 +457,16 @@ def test_published_numbers_stand_beside(run: Path, tmp_path: Path, capsys: pytes
     assert table["top1_loc_err@fixed"][1] == 1.5
     text = (run.parent / "leaderboard.md").read_text()
     assert "| †1 | N\\|N | cam | 0.2 | 1.5 |" in text
-    assert "- †1: A &#60;b&#62;\n" in text
+    assert "- †1: A &#60;b&#62;, as quoted by C &#60;d&#62;, classes predicted by B7\n" in text
     assert main([*call, "--validate"]) == 0
     assert main([str(run.parent), "--validate"]) == 2
-    assert "contains published numbers; give --with-published" in capsys.readouterr().err
+    assert "contains published numbers; give --with-published, or --all-published" in capsys.readouterr().err
     (tables / "a.csv").write_text(f"{header}\n{line.replace('1.5', '1.6')}\n")
     assert main([*call, "--validate"]) == 2
     assert "top1_loc_err@fixed of A <b> N|N cam is 1.5, but should be 1.6" in capsys.readouterr().err
     (tables / "a.csv").write_text(f"{header}\n{line.replace(',odd,', ',even,')}\n")
     assert main(call) == 0
-    assert "no published number is for the images of any run" in capsys.readouterr().err
+    assert "no published number is for the data set and split of any run" in capsys.readouterr().err
 
 
 def test_the_bundled_numbers_need_no_checkout(
@@ -471,11 +478,16 @@ def test_the_bundled_numbers_need_no_checkout(
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
     assert main([str(runs), "--with-published"]) == 0
-    assert "1 run, 21 published rows, 0 left out" in capsys.readouterr().out
-    rows = [row for row in wsol.leaderboard(runs, published=True).rows if row["kind"] == "published"]
-    assert {row["mismatch"] for row in rows} == {"images: 5794, not 4"}
-    best = {(row["model"], row["method"]): row["max_box_acc_v2@oracle"] for row in rows}
+    assert "1 run, 0 published rows, 1 left out" in capsys.readouterr().out
+    board = wsol.leaderboard(runs, all_published=True)
+    rows = [row for row in board.rows if row["kind"] == "published"]
+    assert {row["mismatch"].split("; ")[0] for row in rows} == {"images: 5794, not 4"}
+    choe = [row for row in rows if row["source"].startswith("Choe")]
+    best = {(row["model"], row["method"]): row["max_box_acc_v2@oracle"] for row in choe}
     assert best["InceptionV3", "has"] == 53.4
+    assert best["", "center-gaussian"] == 59.7
+    assert "classes predicted by EfficientNet-B7" in board.text
+    assert "as quoted by Zhao et al., ICCV 2023 (GenPromp)" in board.text
     assert not [row for row in wsol.leaderboard(runs).rows if row["kind"] == "published"]
     with (Path(wsol.__file__).parents[1] / "pyproject.toml").open("rb") as file:
         patterns = tomllib.load(file)["tool"]["setuptools"]["package-data"]["wsol"]

@@ -1,23 +1,22 @@
 """Published numbers: as printed, and next to measured rows with the differences in conventions."""
 
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from wsol.errors import InputError
-from wsol.leaderboards.published import PublishedNumber, build_published_rows, read_published
+from wsol.leaderboards.published import PublishedNumber, build_published_rows, is_comparable, read_published
 
-HEADER = "source,year,place,dataset,split,n,model,method,metric,tau_rule,tau,protocol,value,note"
-LINE = "Someone,2020,Table 1,ilsvrc,test,50000,VGG,cam,top1_loc_err,fixed,0.2,zhou2016:crops=10,57.20,"
+HEADER = "source,year,place,dataset,split,n,model,method,metric,tau_rule,tau,protocol,classifier,value,quoted_by,note"
+LINE = "Someone,2020,Table 1,ilsvrc,test,50000,VGG,cam,top1_loc_err,fixed,0.2,zhou2016:crops=10,own,57.20,,"
 
 
 def entry(**changes: Any) -> PublishedNumber:
     known = {
         "source": "Someone 2020", "year": 2020, "place": "Table 1", "dataset": "ilsvrc", "split": "test", "n": 50000,
         "model": "VGG", "method": "cam", "metric": "top1_loc_err", "tau_rule": "fixed", "tau": 0.2,
-        "protocol": "zhou2016:crops=10", "value": 57.2, "note": "",
+        "protocol": "zhou2016:crops=10", "classifier": "own", "value": 57.2, "quoted_by": "", "note": "",
     }  # fmt: skip
     return PublishedNumber(**(known | changes))
 
@@ -26,36 +25,11 @@ def measured(dataset: str, protocol: str) -> dict[str, Any]:
     return {"kind": "measured", "dataset": dataset, "protocol": protocol}
 
 
-def test_the_bundled_tables() -> None:
-    entries = read_published()
-    assert Counter(entry.year for entry in entries) == {2016: 43, 2020: 63}
-    assert len({(e.source, e.dataset, e.split, e.model, e.method, e.metric) for e in entries}) == len(entries)
-    values = {(e.dataset, e.split, e.model, e.method, e.metric): e.value for e in entries}
-    assert values["ilsvrc", "test", "GoogLeNet-GAP", "cam", "top1_loc_err"] == 56.4
-    assert values["ilsvrc", "test", "GoogLeNet-GAP", "", "top5_cls_err"] == 13.2
-    assert values["ilsvrc", "test", "AlexNet", "backprop", "top5_loc_err"] == 52.64
-    assert values["ilsvrc", "hidden", "GoogLeNet-GAP", "cam", "top5_loc_err_pairs"] == 37.1
-    assert values["cub", "test", "InceptionV3", "has", "max_box_acc_v2"] == 53.4  # 56.7 - 3.3
-    assert values["openimages30k", "test", "ResNet50", "adl", "pxap"] == 55.2  # 58.5 - 3.3
-    assert values["ilsvrc", "test", "VGG16", "few-shot", "max_box_acc_v2"] == 60.3
-
-
-def test_sums_are_those_of_their_terms() -> None:
-    entries = [entry for entry in read_published() if entry.year == 2020]
-    cam = {(e.dataset, e.model): e.value for e in entries if e.method == "cam"}
-    assert len(cam) == 9
-    for e in entries:
-        if e.method not in ("cam", "few-shot"):
-            base, difference = e.note.removeprefix("CAM ").split(", difference ")
-            assert float(base) == cam[e.dataset, e.model]
-            assert e.value == pytest.approx(float(base) + float(difference), abs=1e-9)
-
-
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
         (LINE.replace("57.20", "157.20"), r"line 2: 157\.20 is not a percentage"),
-        (LINE.replace("57.20", "57,20"), r"line 2: the row does not have the 14 fields"),
+        (LINE.replace("57.20", "57,20"), r"line 2: the row does not have the 16 fields"),
         (LINE.replace("57.20", "n/a"), r"line 2: 'n/a' is not a number"),
         (LINE.replace("top1_loc_err", "top1"), r"line 2: unknown metric 'top1'"),
         (LINE.replace("fixed", "best"), r"line 2: unknown threshold rule 'best'"),
@@ -66,6 +40,13 @@ def test_a_line_that_cannot_be_read_is_named(tmp_path: Path, line: str, sentence
     (tmp_path / "a.csv").write_text(f"{HEADER}\n{line}\n")
     with pytest.raises(InputError, match=sentence):
         read_published(tmp_path)
+
+
+def test_printed_accuracies_become_errors(tmp_path: Path) -> None:
+    lines = [LINE, LINE.replace("loc_err", "loc_acc"), LINE.replace("top1_loc_err", "top5_cls_acc")]
+    (tmp_path / "a.csv").write_text("\n".join([HEADER, *lines]) + "\n")
+    values = [(number.metric, number.value) for number in read_published(tmp_path)]
+    assert values == [("top1_loc_err", 57.2), ("top1_loc_err", 42.8), ("top5_cls_err", 42.8)]
 
 
 def test_a_data_set_has_one_name_in_leaderboards(tmp_path: Path) -> None:
@@ -98,6 +79,7 @@ def test_numbers_of_one_network_and_method_are_one_row() -> None:
         "dataset": "ilsvrc-test#50000", "n": 50000,
         "model": "VGG", "method": "cam", "protocol": "zhou2016:crops=10", "source": "Someone 2020",
         "place": "Table 1, Table 2", "note": "two\nlines", "mismatch": "", "top1_cls_err": 33.4,
+        "classifier": "own", "quoted_by": "",
         "top1_loc_err@fixed": 57.2, "top1_loc_err@fixed.tau": 0.2, "top5_loc_err@fixed": 45.14,
         "top5_loc_err@fixed.tau": 0.2,
     }  # fmt: skip
@@ -113,7 +95,7 @@ def test_numbers_of_one_network_and_method_are_one_row() -> None:
         (
             "ilsvrc-test#50000:ab",
             "zhou2016:box=paper,crops=1",
-            "protocol: zhou2016:crops=10, not zhou2016:box=paper,crops=1",
+            "crops: 10, not 1",
         ),
         (
             "ilsvrc-test#270:ab",
@@ -135,6 +117,7 @@ def test_numbers_of_one_network_and_method_are_one_row() -> None:
 def test_what_does_not_match_is_named(dataset: str, protocol: str, mismatch: str | None) -> None:
     rows = build_published_rows([entry()], [measured(dataset, protocol)])
     assert [row["mismatch"] for row in rows] == ([] if mismatch is None else [mismatch])
+    assert [is_comparable(row) for row in rows] == [row["mismatch"][:17] in ("", "data set: assumed") for row in rows]
 
 
 def test_rows_stand_with_their_own_protocol_where_there_is_one() -> None:
@@ -148,3 +131,40 @@ def test_rows_stand_with_their_own_protocol_where_there_is_one() -> None:
         "ilsvrc-test#270:ab|exact:levels=6",
         "ilsvrc-test#270:ab|zhou2016:crops=1",
     ]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "mismatch"),
+    [
+        ("wsolevaluation:step=0.001,norm=minmax", ""),
+        ("wsolevaluation:step=0.1,norm=minmax,percentile=0.45", ""),
+        ("wsolevaluation:step=0.001,norm=max", "norm: minmax, not max"),
+        ("wsolevaluation:step=0.001", "norm: minmax, not stated"),
+        ("exact:norm=minmax", "protocol: wsolevaluation:norm=minmax, not exact:norm=minmax"),
+    ],
+)
+def test_the_normalization_is_compared(protocol: str, mismatch: str) -> None:
+    rows = build_published_rows(
+        [entry(protocol="wsolevaluation:norm=minmax")], [measured("ilsvrc-test#50000:a", protocol)]
+    )
+    assert [row["mismatch"] for row in rows] == [mismatch]
+    assert is_comparable(rows[0]) == (not mismatch)
+
+
+def test_conventions_without_a_protocol_here_are_a_mismatch() -> None:
+    own = "GenPromp's own evaluation at 512 x 512"
+    rows = build_published_rows([entry(protocol=own)], [measured("ilsvrc-test#50000:a", "exact")])
+    assert [row["mismatch"] for row in rows] == [f"protocol: {own}, not exact"]
+    assert not is_comparable(rows[0])
+
+
+def test_assumed_images_do_not_hide_another_mismatch() -> None:
+    rows = build_published_rows([entry()], [measured("metadata-test#50000:a", "zhou2016:crops=1")])
+    assert rows[0]["mismatch"].endswith("50000 images; crops: 10, not 1")
+    assert not is_comparable(rows[0])
+
+
+def test_copied_numbers_are_rows_beside_the_original() -> None:
+    copied = entry(value=58.0, quoted_by="Someone else")
+    rows = build_published_rows([entry(), copied], [measured("ilsvrc-test#50000:a", "zhou2016:crops=10")])
+    assert [(row["quoted_by"], row["top1_loc_err@fixed"]) for row in rows] == [("", 57.2), ("Someone else", 58.0)]

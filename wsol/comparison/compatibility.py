@@ -1,5 +1,6 @@
 """Comparability of runs, and their names in a comparison."""
 
+import hashlib
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
@@ -17,7 +18,8 @@ def common_signature(runs: Sequence[StoredRun], names: Sequence[str]) -> str:
     """Return the signature that runs have in common, ``*`` in fields where they may differ.
 
     Models and methods may differ, and the value of a tau or another setting that the same rule chose on the same
-    images. Runs of the same score maps may differ in the protocol instead.
+    images; if any was chosen with pseudo boxes, the boxes of these images may differ too. Runs of the same score maps
+    may differ in the protocol instead.
 
     Args:
         runs: The runs.
@@ -32,7 +34,8 @@ def common_signature(runs: Sequence[StoredRun], names: Sequence[str]) -> str:
     for run, folder in zip(runs, folders, strict=True):
         if folders.count(folder) > 1:
             raise InputError(f"{printable(str(run.folder))} is given twice; give each RUN once")
-    signatures = [_comparable_signature(run) for run in runs]
+    any_boxes = any(map(_is_pseudo, runs))
+    signatures = [_comparable_signature(run, any_boxes) for run in runs]
     if differ_in_protocol_only(runs):
         signatures = [replace(each, protocol="*") for each in _keep_common_masks(signatures)]
     first, *others = keep_common_images([*map(str, signatures)])
@@ -68,6 +71,8 @@ def signature_notes(names: Sequence[str], runs: Sequence[StoredRun]) -> Iterator
     """
     if differ_in_protocol_only(runs):
         yield "the runs score the same maps under different protocols: only the convention makes the differences"
+    if pseudo := [name for name, run in zip(names, runs, strict=True) if _is_pseudo(run)]:
+        yield f"{', '.join(pseudo)}: tau is chosen with pseudo boxes instead of the boxes of the data set"
     fields = [Signature.parse(run.signature).dataset for run in runs]
     unknown = [name for name, field in zip(names, fields, strict=True) if field == drop_images(field)]
     if 0 < len(unknown) < len(runs):
@@ -112,10 +117,24 @@ def _keep_common_masks(signatures: Sequence[Signature]) -> list[Signature]:
     return [replace(each, dataset=drop_masks(each.dataset), tau=drop_masks(each.tau)) for each in signatures]
 
 
-def _comparable_signature(run: StoredRun) -> Signature:
-    """Return the signature with ``*`` in place of everything that may differ between runs."""
+def _is_pseudo(run: StoredRun) -> bool:
+    """Return whether the tau of a run is chosen with pseudo boxes."""
+    return Signature.parse(run.signature).tau.startswith("tau:val-pseudo(")
+
+
+def _comparable_signature(run: StoredRun, any_boxes: bool) -> Signature:
+    """Return the signature with ``*`` in place of everything that may differ between runs.
+
+    Args:
+        run: The run.
+        any_boxes: Whether the boxes that tau was chosen with may differ; the images may not.
+    """
     signature = replace(_canonical_signature(run), model="*", method="*")
     signature = replace(signature, protocol=protocol_family(signature.protocol))
+    if run.validation and any_boxes:
+        images = run.validation.results.images
+        ids = hashlib.sha256("\0".join(sample.image_id for sample in images).encode()).hexdigest()
+        return replace(signature, tau=f"tau:val({images.name}-{images.split}#{len(images)}:ids={ids[:8]},boxes=*)=*")
     if run.validation:
         return replace(signature, tau=f"tau:val({Signature.parse(run.validation.signature).dataset})=*")
     return replace(signature, tau="tau:oracle=*") if run.tau == "oracle" else signature

@@ -270,6 +270,17 @@ class EvalConfig:
         ),
     )
 
+    val_boxes: "str | Path | None" = field(
+        default=None,
+        metadata=_option(
+            BOXES,
+            "pseudo boxes that replace those of the split val, for --tau val: a folder of lists in the format of Choe "
+            "et al., or a file in COCO's JSON format",
+            parse=Path,
+            metavar="DIR",
+        ),
+    )
+
     def __post_init__(self) -> None:
         if self.rank_among not in ("dataset", "all"):
             raise InputError(f"rank_among is {self.rank_among!r:.80}; give 'dataset' or 'all'")

@@ -68,6 +68,7 @@ def evaluate(
     out: str | Path | None = None,
     resume: bool = False,
     attribution: bool = False,
+    val_boxes: str | Path | None = None,
 ) -> Evaluation:
     """Evaluate how well a classifier's score maps localize objects.
 
@@ -119,6 +120,8 @@ def evaluate(
         resume: Continue the unfinished run in ``out``, if there is one. A finished run is read back.
         attribution: Compute the metrics of attributions too, see ``wsol.metrics.attribution``. No other number depends
             on it.
+        val_boxes: Pseudo boxes that replace those of the validation split, see ``wsol.datasets.with_pseudo_boxes``. A
+            tau of ``val`` is chosen with them; a note says what the data set's own boxes would choose.
 
     Returns:
         Tables and metadata of the run.

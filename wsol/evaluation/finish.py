@@ -15,6 +15,7 @@ from wsol.baselines import BASELINES
 from wsol.boxes.thresholds import are_constant
 from wsol.datasets import Content
 from wsol.errors import InputError
+from wsol.evaluation.pseudo_choice import choose_with_own_boxes, describe_choice
 from wsol.evaluation.tables import choose_tau_index, tabulate, tabulate_baseline, tabulate_predictions
 from wsol.io.arrays import memory_map
 from wsol.io.display import list_first
@@ -78,7 +79,11 @@ def merge_and_finish(
     used = replace(split.request, held_out=chosen_on.images.signature) if chosen_on else split.request
     place = folder / split.subfolder
     requested = split.request.signature()
-    return finish_split(used, results, chosen_on, place, pool, clock, requested, bootstrap, maps, cost, page)
+    own_tau_index = None
+    if chosen_on and plan.own_boxes:
+        own_tau_index = choose_with_own_boxes(folder / "val", plan.own_boxes, plan.inference.protocol, pool)
+    more = (bootstrap, maps, cost, page, own_tau_index)
+    return finish_split(used, results, chosen_on, place, pool, clock, requested, *more)
 
 
 def finish_split(
@@ -93,6 +98,7 @@ def finish_split(
     maps: ScoreMapReader | None = None,
     cost: Cost | None = None,
     page: bool = False,
+    own_tau_index: int | None = None,
 ) -> StoredRun:
     """Compute the tables of a split, write its folder, and return the run in it.
 
@@ -108,6 +114,7 @@ def finish_split(
         maps: Raw score maps to show in the gallery, if there are any.
         cost: Cost of the network and the method, if one ran.
         page: Whether the page is written too; its thumbnails are there.
+        own_tau_index: Index of the tau that the data set's own boxes choose, if it was chosen with pseudo boxes.
 
     Raises:
         InputError: No image shows an object.
@@ -118,6 +125,9 @@ def finish_split(
     with clock("metrics"):
         tau_index = choose_tau_index(protocol, request.tau, chosen_on or results) if request.uses_threshold else 0
         predictions = tabulate_predictions(protocol, results, tau_index)
+    if chosen_on is not None and own_tau_index is not None and request.uses_threshold:
+        sentences = describe_choice(protocol, results, chosen_on.images, tau_index, own_tau_index)
+        results = replace(results, notes=(*results.notes, *sentences))
     chosen = round_tau(protocol.taus, tau_index) if request.uses_threshold else None
     signature = request.signature(results.images, chosen)
     draft = _describe_run(request, results, chosen_on, chosen, signature, requested, clock, cost)

@@ -7,7 +7,15 @@ from typing import Any
 
 from torch import nn
 
-from wsol.datasets import Dataset, Split, check_dataset, load_dataset, with_content
+from wsol.datasets import (
+    Dataset,
+    Split,
+    check_dataset,
+    has_pseudo_boxes,
+    load_dataset,
+    with_content,
+    with_pseudo_boxes,
+)
 from wsol.errors import InputError
 from wsol.evaluation.config import EvalConfig
 from wsol.methods import Method, find_method, unsupported_reason
@@ -82,12 +90,14 @@ class Plan:
         batches: Number of batches by split.
         request: Everything that the bits of the files depend on, as JSON; the number of processes and threads is not
             part of it.
+        own_boxes: The images that tau is chosen on, with the data set's own boxes, if pseudo boxes replaced them.
     """
 
     inference: InferenceConfig
     splits: tuple[SplitPlan, ...]
     batches: Mapping[str, int]
     request: Mapping[str, Any]
+    own_boxes: Dataset | None = None
 
 
 def prepare(config: EvalConfig) -> Plan:
@@ -98,7 +108,7 @@ def prepare(config: EvalConfig) -> Plan:
     """
     method, side = find_method(config.method), find_side(config.protocol)
     tau = check_tau(config.tau, find_protocol(config.protocol).including(config.tau).taus)
-    images, held_out = _load_splits(config, choose_tau=tau == "val")
+    images, held_out, own = _load_splits(config, choose_tau=tau == "val")
     model = _load_model(config, side)
     protocol = find_protocol(config.protocol, model.side).including(config.tau)
     _check_method(method, model, config.precision)
@@ -123,11 +133,12 @@ def prepare(config: EvalConfig) -> Plan:
         held_out = with_content(held_out, config.exact_images, protocol.uses_masks)
         request = RunRequest(held_out, provenance, protocol, "oracle")
         splits.append(_plan_split("val", "val", inference, request, agreement.note))
-    request = RunRequest(images, provenance, protocol, tau, held_out.signature if held_out else None)
+    pseudo = held_out is not None and has_pseudo_boxes(held_out)
+    request = RunRequest(images, provenance, protocol, tau, held_out.signature if held_out else None, pseudo)
     splits.append(_plan_split("run", ".", inference, request, agreement.note))
     batches = {split.name: split.batches for split in splits}
     described = _describe_request(config, memory, request.signature(), model)
-    return Plan(inference, tuple(splits), batches, described)
+    return Plan(inference, tuple(splits), batches, described, own)
 
 
 def _match_classes(config: EvalConfig, model: Model, images: Dataset, held_out: Dataset | None) -> Agreement:
@@ -142,22 +153,28 @@ def _match_classes(config: EvalConfig, model: Model, images: Dataset, held_out: 
     return next((each for each in found if each.note), found[0])
 
 
-def _load_splits(config: EvalConfig, choose_tau: bool) -> tuple[Dataset, Dataset | None]:
-    """Return the evaluated images, and those that tau is chosen on, if it is."""
+def _load_splits(config: EvalConfig, choose_tau: bool) -> tuple[Dataset, Dataset | None, Dataset | None]:
+    """Return the evaluated images, those that tau is chosen on, if any, and these with their own boxes, if replaced."""
     if config.validation is not None and not isinstance(config.dataset, Dataset):
         raise InputError(f"a loaded validation needs a loaded data set; {config.dataset} has its own val split")
     images = _load_images(config, config.dataset, config.split, config.download)
+    if config.val_boxes is not None and not choose_tau:
+        if images.split != "val":
+            raise InputError(f"val_boxes replaces boxes of the split val, which tau {config.tau} ignores; give tau val")
+        images = with_pseudo_boxes(images, config.val_boxes)
     if not choose_tau:
-        return images, None
+        return _limit(config, images), None, None
     source = config.validation if isinstance(config.dataset, Dataset) else config.dataset
     if source is None or images.split == "val":
         raise InputError("tau val needs a validation split in addition to the evaluated one; give a number or oracle")
-    held_out = _load_images(config, source, "val", download=False)
-    if held_out.split != "val":
-        raise InputError(f"tau is chosen on the split val, not on {held_out.split}; give another validation")
-    if held_out.fingerprint == images.fingerprint:
+    images, own = _limit(config, images), _load_images(config, source, "val", download=False)
+    if own.split != "val":
+        raise InputError(f"tau is chosen on the split val, not on {own.split}; give another validation")
+    if _limit(config, own).fingerprint == images.fingerprint:
         raise InputError("the val split has the same images as the evaluated one; give a number or oracle")
-    return images, held_out
+    if config.val_boxes is None:
+        return images, _limit(config, own), None
+    return images, _limit(config, with_pseudo_boxes(own, config.val_boxes)), _limit(config, own)
 
 
 def _load_images(config: EvalConfig, source: str | Dataset, split: Split, download: bool) -> Dataset:
@@ -167,6 +184,10 @@ def _load_images(config: EvalConfig, source: str | Dataset, split: Split, downlo
         images = load_dataset(source, config.data_root, split, config.dataset_args, download)
     if images.split == "train":
         raise InputError(f"{images.name}: the split train has image labels only; evaluate on test or val")
+    return images
+
+
+def _limit(config: EvalConfig, images: Dataset) -> Dataset:
     return images if config.limit is None else images.limit(config.limit)
 
 

@@ -10,7 +10,16 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from wsol.datasets import SPLITS, Dataset, Split, check_dataset, load_dataset, with_content
+from wsol.datasets import (
+    SPLITS,
+    Dataset,
+    Split,
+    check_dataset,
+    has_pseudo_boxes,
+    load_dataset,
+    with_content,
+    with_pseudo_boxes,
+)
 from wsol.datasets.base import Corners
 from wsol.errors import InputError
 from wsol.evaluation.finish import finish_split
@@ -63,6 +72,7 @@ def score(
     workers: int | None = None,
     out: str | Path | None = None,
     attribution: bool = False,
+    val_boxes: str | Path | None = None,
 ) -> Evaluation:
     """Score the maps of a run, external maps or boxes, or a baseline.
 
@@ -100,6 +110,7 @@ def score(
         workers: Threads; one per processor if None.
         out: Run folder to write; nothing stays on disk if None.
         attribution: As in ``evaluate``; not for boxes.
+        val_boxes: As in ``evaluate``; also for the stored validation split of a run.
 
     Returns:
         Tables and metadata of the run.
@@ -148,8 +159,13 @@ def score(
         skip_bad=skip_bad,
         exact_images=exact_images,
         attribution=attribution,
+        val_boxes=None if val_boxes is None else Path(val_boxes),
     )
     test = None if run else images.load(split)
+    if val_boxes is not None and (tau != "val" or boxes):
+        if test is None or test.split != "val":
+            raise InputError(f"val_boxes replaces boxes of the split val, which tau {tau} ignores; give tau val")
+        test = with_pseudo_boxes(test, val_boxes)
     val = _load_held_out(source, test) if tau == "val" else None
     with (
         ThreadPoolExecutor(workers or processor_count()) as pool,
@@ -214,15 +230,23 @@ class _Source:
     skip_bad: bool
     exact_images: bool
     attribution: bool
+    val_boxes: Path | None
 
     def score(
-        self, dataset: Dataset | None, tau_index: int | None, pool: Executor, clock: Clock, val: bool = False
+        self,
+        dataset: Dataset | None,
+        tau_index: int | None,
+        pool: Executor,
+        clock: Clock,
+        val: bool = False,
+        pseudo: bool = False,
     ) -> tuple[Provenance, LocalizationResults]:
-        """Score one split; a run has its own ``dataset``."""
+        """Score one split; a run has its own ``dataset``, whose boxes are replaced by pseudo boxes if ``pseudo``."""
         if self.run is not None:
             load = self.images.load if self.images.is_given else None
             folder = self.run / "val" if val else self.run
-            return score_run(folder, self.protocol, pool, clock, load, tau_index, self.attribution)
+            annotate = self._annotate if pseudo else None
+            return score_run(folder, self.protocol, pool, clock, load, tau_index, self.attribution, annotate)
         assert dataset is not None
         images = dataset if self.images.limit is None else dataset.limit(self.images.limit)
         images = with_content(images, self.exact_images, self.protocol.uses_masks)
@@ -237,6 +261,12 @@ class _Source:
         predicted = self._read_predictions(self.val_predictions if val else self.predictions, images, dataset)
         settings = (self.protocol, self.raw, self.skip_bad, pool, clock, tau_index, predicted, self.attribution)
         return score_maps(maps, images, dataset, *settings)
+
+    def _annotate(self, images: Dataset) -> Dataset:
+        assert self.val_boxes is not None
+        if has_pseudo_boxes(images):
+            raise InputError(f"{self.run} was evaluated with pseudo boxes; give a run with the data set's own boxes")
+        return with_pseudo_boxes(images, self.val_boxes)
 
     def _read_predictions(
         self, source: Path | pd.DataFrame | None, images: Dataset, dataset: Dataset
@@ -285,17 +315,23 @@ def _score_splits(
         The run on the evaluated split.
     """
     protocol, clock = source.protocol, Clock()
-    chosen_on = held_out = val_request = None
+    chosen_on = held_out = val_request = own_tau_index = None
     if tau == "val":
-        val_provenance, chosen_on = source.score(val, None, pool, clock, val=True)
+        pseudo = source.val_boxes is not None
+        annotated = with_pseudo_boxes(val, source.val_boxes) if val and source.val_boxes else val
+        val_provenance, chosen_on = source.score(annotated, None, pool, clock, val=True, pseudo=pseudo)
         val_request = RunRequest(chosen_on.images, val_provenance, protocol, "oracle")
         held_out = chosen_on.images.signature
+        if pseudo:
+            _, own = source.score(val, None, pool, Clock(), val=True)
+            own_tau_index = choose_tau_index(protocol, tau, own)
     known = tau != "oracle" and not source.boxes
     tau_index = choose_tau_index(protocol, tau, chosen_on) if known else None
     provenance, results = source.score(test, tau_index, pool, clock)
     if val_request and val_request.provenance.model != provenance.model:
         held_out = f"{held_out},{val_request.provenance.model}"
-    request = RunRequest(results.images, provenance, protocol, tau, held_out)
+    has_pseudo = chosen_on is not None and has_pseudo_boxes(chosen_on.images)
+    request = RunRequest(results.images, provenance, protocol, tau, held_out, has_pseudo)
     with contextlib.ExitStack() as stack:
         for each, place in ((request, folder), (val_request, folder / "val")):
             if each:
@@ -304,7 +340,17 @@ def _score_splits(
         if val_request and chosen_on:
             place, requested = folder / "val", val_request.signature()
             finish_split(val_request, chosen_on, None, place, pool, Clock(), requested, bootstrap)
-        finished = finish_split(request, results, chosen_on, folder, pool, clock, request.signature(), bootstrap)
+        finished = finish_split(
+            request,
+            results,
+            chosen_on,
+            folder,
+            pool,
+            clock,
+            request.signature(),
+            bootstrap,
+            own_tau_index=own_tau_index,
+        )
         if page:
             if source.run is not None:
                 copy_thumbnails(source.run, folder)

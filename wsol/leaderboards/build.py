@@ -13,7 +13,7 @@ from wsol.io.atomic import TMP_SUFFIX, atomic_write, ensure_dir
 from wsol.io.display import escape_unprintable
 from wsol.io.lock import LOCK_FILE
 from wsol.leaderboards.hugging_face import PLACEHOLDER, write_evaluation_results
-from wsol.leaderboards.published import build_published_rows, read_published
+from wsol.leaderboards.published import build_published_rows, is_comparable, read_published
 from wsol.leaderboards.render import render_latex, render_markdown, render_text
 from wsol.leaderboards.rows import Row, build_row, join_groups, list_columns, rank_rows, to_csv
 from wsol.leaderboards.stale import find_stale
@@ -32,7 +32,7 @@ class Leaderboard:
 
     Attributes:
         rows: One dict per run, ranked within its group (data set and protocol), followed by the published rows.
-        left_out: One sentence for each run that is left out.
+        left_out: One sentence for each run that is left out, and one on published rows that are not listed.
     """
 
     rows: list[Row] = field(repr=False)
@@ -99,6 +99,7 @@ def leaderboard(
     out: str | Path | None = None,
     validate: bool = False,
     published: bool | str | Path = False,
+    all_published: bool = False,
 ) -> Leaderboard:
     """Collect runs into a leaderboard.
 
@@ -112,7 +113,9 @@ def leaderboard(
             between two machines; the checksums of the files allow no change at all.
         published: True to add the numbers of the literature that are bundled with the package, or a folder of tables in
             the same format (``wsol.leaderboards.published.PublishedNumber``). They are listed next to the measured rows
-            on the same data set, are not ranked, and name the conventions in which they differ.
+            on the same images with the same protocol and normalization, and are not ranked.
+        all_published: Whether published numbers on the same data set with other images, protocol or normalization are
+            listed as well, each with the conventions in which it differs.
 
     Returns:
         The leaderboard.
@@ -123,6 +126,7 @@ def leaderboard(
     """
     if out is not None and Path(out).is_dir() and _why_incomplete(Path(out)) is not None:
         raise InputError(f"{out} is a run folder; give another --out")
+    published = published or all_published
     numbers = read_published(None if published is True else published) if published else []
     runs, incomplete = find_runs(folders)
     left_out = [escape_unprintable(f"{name}: {reason}") for name, reason in incomplete.items()]
@@ -135,7 +139,8 @@ def leaderboard(
             except InputError as error:
                 failed[name] = escape_unprintable(f"{name}: {error}")
     rows = join_groups(rows)
-    published_rows = build_published_rows(numbers, rows)
+    same_data = build_published_rows(numbers, rows)
+    published_rows = [row for row in same_data if all_published or is_comparable(row)]
     rows = rank_rows([*rows, *published_rows])
     if validate:
         stale = find_stale(Path(out), rows, failed, _RENDERERS) if out is not None else []
@@ -147,8 +152,11 @@ def leaderboard(
     left_out += failed.values()
     if not rows:
         raise InputError("; ".join([f"{', '.join(map(str, folders))} contains no complete run", *left_out]))
-    if numbers and not published_rows:
-        left_out.append("no published number is for the images of any run")
+    if numbers and not same_data:
+        left_out.append("no published number is for the data set and split of any run")
+    elif count := len(same_data) - len(published_rows):
+        differ = f"{count} published row{'s differ' if count > 1 else ' differs'}"
+        left_out.append(f"{differ} from the runs in images, protocol or normalization; --all-published shows in what")
     board = Leaderboard(rows, left_out)
     if out is not None:
         ensure_dir(Path(out))

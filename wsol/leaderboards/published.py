@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
+from decimal import Decimal
 from importlib import resources
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from wsol.leaderboards.rows import Row, metric_column
 from wsol.metrics.base import METRICS, TAU_RULES
 
 _METADATA = "metadata"  # the lists of Choe et al. do not name their data set
+_ACCURACIES = {f"top{k}_{task}_acc": f"top{k}_{task}_err" for k in (1, 5) for task in ("loc", "cls")}
+"""Metrics that papers print as an accuracy, and the registered error."""
+_ASSUMPTION = "data set: assumed"
 
 
 @dataclass(frozen=True)
@@ -31,8 +35,13 @@ class PublishedNumber:
         metric: Registered name.
         tau_rule: ``fixed``, ``val``, ``oracle``, or empty if no threshold is used or the rule is unknown.
         tau: The threshold, if known.
-        protocol: Name and known settings, such as ``zhou2016:crops=10``.
-        value: Percent.
+        protocol: Name and known settings, such as ``zhou2016:crops=10``; text that is not the name of a protocol where
+            the source has conventions of its own.
+        classifier: Where the predicted classes come from: ``own``, or the name of another network; empty if the number
+            needs none.
+        value: Percent; of an error where the source prints an accuracy.
+        quoted_by: The publication that prints this number, if it copied it from ``source``; empty for a number that
+            the source itself prints.
         note: Remarks.
     """
 
@@ -48,7 +57,9 @@ class PublishedNumber:
     tau_rule: str
     tau: float | None
     protocol: str
+    classifier: str
     value: float
+    quoted_by: str
     note: str
 
 
@@ -57,7 +68,8 @@ def read_published(folder: str | Path | None = None) -> list[PublishedNumber]:
 
     Args:
         folder: Folder of CSV files with the attributes of ``PublishedNumber`` as columns; None for the tables of the
-            literature that are bundled with the package.
+            literature that are bundled with the package. ``top1_loc_acc``, ``top5_loc_acc``, ``top1_cls_acc`` and
+            ``top5_cls_acc`` are also metrics there: accuracies as printed, which are converted to errors.
 
     Raises:
         InputError: The folder has no such file, or a line is invalid.
@@ -78,7 +90,8 @@ def _read_table(path: Path) -> list[PublishedNumber]:
 
 
 def _parse_row(row: dict[str, str], path: Path, where: str) -> PublishedNumber:
-    if row["metric"] not in METRICS.names():
+    metric = _ACCURACIES.get(row["metric"], row["metric"])
+    if metric not in METRICS.names():
         raise InputError(f"{path}, {where}: unknown metric {row['metric']!r}; see python -m wsol.list metrics")
     if row["tau_rule"] not in ("", *TAU_RULES):
         raise InputError(
@@ -90,10 +103,11 @@ def _parse_row(row: dict[str, str], path: Path, where: str) -> PublishedNumber:
         raise InputError(f"{path}, {where}: {row['value']} is not a percentage; give a number from 0 to 100")
     numbers = {
         "dataset": DATASETS.canonical(row["dataset"]),
+        "metric": metric,
         "year": parse_int(row["year"], path, where),
         "n": parse_int(row["n"], path, where),
         "tau": parse_number(row["tau"], path, where) if row["tau"] else None,
-        "value": value,
+        "value": value if metric == row["metric"] else float(100 - Decimal(row["value"])),
     }
     return PublishedNumber(**{**row, **numbers})  # type: ignore[arg-type]  # by name
 
@@ -108,7 +122,7 @@ def build_published_rows(numbers: Iterable[PublishedNumber], measured: Iterable[
     Returns:
         One row per source, network, method and group: in the groups of its own protocol or, if no run uses that
         protocol, in all groups of its images. ``mismatch`` names the conventions in which the row differs from the
-        group; its numbers are comparable only if it is empty.
+        group, see ``is_comparable``.
     """
     groups = dict.fromkeys((row["dataset"], row["protocol"]) for row in measured)
     rows = []
@@ -121,11 +135,19 @@ def build_published_rows(numbers: Iterable[PublishedNumber], measured: Iterable[
     return rows
 
 
+def is_comparable(row: Row) -> bool:
+    """Return whether a published row has the images, protocol and normalization of its group.
+
+    Lists without a name that have as many images as the published data set are assumed to be that data set.
+    """
+    return not row["mismatch"] or all(each.startswith(_ASSUMPTION) for each in row["mismatch"].split("; "))
+
+
 def _merge_numbers(numbers: Iterable[PublishedNumber]) -> list[Row]:
     """Merge the numbers of one network, method and protocol into one row."""
     networks: dict[tuple[object, ...], list[PublishedNumber]] = {}
     for number in numbers:
-        key = (number.source, number.dataset, number.split, number.n, number.model)
+        key = (number.source, number.dataset, number.split, number.n, number.model, number.quoted_by)
         networks.setdefault(key, []).append(number)
     rows = []
     for of_network in networks.values():
@@ -142,6 +164,8 @@ def _build_row(numbers: Sequence[PublishedNumber]) -> Row:
     last = numbers[-1]
     row: Row = {"kind": "published", "dataset": f"{last.dataset}-{last.split}#{last.n}", "n": last.n}
     row |= {"model": last.model, "method": last.method, "protocol": last.protocol, "source": last.source}
+    row["classifier"] = ", ".join(dict.fromkeys(number.classifier for number in numbers if number.classifier))
+    row["quoted_by"] = last.quoted_by
     row["place"] = ", ".join(dict.fromkeys(number.place for number in numbers if number.place))
     row["note"] = "; ".join(dict.fromkeys(number.note for number in numbers if number.note))
     for number in numbers:
@@ -174,14 +198,16 @@ def _list_differences(row: Row, dataset: str, protocol: str) -> list[str] | None
         split = published.name.rpartition("-")[2]
         if measured.name != f"{_METADATA}-{split}" or published.n != measured.n:
             return None
-        differences.append(f"data set: assumed to be {published.name}, as it also has {published.n} images")
+        differences.append(f"{_ASSUMPTION} to be {published.name}, as it also has {published.n} images")
     if published.n != measured.n or measured.origin:
         origin = f" of {measured.origin}" if measured.origin else ""
         differences.append(f"images: {published.n}, not {measured.n}{origin}")
     stated, used = _parse_protocol(row["protocol"]), _parse_protocol(protocol)
-    if stated != {key: used.get(key) for key in stated}:
-        differences.append(f"protocol: {row['protocol']}, not {protocol}")
-    return differences
+    if stated[""] != used[""]:
+        return [*differences, f"protocol: {row['protocol']}, not {protocol}"]
+    return differences + [
+        f"{key}: {value}, not {used.get(key, 'stated')}" for key, value in stated.items() if used.get(key) != value
+    ]
 
 
 def _protocol_name(protocol: str) -> str:

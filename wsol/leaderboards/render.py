@@ -90,16 +90,27 @@ def _sections(rows: Sequence[Row]) -> list[_Section]:
 def _build_section(rows: Sequence[Row]) -> _Section:
     measured = [row for row in rows if row["kind"] == "measured"]
     published = [row for row in rows if row["kind"] != "measured"]
-    sources = list(dict.fromkeys(row["source"] for row in published))
-    marks = [str(i + 1) for i in range(len(measured))] + [f"†{sources.index(row['source']) + 1}" for row in published]
+    sources = list(dict.fromkeys(_origin(row) for row in published))
+    marks = [str(i + 1) for i in range(len(measured))] + [f"†{sources.index(_origin(row)) + 1}" for row in published]
     notes = [(mark, _describe_run(row)) for mark, row in zip(marks, measured, strict=False)]
     for i, source in enumerate(sources):
-        places = dict.fromkeys(row["place"] for row in published if row["source"] == source and row.get("place"))
+        places = dict.fromkeys(row["place"] for row in published if _origin(row) == source and row.get("place"))
         tables = dict.fromkeys(", ".join(places).split(", ")) if places else ()
-        notes.append((f"†{i + 1}", ", ".join([source, *tables])))
+        notes.append((f"†{i + 1}", _describe_source(*source, [*tables])))
     notes += [("†", _PUBLISHED_NOTE)] * bool(published)
     title = ", ".join(rows[0]["group"].rsplit("|", 1))
     return _Section(title, _build_metric_table(rows, marks), _build_cost_table(measured, marks), notes)
+
+
+def _origin(row: Row) -> tuple[str, str, str]:
+    """Return source, quoting publication and classifier of a published row, which have one note together."""
+    return row["source"], row.get("quoted_by", ""), row.get("classifier", "")
+
+
+def _describe_source(source: str, quoted_by: str, classifier: str, tables: Sequence[str]) -> str:
+    printed = f"{source}, as quoted by {quoted_by}" if quoted_by else source
+    predicted = {"": [], "own": ["classes predicted by the network itself"]}
+    return ", ".join([printed, *tables, *predicted.get(classifier, [f"classes predicted by {classifier}"])])
 
 
 def _describe_run(row: Row) -> str:

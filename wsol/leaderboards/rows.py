@@ -31,7 +31,7 @@ _FIRST = (
 _LAST = (
     *(f"error_{name}{end}" for name in ERROR_TYPES for end in _SHARES),
     *COSTS,
-    *("device", "source", "place", "note", "mismatch"),
+    *("device", "source", "place", "quoted_by", "classifier", "note", "mismatch"),
 )
 
 
@@ -162,7 +162,7 @@ def group_rows(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 
 def _rank_key(row: Row) -> tuple[str, bool, int, float, tuple[str, ...]]:
-    names = tuple(str(row.get(column, "")) for column in ("run", "source", "model", "method", "protocol"))
+    names = tuple(str(row.get(column, "")) for column in ("run", "source", "quoted_by", "model", "method", "protocol"))
     place, value = _headline_value(row)
     return row["group"], row["kind"] != "measured", place, value, names
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from wsol.leaderboards.rows import Row, read_cells, to_csv
 
-_KEY_COLUMNS = ("group", "run", "source", "model", "method", "protocol")
+_KEY_COLUMNS = ("group", "run", "source", "quoted_by", "model", "method", "protocol")
 
 
 def find_stale(
@@ -35,7 +35,7 @@ def find_stale(
     current = {_row_key(cells): (cells, row) for cells, row in zip(read_cells(to_csv(rows)), rows, strict=True)}
     matched: dict[tuple[str, ...], Row] = {}
     if any(cells.get("kind") == "published" for cells in written) and all(row["kind"] == "measured" for row in rows):
-        return [f"{path} contains published numbers; give --with-published to check them too"]
+        return [f"{path} contains published numbers; give --with-published, or --all-published, to check them too"]
     faults = []
     for line, cells in enumerate(written, 2):
         if cells.get("run") in excluded:

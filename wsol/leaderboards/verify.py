@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from wsol.baselines import BASELINES
+from wsol.datasets import has_pseudo_boxes
 from wsol.errors import first_line
 from wsol.evaluation.tables import choose_tau_index, tabulate, tabulate_predictions
 from wsol.leaderboards.recompute import recompute_curves
@@ -120,11 +121,12 @@ def _check_signature(run: StoredRun, tau_index: int) -> Iterator[str]:
 
 
 def _validation_field(run: StoredRun) -> str:
-    """Return the part of the signature that names the images on which tau was chosen."""
+    """Return the part of the signature that names the images on which tau was chosen, and whose boxes these had."""
     if run.validation is None:
         return ""
     test, val = Signature.parse(run.signature), Signature.parse(run.validation.signature)
-    return f"({val.dataset})" if val.model == test.model else f"({val.dataset},{val.model})"
+    field = f"({val.dataset})" if val.model == test.model else f"({val.dataset},{val.model})"
+    return f"-pseudo{field}" if has_pseudo_boxes(run.validation.results.images) else field
 
 
 def _check_predictions(run: StoredRun, tau_index: int) -> Iterator[str]:

@@ -59,6 +59,7 @@ class RunRequest:
         tau: The threshold, or the rule that chooses it.
         held_out: Signature of the validation images, where tau is chosen on some, and of what was scored on them if it
             has another provenance.
+        pseudo: Whether the boxes of the validation images are pseudo boxes.
     """
 
     images: Dataset
@@ -66,6 +67,7 @@ class RunRequest:
     protocol: Protocol
     tau: Tau
     held_out: str | None = None
+    pseudo: bool = False
 
     @property
     def uses_threshold(self) -> bool:
@@ -80,7 +82,8 @@ class RunRequest:
             images: The images that were left, if some were unreadable.
             chosen: The threshold that the rule chose.
         """
-        tau = f"tau:{self.tau}" if self.held_out is None else f"tau:{self.tau}({self.held_out})"
+        rule = f"{self.tau}-pseudo" if self.pseudo else self.tau
+        tau = f"tau:{rule}" if self.held_out is None else f"tau:{rule}({self.held_out})"
         if not self.uses_threshold:
             tau = "tau:none"
         elif isinstance(self.tau, str) and chosen is not None:

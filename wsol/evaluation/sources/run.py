@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsol.boxes.thresholds import are_constant
-from wsol.datasets import Content, Dataset, Split, with_content
+from wsol.datasets import Content, Dataset, Split, count_clipped, with_content
 from wsol.errors import InputError
 from wsol.evaluation.sources._scoring import Rows, score_all
 from wsol.io.arrays import memory_map
@@ -38,6 +38,7 @@ def score_run(
     load: Callable[[Split], Dataset] | None = None,
     tau_index: int | None = None,
     attribution: bool = False,
+    annotate: Callable[[Dataset], Dataset] | None = None,
 ) -> tuple[Provenance, LocalizationResults]:
     """Score the raw maps of a run against its ground truth under any protocol.
 
@@ -49,6 +50,7 @@ def score_run(
         load: Loads a split of its data set, if masks are to be used too; the run itself stores only boxes.
         tau_index: Index of the threshold of the predictions, if it is known.
         attribution: Whether metrics of attributions are computed.
+        annotate: Returns the images with the boxes to score against in place of those that the run stored.
 
     Raises:
         InputError: The folder is no such run, its files do not belong together or were changed, or the data set is
@@ -68,6 +70,11 @@ def score_run(
         images = _add_masks(images, load(images.split), protocol.uses_masks, bool(metadata.skipped), folder)
     else:
         images = replace(images, content=replace(metadata.dataset.content, masks=""))
+    clipped = metadata.clipped_boxes
+    if annotate is not None:
+        images = replace(annotate(images), content=replace(images.content or Content(), masks=""))
+        sizes = [sample.size or size for sample, size in zip(images, sizes, strict=True)]
+        clipped = sum(map(count_clipped, images.samples, sizes))
     truths = GroundTruths.stack(ground_truth_of(protocol, *pair) for pair in zip(images, sizes, strict=True))
     heat_maps, constant = HeatMaps(n), np.empty(n, bool)
     predicted = None if tau_index is None else np.empty((*classes.shape, 4))
@@ -95,7 +102,7 @@ def score_run(
         replace(stats, class_only_ranks=class_only_ranks, objects=truths.objects),
         boxes_from_maps(protocol, view, maps, classes, truths, pool) if predicted is None else lambda _: predicted,
         metadata.skipped,
-        metadata.clipped_boxes,
+        clipped,
         accumulator.boxes,
         metadata.notes,
         tuple(images.samples[i].image_id for i in np.flatnonzero(constant)),
