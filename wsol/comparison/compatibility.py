@@ -58,7 +58,7 @@ def differ_in_protocol_only(runs: Sequence[StoredRun]) -> bool:
     """Return whether runs score the same maps or boxes under different protocols."""
     provenances = [replace(run.metadata.provenance, view=None) for run in runs]
     maps = {(run.metadata.checksums or {}).get("maps.npy") for run in runs} - {None}  # only a run of a network has them
-    families = {_comparable_signature(run).protocol for run in runs}
+    families = {protocol_family(_canonical_signature(run).protocol) for run in runs}
     return len(families) > 1 and len(maps) <= 1 and all(each == provenances[0] for each in provenances)
 
 
