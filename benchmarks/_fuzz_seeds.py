@@ -63,6 +63,79 @@ def _make_xml(name: str) -> bytes:
     ).encode()
 
 
+def _make_voc_xml(*names: str) -> bytes:
+    objects = "".join(
+        f"<object><name>{name}</name><difficult>{i % 2}</difficult><bndbox><xmin>{1 + i}</xmin><ymin>2</ymin>"
+        "<xmax>30</xmax><ymax>20</ymax></bndbox></object>"
+        for i, name in enumerate(names)
+    )
+    return f"<annotation><size><width>60</width><height>40</height></size>{objects}</annotation>".encode()
+
+
+def _make_mat(names: list[str]) -> bytes:
+    file, cells = io.BytesIO(), np.array([[name] for name in names], object)
+    labels = np.arange(1.0, 1 + len(names))[:, None]
+    savemat(file, {"file_list": cells, "annotation_list": cells, "labels": labels}, do_compression=len(names) > 1)
+    return file.getvalue()
+
+
+def _make_set_seeds(images: dict[str, bytes], png: bytes) -> dict[str, tuple[str, dict[str, str], dict[str, bytes]]]:
+    """Return the data sets with objects in VOC's XML or with masks of several classes, by reader."""
+    palette = Image.fromarray(np.pad(np.full((10, 10), 12, np.uint8), ((10, 20), (10, 40)), constant_values=255))
+    palette.putpalette([i // 3 for i in range(768)])
+    file = io.BytesIO()
+    palette.save(file, "PNG")
+    voc, seeds = "VOCdevkit/VOC2007/", {}
+    files = {
+        voc + "ImageSets/Main/trainval.txt": b"000001\n000002\n",
+        voc + "ImageSets/Segmentation/trainval.txt": b"000002\n",
+        voc + "Annotations/000001.xml": _make_voc_xml("dog"),
+        voc + "Annotations/000002.xml": _make_voc_xml("dog", "person", "dog"),
+        voc + "JPEGImages/000001.jpg": images["b.jpg"],
+        voc + "JPEGImages/000002.jpg": images["b.jpg"],
+        voc + "SegmentationClass/000002.png": file.getvalue(),
+    }
+    seeds["voc"] = "voc", {}, files
+    seeds["voc masks"] = "voc", {"masks": "true", "class_agnostic": "true"}, files
+    dogs = ["n02085620-Chihuahua/n02085620_1", "n02085782-Japanese_spaniel/n02085782_2"]
+    seeds["stanford-dogs"] = (
+        "stanford-dogs",
+        {},
+        {
+            "train_list.mat": _make_mat([f"{dogs[0]}.jpg"]),
+            "test_list.mat": _make_mat([f"{dog}.jpg" for dog in dogs]),
+            **{f"Images/{dog}.jpg": images["b.jpg"] for dog in dogs},
+            **{f"Annotation/{dog}": _make_voc_xml("a", "b") for dog in dogs},
+        },
+    )
+    synsets = [f"n{i:08d}" for i in range(50)]
+    numbers = _encode_image(np.pad(np.full((10, 10, 3), (2, 0, 0), np.uint8), ((10, 20), (10, 40), (0, 0))), "PNG")
+    seeds["imagenet-s"] = (
+        "imagenet-s",
+        {},
+        {
+            **{f"ImageNetS50/validation/{synset}/.keep": b"" for synset in synsets},
+            f"ImageNetS50/validation/{synsets[1]}/a.JPEG": images["b.jpg"],
+            f"ImageNetS50/validation-segmentation/{synsets[1]}/a.png": numbers,
+        },
+    )
+    gray = _encode_image(np.repeat(np.arange(0, 240, 4, dtype=np.uint8)[None], 40, 0), "PNG")
+    seeds["cub masks"] = (
+        "cub",
+        {"masks": "{}/segmentations", "mask_cut": "0.4"},
+        {
+            "classes.txt": b"1 001.Bird\n",
+            "images.txt": b"1 001.Bird/a.png\n",
+            "image_class_labels.txt": b"1 1\n",
+            "train_test_split.txt": b"1 0\n",
+            "bounding_boxes.txt": b"1 1.0 2.0 30.0 20.0\n",
+            "images/001.Bird/a.png": png,
+            "segmentations/001.Bird/a.png": gray,
+        },
+    )
+    return seeds
+
+
 def _make_coco() -> bytes:
     square = np.zeros((40, 60), np.uint8, order="F")
     square[5:15, 5:15] = 1
@@ -257,7 +330,7 @@ def _make_seeds() -> dict[str, tuple[str, dict[str, str], dict[str, bytes]]]:
     )
     seeds |= _make_masked_seeds(images["a.jpg"], mask) | _make_boxed_seeds(images["a.jpg"])
     seeds["coco"] = "coco", {"annotations": "notes.json"}, {"notes.json": _make_coco(), "1.png": png, "2.png": png}
-    return seeds
+    return seeds | _make_set_seeds(images, png)
 
 
 SEEDS = _make_seeds()

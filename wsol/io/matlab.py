@@ -151,6 +151,8 @@ def _elements(data: memoryview, padded: bool = True) -> Iterator[tuple[int, memo
     """
     start = 0
     while start < len(data):
+        if len(data) - start < 8:
+            raise ValueError("its end is missing")
         kind, length = struct.unpack_from("<II", data, start)
         if kind >> 16:  # a small element, whose payload is in its tag
             kind, length, begin, end = kind & 0xFFFF, kind >> 16, start + 4, start + 8
