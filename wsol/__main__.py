@@ -14,6 +14,7 @@ _COMMANDS = {
     "score": "score maps or boxes without running a network",
     "compare": "compare runs on the same images, with significance tests",
     "leaderboard": "collect runs into a leaderboard",
+    "faithfulness": "measure how the class probability follows changes of the image that its map chooses",
     "explain": "draw the score maps of a classifier over photos",
     "train": "train a classifier on image labels alone",
     "list": "list the data sets, models, methods, protocols, metrics and baselines",

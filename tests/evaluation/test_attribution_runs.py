@@ -3,6 +3,7 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 
 import wsol
+from wsol.datasets import Dataset, load_dataset
 from wsol.errors import InputError
 from wsol.leaderboards.verify import verify_tables
 from wsol.metrics.base import METRICS
@@ -30,16 +32,21 @@ def verified(run: Path) -> list[str]:
         return verify_tables(read_run(run), pool)
 
 
+@cache
+def images() -> Dataset:
+    return load_dataset("synthetic", None, "test").limit(6)
+
+
 @pytest.fixture
 def run(tmp_path: Path, synthetic_model: Model) -> Path:
     out = tmp_path / "run"
-    wsol.evaluate(synthetic_model, limit=6, batch_size=4, out=out, bootstrap=0, attribution=True)
+    wsol.evaluate(synthetic_model, dataset=images(), batch_size=4, out=out, bootstrap=0, attribution=True)
     return out
 
 
 def test_a_run_has_them_and_is_otherwise_the_same(run: Path, tmp_path: Path, synthetic_model: Model) -> None:
     found = read_run(run)
-    plain = wsol.evaluate(synthetic_model, limit=6, batch_size=4, out=tmp_path / "plain", bootstrap=0)
+    plain = wsol.evaluate(synthetic_model, dataset=images(), batch_size=4, out=tmp_path / "plain", bootstrap=0)
     assert set(values(found.tables.metrics)) == NAMES == {*values(found.tables.classes), "pointing_game_15_classes"}
     assert found.signature == plain.signature
     assert not values(plain.metrics)
@@ -51,25 +58,19 @@ def test_a_run_has_them_and_is_otherwise_the_same(run: Path, tmp_path: Path, syn
     assert (array.dtype, array.shape) == (np.float32, (6, 6))
     assert values(found.tables.metrics)["pointing_game_15"] == pytest.approx(100 * array[:, 5].mean())
     own, full = (found.tables.baselines.query(f"baseline == '{name}'") for name in ("center-gaussian", "full-image"))
-    masks = [sample.mask().foreground.mean() for sample in wsol_synthetic(6)]
+    masks = [sample.mask().foreground.mean() for sample in images()]
     assert values(full)["energy_pointing_game"] == pytest.approx(100 * np.mean(masks), abs=0.5)
     assert values(full)["pixel_auc"] == 50
     assert values(own)["pixel_auc"] > 50
 
 
-def wsol_synthetic(n: int) -> list:
-    from wsol.datasets import load_dataset  # noqa: PLC0415  # of this test alone
-
-    return [*load_dataset("synthetic", None, "test").limit(n)]
-
-
 def test_stored_maps_give_the_same_numbers(run: Path, tmp_path: Path) -> None:
     stored = np.load(run / "attribution.npy")
-    again = wsol.score(run=run, dataset="synthetic", attribution=True, bootstrap=0, out=tmp_path / "again")
+    again = wsol.score(run=run, dataset=images(), attribution=True, bootstrap=0, out=tmp_path / "again")
     np.testing.assert_array_equal(np.load(tmp_path / "again" / "attribution.npy"), stored)
     assert values(again.metrics) == values(read_run(run).tables.metrics)
-    maps = dict(zip([sample.image_id for sample in wsol_synthetic(6)], np.load(run / "maps.npy")[:, 0], strict=True))
-    more = {"dataset": "synthetic", "limit": 6, "attribution": True, "bootstrap": 0}
+    maps = dict(zip([sample.image_id for sample in images()], np.load(run / "maps.npy")[:, 0], strict=True))
+    more = {"dataset": images(), "attribution": True, "bootstrap": 0}
     wsol.score(maps=maps, raw=True, out=tmp_path / "maps", **more)
     np.testing.assert_array_equal(np.load(tmp_path / "maps" / "attribution.npy"), stored)
     boxes = wsol.score(run=run, attribution=True, bootstrap=0)  # without masks: in the boxes, which are larger
@@ -81,6 +82,7 @@ def test_stored_maps_give_the_same_numbers(run: Path, tmp_path: Path) -> None:
     assert values(gaussian) == pytest.approx(values(own), rel=1e-12)
 
 
+@pytest.mark.slow
 def test_a_leaderboard_recomputes_them(run: Path, csv_data: Path, tiny_model: Model, tmp_path: Path) -> None:
     assert verified(run) == []
     own = tmp_path / "boxes"
@@ -101,7 +103,7 @@ def test_a_leaderboard_recomputes_them(run: Path, csv_data: Path, tiny_model: Mo
 
 
 def test_a_finished_run_without_them_is_not_taken(tmp_path: Path, synthetic_model: Model) -> None:
-    more = {"limit": 2, "out": tmp_path / "run", "bootstrap": 0, "resume": True}
+    more = {"dataset": images().limit(2), "out": tmp_path / "run", "bootstrap": 0, "resume": True}
     wsol.evaluate(synthetic_model, **more)
     with pytest.raises(InputError, match="without metrics of attributions; leave out --attribution, or run it again"):
         wsol.evaluate(synthetic_model, attribution=True, **more)

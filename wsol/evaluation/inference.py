@@ -75,7 +75,7 @@ class BatchInference:
     ) -> None:
         self._model, self._method, self._view, self._precision = model, method, view, precision
         self._device = model.network.device
-        self._classes = None if class_map is None else _ClassIndices(class_map, self._device)
+        self._classes = None if class_map is None else ClassIndices(class_map, self._device)
         self._whole_batch = self._device.type != "cpu"
         self._memory = memory if self._whole_batch else memory // _MAX_THREADS  # the same for any number of threads
         self._torch_threads = torch.get_num_threads()
@@ -130,7 +130,7 @@ class BatchInference:
         return _Chunk(classes, scores, finite, maps, times, network.passes_of_thread - before)
 
 
-class _ClassIndices:
+class ClassIndices:
     """The way from labels to outputs of a network and back, on its device.
 
     Args:
