@@ -17,6 +17,7 @@ from wsol.errors import InputError
 from wsol.io.display import printable
 from wsol.metrics.base import METRICS
 from wsol.metrics.bootstrap import intervals
+from wsol.metrics.hits import are_hits
 from wsol.metrics.significance import corrected_p_values, p_values, pairs, ranks, winners
 from wsol.metrics.summary import ResampledMetric, resample_metrics
 from wsol.runs.read import StoredRun, read_run
@@ -193,7 +194,8 @@ def _images(names: Sequence[str], stored: Sequence[StoredRun]) -> pd.DataFrame:
     for name, run in zip(names, stored, strict=True):
         true_class = run.tables.predictions[run.tables.predictions["rank"] == 0]
         ious = true_class["iou"].where(true_class["x0"].notna()).to_numpy()
-        columns |= {f"iou {name}": ious, f"hit {name}": ious >= run.protocol.delta}
+        delta, strict = run.protocol.delta, run.protocol.strict == "all"
+        columns |= {f"iou {name}": ious, f"hit {name}": are_hits(ious, delta, True) if strict else ious >= delta}
     return pd.DataFrame(columns)
 
 

@@ -14,6 +14,7 @@ from wsol.errors import InputError
 from wsol.metrics.base import METRICS
 from wsol.metrics.bootstrap import draw_counts
 from wsol.metrics.error_types import compare_predictions, error_table
+from wsol.metrics.hits import are_hits
 from wsol.metrics.resamples import RESAMPLES
 from wsol.metrics.summary import best_tau_index, metric_table, resample_metrics, summarize, summarize_groups
 from wsol.metrics.tau import Tau, find_tau_index, fixed_tau, round_tau
@@ -61,7 +62,9 @@ def tabulate_predictions(protocol: Protocol, results: LocalizationResults, tau_i
     has_threshold = bool(len(protocol.taus)) and _has_threshold(results)
     truths, boxes = results.truths, results.boxes_at(tau_index if has_threshold else 0)
     right = results.classes == results.classes[:, :1]
-    ious, errors = compare_predictions(boxes, truths.boxes, truths.starts, right, protocol.delta)
+    ious, errors = compare_predictions(
+        boxes, truths.boxes, truths.starts, right, protocol.delta, protocol.strict != "none"
+    )
     errors[~right & (results.classes >= 0)] = "class"  # also without a box, which classifiers do not give
     tau = round_tau(protocol.taus, tau_index) if has_threshold else np.nan
     return predictions_table(results.images.samples, results.classes, results.scores, tau, boxes, ious, errors)
@@ -106,8 +109,9 @@ def tabulate(
         }
     resampled = [*resample_metrics(results.stats, *rules, bootstrap)]
     first = predictions[predictions["rank"] == min(1, results.classes.shape[1] - 1)]
-    gt_known = predictions.loc[predictions["rank"] == 0, "iou"].to_numpy() >= protocol.delta
-    errors = error_table(first["error"].to_numpy(), gt_known, bootstrap)
+    own_ious = predictions.loc[predictions["rank"] == 0, "iou"].to_numpy()
+    own_hits = own_ious >= protocol.delta if protocol.strict == "none" else are_hits(own_ious, protocol.delta, True)
+    errors = error_table(first["error"].to_numpy(), own_hits, bootstrap)
     members = _group_by_class(results) | _group_by_objects(results)
     groups = summarize_groups(results.stats, members, resampled, bootstrap)
     by_class = groups["by"] == "class"

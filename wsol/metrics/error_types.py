@@ -17,6 +17,7 @@ def compare_predictions(
     starts: NDArray[np.int64],
     right: NDArray[np.bool_],
     delta: float,
+    strict: bool = False,
 ) -> tuple[NDArray[np.float64], NDArray[np.object_]]:
     """Compare the boxes of predictions with the ground truth: their IoUs, and their error types.
 
@@ -30,7 +31,8 @@ def compare_predictions(
         ground_truth: ``(m, 4)``, half-open edges of the boxes of all images in turn, at least one each.
         starts: ``(n,)``, index of the first box of each image.
         right: bool ``(n, k)``, whether the predicted class is the image's.
-        delta: IoU from which on a box is a hit, inclusive.
+        delta: IoU from which on a box is a hit.
+        strict: Whether the IoU of a hit must be above delta, in single precision as in ``wsol.metrics.hits``.
 
     Returns:
         float64 ``(n, k)``, the IoU with the best ground-truth box, 0 without a prediction; and str ``(n, k)``, one of
@@ -43,6 +45,7 @@ def compare_predictions(
         np.append(starts, len(ground_truth)),
         right,
         delta,
+        strict,
         ious,
         codes,
     )
@@ -59,6 +62,7 @@ def _compare(
     starts: NDArray[np.int64],
     right: NDArray[np.bool_],
     delta: float,
+    strict: bool,
     ious: NDArray[np.float64],
     codes: NDArray[np.int64],
 ) -> None:
@@ -83,7 +87,7 @@ def _compare(
             ious[i, k] = best
             if not right[i, k]:
                 codes[i, k] = _CLASS
-            elif best >= delta:
+            elif np.float32(best) > np.float32(delta) if strict else best >= delta:
                 codes[i, k] = _CORRECT
             elif covered >= 2:
                 codes[i, k] = _MULTI

@@ -15,7 +15,7 @@ from wsol.boxes.resize import cubic_taps, resize_and_normalize
 from wsol.boxes.thresholds import FloatArray, tau_grid, to_uint8, uint8_thresholds
 from wsol.datasets import Sample
 from wsol.metrics.image_stats import ImageStats, are_peaks_inside, boxes_for_display, peak_inside
-from wsol.protocols._external_maps import validate
+from wsol.protocols._external_maps import validate, validate_unit
 from wsol.protocols._view import View
 from wsol.protocols.base import PROTOCOLS, GroundTruth, Protocol
 
@@ -85,14 +85,8 @@ class WsolEvaluation(Protocol):
             ValueError: The map has another shape or range, or values that are not finite.
         """
         values = validate(score_map)
-        if raw:
-            prepared: FloatArray = self.prepare(values[None], size)[0]
-            return prepared
-        if values.shape != (self.size, self.size):
-            raise ValueError(f"has the shape {values.shape}, not {(self.size, self.size)}")
-        if values.min() < 0 or values.max() > 1:
-            raise ValueError(f"ranges from {values.min():g} to {values.max():g}, outside [0, 1]")
-        return values.astype(np.float64)  # in which their evaluator truncates to 8 bit
+        prepared: FloatArray = self.prepare(values[None], size)[0] if raw else validate_unit(values, self.size)
+        return prepared
 
     def boxes(self, prepared: FloatArray, taus: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the boxes ``(k, taus, 4)`` of prepared maps ``(k, h, w)`` at ascending taus, as half-open edges."""

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
 from wsol.datasets import read_image
+from wsol.metrics.hits import are_hits
 from wsol.protocols import Protocol
 from wsol.protocols.base import GroundTruth
 from wsol.reports.heat_map import (
@@ -71,7 +72,7 @@ def draw_gallery(
         label, top = truth.sample.label, int(first[i]["class_id"])
         wrong = f" -> {classes[top] if top < len(classes) else f'class {top}'}" if top != label else ""
         title = f"{classes[label]}   IoU {_truncate(own[i]['iou'])}   {first[i]['error']}{wrong}"
-        is_hit = bool(np.float32(own[i]["iou"]) >= np.float32(protocol.delta))
+        is_hit = bool(are_hits(np.array(own[i]["iou"]), protocol.delta, protocol.strict == "all"))
         return _draw_cell(truth, score_map, own[i], is_hit, title)
 
     with ThreadPoolExecutor(min(count, processor_count())) as pool:

@@ -115,7 +115,7 @@ def gather_results(
         truths.subset(kept),
         labels[:, None],
         np.full((len(remaining), 1), np.nan, np.float32),
-        accumulator.stats(protocol.delta, labels, None, protocol.off_grid),
+        protocol.make_stats(labels=labels, **accumulator.arrays),
         boxes_at,
         skipped,
         clipped,

@@ -81,7 +81,7 @@ def score_run(
         return rows, [*chunk]
 
     accumulator, _ = score_all(protocol, images, score_chunk, pool, clock)
-    stats = accumulator.stats(protocol.delta, classes[:, 0], ranks_of(classes), protocol.off_grid)
+    stats = protocol.make_stats(labels=classes[:, 0], ranks=ranks_of(classes), **accumulator.arrays)
     results = LocalizationResults(
         images,
         truths,
