@@ -130,6 +130,24 @@ class Protocol(ABC):
         """Part of the image that the frame shows: left, top, right, bottom, in shares of it; by default all of it."""
         return 0.0, 0.0, 1.0, 1.0
 
+    def to_image(self, boxes: NDArray[np.float64], size: Size) -> NDArray[np.float64]:
+        """Return boxes ``(..., 4)`` of the frame in pixels of an image of ``size``."""
+        left, top, right, bottom = self.window
+        offset, sides = np.multiply([left, top], size), np.multiply([right - left, bottom - top], size)
+        scaled: NDArray[np.float64] = boxes * np.tile(sides / self.frame(size), 2) + np.tile(offset, 2)
+        return scaled
+
+    def uncrop(self, prepared: FloatArray) -> FloatArray:
+        """Return a prepared map ``(h, w)`` as one of the whole image, zero outside the frame; for display."""
+        left, top, right, bottom = self.window
+        shares = ((top, 1 - bottom), (left, 1 - right))
+        sides = prepared.shape[0] / (bottom - top), prepared.shape[1] / (right - left)
+        padding = [(round(a * side), round(b * side)) for (a, b), side in zip(shares, sides, strict=True)]
+        if not any(map(any, padding)):
+            return prepared
+        whole: FloatArray = np.pad(prepared, padding)  # type: ignore[assignment]  # its stub forgets the dtype
+        return whole
+
     def frame(self, size: Size) -> Size:
         """Return the size of the frame for an annotation's frame of ``size``: by default the same."""
         return size

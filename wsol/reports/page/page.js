@@ -386,7 +386,7 @@
     const ownBox = runs[0].classifies ? "box of the true class" : "box";
     const boxes = isComparison
       ? runs.map((run, r) => sample(LINE_COLORS[r % LINE_COLORS.length], "solid", run.name))
-      : [sample("var(--hit)", "solid", `${ownBox}, IoU ≥ ${header.delta}`), sample("var(--miss)", "solid", `${ownBox}, IoU < ${header.delta}`), ...(atOwnTau() && hasWrongClass ? [sample("var(--predicted)", "dotted", "box of a wrong prediction")] : [])];
+      : [sample("var(--hit)", "solid", `${ownBox}, IoU ${header.hitSigns[0]} ${header.delta}`), sample("var(--miss)", "solid", `${ownBox}, IoU ${header.hitSigns[1]} ${header.delta}`), ...(atOwnTau() && hasWrongClass ? [sample("var(--predicted)", "dotted", "box of a wrong prediction")] : [])];
     $("legend").replaceChildren(sample("var(--truth)", "dashed", "ground truth"), ...boxes);
   }
 
