@@ -7,6 +7,7 @@ import pytest
 from wsol.datasets import Sample
 from wsol.errors import InputError
 from wsol.metrics.base import METRICS
+from wsol.metrics.iou import best_iou
 from wsol.protocols import Protocol, View, find_protocol
 from wsol.protocols.base import ground_truth_of
 
@@ -38,8 +39,8 @@ def iou(paper: str, score_map: np.ndarray, box: tuple[float, ...], tau: float = 
 
 
 def test_signature_and_settings() -> None:
-    assert find_protocol("crop224").signature == "crop224:paper=bas,step=0.01"
-    assert find("sat", agnostic="true").signature == "crop224:paper=sat,step=0.01,agnostic=true"
+    assert find_protocol("crop224").signature == "crop224:paper=bas,step=0.01,norm=minmax"
+    assert find("sat", agnostic="true").signature == "crop224:paper=sat,step=0.01,agnostic=true,norm=minmax"
     assert find_protocol("crop224").taus.tolist() == [i / 100 for i in range(100)]
     for wrong in ("paper=psol", "step=0.001", "delta=0"):
         with pytest.raises(InputError, match="crop224"):
@@ -84,9 +85,10 @@ def test_ground_truth_is_scaled_to_256() -> None:
 
 
 def test_nothing_hits_a_box_outside_the_crop() -> None:
+    everything = np.array([[0.0, 0, 225, 225]])
     for paper in PAPERS:
-        assert iou(paper, rectangle(0, 0, 224, 224), (245, 20, 255, 100)) == 0
-        assert iou(paper, rectangle(0, 0, 224, 224), (0, 0, 10, 10)) == 0
+        for box in ((245, 20, 255, 100), (0, 0, 10, 10)):
+            assert best_iou(everything, np.array([truth(paper, box)])) == 0
 
 
 def test_an_empty_map_is_the_whole_crop_or_no_box() -> None:
@@ -127,6 +129,15 @@ def test_the_map_is_normalized_before_it_is_upsampled() -> None:
     assert find("bas").boxes(prepared, np.array([0.99]))[0, 0].tolist() == [0, 0, 225, 225]
     small = find("sat").prepare(score_map * np.float32(1e-5 / 5), WHOLE)  # its range is what is added to it
     assert small.max() == pytest.approx((1 - 1 / 112) ** 2 / 2, rel=1e-5)
+
+
+def test_other_normalizations_follow_the_upsampling() -> None:
+    score_map = np.zeros((1, 4, 4), np.float32)
+    score_map[0, 1, 1] = 5
+    assert find("bas", norm="max").prepare(score_map, WHOLE).max() == 1
+    with pytest.raises(InputError, match="percentile would be ignored"):
+        find("bas", percentile=0.3)
+    assert "norm=max would be ignored" in (find("bas", norm="max").unsupported_reason(raw=False) or "")
 
 
 def test_component_and_contour() -> None:

@@ -20,6 +20,13 @@ OTHER_SETTINGS = (
     "crop224:paper=sat",
     "crop224:paper=spol,step=0.2",
     "tscam:step=0.1,size=97",
+    "tscam:norm=pas",
+    "crop224:norm=ivr",
+    "wsolevaluation:norm=max",
+    "wsolevaluation:size=97,norm=pas",
+    "wsolevaluation:norm=ivr",
+    "exact:norm=ivr,percentile=0.3",
+    "zhou2016:norm=pas",
 )
 
 

@@ -31,7 +31,7 @@ def box_at(score_map: np.ndarray, tau: float) -> list[float]:
 
 
 def test_signature() -> None:
-    assert TSCAM.signature == "tscam:step=0.01"
+    assert TSCAM.signature == "tscam:step=0.01,norm=minmax"
     assert find_protocol("tscam:size=384").frame((5, 5)) == (384, 384)
     assert TSCAM.taus.tolist() == [i / 100 for i in range(100)]
 

@@ -29,14 +29,14 @@ _Metrics = dict[tuple[str, str | None], ResampledMetric]
 
 @dataclass(frozen=True)
 class Comparison:
-    """Comparison of runs on the same images under the same protocol.
+    """Comparison of runs on the same images, under the same protocol or of the same score maps.
 
     Attributes:
         signature: Signature that the runs have in common, ``*`` in fields where they differ.
         notes: Warnings, one sentence each.
         stored: The runs.
-        runs: run (its name in this comparison), model, method, tau (the run's own; NaN if it uses no threshold),
-            folder, signature.
+        runs: run (its name in this comparison), model, method, protocol (only if not all have the same), tau (the run's
+            own; NaN if it uses no threshold), folder, signature.
         metrics: run, metric, tau_rule, tau, value (percent), ci_low, ci_high, rank, tied. The rank is 1 plus the number
             of significantly better runs; runs of the same rank are tied. The rank is missing if no other run has the
             metric.
@@ -45,8 +45,9 @@ class Comparison:
             significantly better run, or ``tie``.
         images: image_id, label, class, and for each run ``iou NAME`` and ``hit NAME``: the IoU of the ground-truth
             class's box at the run's tau, NaN if there is no box, and whether it is a hit.
-        curves: tau, and for each run the GT-known accuracy in percent at that tau; empty if the runs use no threshold.
-        delta: Minimum IoU of a hit.
+        curves: tau, and for each run the GT-known accuracy in percent at that tau, NaN if its protocol does not have
+            that tau; empty if the runs use no threshold.
+        delta: Minimum IoU of a hit; None if it is not the same for all runs.
     """
 
     signature: str
@@ -57,7 +58,7 @@ class Comparison:
     differences: pd.DataFrame = field(repr=False)
     images: pd.DataFrame = field(repr=False)
     curves: pd.DataFrame = field(repr=False)
-    delta: float
+    delta: float | None
 
     def __repr__(self) -> str:
         lines = [f"Comparison of {len(self.runs)} runs on {len(self.images)} images", f"  {self.signature}"]
@@ -94,7 +95,9 @@ class Comparison:
         """Draw the figures: PNG files by file name, with the signature as a text chunk."""
         names = [*self.runs["run"]]
         ious = self.images[[f"iou {name}" for name in names]].set_axis(names, axis=1)
-        figures = {"iou.png": iou_figure(ious, self.delta, self.signature)}
+        deltas = [run.protocol.delta for run in self.stored]
+        strict = [run.protocol.strict == "all" for run in self.stored]
+        figures = {"iou.png": iou_figure(ious, deltas, self.signature, strict)}
         if len(self.curves):
             taus = self.runs.set_index("run")["tau"][[*self.curves.columns[1:]]]
             figures["accuracy.png"] = accuracy_figure(self.curves, [*taus], self.delta, self.signature)
@@ -104,12 +107,13 @@ class Comparison:
 def compare(runs: Sequence[str | Path | StoredRun], *, out: str | Path | None = None) -> Comparison:
     """Compare runs on the same images.
 
-    All runs use the same bootstrap resamples of the images, so their differences are paired. Significance is tested at
-    5 %, corrected for all pairs, within each metric and rule; see ``wsol.metrics.significance``.
+    All runs use the same bootstrap resamples of the images, so their differences are paired, under whatever protocol.
+    Significance is tested at 5 %, corrected for all pairs, within each metric and rule; see
+    ``wsol.metrics.significance``.
 
     Args:
         runs: Two or more runs, as folders or as returned by ``read_run``. They are comparable if they have the same
-            images, protocol, version and rule of tau.
+            images, version and rule of tau, and the same protocol; or the same score maps under several protocols.
         out: Folder for tables, figures and the report page; nothing is written if None.
 
     Returns:
@@ -135,7 +139,7 @@ def compare(runs: Sequence[str | Path | StoredRun], *, out: str | Path | None = 
         differences=differences,
         images=_images(names, stored),
         curves=_curves(names, stored),
-        delta=stored[0].protocol.delta,
+        delta=stored[0].protocol.delta if len({run.protocol.delta for run in stored}) == 1 else None,
     )
     if out is not None:
         _write(comparison, Path(out))
@@ -179,8 +183,10 @@ def _runs(names: Sequence[str], stored: Sequence[StoredRun]) -> pd.DataFrame:
     for name, run in zip(names, stored, strict=True):
         parsed, tau = Signature.parse(run.signature), run.metadata.tau.value
         tau = np.nan if tau is None else tau
-        rows.append([name, parsed.model, parsed.method, tau, printable(str(run.folder)), run.signature])
-    return pd.DataFrame(rows, columns=["run", "model", "method", "tau", "folder", "signature"])
+        fields = [name, parsed.model, parsed.method, run.protocol.signature, tau]
+        rows.append([*fields, printable(str(run.folder)), run.signature])
+    table = pd.DataFrame(rows, columns=["run", "model", "method", "protocol", "tau", "folder", "signature"])
+    return table if table["protocol"].nunique() > 1 else table.drop(columns="protocol")
 
 
 def _images(names: Sequence[str], stored: Sequence[StoredRun]) -> pd.DataFrame:
@@ -194,18 +200,22 @@ def _images(names: Sequence[str], stored: Sequence[StoredRun]) -> pd.DataFrame:
     for name, run in zip(names, stored, strict=True):
         true_class = run.tables.predictions[run.tables.predictions["rank"] == 0]
         ious = true_class["iou"].where(true_class["x0"].notna()).to_numpy()
-        delta, strict = run.protocol.delta, run.protocol.strict == "all"
-        columns |= {f"iou {name}": ious, f"hit {name}": are_hits(ious, delta, True) if strict else ious >= delta}
+        hits = are_hits(ious, run.protocol.delta, run.protocol.strict == "all")
+        columns |= {f"iou {name}": ious, f"hit {name}": hits}
     return pd.DataFrame(columns)
 
 
 def _curves(names: Sequence[str], stored: Sequence[StoredRun]) -> pd.DataFrame:
     metric = METRICS.get("gt_known_loc_acc")
-    columns = {}
+    columns, taus = {}, dict[float, float]()
     for name, run in zip(names, stored, strict=True):
         if len(run.taus) and metric.applies(run.results.stats):
-            columns[name] = 100 * run.results.stats.hits.mean(0)
-    return pd.DataFrame({"tau": stored[0].taus if columns else [], **columns})
+            rounded = np.round(run.taus, 9)
+            columns[name] = pd.Series(100 * run.results.stats.hits.mean(0), rounded)
+            taus = dict(zip(rounded.tolist(), run.taus.tolist(), strict=True)) | taus
+    grid = sorted(taus)
+    by_run = {name: column.reindex(grid).to_numpy() for name, column in columns.items()}
+    return pd.DataFrame({"tau": [taus[tau] for tau in grid], **by_run})
 
 
 def _write(comparison: Comparison, folder: Path) -> None:

@@ -8,14 +8,16 @@ from pathlib import Path
 
 from wsol.errors import InputError
 from wsol.io.display import printable
+from wsol.protocols import canonical_signature, protocol_family
 from wsol.runs.read import StoredRun
-from wsol.runs.signature import Signature, drop_images, keep_common_images, signature_differences
+from wsol.runs.signature import Signature, drop_images, drop_masks, keep_common_images, signature_differences
 
 
 def common_signature(runs: Sequence[StoredRun], names: Sequence[str]) -> str:
     """Return the signature that runs have in common, ``*`` in fields where they may differ.
 
-    Models and methods may differ, and the value of a tau that was chosen by the same rule on the same images.
+    Models and methods may differ, and the value of a tau or another setting that the same rule chose on the same
+    images. Runs of the same score maps may differ in the protocol instead.
 
     Args:
         runs: The runs.
@@ -30,20 +32,31 @@ def common_signature(runs: Sequence[StoredRun], names: Sequence[str]) -> str:
     for run, folder in zip(runs, folders, strict=True):
         if folders.count(folder) > 1:
             raise InputError(f"{printable(str(run.folder))} is given twice; give each RUN once")
-    first, *others = keep_common_images([str(_comparable_signature(run)) for run in runs])
+    signatures = [_comparable_signature(run) for run in runs]
+    if differ_in_protocol_only(runs):
+        signatures = [replace(each, protocol="*") for each in _keep_common_masks(signatures)]
+    first, *others = keep_common_images([*map(str, signatures)])
     for run, name, signature in zip(runs[1:], names[1:], others, strict=True):
         if differences := signature_differences(signature, first):
             raise InputError(
                 f"{name} and {names[0]} are not comparable ({printable('; '.join(differences))}); "
                 f"{_how_to_fix(differences, run, runs[0])}"
             )
-    signatures = [Signature.parse(run.signature) for run in runs]
+    signatures = [_canonical_signature(run) for run in runs]
     equal_fields = {
         field: getattr(signatures[0], field)
-        for field in ("model", "method", "tau")
+        for field in ("model", "method", "protocol", "tau")
         if len({getattr(signature, field) for signature in signatures}) == 1
     }
     return str(replace(Signature.parse(first), **equal_fields))
+
+
+def differ_in_protocol_only(runs: Sequence[StoredRun]) -> bool:
+    """Return whether runs score the same maps or boxes under different protocols."""
+    provenances = [replace(run.metadata.provenance, view=None) for run in runs]
+    maps = {(run.metadata.checksums or {}).get("maps.npy") for run in runs} - {None}  # only a run of a network has them
+    families = {_comparable_signature(run).protocol for run in runs}
+    return len(families) > 1 and len(maps) <= 1 and all(each == provenances[0] for each in provenances)
 
 
 def signature_notes(names: Sequence[str], runs: Sequence[StoredRun]) -> Iterator[str]:
@@ -53,6 +66,8 @@ def signature_notes(names: Sequence[str], runs: Sequence[StoredRun]) -> Iterator
         names: Names of the runs.
         runs: The runs.
     """
+    if differ_in_protocol_only(runs):
+        yield "the runs score the same maps under different protocols: only the convention makes the differences"
     fields = [Signature.parse(run.signature).dataset for run in runs]
     unknown = [name for name, field in zip(names, fields, strict=True) if field == drop_images(field)]
     if 0 < len(unknown) < len(runs):
@@ -82,9 +97,25 @@ def run_names(folders: Sequence[Path]) -> list[str]:
     return [f"{name} ({i + 1})" if names.count(name) > 1 else name for i, name in enumerate(names)]
 
 
+def _canonical_signature(run: StoredRun) -> Signature:
+    """Return the signature with the protocol as this version writes it."""
+    signature = Signature.parse(run.signature)
+    return replace(signature, protocol=canonical_signature(signature.protocol))
+
+
+def _keep_common_masks(signatures: Sequence[Signature]) -> list[Signature]:
+    """Return signatures without the fingerprints of masks where some have none, as some protocols ignore them."""
+    datasets = [drop_images(signature.dataset) for signature in signatures]
+    masked = [dataset for dataset in datasets if dataset != drop_masks(dataset)]
+    if len(masked) == len(datasets) or len({*masked}) > 1:
+        return [*signatures]
+    return [replace(each, dataset=drop_masks(each.dataset), tau=drop_masks(each.tau)) for each in signatures]
+
+
 def _comparable_signature(run: StoredRun) -> Signature:
     """Return the signature with ``*`` in place of everything that may differ between runs."""
-    signature = replace(Signature.parse(run.signature), model="*", method="*")
+    signature = replace(_canonical_signature(run), model="*", method="*")
+    signature = replace(signature, protocol=protocol_family(signature.protocol))
     if run.validation:
         return replace(signature, tau=f"tau:val({Signature.parse(run.validation.signature).dataset})=*")
     return replace(signature, tau="tau:oracle=*") if run.tau == "oracle" else signature

@@ -110,7 +110,7 @@ def tabulate(
     resampled = [*resample_metrics(results.stats, *rules, bootstrap)]
     first = predictions[predictions["rank"] == min(1, results.classes.shape[1] - 1)]
     own_ious = predictions.loc[predictions["rank"] == 0, "iou"].to_numpy()
-    own_hits = own_ious >= protocol.delta if protocol.strict == "none" else are_hits(own_ious, protocol.delta, True)
+    own_hits = are_hits(own_ious, protocol.delta, protocol.strict != "none")  # as predictions of the right class
     errors = error_table(first["error"].to_numpy(), own_hits, bootstrap)
     members = _group_by_class(results) | _group_by_objects(results)
     groups = summarize_groups(results.stats, members, resampled, bootstrap)

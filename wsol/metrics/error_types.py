@@ -32,7 +32,7 @@ def compare_predictions(
         starts: ``(n,)``, index of the first box of each image.
         right: bool ``(n, k)``, whether the predicted class is the image's.
         delta: IoU from which on a box is a hit.
-        strict: Whether the IoU of a hit must be above delta, in single precision as in ``wsol.metrics.hits``.
+        strict: Whether the IoU of a hit must be above delta.
 
     Returns:
         float64 ``(n, k)``, the IoU with the best ground-truth box, 0 without a prediction; and str ``(n, k)``, one of
@@ -66,6 +66,7 @@ def _compare(
     ious: NDArray[np.float64],
     codes: NDArray[np.int64],
 ) -> None:
+    limit = np.float32(delta)  # IoUs are compared in single precision, as in ``are_hits``
     for i in range(boxes.shape[0]):
         for k in range(boxes.shape[1]):
             x0, y0, x1, y1 = boxes[i, k]
@@ -87,7 +88,7 @@ def _compare(
             ious[i, k] = best
             if not right[i, k]:
                 codes[i, k] = _CLASS
-            elif np.float32(best) > np.float32(delta) if strict else best >= delta:
+            elif np.float32(best) > limit if strict else np.float32(best) >= limit:
                 codes[i, k] = _CORRECT
             elif covered >= 2:
                 codes[i, k] = _MULTI

@@ -14,10 +14,11 @@ from wsol.boxes.resize import linear_taps, normalize_and_resize, resize
 from wsol.boxes.thresholds import FloatArray, are_constant, highest_tau_below, tau_grid
 from wsol.datasets import Mask, Sample
 from wsol.metrics.hits import Strict
-from wsol.protocols._external_maps import validate, validate_unit
+from wsol.protocols._normalization import DEFAULT_PERCENTILE, Percentile
 from wsol.protocols._single_boxes import score_single_boxes
+from wsol.protocols._unit_maps import UnitMapsProtocol
 from wsol.protocols._view import View
-from wsol.protocols.base import PROTOCOLS, GroundTruth, Protocol
+from wsol.protocols.base import PROTOCOLS, GroundTruth
 
 _SQUARE = 256  # side to which the image is resized
 _CROP = 224  # side of its center crop, the frame
@@ -56,7 +57,7 @@ _PAPERS = {
 
 @PROTOCOLS.register("crop224")
 @dataclass(frozen=True)
-class Crop224(Protocol):
+class Crop224(UnitMapsProtocol):
     """Center crops and one box for all guesses: Wu et al., BAS, CVPR 2022; SAT, ICCV 2023; Wei et al., SPOL, CVPR 2021.
 
     The image is squashed to 256 x 256; its center crop of 224 x 224 is what the network sees, and the frame. The map is
@@ -94,6 +95,9 @@ class Crop224(Protocol):
         agnostic: Whether a map or box that another program computed is that of all classes, as in these papers.
             Otherwise one without a class is the ground-truth class's, and top-5 localization error needs that of the
             first predicted class too.
+        norm: Normalization of the map: ``minmax``; or ``max``, ``pas`` or ``ivr``, which follow the upsampling as Kim
+            et al. have it.
+        percentile: Share of the pixels that ``ivr`` maps to 0; ``val`` or ``oracle`` chooses it. For ``norm=ivr``.
     """
 
     shown_if_changed = ("delta", "agnostic")
@@ -104,12 +108,15 @@ class Crop224(Protocol):
     step: float = 0.01
     delta: float = 0.5
     agnostic: bool = False
+    norm: str = "minmax"
+    percentile: Percentile = DEFAULT_PERCENTILE
 
     def __post_init__(self) -> None:
         if self.paper not in _PAPERS:
             raise ValueError(f"paper must be {', '.join([*_PAPERS][:-1])} or {[*_PAPERS][-1]}")
         if not _FINEST_STEP <= self.step < 1 or not 0 < self.delta <= 1:
             raise ValueError(f"step must be from {_FINEST_STEP} to 1, delta above 0 and up to 1")
+        self.check_settings()
 
     @property
     def strict(self) -> Strict:
@@ -160,7 +167,9 @@ class Crop224(Protocol):
         return corners
 
     def prepare(self, maps: FloatArray, size: tuple[int, int]) -> NDArray[np.float32]:
-        """Normalize raw maps of the crop ``(k, h, w)``, then upsample them to ``(k, 224, 224)``."""
+        """Normalize and upsample raw maps of the crop ``(k, h, w)`` to ``(k, 224, 224)``; ``minmax`` comes first."""
+        if self.norm != "minmax":
+            return self.normalize(maps, (_CROP, _CROP), linear_taps)
         return normalize_and_resize(maps, (_CROP, _CROP), linear_taps, self._conventions.epsilon)
 
     def prepare_view(self, view: View, maps: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
@@ -171,16 +180,6 @@ class Crop224(Protocol):
         large = resize(whole, (_SQUARE, _SQUARE), linear_taps)
         large[are_constant(whole)] = 0
         return self.prepare(large[:, _MARGIN:-_MARGIN, _MARGIN:-_MARGIN], size)
-
-    def prepare_external(self, score_map: NDArray[np.generic], size: tuple[int, int], raw: bool) -> FloatArray:
-        """Return a map of the crop, 224 x 224 in [0, 1], unchanged; prepare a raw one.
-
-        Raises:
-            ValueError: The map has another shape or range, or values that are not finite.
-        """
-        values = validate(score_map)
-        prepared: FloatArray = self.prepare(values[None], size)[0] if raw else validate_unit(values, _CROP)
-        return prepared
 
     def boxes(self, prepared: FloatArray, taus: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the boxes ``(k, taus, 4)`` of prepared maps ``(k, h, w)`` at ascending taus, as half-open edges."""

@@ -9,21 +9,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsol.boxes.contour_curves import contour_boxes
-from wsol.boxes.resize import linear_taps, resize_and_normalize
+from wsol.boxes.resize import linear_taps
 from wsol.boxes.thresholds import FloatArray, tau_grid, to_uint8, uint8_thresholds
 from wsol.datasets import Mask, Sample
 from wsol.metrics.hits import Strict
-from wsol.protocols._external_maps import validate, validate_unit
+from wsol.protocols._normalization import DEFAULT_PERCENTILE, Percentile
 from wsol.protocols._single_boxes import score_single_boxes
+from wsol.protocols._unit_maps import UnitMapsProtocol
 from wsol.protocols._view import View
-from wsol.protocols.base import PROTOCOLS, GroundTruth, Protocol
+from wsol.protocols.base import PROTOCOLS, GroundTruth
 
 _EMPTY_BOX = (0, 0, 2, 2)  # inclusive corners 0, 0, 1, 1
 
 
 @PROTOCOLS.register("tscam")
 @dataclass(frozen=True)
-class TSCAM(Protocol):
+class TSCAM(UnitMapsProtocol):
     """Gao et al., "TS-CAM: Token Semantic Coupled Attention Map for Weakly Supervised Object Localization", ICCV 2021.
 
     Read from the released code (vasgaowei/TS-CAM, ``lib/cams_deit.py`` and ``lib/datasets``). The image is squashed to
@@ -47,6 +48,8 @@ class TSCAM(Protocol):
         step: Step of the threshold grid.
         delta: IoU of a hit; exclusive for predicted classes.
         size: Side of the square, in pixels; by default that of the weights, or 224.
+        norm: Normalization of the map: ``minmax``, ``max``, ``pas`` or ``ivr``.
+        percentile: Share of the pixels that ``ivr`` maps to 0; ``val`` or ``oracle`` chooses it. For ``norm=ivr``.
     """
 
     shown_if_changed = ("delta", "size")
@@ -55,10 +58,13 @@ class TSCAM(Protocol):
     step: float = 0.01
     delta: float = 0.5
     size: int = 224
+    norm: str = "minmax"
+    percentile: Percentile = DEFAULT_PERCENTILE
 
     def __post_init__(self) -> None:
         if not 0.0001 <= self.step < 1 or not 2 <= self.size <= 4096 or not 0 < self.delta <= 1:
             raise ValueError("step must be from 0.0001 to 1, delta above 0 and up to 1, size from 2 to 4096")
+        self.check_settings()
 
     @property
     def strict(self) -> Strict:
@@ -95,17 +101,7 @@ class TSCAM(Protocol):
 
     def prepare(self, maps: FloatArray, size: tuple[int, int]) -> NDArray[np.float32]:
         """Upsample and normalize raw maps ``(k, h, w)`` to ``(k, size, size)``."""
-        return resize_and_normalize(maps, (self.size, self.size), linear_taps)
-
-    def prepare_external(self, score_map: NDArray[np.generic], size: tuple[int, int], raw: bool) -> FloatArray:
-        """Return a map ``(size, size)`` in [0, 1] unchanged; prepare a raw one.
-
-        Raises:
-            ValueError: The map has another shape or range, or values that are not finite.
-        """
-        values = validate(score_map)
-        prepared: FloatArray = self.prepare(values[None], size)[0] if raw else validate_unit(values, self.size)
-        return prepared
+        return self.normalize(maps, (self.size, self.size), linear_taps)
 
     def boxes(self, prepared: FloatArray, taus: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the boxes ``(k, taus, 4)`` of prepared maps ``(k, h, w)`` at ascending taus, as half-open edges."""

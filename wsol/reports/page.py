@@ -18,7 +18,7 @@ from wsol.runtime.threads import processor_count
 
 _ERROR_DESCRIPTIONS = {  # of boxes; "class" is the type of predictions alone
     "class": "the predicted class is wrong",
-    "correct": "the IoU with a true box is {reaches} {delta:g}",
+    "correct": "the IoU with a true box is {delta}",
     "multi": "the box covers more than 30 % of two or more objects",
     "part": "most of the box is inside the object: it covers only a part of it",
     "more": "the box encloses at least 70 % of the object, and too much around it",
@@ -128,16 +128,18 @@ def render(
     encoded = data() if data else _encode(runs, names, thumbnail_root)
     classifies = any(run.results.classifies for run in runs)
     constants = {"script": script, "style": style, "data": encoded, "classifies": classifies}
-    constants["error_descriptions"] = _describe_errors(classifies, runs[0].protocol)
+    constants["error_descriptions"] = _describe_errors(classifies, [run.protocol for run in runs])
     return _TEMPLATES.get_template(_TEMPLATE).render({**missing, **constants, **variables})
 
 
-def _describe_errors(classifies: bool, protocol: Protocol) -> dict[str, str]:
+def _describe_errors(classifies: bool, protocols: Sequence[Protocol]) -> dict[str, str]:
     """Return what each error type means; without predicted classes, of the box alone."""
     prefix = "right class; " if classifies else ""
-    reaches = "at least" if protocol.strict == "none" else "above"
+    rules = {(each.delta, "at least" if each.strict == "none" else "above") for each in protocols}
+    delta = " or ".join(f"{word} {each:g}" for each, word in sorted(rules))
+    delta += ", as the run's protocol has it" * (len(rules) > 1)
     return {
-        name: text if name == "class" else prefix + text.format(delta=protocol.delta, reaches=reaches)
+        name: text if name == "class" else prefix + text.format(delta=delta)
         for name, text in _ERROR_DESCRIPTIONS.items()
     }
 
