@@ -83,8 +83,9 @@ class Crop224(UnitMapsProtocol):
 
     A true box outside the crop is empty, or a line of one pixel where truncation leaves one; nothing hits the former.
     PSOL (tzzcl/PSOL) has boxes and no maps; its conventions are those of ``spol``, without the clipping to the image.
-    ADL (junsukchoe/ADL) thresholds the gray value of the map in the colors of ``jet``, and is not one of these. BAS and
-    PSOL print means over classes, see CorLoc; the others, means over images.
+    ADL (junsukchoe/ADL) thresholds the gray values of the map in the colors of ``cubehelix``, and is not one of these.
+    BAS and PSOL print means over classes, see CorLoc; the others, means over images. BAS, PSOL and, on CUB, SAT average
+    the class probabilities of ten crops; here the center crop is classified.
 
     Maps that another program computed are of the crop, already upsampled and normalized: 224 x 224, in [0, 1]; or raw.
 
