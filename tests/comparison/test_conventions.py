@@ -13,7 +13,6 @@ import wsol
 from wsol.comparison.figures import accuracy_figure, iou_figure
 from wsol.datasets import Dataset, Mask, load_dataset
 from wsol.errors import InputError
-from wsol.runs.checksums import add_checksums
 from wsol.runs.read import read_run
 
 NOTE = "the runs score the same maps under different protocols: only the convention makes the differences"
@@ -100,7 +99,9 @@ def test_other_maps_are_refused_as_before(maps: Path, csv_data: Path, tmp_path: 
     first = score(maps, csv_data, tmp_path / "first", "wsolevaluation:step=0.5")
     (maps / "01.npy").write_bytes((maps / "02.npy").read_bytes())
     other = score(maps, csv_data, tmp_path / "other", "exact:levels=3")
-    sentence = r"other and first are not comparable \(protocol: exact:levels=3,norm=minmax, not wsolevaluation:step=0.5,norm"
+    sentence = (
+        r"other and first are not comparable \(protocol: exact:levels=3,norm=minmax, not wsolevaluation:step=0.5,norm"
+    )
     with pytest.raises(InputError, match=sentence):
         wsol.compare([first, other])
     again = score(maps, csv_data, tmp_path / "again", "exact:levels=11", tau=0.5)

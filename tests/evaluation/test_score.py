@@ -546,10 +546,8 @@ def test_images_are_left_out_wherever_they_are() -> None:
         protocol = find_protocol("zhou2016:box=script")
         accumulator, kept = score_all(protocol, dataset, by_image(image_stats), pool, Clock())
     assert kept == used
-    stats = accumulator.stats(0.5, np.zeros(len(used), np.int64), None, None)
-    assert stats.curves[:, 0].tolist() == used
-    assert stats.peaks is not None
-    assert stats.peaks.tolist() == [i % 2 == 0 for i in used]
+    assert accumulator.arrays["curves"][:, 0].tolist() == used
+    assert accumulator.arrays["peaks"].tolist() == [i % 2 == 0 for i in used]
 
 
 def test_a_limit_leaves_out_images_and_not_their_entries(lists: Path, maps: Path, tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def test_a_protocol_whose_box_is_a_pixel_off(name: str, run: Run, monkeypatch: p
 
 
 def test_a_curve_that_is_off(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    for function in ("base.best_iou", "zhou2016.best_iou", "_components.best_iou_curves"):
+    for function in ("base.best_iou", "zhou2016.best_iou", "_single_boxes.best_iou_curves"):
         monkeypatch.setattr(f"wsol.protocols.{function}", lambda boxes, *_: np.full(boxes.shape[:-1], 0.49))
     curves = importlib.import_module("wsol.protocols.wsolevaluation").contour_curves
 

@@ -68,17 +68,16 @@ def baseline_stats(
     boxes = BaselineBoxes.of(name, protocol, truths)
     curves = _iou_curves(boxes, truths, max(1, len(protocol.taus)))
     peaks = np.array([box.peak for box in boxes.distinct])[boxes.which]
-    return LocalizationStats(
-        curves,
-        protocol.delta,
-        truths.labels,
-        ranks,
+    return protocol.make_stats(
+        curves=curves,
+        labels=truths.labels,
+        ranks=ranks,
         peaks=_are_inside(peaks, truths),
         contours=curves if protocol.uses_all_contours else None,  # the only box is the best
         pixels=_count_pixels(boxes, protocol, truths, pool),
-        off_grid=protocol.off_grid,
         objects=truths.objects,
         attribution=_attributions(boxes, protocol, truths, pool) if attribution else None,
+        first=curves if protocol.one_box else None,  # the same box for every class
     )
 
 

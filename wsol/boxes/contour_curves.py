@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsol.boxes._neighbors import RING, cluster_representatives, contour_area_gains
+from wsol.boxes.contours import largest_contour_boxes
 from wsol.runtime.jit import jit
 
 # Numba's disk cache is invalidated only by changes of the file of the compiled function, so all functions that are
@@ -20,6 +21,7 @@ from wsol.runtime.jit import jit
 # extent of a component at them. Numbers are unsigned: Numba adds code for wraparound to signed indices.
 _X0, _X1, _FIRST, _LAST, _SINCE, _AREA2, _UNKNOWN, _CHANGED = range(8)
 _MAX_SIDE = 4096
+_FEW = 16  # thresholds for which a search for contours at each is faster than the sweeps
 _MOST_AREA2 = np.uint32(2 * _MAX_SIDE**2)  # sums that are larger say nothing
 
 _ONE, _EIGHT, _TWENTY, _LOW = np.uint32(1), np.uint32(8), np.uint32(20), np.uint32(0xFFF)
@@ -67,6 +69,22 @@ def contour_curves(
     boxes_of = (np.ascontiguousarray(truths), np.cumsum(counts))
     _evaluate_maps(np.ascontiguousarray(maps), thresholds, *boxes_of, extension, boxes, largest, best)
     return boxes, largest, best
+
+
+def contour_boxes(maps: NDArray[np.uint8], thresholds: Ints) -> NDArray[np.int32]:
+    """Return the boxes of ``wsol.boxes.contours.largest_contour_boxes`` by whichever of the two ways is faster.
+
+    Args:
+        maps: uint8 ``(n, h, w)``.
+        thresholds: int64 ``(n, thresholds)``, from 0 to 255, ascending for each map.
+
+    Returns:
+        int32 ``(n, thresholds, 4)``, half-open pixel edges; zeros where the mask is empty.
+    """
+    if thresholds.shape[1] <= _FEW:
+        return largest_contour_boxes(maps, thresholds)
+    no_truths = np.empty((0, 4)), np.zeros(len(maps), np.int64)
+    return contour_curves(maps, thresholds, *no_truths)[0]
 
 
 @jit

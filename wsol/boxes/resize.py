@@ -83,6 +83,29 @@ def resize_and_normalize(maps: FloatArray, size: tuple[int, int], taps: Taps) ->
     return out
 
 
+def normalize_and_resize(
+    maps: FloatArray, size: tuple[int, int], taps: Taps, epsilon: float = 0.0
+) -> NDArray[np.float32]:
+    """Min-max normalize maps, each to [0, 1], then resize them; only the result is rounded to single precision.
+
+    Args:
+        maps: Raw maps ``(n, h, w)``.
+        size: Target ``(height, width)``.
+        taps: The filter.
+        epsilon: Added to the range of a map before the division by it.
+
+    Returns:
+        float32 ``(n, height, width)``; all zeros for a map that is constant or has a value that is not finite.
+    """
+    halves = maps.astype(np.float64) / 2  # exact, and the range of the largest numbers does not overflow
+    low, high = halves.min(axis=(1, 2), keepdims=True), halves.max(axis=(1, 2), keepdims=True)
+    usable = np.isfinite(low) & np.isfinite(high) & (high > low)
+    unit = np.zeros(halves.shape)
+    np.subtract(halves, low, out=unit, where=usable)
+    np.divide(unit, high - low + epsilon / 2, out=unit, where=usable)
+    return resize(unit, size, taps)
+
+
 def resize_and_divide(maps: FloatArray, size: tuple[int, int], taps: Taps, absolute: bool) -> NDArray[np.float32]:
     """Resize maps, round them to single precision, then divide each by its maximum.
 

@@ -17,6 +17,7 @@ from wsol.comparison.page import render_comparison_page
 from wsol.errors import InputError
 from wsol.io.display import printable
 from wsol.metrics.base import METRICS
+from wsol.metrics.hits import are_hits
 from wsol.runs.read import StoredRun, read_run
 from wsol.runs.signature import Signature
 from wsol.runtime.progress import track
@@ -91,7 +92,8 @@ class Comparison:
         names = [*self.runs["run"]]
         ious = self.images[[f"iou {name}" for name in names]].set_axis(names, axis=1)
         deltas = [run.protocol.delta for run in self.stored]
-        figures = {"iou.png": iou_figure(ious, deltas, self.signature)}
+        strict = [run.protocol.strict == "all" for run in self.stored]
+        figures = {"iou.png": iou_figure(ious, deltas, self.signature, strict)}
         if len(self.curves):
             taus = self.runs.set_index("run")["tau"][[*self.curves.columns[1:]]]
             figures["accuracy.png"] = accuracy_figure(self.curves, [*taus], self.delta, self.signature)
@@ -162,7 +164,8 @@ def _images(names: Sequence[str], stored: Sequence[StoredRun]) -> pd.DataFrame:
     for name, run in zip(names, stored, strict=True):
         true_class = run.tables.predictions[run.tables.predictions["rank"] == 0]
         ious = true_class["iou"].where(true_class["x0"].notna()).to_numpy()
-        columns |= {f"iou {name}": ious, f"hit {name}": ious >= run.protocol.delta}
+        hits = are_hits(ious, run.protocol.delta, run.protocol.strict == "all")
+        columns |= {f"iou {name}": ious, f"hit {name}": hits}
     return pd.DataFrame(columns)
 
 

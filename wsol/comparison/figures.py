@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from wsol.metrics.hits import are_hits
 from wsol.reports.canvas import Canvas, PngFigure
 
 # Okabe & Ito, "Color Universal Design", 2008, without the yellow, which is invisible on white. Seven colors and four
@@ -51,21 +52,25 @@ def accuracy_figure(curves: pd.DataFrame, taus: Sequence[float], delta: float | 
 
 
 @matplotlib.style.context("default")
-def iou_figure(ious: pd.DataFrame, deltas: Sequence[float], title: str) -> PngFigure:
+def iou_figure(
+    ious: pd.DataFrame, deltas: Sequence[float], title: str, strict: Sequence[bool] | None = None
+) -> PngFigure:
     """Draw the histogram of IoU, one outline per run, with a line at each delta.
 
     Args:
         ious: One column per run: the IoU in each image; NaN if there is no box, which is in no bin.
         deltas: Minimum IoU of a hit in each run.
         title: Signature that the runs have in common.
+        strict: Whether the IoU of a hit must be above delta, in each run; by default in none.
     """
     plot = _RunPlot(title, [*ious.columns], "IoU at the run's tau", f"images (%) in bins of {1 / _BINS:g}")
     edges = np.arange(_BINS + 1) / _BINS
-    for (name, style), delta in zip(plot.styles, deltas, strict=True):
+    rules = zip(plot.styles, deltas, strict or [False] * len(deltas), strict=True)
+    for (name, style), delta, is_strict in rules:
         values = ious[name].to_numpy()
         share = 100 * np.histogram(values[~np.isnan(values)], edges)[0] / len(values)
         plot.axes.stairs(share, edges, baseline=None, linewidth=1.4, **style)
-        plot.add_legend_line(style, f"{100 * (values >= delta).mean():.1f} % hits", name)
+        plot.add_legend_line(style, f"{100 * are_hits(values, delta, is_strict).mean():.1f} % hits", name)
     for delta in dict.fromkeys(deltas):
         plot.axes.axvline(delta, color=_GRAY, linewidth=1, zorder=0)
         plot.axes.text(delta + 0.007, 0.99, "hits", color=_GRAY, va="top", transform=plot.axes.get_xaxis_transform())

@@ -33,6 +33,8 @@ class MetricBatch:
         truths: Ground truth of each image.
         labels: int64 ``(n,)``; zeros where there are none.
         ranks: int64 ``(n,)``, see ``LocalizationStats``; None without logits.
+        firsts: The maps of the first predicted classes, as ``maps``; for protocols with one box for all predictions,
+            and None where they are not known.
     """
 
     view: View
@@ -40,20 +42,28 @@ class MetricBatch:
     truths: list[GroundTruth]
     labels: NDArray[np.int64]
     ranks: NDArray[np.int64] | None
+    firsts: FloatArray | None = None
 
     def stats(self, protocol: Protocol) -> LocalizationStats:
         """Score the maps; double precision goes image by image, as for ``wsol.score``."""
-        facts: dict[str, Any] = {"labels": self.labels, "ranks": self.ranks, "off_grid": protocol.off_grid}
-        if self.maps.dtype == np.float32:
-            rows, _ = protocol.score_batch(self.view, self.maps, self.truths, self.labels[:, None], None)  # type: ignore[arg-type]  # its dtype is checked
-        else:
-            pairs = zip(self.maps[:, 0], self.truths, strict=True)
-            prepared = [(protocol.prepare_external(one, truth.size, raw=True), truth) for one, truth in pairs]
-            rows = stack_stats([truth.score_map_stats(protocol, one) for one, truth in prepared])
+        facts: dict[str, Any] = {"labels": self.labels, "ranks": self.ranks}
+        rows = self._score(protocol, self.maps)
         facts |= {name: array for name, array in rows.items() if name != "boxes"}  # those are for display
         objects = np.array([len(truth.boxes) > 0 for truth in self.truths])
         facts["objects"] = None if objects.all() else objects
-        return LocalizationStats(delta=protocol.delta, **facts)
+        if self.firsts is not None:
+            facts["first"] = self._score(protocol, self.firsts)["curves"]
+        elif protocol.one_box and protocol.agnostic:
+            facts["first"] = facts["curves"]
+        return protocol.make_stats(**facts)
+
+    def _score(self, protocol: Protocol, maps: FloatArray) -> dict[str, NDArray[Any]]:
+        if maps.dtype == np.float32:
+            rows, _ = protocol.score_batch(self.view, maps, self.truths, self.labels[:, None], None)  # type: ignore[arg-type]  # its dtype is checked
+            return rows
+        pairs = zip(maps[:, 0], self.truths, strict=True)
+        prepared = [(protocol.prepare_external(one, truth.size, raw=True), truth) for one, truth in pairs]
+        return stack_stats([truth.score_map_stats(protocol, one) for one, truth in prepared])
 
 
 @dataclass(frozen=True)
@@ -104,12 +114,15 @@ class BatchReader:
         filled = np.zeros(n, np.int64) if known is None else known
         samples = self._read_samples(boxes, filled, frames, self._read_masks(masks))
         truths = [ground_truth_of(self.protocol, each, each.size) for each in samples if each.size]
-        return MetricBatch(view, own, truths, filled, None if scores is None else _ranks(scores, filled))
+        firsts = None
+        if self.protocol.one_box and scores is not None and maps.ndim > 3 and maps.shape[1] == classes:
+            firsts = _select_own(maps, _first_classes(scores), classes)
+        return MetricBatch(view, own, truths, filled, None if scores is None else _ranks(scores, filled), firsts)
 
     def _find_view(self, maps: Tensor) -> View:
         view = self.protocol.view
-        if maps.ndim < 5:  # maps of the whole image, whatever the protocol shows to a network
-            return View(view.side, view.side)
+        if maps.ndim < 5:
+            return self.protocol.external_view
         if view.crop == view.side or maps.shape[2] != view.count:
             takes = "no crops" if view.crop == view.side else f"{view.count} crops"
             raise InputError(
@@ -206,8 +219,8 @@ def example_stats(protocol: Protocol) -> LocalizationStats:
     mask = _Held(Mask(np.eye(8, dtype=bool), np.zeros((8, 8), bool))) if protocol.uses_masks else None
     sample = Sample("example", 0, np.array([[1.0, 1.0, 4.0, 4.0]]), "edges", size=(8, 8), mask=mask)
     maps = np.eye(2, dtype=np.float32)[None, None]
-    whole = View(protocol.view.side, protocol.view.side)
-    batch = MetricBatch(whole, maps, [ground_truth_of(protocol, sample, (8, 8))], np.zeros(1, np.int64), None)
+    truths, firsts = [ground_truth_of(protocol, sample, (8, 8))], maps if protocol.one_box else None
+    batch = MetricBatch(protocol.external_view, maps, truths, np.zeros(1, np.int64), None, firsts)
     return replace(batch.stats(protocol), ranks=np.ones(1, np.int64), objects=np.ones(1, bool))
 
 
@@ -304,6 +317,12 @@ def _read_mask(mask: Any, i: int) -> Mask:
             "wsol.datasets.Mask with pixels to ignore"
         )
     return Mask(values.astype(bool), np.zeros(values.shape, bool))
+
+
+def _first_classes(logits: Tensor) -> NDArray[np.int64]:
+    """Return the first class of each image, int64 ``(n,)``, as ``rank_classes`` ranks them."""
+    first: NDArray[np.int64] = logits.double().log_softmax(1).numpy().argmax(1)
+    return first
 
 
 def _ranks(logits: Tensor, labels: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -19,10 +19,10 @@ from wsol.evaluation.pseudo_choice import choose_with_own_boxes, describe_choice
 from wsol.evaluation.tables import choose_tau_index, tabulate, tabulate_baseline, tabulate_predictions
 from wsol.io.arrays import memory_map
 from wsol.io.display import list_first
-from wsol.metrics.base import LocalizationStats
 from wsol.metrics.bootstrap import draw_counts
 from wsol.metrics.classification import ranks_of
 from wsol.metrics.tau import fixed_tau, round_tau
+from wsol.protocols import Protocol
 from wsol.protocols.ground_truths import GroundTruths
 from wsol.reports.gallery import draw_gallery
 from wsol.reports.page import encode_run, write_page
@@ -215,14 +215,12 @@ def _merge_batches(
         truths,
         classes,
         arrays["scores"],
-        LocalizationStats(
-            delta=protocol.delta,
+        protocol.make_stats(
             labels=classes[:, 0],
             ranks=ranks_of(classes),
             class_only_ranks=np.array(class_only_ranks) if class_only_ranks else None,
-            off_grid=protocol.off_grid,
             objects=truths.objects,
-            **stats.read(),  # type: ignore[arg-type]  # by name
+            **stats.read(),
         ),
         (lambda _: arrays["predicted"]) if "predicted" in arrays else boxes_at,
         skipped,
@@ -309,7 +307,7 @@ def _describe_run(
         skipped=results.skipped,
         clipped_boxes=results.clipped,
         val=ValidationRecord(chosen_on.skipped, chosen_on.clipped) if chosen_on else None,
-        notes=tuple(dict.fromkeys((*results.notes, *results.images.notes, *_list_notes(results)))),
+        notes=tuple(dict.fromkeys((*results.notes, *results.images.notes, *_list_notes(results, request.protocol)))),
         versions=package_versions(),
         seconds=_round_seconds(clock),
         cost=cost,
@@ -320,12 +318,12 @@ def _round_seconds(clock: Clock) -> dict[str, float]:
     return {stage: round(seconds, 3) for stage, seconds in clock.seconds.items()}
 
 
-def _list_notes(results: LocalizationResults) -> list[str]:
+def _list_notes(results: LocalizationResults, protocol: Protocol) -> list[str]:
     """Return what deserves a second look, one sentence each."""
     notes = []
     if results.constant:
         notes.append(
-            f"{len(results.constant)} of {len(results.truths)} score maps are constant and give no box: "
+            f"{len(results.constant)} of {len(results.truths)} score maps are constant and {protocol.empty_box}: "
             f"{list_first(results.constant)}"
         )
     if (ranks := results.stats.class_only_ranks) is not None:
@@ -350,6 +348,11 @@ def _list_notes(results: LocalizationResults) -> list[str]:
             )
     if results.stats.ranks is not None and not results.stats.top5:
         notes.append("some images have fewer than five predicted classes: top-5 errors are left out")
+    elif results.stats.ranks is not None and results.stats.guesses is None:
+        notes.append(
+            f"{protocol.name} takes the box of the first predicted class for all guesses, and some images have none of "
+            "that class: top-5 localization error is left out"
+        )
     if not results.stats.complete:
         notes.append("some images have no box of their own class: GT-known accuracy and related metrics are left out")
     return notes

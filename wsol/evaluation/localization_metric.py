@@ -11,7 +11,7 @@ from torch import Tensor
 from wsol.datasets.base import TO_EDGES, Corners
 from wsol.errors import InputError
 from wsol.evaluation._metric_batch import Array, BatchReader, Frame, example_stats
-from wsol.metrics.base import LocalizationStats
+from wsol.metrics.base import CURVES
 from wsol.metrics.bootstrap import intervals
 from wsol.metrics.localization import DELTAS, metrics_at
 from wsol.metrics.streaming import MetricValue, StreamingMetrics, image_counts
@@ -27,7 +27,7 @@ else:
     except ImportError:
         from wsol.evaluation._metric_base import Metric
 
-_ARRAYS = ("curves", "contours", "second", "pixels", "peaks", "objects")
+_ARRAYS = (*CURVES, "pixels", "peaks", "objects")
 
 
 class LocalizationMetric(Metric):
@@ -48,8 +48,9 @@ class LocalizationMetric(Metric):
             other metrics is the setting ``delta`` of the protocol.
         tau: Threshold of the boxes, on the grid of the protocol.
         frame: Coordinates of boxes and masks. ``input``: pixels of the square that the protocol resizes images to,
-            224 x 224 for ``wsolevaluation`` and ``exact`` and 256 x 256 for ``zhou2016`` unless a setting says
-            otherwise. ``image``: pixels of the original images, whose ``sizes`` every ``update`` gets.
+            224 x 224 for ``wsolevaluation``, ``tscam`` and ``exact`` and 256 x 256 for ``zhou2016`` and ``crop224``
+            unless a setting says otherwise. ``image``: pixels of the original images, whose ``sizes`` every ``update``
+            gets.
         corners: Convention of the corners of boxes: ``edges``, ``inclusive`` or ``one-based``.
         classes: Number of classes, for metrics by class (CorLoc); without it they are left out.
         interval: Whether the statistics of every image are kept for 95 % intervals: 8 kB per image at 1,000 thresholds,
@@ -117,14 +118,16 @@ class LocalizationMetric(Metric):
         """Count a batch of ``n`` images; tensors on any device, or arrays. Without images it does nothing.
 
         Args:
-            maps: Raw score maps of any size and range: ``(n, h, w)`` or ``(n, 1, h, w)``, those of the ground-truth
-                classes, or ``(n, classes, h, w)``, of which those are taken. ``(n, k, crops, h, w)`` are maps of the
-                crops of a protocol that shows crops to the network. Maps in double precision are scored as such.
+            maps: Raw score maps of any size and range, of whole images, or of the crop of ``crop224``: ``(n, h, w)`` or
+                ``(n, 1, h, w)``, those of the ground-truth classes, or ``(n, classes, h, w)``, of which those are
+                taken. ``(n, k, crops, h, w)`` are maps of the crops of a protocol that shows crops to the network. Maps
+                in double precision are scored as such.
             boxes: Ground truth of each image, ``(g, 4)`` or a single box ``(4,)``: x0, y0, x1, y1. ``(0, 4)`` and an
                 empty mask are an image that shows no object: metrics of pixels and of classes alone count it.
             labels: Integers ``(n,)``, the classes.
             logits: ``(n, classes)``, or any scores that rank the classes; ties go to the smaller class index. Without
-                them, metrics of predicted classes are left out.
+                them, metrics of predicted classes are left out; a protocol with one box for all predictions
+                (``crop224``) needs maps of all classes too for top-5 localization.
             masks: The object in each image, ``(height, width)`` of bool or of 0 and 1, or a ``wsol.datasets.Mask``.
                 Without them, metrics of pixels are left out.
             sizes: Integers ``(n, 2)``, width and height of the original images; for ``frame="image"``.
@@ -141,7 +144,8 @@ class LocalizationMetric(Metric):
         batch = self._reader.read(maps, boxes, labels, logits, masks, sizes)
         if batch is None:
             return
-        self._metrics.check_parts(self.sums[:3].cpu().numpy(), logits is not None, masks is not None)
+        has_guesses = not self.protocol.one_box or self.protocol.agnostic or batch.firsts is not None
+        self._metrics.check_parts(self.sums[:4].cpu().numpy(), logits is not None, masks is not None, has_guesses)
         stats = batch.stats(self.protocol)
         sums = self._metrics.sums(stats)
         shown = np.ones(len(stats), bool) if stats.objects is None else stats.objects
@@ -205,7 +209,7 @@ class LocalizationMetric(Metric):
                 arrays[name] = flat.cpu().numpy().astype(empty.dtype).reshape(-1, *empty.shape[1:])
         if arrays["objects"].all():
             del arrays["objects"]
-        stats = LocalizationStats(delta=self.protocol.delta, off_grid=self.protocol.off_grid, **arrays)  # type: ignore[arg-type]  # by name
+        stats = self.protocol.make_stats(**arrays)
         resampled = resample_metrics(stats, self.protocol.taus, self.tau, metrics=self._metrics.metrics)
         draws = {(each.metric.name, each.rule): each.draws for each in resampled}
         out: dict[str, float] = {}

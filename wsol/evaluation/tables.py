@@ -14,6 +14,7 @@ from wsol.errors import InputError
 from wsol.metrics.base import METRICS
 from wsol.metrics.bootstrap import draw_counts
 from wsol.metrics.error_types import EMPTY, compare_predictions, error_table
+from wsol.metrics.hits import are_hits
 from wsol.metrics.iou import reduce_by_image
 from wsol.metrics.resamples import RESAMPLES
 from wsol.metrics.summary import best_tau_index, metric_table, resample_metrics, summarize, summarize_groups
@@ -62,7 +63,9 @@ def tabulate_predictions(protocol: Protocol, results: LocalizationResults, tau_i
     has_threshold = bool(len(protocol.taus)) and _has_threshold(results)
     truths, boxes = results.truths, results.boxes_at(tau_index if has_threshold else 0)
     right = results.classes == results.classes[:, :1]
-    ious, errors = compare_predictions(boxes, truths.boxes, truths.starts, right, protocol.delta)
+    ious, errors = compare_predictions(
+        boxes, truths.boxes, truths.starts, right, protocol.delta, protocol.strict != "none"
+    )
     wrong = ~right & (results.classes >= 0) & (truths.counts > 0)[:, None]
     errors[wrong] = "class"  # also without a box, which classifiers do not give
     tau = round_tau(protocol.taus, tau_index) if has_threshold else np.nan
@@ -108,9 +111,10 @@ def tabulate(
         }
     resampled = [*resample_metrics(results.stats, *rules, bootstrap)]
     first = predictions[predictions["rank"] == min(1, results.classes.shape[1] - 1)]
-    gt_known = predictions.loc[predictions["rank"] == 0, "iou"].to_numpy() >= protocol.delta
+    own_ious = predictions.loc[predictions["rank"] == 0, "iou"].to_numpy()
+    own_hits = are_hits(own_ious, protocol.delta, protocol.strict != "none")  # as predictions of the right class
     shown = (first["error"] != EMPTY).to_numpy()
-    errors = error_table(first["error"].to_numpy()[shown], gt_known[shown], bootstrap)
+    errors = error_table(first["error"].to_numpy()[shown], own_hits[shown], bootstrap)
     members = _group_by_class(results) | _group_by_objects(results)
     groups = summarize_groups(results.stats, members, resampled, bootstrap)
     by_class = groups["by"] == "class"

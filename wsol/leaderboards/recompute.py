@@ -10,22 +10,18 @@ from numpy.typing import NDArray
 
 from wsol.baselines import baseline_stats
 from wsol.datasets import Mask
+from wsol.metrics.base import CURVES
 from wsol.metrics.image_stats import kept_tau_indices
 from wsol.metrics.iou import best_iou
 from wsol.protocols.attributions import attributions
+from wsol.runs.arrays import ARRAYS
 from wsol.runs.read import StoredRun
 from wsol.runs.results import boxes_from_maps
 from wsol.runtime.progress import track
 from wsol.runtime.threads import map_ordered
 
 _TOLERANCE = 1e-6  # IoU, and pixels
-_FILES = {
-    "curves": "curves.npy",
-    "contours": "curves_v2.npy",
-    "second": "curves_second.npy",
-    "peaks": "peaks.npy",
-    "attribution": "attribution.npy",
-}
+_FILES = {array.name: array.file for array in ARRAYS if array.name in (*CURVES, "peaks", "attribution")}
 
 _ImageCheck = Callable[[int], list[str]]
 """Returns the files in which the values of image ``i`` differ from the recomputed ones."""
@@ -91,9 +87,11 @@ def _map_check(run: StoredRun, maps: NDArray[np.float32], tau_index: int, pool: 
         prepared = protocol.prepare_view(view, maps[i, :1], truth.size)[0]
         stats = protocol.score_map_stats(prepared, truth.boxes)
         peak = np.array(stats.peak_inside)
-        files = _compare_stats(
-            run, i, {"curves": stats.curve, "contours": stats.contours, "second": stats.second, "peaks": peak}
-        )
+        expected = {"curves": stats.curve, "contours": stats.contours, "second": stats.second, "peaks": peak}
+        if protocol.one_box and found.classifies:
+            prepared_first = protocol.prepare_view(view, maps[i, 1:2], truth.size)[0]
+            expected["first"] = protocol.score_map_stats(prepared_first, truth.boxes).curve
+        files = _compare_stats(run, i, expected)
         if found.boxes is not None and not _is_close(found.boxes[i], stats.boxes[kept_tau_indices(len(stats.boxes))]):
             files.append("boxes.npy")
         if not _is_close(stored[i], predicted[i]):

@@ -136,10 +136,14 @@ def _check_predictions(run: StoredRun, tau_index: int) -> Iterator[str]:
     label_ious = table["iou"].to_numpy().reshape(classes.shape)[:, 0]
     is_label = classes == classes[:, :1]
     boxes = found.boxes_at(tau_index)
+    is_own = is_label & (np.arange(classes.shape[1]) < 2) if run.protocol.one_box else is_label
     ordered = np.sort(classes[:, 1:], axis=1)
     checks = {
         "predictions.parquet: the class of rank 0 is not the image's label": classes[:, 0] == stats.labels,
-        "predictions.parquet: a class has two boxes": _is_close(boxes, boxes[:, :1]).all(2) | ~is_label,
+        "predictions.parquet: a class has two boxes": _is_close(boxes, boxes[:, :1]).all(2) | ~is_own,
+        "predictions.parquet: not one box for all predictions": _is_close(
+            boxes, run.protocol.share_box(boxes, classes)
+        ).all(2),
         "predictions.parquet: a class has two scores": _is_close(scores, scores[:, :1]) | ~is_label,
         "predictions.parquet: a class is predicted twice": (np.diff(ordered, axis=1) > 0) | (ordered[:, :-1] < 0),
         "predictions.parquet: scores increase with the rank": ~(np.diff(scores[:, 1:], axis=1) > 0),

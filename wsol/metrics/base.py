@@ -9,10 +9,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from wsol.metrics.hits import Strict, are_hits
 from wsol.registry import Registry
 
 TauRule = Literal["fixed", "val", "oracle"]
 TAU_RULES: tuple[TauRule, ...] = ("fixed", "val", "oracle")
+CURVES = ("curves", "contours", "second", "first")
+"""The attributes of ``LocalizationStats`` that are IoU curves."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,11 @@ class LocalizationStats:
         objects: bool ``(n,)``, whether an image shows an object; None if every image does. The curves of the others are
             zeros, and only metrics that count them, see ``Metric.counts_empty``, use them.
         attribution: float32 ``(n, 6)``, see ``wsol.metrics.attribution.COLUMNS``; None where it was not asked for.
+        first: float32 ``(n, taus)``, the IoU that the first prediction's own map reaches; for ``one_box``, and None
+            where that map is not known.
+        one_box: Whether the box of the first prediction is that of all predictions; otherwise each class has that of
+            its own map.
+        strict: Which boxes are hits only if their IoU is above delta.
     """
 
     curves: NDArray[np.float32]
@@ -57,21 +65,36 @@ class LocalizationStats:
     off_grid: int | None = None
     objects: NDArray[np.bool_] | None = None
     attribution: NDArray[np.float32] | None = None
+    first: NDArray[np.float32] | None = None
+    one_box: bool = False
+    strict: Strict = "none"
 
     def __len__(self) -> int:
         return len(self.labels)
 
     @property
     def hits(self) -> NDArray[np.bool_]:
-        """Hits, bool ``(n, taus)``: the IoU of the box reaches delta."""
-        return self.curves >= np.float32(self.delta)
+        """Hits, bool ``(n, taus)``: the IoU of the ground-truth class's own box reaches delta."""
+        return are_hits(self.curves, self.delta, self.strict == "all")
+
+    @property
+    def guesses(self) -> NDArray[np.float32] | None:
+        """The IoU that a prediction of the ground-truth class reaches, at any rank; None where it is not known."""
+        return self.first if self.one_box else self.curves
+
+    def prediction_hits(self, rank: int) -> NDArray[np.bool_]:
+        """Hits of the prediction of the ground-truth class, bool ``(n, taus)``, at ranks up to ``rank``."""
+        # The first prediction has its own map's box under every protocol.
+        curves = self.curves if rank == 1 else self.guesses
+        assert curves is not None
+        return are_hits(curves, self.delta, self.strict != "none")
 
     @cached_property
     def on_grid(self) -> "LocalizationStats":
         """The statistics at the taus of the grid; pixels of another tau are counted at the tau below it."""
         if self.off_grid is None or self.curves.shape[1] == 1:
             return self
-        values = {name: getattr(self, name) for name in ("curves", "contours", "second", "pixels")}
+        values = {name: getattr(self, name) for name in (*CURVES, "pixels")}
         kept: dict[str, Any] = {
             name: np.delete(array, self.off_grid, axis=1) for name, array in values.items() if array is not None
         }
@@ -99,8 +122,7 @@ class LocalizationStats:
 
         And the indices of these taus.
         """
-        optional = {"curves": self.curves, "contours": self.contours, "second": self.second}
-        curves = {name: curve for name, curve in optional.items() if curve is not None}
+        curves = {name: curve for name in CURVES if (curve := getattr(self, name)) is not None}
         different = {id(curve): curve for curve in curves.values() if curve.strides[1] or curve.shape[1] == 1}
         changes = [(curve[:, 1:] != curve[:, :-1]).any(0) for curve in different.values()]
         starts = np.flatnonzero(np.append(True, np.any(changes, axis=0) if changes else []))
@@ -110,7 +132,7 @@ class LocalizationStats:
     @property
     def present(self) -> set[str]:
         """Names of the attributes that metrics can be computed from."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values = {field.name: getattr(self, field.name) for field in fields(self)} | {"guesses": self.guesses}
         return {name for name, value in values.items() if value is not None and value is not False}
 
 

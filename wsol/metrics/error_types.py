@@ -19,6 +19,7 @@ def compare_predictions(
     starts: NDArray[np.int64],
     right: NDArray[np.bool_],
     delta: float,
+    strict: bool = False,
 ) -> tuple[NDArray[np.float64], NDArray[np.object_]]:
     """Compare the boxes of predictions with the ground truth: their IoUs, and their error types.
 
@@ -32,7 +33,8 @@ def compare_predictions(
         ground_truth: ``(m, 4)``, half-open edges of the boxes of all images in turn.
         starts: ``(n,)``, index of the first box of each image.
         right: bool ``(n, k)``, whether the predicted class is the image's.
-        delta: IoU from which on a box is a hit, inclusive.
+        delta: IoU from which on a box is a hit.
+        strict: Whether the IoU of a hit must be above delta.
 
     Returns:
         float64 ``(n, k)``, the IoU with the best ground-truth box, 0 without a prediction; and str ``(n, k)``, one of
@@ -46,6 +48,7 @@ def compare_predictions(
         np.append(starts, len(ground_truth)),
         right,
         delta,
+        strict,
         ious,
         codes,
     )
@@ -65,9 +68,11 @@ def _compare(
     starts: NDArray[np.int64],
     right: NDArray[np.bool_],
     delta: float,
+    strict: bool,
     ious: NDArray[np.float64],
     codes: NDArray[np.int64],
 ) -> None:
+    limit = np.float32(delta)  # IoUs are compared in single precision, as in ``are_hits``
     for i in range(boxes.shape[0]):
         for k in range(boxes.shape[1]):
             x0, y0, x1, y1 = boxes[i, k]
@@ -89,7 +94,7 @@ def _compare(
             ious[i, k] = best
             if not right[i, k]:
                 codes[i, k] = _CLASS
-            elif best >= delta:
+            elif np.float32(best) > limit if strict else np.float32(best) >= limit:
                 codes[i, k] = _CORRECT
             elif covered >= 2:
                 codes[i, k] = _MULTI

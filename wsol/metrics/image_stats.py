@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wsol.metrics.base import LocalizationStats
+from wsol.metrics.base import CURVES
 from wsol.metrics.iou import reduce_by_image
 
 
@@ -25,6 +25,8 @@ class ImageStats:
         pixels: uint32 ``(taus + 1, 2)``, foreground and background pixels with a score from each tau up to the next;
             the last row from 1 on. None without a mask.
         attribution: float32 ``(6,)``, see ``wsol.metrics.attribution``, if it was asked for.
+        first: float32 ``(taus,)``, the IoU that the box of the first prediction's map reaches, if the protocol has one
+            box for all predictions and that map is known.
     """
 
     boxes: NDArray[np.float64]
@@ -34,9 +36,10 @@ class ImageStats:
     second: NDArray[np.float32] | None = None
     pixels: NDArray[np.uint32] | None = None
     attribution: NDArray[np.float32] | None = None
+    first: NDArray[np.float32] | None = None
 
 
-_OPTIONAL = ("contours", "second", "pixels", "attribution")
+_OPTIONAL = ("contours", "second", "pixels", "attribution", "first")
 _KEPT_BOXES = 100  # per image, for display
 
 
@@ -101,15 +104,12 @@ class StatsAccumulator:
         boxes = self._arrays.get("boxes")
         return None if boxes is None else boxes[: self._count]
 
-    def stats(
-        self, delta: float, labels: NDArray[np.int64], ranks: NDArray[np.int64] | None, off_grid: int | None
-    ) -> LocalizationStats:
-        """Return the statistics of the images so far; arguments as the attributes of ``LocalizationStats``."""
+    @property
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Arrays of the images so far, by attribute of ``LocalizationStats``."""
         arrays = {name: array[: self._count] for name, array in self._arrays.items() if name != "boxes"}
-        for name in ("curves", "contours", "second"):
-            if name in arrays:
-                arrays[name] = np.broadcast_to(arrays[name], (self._count, self._taus))
-        return LocalizationStats(delta=delta, labels=labels, ranks=ranks, off_grid=off_grid, **arrays)  # type: ignore[arg-type]  # by name
+        curves = {name: np.broadcast_to(arrays[name], (self._count, self._taus)) for name in CURVES if name in arrays}
+        return arrays | curves
 
 
 def peak_inside(score_map: NDArray[np.floating], ground_truth: NDArray[np.float64]) -> bool:

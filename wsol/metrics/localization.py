@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsol.metrics.base import METRICS, LocalizationStats, Metric
+from wsol.metrics.hits import are_hits
 
 
 def localization_error(stats: LocalizationStats, k: int) -> NDArray[np.bool_]:
@@ -15,9 +16,10 @@ def localization_error(stats: LocalizationStats, k: int) -> NDArray[np.bool_]:
 
     A prediction is a class with the box of that class's own map. It is right if the class is the image's and the IoU
     reaches delta (Russakovsky et al., "ImageNet Large Scale Visual Recognition Challenge", IJCV 2015, section 4.2), so
-    only the prediction of the ground-truth class counts, and its box is the one that the curve is computed from.
+    only the prediction of the ground-truth class counts, and its box is the one that the curve is computed from. Where
+    a protocol has one box for all predictions, it is that of the first one's map.
     """
-    return ~(_has_rank(stats, 1, k) & stats.hits)
+    return ~(_has_rank(stats, 1, k) & stats.prediction_hits(k))
 
 
 @METRICS.register(
@@ -39,7 +41,7 @@ def top1_localization_error(stats: LocalizationStats) -> NDArray[np.bool_]:
     title="top-5 localization error",
     short_title="top-5 loc. error",
     better="lower",
-    needs=("ranks", "top5"),
+    needs=("ranks", "top5", "guesses"),
     row=20,
     headline=2,
 )
@@ -52,7 +54,7 @@ def top5_localization_error(stats: LocalizationStats) -> NDArray[np.bool_]:
     "top5_loc_err_pairs",
     title="with two boxes a class",
     better="lower",
-    needs=("ranks", "top5", "second"),
+    needs=("ranks", "top5", "guesses", "second"),
     part_of="top5_loc_err",
 )
 def localization_error_of_pairs(stats: LocalizationStats) -> NDArray[np.bool_]:
@@ -61,8 +63,9 @@ def localization_error_of_pairs(stats: LocalizationStats) -> NDArray[np.bool_]:
     Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016, section 3.2 (the heuristics).
     """
     assert stats.second is not None
-    either = stats.hits | (stats.second >= np.float32(stats.delta))
-    return ~(_has_rank(stats, 1, 2) & either | _has_rank(stats, 3, 3) & stats.hits)
+    hits = stats.prediction_hits(3)
+    either = hits | are_hits(stats.second, stats.delta, stats.strict != "none")
+    return ~(_has_rank(stats, 1, 2) & either | _has_rank(stats, 3, 3) & hits)
 
 
 @METRICS.register("gt_known_loc_acc", title="GT-known accuracy", row=50, headline=3)

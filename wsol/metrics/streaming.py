@@ -15,7 +15,8 @@ UNIT = 2.0**-40
 """Fractions are summed as multiples of it. Every float32 from 2^-17 up is one, so that the sums of IoUs are exact."""
 MAX_IMAGES = 1 << 22  # their sums of fractions stay far below 2^63
 
-_IMAGES, _RANKED, _MASKED, _OBJECTS, _HEAD = range(5)  # the first entries of the sums: numbers of images
+_IMAGES, _RANKED, _MASKED, _GUESSED, _OBJECTS, _HEAD = range(6)  # the first entries of the sums: numbers of images
+_ALL_MAPS = "maps of all classes"  # from which the boxes of all predictions are known, for messages
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,11 @@ class StreamingMetrics:
         """Return the sums over some images, int64 ``(size,)``."""
         out = np.zeros(self.size, np.int64)
         n = len(stats)
-        out[:_HEAD] = n, n * (stats.ranks is not None), n * (stats.pixels is not None), len(stats.with_objects)
+        out[:_HEAD] = (
+            n,
+            *(n * (each is not None) for each in (stats.ranks, stats.pixels, stats.guesses)),
+            len(stats.with_objects),
+        )
         for term in self._terms.values():
             if term.applies(stats):
                 out[term.start : term.start + term.size] = term.rows(stats).sum(0, dtype=np.int64)
@@ -135,18 +140,20 @@ class StreamingMetrics:
                 out[shown, term.start : term.start + term.size] = term.rows(stats)
         return out
 
-    def check_parts(self, head: NDArray[np.int64], logits: bool, masks: bool) -> None:
+    def check_parts(self, head: NDArray[np.int64], logits: bool, masks: bool, guesses: bool) -> None:
         """Check that the next images have what those so far had.
 
         Args:
-            head: The first entries of the sums, at least three.
+            head: The first entries of the sums, at least four.
             logits: Whether the next images have logits.
             masks: Whether they have masks.
+            guesses: Whether they have the boxes of all predictions, see ``LocalizationStats.guesses``.
 
         Raises:
             InputError: They do not.
         """
-        for name, entry, given in (("logits", _RANKED, logits), ("masks", _MASKED, masks)):
+        parts = (("logits", _RANKED, logits), ("masks", _MASKED, masks), (_ALL_MAPS, _GUESSED, guesses))
+        for name, entry, given in parts:
             if head[_IMAGES] and bool(head[entry]) != given:
                 before = "had" if head[entry] else "had no"
                 raise InputError(
@@ -170,10 +177,11 @@ class StreamingMetrics:
             raise InputError("there is no image to compute metrics of; call update first")
         if n > MAX_IMAGES:
             raise InputError(f"{n} images are more than the {MAX_IMAGES} whose sums are exact; evaluate them in parts")
-        for name, entry in (("logits", _RANKED), ("masks", _MASKED)):
+        for name, entry in (("logits", _RANKED), ("masks", _MASKED), (_ALL_MAPS, _GUESSED)):
             if sums[entry] not in (0, n):
                 raise InputError(f"{sums[entry]} of {n} images have {name}; give them for all images or for none")
-        missing = {name for name, entry in (("ranks", _RANKED), ("pixels", _MASKED)) if not sums[entry]}
+        counted = (("ranks", _RANKED), ("pixels", _MASKED), ("guesses", _GUESSED))
+        missing = {name for name, entry in counted if not sums[entry]}
         for metric in self.metrics:
             if missing.isdisjoint(metric.needs) and (metric.counts_empty or sums[_OBJECTS]):
                 yield from self._values_of(metric, self._means(metric, sums, class_sums))

@@ -21,3 +21,16 @@ def validate(score_map: NDArray[np.generic]) -> FloatArray:
     if not np.isfinite(values).all():
         raise ValueError(f"has {int((~np.isfinite(values)).sum())} values that are not finite")
     return values
+
+
+def validate_unit(values: FloatArray, side: int) -> NDArray[np.float64]:
+    """Return a map that ``validate`` returned and that is ready for thresholds: ``side`` x ``side``, in [0, 1].
+
+    Raises:
+        ValueError: It has another shape or range.
+    """
+    if values.shape != (side, side):
+        raise ValueError(f"has the shape {values.shape}, not {(side, side)}")
+    if values.min() < 0 or values.max() > 1:
+        raise ValueError(f"ranges from {values.min():g} to {values.max():g}, outside [0, 1]")
+    return values.astype(np.float64)  # in which Choe et al. truncate to 8 bit

@@ -12,6 +12,8 @@ from wsol.boxes.resize import linear_taps, nearest, resize
 from wsol.boxes.thresholds import FloatArray, highest_tau_reached
 from wsol.datasets import Mask, Sample
 from wsol.errors import InputError
+from wsol.metrics.base import LocalizationStats
+from wsol.metrics.hits import Strict
 from wsol.metrics.image_stats import ImageStats, count_pixels_by_tau, peak_inside, stack_stats
 from wsol.metrics.iou import best_iou
 from wsol.protocols._external_maps import validate
@@ -36,17 +38,35 @@ class Protocol(ABC):
             the others.
         uses_all_contours: Whether the boxes of all contours are evaluated in addition to the box of the map.
         uses_masks: Whether masks are evaluated.
+        one_box: Whether the box of the first predicted class is that of all predictions; otherwise each class has that
+            of its own map.
     """
 
     name: ClassVar[str]
     shown_if_changed: ClassVar[tuple[str, ...]] = ("delta",)
     uses_all_contours: ClassVar[bool] = False
     uses_masks: ClassVar[bool] = True
+    one_box: ClassVar[bool] = False
 
     @property
     @abstractmethod
     def delta(self) -> float:
-        """IoU from which on a box is a hit, inclusive."""
+        """IoU from which on a box is a hit; see ``strict``."""
+
+    @property
+    def strict(self) -> Strict:
+        """Which boxes are hits only if their IoU is above delta: by default none, an IoU equal to it is enough."""
+        return "none"
+
+    @property
+    def agnostic(self) -> bool:
+        """Whether a map or box that another program computed is that of all classes, not of the one it is given for."""
+        return False
+
+    @property
+    def empty_box(self) -> str:
+        """What a map without foreground gives, for notes: by default no box."""
+        return "give no box"
 
     @property
     @abstractmethod
@@ -133,9 +153,61 @@ class Protocol(ABC):
         """Input of the network: by default the whole image, resized to 224 x 224."""
         return View(224, 224)
 
+    @property
+    def external_view(self) -> View:
+        """What raw maps are maps of that another program computed: by default the whole image, without crops."""
+        return View(self.view.side, self.view.side)
+
+    @property
+    def window(self) -> tuple[float, float, float, float]:
+        """Part of the image that the frame shows: left, top, right, bottom, in shares of it; by default all of it."""
+        return 0.0, 0.0, 1.0, 1.0
+
+    def to_image(self, boxes: NDArray[np.float64], size: Size) -> NDArray[np.float64]:
+        """Return boxes ``(..., 4)`` of the frame in pixels of an image of ``size``."""
+        left, top, right, bottom = self.window
+        offset, sides = np.multiply([left, top], size), np.multiply([right - left, bottom - top], size)
+        scaled: NDArray[np.float64] = boxes * np.tile(sides / self.frame(size), 2) + np.tile(offset, 2)
+        return scaled
+
+    def uncrop(self, prepared: FloatArray) -> FloatArray:
+        """Return a prepared map ``(h, w)`` as one of the whole image, zero outside the frame; for display."""
+        left, top, right, bottom = self.window
+        shares = ((top, 1 - bottom), (left, 1 - right))
+        sides = prepared.shape[0] / (bottom - top), prepared.shape[1] / (right - left)
+        padding = [(round(a * side), round(b * side)) for (a, b), side in zip(shares, sides, strict=True)]
+        if not any(map(any, padding)):
+            return prepared
+        whole: FloatArray = np.pad(prepared, padding)  # type: ignore[assignment]  # its stub forgets the dtype
+        return whole
+
     def frame(self, size: Size) -> Size:
         """Return the size of the frame for an annotation's frame of ``size``: by default the same."""
         return size
+
+    def make_stats(self, **arrays: Any) -> LocalizationStats:
+        """Return statistics under the conventions of the protocol; the arguments are the other attributes."""
+        conventions: dict[str, Any] = {"off_grid": self.off_grid, "one_box": self.one_box, "strict": self.strict}
+        return LocalizationStats(delta=self.delta, **conventions, **arrays)
+
+    def share_box(self, boxes: NDArray[np.float64], classes: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Give all predictions the box of the first one, if the protocol has one box for all.
+
+        Args:
+            boxes: ``(n, k, 4)``, the box of each class's own map; NaN where it is not known.
+            classes: int64 ``(n, k)``, the ground-truth class, then the predictions; -1 where there is no further one.
+
+        Returns:
+            ``(n, k, 4)``, the boxes that predictions have; NaN where there is no prediction.
+        """
+        if not self.one_box:
+            return boxes
+        first = boxes[:, 1:2]
+        if self.agnostic:
+            first = np.where(np.isnan(first), boxes[:, :1], first)
+        shared = boxes.copy()
+        shared[:, 1:] = np.where((classes[:, 1:] >= 0)[..., None], first, np.nan)
+        return shared
 
     def prepare_view(self, view: View, maps: NDArray[np.float32], size: Size) -> NDArray[np.float32]:
         """Prepare the raw maps of what the network saw of an image.
@@ -230,17 +302,37 @@ class Protocol(ABC):
             tau_index: Index of the threshold of the boxes; None for no boxes.
 
         Returns:
-            The statistics of the ground-truth class's maps, stacked by ``stack_stats``, and the boxes of all classes at
-            the one threshold, float64 ``(n, k, 4)``; those that need no threshold if the protocol has none.
+            The statistics of the ground-truth class's maps, stacked by ``stack_stats``, and the boxes of all
+            predictions at the one threshold, float64 ``(n, k, 4)``; those that need no threshold if the protocol has
+            none.
         """
         stats, boxes = [], []
         for image_maps, truth, image_classes in zip(maps, truths, classes, strict=True):
             # Map by map: one prepared map stays in the cache, those of all classes do not.
             prepared = self.prepare_view(view, image_maps[:1], truth.size)
-            stats.append(truth.score_map_stats(self, prepared[0]))
+            own = truth.score_map_stats(self, prepared[0])
+            if self.one_box:
+                own = replace(own, first=self._first_curve(view, image_maps, own.curve, truth, image_classes))
+            stats.append(own)
             if tau_index is not None:
                 boxes.append(self._boxes_by_class(view, image_maps, prepared, truth.size, image_classes, tau_index))
-        return stack_stats(stats), np.stack(boxes) if boxes else None
+        return stack_stats(stats), self.share_box(np.stack(boxes), classes) if boxes else None
+
+    def _first_curve(
+        self,
+        view: View,
+        maps: NDArray[np.float32],
+        own: NDArray[np.float32],
+        truth: "GroundTruth",
+        classes: NDArray[np.int64],
+    ) -> NDArray[np.float32] | None:
+        """Return ``ImageStats.first`` of an image, whose ground-truth class's map has the curve ``own``."""
+        if len(classes) < 2:
+            return own if self.agnostic else None
+        if classes[1] == classes[0]:
+            return own
+        prepared = self.prepare_view(view, maps[1:2], truth.size)[0]
+        return self.score_map_stats(prepared, truth.boxes).curve
 
     def _boxes_by_class(
         self,

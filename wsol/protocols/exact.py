@@ -12,8 +12,8 @@ from wsol.boxes.components import boxes_at_taus
 from wsol.boxes.resize import linear_taps
 from wsol.boxes.thresholds import FloatArray
 from wsol.datasets import Sample
-from wsol.protocols._components import score_components
 from wsol.protocols._normalization import DEFAULT_PERCENTILE, NormalizingProtocol, Percentile
+from wsol.protocols._single_boxes import score_single_boxes
 from wsol.protocols._view import View
 from wsol.protocols.base import PROTOCOLS, GroundTruth, Protocol
 
@@ -106,7 +106,7 @@ class Exact(NormalizingProtocol):
         tau_index: int | None,
     ) -> tuple[dict[str, NDArray[Any]], NDArray[np.float64] | None]:
         """Score the raw maps of some images; the curves of all of them are computed together."""
-        return score_components(self, view, maps, truths, classes, tau_index)
+        return score_single_boxes(self, view, maps, truths, classes, tau_index)
 
 
 def _is_on(taus: NDArray[np.float64], tau: float) -> bool:

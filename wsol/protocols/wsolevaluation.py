@@ -15,8 +15,8 @@ from wsol.boxes.resize import cubic_taps, resize
 from wsol.boxes.thresholds import FloatArray, tau_grid, to_uint8, uint8_thresholds
 from wsol.datasets import Sample
 from wsol.metrics.image_stats import ImageStats, are_peaks_inside, boxes_for_display, peak_inside
-from wsol.protocols._external_maps import validate
-from wsol.protocols._normalization import DEFAULT_PERCENTILE, NormalizingProtocol, Percentile
+from wsol.protocols._normalization import DEFAULT_PERCENTILE, Percentile
+from wsol.protocols._unit_maps import UnitMapsProtocol
 from wsol.protocols._view import View
 from wsol.protocols.base import PROTOCOLS, GroundTruth
 
@@ -25,7 +25,7 @@ _EXTENSION = 1  # x + w is the inclusive corner of a box, unless it leaves the m
 
 @PROTOCOLS.register("wsolevaluation")
 @dataclass(frozen=True)
-class WsolEvaluation(NormalizingProtocol):
+class WsolEvaluation(UnitMapsProtocol):
     """Choe et al., "Evaluating Weakly Supervised Object Localization Methods Right", CVPR 2020 and TPAMI 2022.
 
     The image is squashed to ``size`` without crop. The map is first upsampled to it (bicubic, a = -0.75), then
@@ -88,31 +88,6 @@ class WsolEvaluation(NormalizingProtocol):
     def upsample(self, view: View, maps: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
         """Resize raw maps to ``(k, size, size)``, without normalization."""
         return resize(view.assemble(maps), (self.size, self.size), cubic_taps)
-
-    def prepare_external(self, score_map: NDArray[np.generic], size: tuple[int, int], raw: bool) -> FloatArray:
-        """Return a map ``(size, size)`` in [0, 1] unchanged; prepare a raw one.
-
-        Raises:
-            ValueError: The map has another shape or range, or values that are not finite.
-        """
-        values = validate(score_map)
-        if raw:
-            prepared: FloatArray = self.prepare(values[None], size)[0]
-            return prepared
-        if values.shape != (self.size, self.size):
-            raise ValueError(f"has the shape {values.shape}, not {(self.size, self.size)}")
-        if values.min() < 0 or values.max() > 1:
-            raise ValueError(f"ranges from {values.min():g} to {values.max():g}, outside [0, 1]")
-        return values.astype(np.float64)  # in which their evaluator truncates to 8 bit
-
-    def unsupported_reason(self, raw: bool) -> str | None:
-        """Return why the normalization would be ignored: maps that are not raw are used unchanged."""
-        if raw or self.norm == "minmax":
-            return None
-        return (
-            f"{self.name} uses maps of another program unchanged, so norm={self.norm} would be ignored; leave that "
-            "out, or give --raw if they are a network's own output"
-        )
 
     def boxes(self, prepared: FloatArray, taus: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the boxes ``(k, taus, 4)`` of prepared maps ``(k, h, w)`` at ascending taus, as half-open edges."""

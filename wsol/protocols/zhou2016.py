@@ -17,8 +17,8 @@ from wsol.boxes.thresholds import FloatArray, tau_grid
 from wsol.datasets import Mask, Sample
 from wsol.metrics.image_stats import ImageStats, peak_inside
 from wsol.metrics.iou import best_iou
-from wsol.protocols._components import score_components
 from wsol.protocols._normalization import DEFAULT_PERCENTILE, NormalizingProtocol, Percentile
+from wsol.protocols._single_boxes import score_single_boxes
 from wsol.protocols._view import View
 from wsol.protocols.base import PROTOCOLS, GroundTruth
 
@@ -141,7 +141,7 @@ class Zhou2016(NormalizingProtocol):
         tau_index: int | None,
     ) -> tuple[dict[str, NDArray[Any]], NDArray[np.float64] | None]:
         """Score the raw maps of some images; the curves of all of them are computed together."""
-        score = super().score_batch if self.box == "script" else partial(score_components, self)
+        score = super().score_batch if self.box == "script" else partial(score_single_boxes, self)
         return score(view, maps, truths, classes, tau_index)
 
     def score_map_stats(self, prepared: FloatArray, ground_truth: NDArray[np.float64]) -> ImageStats:

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
 from wsol.datasets import read_image
+from wsol.metrics.hits import are_hits
 from wsol.protocols import Protocol
 from wsol.protocols.base import GroundTruth
 from wsol.reports.heat_map import (
@@ -72,8 +73,8 @@ def draw_gallery(
         wrong = f" -> {classes[top] if top < len(classes) else f'class {top}'}" if top != label else ""
         found = f"IoU {_truncate(own[i]['iou'])}   {first[i]['error']}" if len(truth.boxes) else "no object"
         title = f"{classes[label]}   {found}{wrong}"
-        is_hit = bool(np.float32(own[i]["iou"]) >= np.float32(protocol.delta))
-        return _draw_cell(truth, score_map, own[i], is_hit, title)
+        is_hit = bool(are_hits(np.array(own[i]["iou"]), protocol.delta, protocol.strict == "all"))
+        return _draw_cell(truth, score_map, own[i], is_hit, title, protocol.window)
 
     with ThreadPoolExecutor(min(count, processor_count())) as pool:
         for place, image in enumerate(pool.map(cell, chosen)):
@@ -91,12 +92,19 @@ def _truncate(iou: float) -> str:
 
 
 def _draw_cell(
-    truth: GroundTruth, score_map: NDArray[np.float32], row: Mapping[Any, Any], is_hit: bool, title: str
+    truth: GroundTruth,
+    score_map: NDArray[np.float32],
+    row: Mapping[Any, Any],
+    is_hit: bool,
+    title: str,
+    window: tuple[float, float, float, float],
 ) -> Image.Image:
-    """Draw an image without and with its prepared score map, below a title."""
+    """Draw the window of an image without and with its prepared score map, below a title."""
     from matplotlib import colormaps  # noqa: PLC0415  # slow to import, and needed after the last batch only
 
-    image = read_image(truth.sample)[0].resize((_SIDE, _SIDE), Image.Resampling.BILINEAR)
+    photo = read_image(truth.sample)[0]
+    left, top, right, bottom = np.multiply(window, photo.size * 2).tolist()
+    image = photo.resize((_SIDE, _SIDE), Image.Resampling.BILINEAR, (left, top, right, bottom))
     heat = overlay_heat_map(image, np.clip(score_map, 0, 1), colormaps[DEFAULT_COLORMAP], DEFAULT_ALPHA)
     pixels = np.stack([np.asarray(image), heat])
     box = np.array([row[corner] for corner in ("x0", "y0", "x1", "y1")])

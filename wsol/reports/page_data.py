@@ -13,8 +13,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from wsol.metrics.error_types import ERROR_TYPES
+from wsol.metrics.hits import are_hits
 from wsol.metrics.image_stats import kept_tau_indices
 from wsol.metrics.tau import find_tau_index, round_tau
+from wsol.protocols import Protocol
 from wsol.reports.heat_map import DEFAULT_COLORMAP
 from wsol.runs.arrays import HEAT_MAP_SIDE
 from wsol.runs.heat_maps import shrink_maps
@@ -61,6 +63,7 @@ def encode_page_data(runs: Sequence[StoredRun], names: Sequence[str], thumbnail_
         delta = run.protocol.delta
         own: dict[str, Any] = {"name": name, "tau": run.metadata.tau.value, "classifies": run.results.classifies}
         own |= {"delta": delta, "minHit": _min_hit(delta), "curves": _accuracy_curves(run) if common else {}}
+        own["hitSigns"] = ">≤" if run.protocol.strict == "all" else "≥<"
         header["runs"].append(own)
     return _pack(header, arrays)
 
@@ -69,7 +72,7 @@ def _image_arrays(run: StoredRun) -> dict[str, NDArray[Any]]:
     """Return labels, aspect ratios, true boxes and thumbnails."""
     truths = run.results.truths
     frames = truths.frames(run.protocol).astype(np.float64)
-    boxes = truths.boxes / np.repeat(np.tile(frames, 2), truths.counts, axis=0)
+    boxes = _place(truths.boxes / np.repeat(np.tile(frames, 2), truths.counts, axis=0), run.protocol)
     on_disk = find_thumbnails(run.folder, len(truths))
     thumbnails, embedded = _embedded_thumbnails(run, np.flatnonzero(on_disk))
     return {
@@ -100,26 +103,27 @@ def _run_arrays(run: StoredRun, pool: Executor, over_taus: bool) -> dict[str, ND
     results, predictions = run.results, run.tables.predictions
     n, k = results.classes.shape
     frames = np.tile(results.truths.frames(run.protocol), 2).astype(np.float64)
-    boxes = prediction_arrays(predictions, n)[2] / frames[:, None]
+    boxes = _place(prediction_arrays(predictions, n)[2] / frames[:, None], run.protocol)
+    delta, strict = run.protocol.delta, run.protocol.strict
     ious = np.nan_to_num(predictions["iou"].to_numpy()).reshape(n, k)  # of images that show no object
     errors = pd.Index(predictions["error"].to_numpy())
     codes = pd.Index(ERROR_TYPES).get_indexer(errors).astype(np.uint8)  # 255 for none
     top1 = min(1, k - 1)  # rank 0 is the ground-truth class
     arrays: dict[str, NDArray[Any]] = {
         "box": _quantize_boxes(boxes[:, 0]),
-        "iou": _quantize_ious(ious[:, 0], run.protocol.delta),
+        "iou": _quantize_ious(ious[:, 0], delta, strict == "all"),
         "score": results.scores[:, 0].astype(np.float32),
         "top1": results.classes[:, top1].astype(np.int32),
         "top1Score": results.scores[:, top1].astype(np.float32),
         "top1Box": _quantize_boxes(boxes[:, top1]),
-        "top1Iou": _quantize_ious(ious[:, top1], run.protocol.delta),
+        "top1Iou": _quantize_ious(ious[:, top1], delta, strict != "none"),
         "error": codes.reshape(n, k)[:, top1],
     }
     if results.boxes is not None and len(run.taus) and over_taus:
         tau_indices = kept_tau_indices(len(run.taus))
         arrays["boxes"] = np.empty(results.boxes.shape, np.uint8)
-        _shrink_boxes(np.asarray(results.boxes), frames, arrays["boxes"])
-        arrays["ious"] = _quantize_ious(results.stats.curves.take(tau_indices, axis=1), run.protocol.delta)
+        _shrink_boxes(np.asarray(results.boxes), frames, np.array(run.protocol.window), arrays["boxes"])
+        arrays["ious"] = _quantize_ious(results.stats.curves.take(tau_indices, axis=1), delta, strict == "all")
     if run.maps is not None:
         arrays["maps"] = _small_maps(run, run.maps, pool)
     elif results.heat_maps is not None:
@@ -131,11 +135,14 @@ def _run_arrays(run: StoredRun, pool: Executor, over_taus: bool) -> dict[str, ND
 def _small_maps(run: StoredRun, maps: NDArray[np.float32], pool: Executor) -> NDArray[np.uint8]:
     """Return downsampled maps of the ground-truth class, each scaled to its own range: uint8 ``(n, side, side)``."""
     view = run.protocol.view
-    side = min(view.side if maps.ndim > 4 else max(maps.shape[-2:]), _largest_side(len(maps)))
+    is_cropped = view.crop != view.side
+    side = min(view.side if is_cropped else max(maps.shape[-2:]), _largest_side(len(maps)))
 
     def downsample(start: int) -> NDArray[np.uint8]:
         rows = _remap_rows(maps, start, min(_MAPS_PER_TASK, len(maps) - start))[:, :1]
-        large = np.stack([view.assemble(row)[0] for row in rows]) if maps.ndim > 4 else rows[:, 0]
+        if is_cropped and view.count == 1:  # nothing outside the crop is higher than the lowest value inside
+            rows = rows - rows.min(axis=(-2, -1), keepdims=True)
+        large = np.stack([view.assemble(row)[0] for row in rows]) if is_cropped else rows[:, 0]
         return shrink_maps(large, side)
 
     return np.concatenate([*map_ordered(pool, downsample, range(0, len(maps), _MAPS_PER_TASK))])
@@ -165,22 +172,36 @@ def _accuracy_curves(run: StoredRun) -> dict[str, list[Any]]:
     curves = stats.curves.take(tau_indices, axis=1)
     lines = {}
     if stats.complete:
-        lines = {f"GT-known, IoU {delta}": (curves >= np.float32(delta)).mean(0) for delta in _DELTAS}
+        strict = stats.strict == "all"
+        lines = {f"GT-known, IoU {delta}": are_hits(curves, delta, strict).mean(0) for delta in _DELTAS}
     if stats.ranks is not None:
-        for k in (1, 5) if stats.top5 else (1,):
+        for k, guesses in ((1, stats.curves), (5, stats.guesses if stats.top5 else None)):
+            if guesses is None:
+                continue
+            hits = are_hits(guesses.take(tau_indices, axis=1), stats.delta, stats.strict != "none")
             in_top_k = (stats.ranks >= 1) & (stats.ranks <= k)
-            lines[f"top-{k} localization"] = (in_top_k[:, None] & (curves >= np.float32(stats.delta))).mean(0)
+            lines[f"top-{k} localization"] = (in_top_k[:, None] & hits).mean(0)
     accuracies = {name: np.round(100 * line, 3).tolist() for name, line in lines.items()}
     return {"taus": np.round(run.taus[tau_indices], 6).tolist(), **accuracies}
 
 
 @jit
-def _shrink_boxes(boxes: NDArray[np.uint16], frames: NDArray[np.float64], out: NDArray[np.uint8]) -> None:
-    """Write boxes ``(n, m, 4)`` in units of 1/255 of their frames ``(n, 4)``."""
+def _shrink_boxes(
+    boxes: NDArray[np.uint16], frames: NDArray[np.float64], window: NDArray[np.float64], out: NDArray[np.uint8]
+) -> None:
+    """Write boxes ``(n, m, 4)`` of frames ``(n, 4)``, which show a window of the image, in units of 1/255 of it."""
     for i in range(boxes.shape[0]):
         for j in range(boxes.shape[1]):
             for side in range(4):
-                out[i, j, side] = np.uint8(np.rint(255 * min(boxes[i, j, side] / frames[i, side], 1.0)))
+                start, extent = window[side % 2], window[2 + side % 2] - window[side % 2]
+                share = start + extent * (boxes[i, j, side] / frames[i, side])
+                out[i, j, side] = np.uint8(np.rint(255 * min(share, 1.0)))
+
+
+def _place(boxes: NDArray[np.float64], protocol: Protocol) -> NDArray[np.float64]:
+    """Return boxes ``(..., 4)`` in shares of the frame as shares of the image."""
+    left, top, right, bottom = protocol.window
+    return np.array([left, top] * 2) + np.array([right - left, bottom - top] * 2) * boxes
 
 
 def _quantize_boxes(boxes: NDArray[np.float64]) -> NDArray[np.uint16]:
@@ -193,19 +214,19 @@ def _min_hit(delta: float) -> int:
     return max(1, int(1e4 * delta + 1e-3))
 
 
-def _quantize_ious(ious: NDArray[np.floating], delta: float) -> NDArray[np.uint16]:
+def _quantize_ious(ious: NDArray[np.floating], delta: float, strict: bool = False) -> NDArray[np.uint16]:
     """Return IoUs in units of 1e-4, truncated; those of hits, and no others, are at least ``_min_hit``."""
     out = np.empty(ious.shape, np.uint16)
     values = as_input(ious.reshape(-1).astype(np.float64))
-    _truncate_ious(values, np.float32(delta), _min_hit(delta), out.reshape(-1))
+    _truncate_ious(values, as_input(are_hits(values, delta, strict)), _min_hit(delta), out.reshape(-1))
     return out
 
 
 @jit
-def _truncate_ious(ious: NDArray[np.float64], delta: np.float32, limit: int, out: NDArray[np.uint16]) -> None:
+def _truncate_ious(ious: NDArray[np.float64], hits: NDArray[np.bool_], limit: int, out: NDArray[np.uint16]) -> None:
     for i in range(len(ious)):
         truncated = int(np.floor(1e4 * ious[i] + 1e-3))
-        out[i] = max(truncated, limit) if np.float32(ious[i]) >= delta else min(truncated, limit - 1)
+        out[i] = max(truncated, limit) if hits[i] else min(truncated, limit - 1)
 
 
 def _pack(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> str:

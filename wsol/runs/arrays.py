@@ -52,6 +52,7 @@ ARRAYS = (
     RunArray("curves", "curves.npy", np.float32, ("n", "taus"), required=True),
     RunArray("contours", "curves_v2.npy", np.float32, ("n", "taus")),
     RunArray("second", "curves_second.npy", np.float32, ("n", "taus")),
+    RunArray("first", "curves_first.npy", np.float32, ("n", "taus")),
     RunArray("peaks", "peaks.npy", np.bool_, ("n",)),
     RunArray("class_only_ranks", "class_only_ranks.npy", np.int64, ("class_only",)),
     RunArray("attribution", "attribution.npy", np.float32, ("n", len(COLUMNS))),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from wsol.datasets import Dataset
 from wsol.io.arrays import memory_map, require_file
-from wsol.metrics.base import METRICS, TAU_RULES, LocalizationStats, headlines, row_title
+from wsol.metrics.base import CURVES, METRICS, TAU_RULES, headlines, row_title
 from wsol.metrics.classification import has_top5, ranks_of
 from wsol.metrics.error_types import ERROR_TYPES
 from wsol.metrics.tau import Tau
@@ -218,14 +218,12 @@ def _read_results(
         read_maps(folder, metadata, classes.shape)
     kept_boxes, heat_maps = arrays.pop("boxes", None), arrays.pop("heat_maps", None)
     truths = GroundTruths.stack(ground_truth_of(protocol, *pair) for pair in zip(samples, sizes, strict=True))
-    stats = LocalizationStats(
+    stats = protocol.make_stats(
         **arrays,
-        delta=protocol.delta,
         labels=np.array([sample.label for sample in samples]),
         ranks=ranks_of(classes),
         complete=not bool(np.isnan(boxes[truths.counts > 0, 0]).any()),
         top5=not metadata.provenance.is_ranked_elsewhere or has_top5(classes, len(images.classes)),
-        off_grid=protocol.off_grid,
         objects=truths.objects,
     )
     return LocalizationResults(
@@ -249,7 +247,7 @@ def _read_arrays(folder: Path, protocol: Protocol, n: int) -> dict[str, NDArray[
     arrays = {array.name: memory_map(folder / array.file) for array in present if array.name != "maps"}
     lengths = axis_lengths(protocol, n, arrays["curves"])
     fit = all(array.fits(arrays[array.name], lengths) for array in present if array.name in arrays)
-    ious = [arrays[name] for name in ("curves", "contours", "second") if name in arrays]
+    ious = [arrays[name] for name in CURVES if name in arrays]
     if fit and "attribution" in arrays:  # NaN where a value is undefined
         ious.append(np.nan_to_num(arrays["attribution"]))
     if not fit or not all(values.min() >= 0 and values.max() <= 1 for values in ious):

@@ -149,6 +149,6 @@ def boxes_from_maps(
             for part in chunks:
                 parts.append(part)
                 progress.update(len(part))
-        return np.concatenate(parts)
+        return protocol.share_box(np.concatenate(parts), classes)
 
     return boxes_at

@@ -82,7 +82,7 @@ class MapScorer:
             maps = self._select(image_maps, sample.label, ranking)
             if ranking and sample.label not in maps and (rank := ranking.rank(sample.label)):
                 raise ValueError(f"the ground-truth class is predicted at rank {rank}, but it has no map")
-            stats = self._score(i, maps)
+            stats = self._score(i, maps, ranking)
         except ValueError as error:
             self._faults.add("unusable", name, str(error), name)
             if not self._raw and maps and self._is_raw(i, maps):
@@ -150,20 +150,24 @@ class MapScorer:
         used = dict.fromkeys((label, *(ranking.classes[:TOP] if ranking else ())))
         return {each: every[each] for each in used if each in every}
 
-    def _score(self, i: int, maps: Mapping[int, NDArray[np.generic]]) -> ImageStats:
+    def _score(self, i: int, maps: Mapping[int, NDArray[np.generic]], ranking: Ranking | None) -> ImageStats:
         protocol, truth, tau_index = self._protocol, self._truths[i], self._tau_index
         stats = None
         boxes: Boxes = {}
+        first_label, first = self._first_label(maps, ranking), None
         for label, values in maps.items():
             prepared = self._prepare(i, values)
             if label != truth.sample.label:
                 if tau_index is not None:
                     boxes[label] = protocol.boxes(prepared[None], protocol.taus[tau_index : tau_index + 1])[0, 0]
+                if label == first_label:
+                    first = protocol.score_map_stats(prepared, truth.boxes).curve
                 continue
             stats = truth.score_map_stats(protocol, prepared)
             if self._attribution:
                 stats = replace(stats, attribution=external_attribution(protocol, values, prepared, truth))
-            self.heat_maps.keep(i, prepared)
+            first = stats.curve if label == first_label else first
+            self.heat_maps.keep(i, protocol.uncrop(prepared))
             if values.min() == values.max():
                 self.constant[i] = bool(prepared.max() > 0)
             if tau_index is not None:
@@ -173,7 +177,15 @@ class MapScorer:
             self.without_own.add(i)
             width, height = protocol.frame(truth.size)
             stats = _clear(protocol.score_map_stats(np.zeros((height, width), np.float32), truth.boxes))
-        return stats
+        return replace(stats, first=first)
+
+    def _first_label(self, maps: Mapping[int, NDArray[np.generic]], ranking: Ranking | None) -> int | None:
+        """Return the class whose map gives ``ImageStats.first``; None where there is none, or no need of it."""
+        if not self._protocol.one_box:
+            return None
+        if ranking and ranking.classes[0] in maps:
+            return ranking.classes[0]
+        return next(iter(maps), None) if self._protocol.agnostic else None
 
     def _prepare(self, i: int, values: NDArray[np.generic]) -> NDArray[np.floating]:
         return self._protocol.prepare_external(values, self._truths[i].size, self._raw)

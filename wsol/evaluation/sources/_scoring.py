@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -117,7 +116,7 @@ def gather_results(
         own,
         labels[:, None],
         np.full((len(remaining), 1), np.nan, np.float32),
-        replace(accumulator.stats(protocol.delta, labels, None, protocol.off_grid), objects=own.objects),
+        protocol.make_stats(labels=labels, objects=own.objects, **accumulator.arrays),
         boxes_at,
         skipped,
         clipped,

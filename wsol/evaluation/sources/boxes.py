@@ -99,21 +99,26 @@ def score_boxes(
         else _arrange(truths[i].sample.label, *arrays, _TOP if classified else 0)
         for i, arrays in boxes.items()
     }
+    table = {i: (*row[:2], protocol.share_box(row[2][None], row[0][None])[0]) for i, row in table.items()}
 
     def image_stats(i: int) -> ImageStats | None:
         if i not in table:
             return None
-        own = table[i][2][:1]
+        own, first = table[i][2][:1], table[i][2][1:2]
         iou = np.zeros(1) if np.isnan(own).any() else best_iou(own, truths[i].boxes)
-        return ImageStats(own, iou.astype(np.float32), peak_inside=False)
+        has_first = protocol.one_box and len(first) and not np.isnan(first).any()
+        of_first = best_iou(first, truths[i].boxes).astype(np.float32) if has_first else None
+        return ImageStats(own, iou.astype(np.float32), peak_inside=False, first=of_first)
 
     accumulator, kept = score_all(protocol, images, by_image(image_stats), pool, clock)
     kept_boxes = np.stack([table[i][2] for i in kept]) if kept else np.empty((0, 1, 4))
     results = gather_results(protocol, images, truths, accumulator, kept, lambda _: kept_boxes, skipped, clipped, notes)
     classes = np.stack([table[i][0] for i in kept])
+    of_first = results.stats.first
     stats = replace(
         results.stats,
         curves=results.stats.curves[:, :1],
+        first=None if of_first is None else of_first[:, :1],
         peaks=None,
         ranks=ranks_of(classes) if classified or predicted else None,
         top5=not predicted or has_top5(classes, len(dataset.classes)),

@@ -94,7 +94,7 @@ def score_maps(
     def boxes_at(at: int) -> NDArray[np.float64]:
         known = at == tau_index
         found = map(scorer.boxes.__getitem__, kept) if known else map_ordered(pool, partial(scorer.boxes_at, at), kept)
-        return arrange_boxes(classes, [*found])
+        return protocol.share_box(arrange_boxes(classes, [*found]), classes)
 
     results = gather_results(protocol, images, truths, accumulator, kept, boxes_at, skipped, clipped, notes, constant)
     stats = results.stats

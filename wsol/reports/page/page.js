@@ -389,7 +389,7 @@
     const ownBox = runs[0].classifies ? "box of the true class" : "box";
     const boxes = isComparison
       ? runs.map((run, r) => sample(LINE_COLORS[r % LINE_COLORS.length], "solid", run.name))
-      : [sample("var(--hit)", "solid", `${ownBox}, IoU ≥ ${runs[0].delta}`), sample("var(--miss)", "solid", `${ownBox}, IoU < ${runs[0].delta}`), ...(atOwnTau() && hasWrongClass ? [sample("var(--predicted)", "dotted", "box of a wrong prediction")] : [])];
+      : [sample("var(--hit)", "solid", `${ownBox}, IoU ${runs[0].hitSigns[0]} ${runs[0].delta}`), sample("var(--miss)", "solid", `${ownBox}, IoU ${runs[0].hitSigns[1]} ${runs[0].delta}`), ...(atOwnTau() && hasWrongClass ? [sample("var(--predicted)", "dotted", "box of a wrong prediction")] : [])];
     $("legend").replaceChildren(sample("var(--truth)", "dashed", "ground truth"), ...boxes);
   }
 
