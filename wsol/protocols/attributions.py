@@ -39,8 +39,8 @@ def external_attribution(
 ) -> NDArray[np.float32]:
     """Compare a map ``(h, w)`` that another program computed with the region; ``prepared`` is the map prepared."""
     own = _scale_to_unit(validate(score_map)[None])
-    whole = View(protocol.view.side, protocol.view.side)
-    return compare_with_region(protocol, truth, prepared, protocol.upsample(whole, own, truth.size)[0])
+    relevance = protocol.upsample(protocol.external_view, own, truth.size)[0]
+    return compare_with_region(protocol, truth, prepared, relevance)
 
 
 def compare_with_region(

@@ -175,12 +175,11 @@ class Crop224(UnitMapsProtocol):
 
     def prepare_view(self, view: View, maps: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
         """Prepare the raw maps of what the network saw; those of the whole image are cropped."""
-        if view == self.view:
-            return self.prepare(maps.reshape(len(maps), *maps.shape[-2:]), size)
-        whole = view.assemble(maps)
-        large = resize(whole, (_SQUARE, _SQUARE), linear_taps)
-        large[are_constant(whole)] = 0
-        return self.prepare(large[:, _MARGIN:-_MARGIN, _MARGIN:-_MARGIN], size)
+        return self.prepare(self._crop(view, maps), size)
+
+    def upsample(self, view: View, maps: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+        """Resize raw maps to ``(k, 224, 224)``, without normalization; those of the whole image are cropped."""
+        return resize(self._crop(view, maps), (_CROP, _CROP), linear_taps)
 
     def boxes(self, prepared: FloatArray, taus: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the boxes ``(k, taus, 4)`` of prepared maps ``(k, h, w)`` at ascending taus, as half-open edges."""
@@ -208,6 +207,15 @@ class Crop224(UnitMapsProtocol):
 
     def count_pixels(self, prepared: FloatArray, mask: Callable[[], Mask]) -> None:
         """Ignore the mask."""
+
+    def _crop(self, view: View, maps: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return raw maps ``(k, h, w)`` of the crop; those of the whole image are upsampled first."""
+        if view == self.view:
+            return maps.reshape(len(maps), *maps.shape[-2:])
+        whole = view.assemble(maps)
+        large = resize(whole, (_SQUARE, _SQUARE), linear_taps)
+        large[are_constant(whole)] = 0
+        return large[:, _MARGIN:-_MARGIN, _MARGIN:-_MARGIN]
 
     @property
     def _conventions(self) -> _Conventions:
