@@ -189,7 +189,7 @@ def test_imagenet_is_another_name_of_ilsvrc(kaggle: Path, monkeypatch: pytest.Mo
 def test_the_list_has_one_line_for_both_names(capsys: pytest.CaptureFixture[str]) -> None:
     assert list_(["datasets"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line for line in lines if "ilsvrc" in line or line.startswith("imagenet")] == ["ilsvrc (or imagenet)"]
+    assert [line for line in lines if line.split()[0] in ("ilsvrc", "imagenet")] == ["ilsvrc (or imagenet)"]
 
 
 def test_classic_layout_of_the_training_set(tmp_path: Path, draw: Callable[..., Path]) -> None:
