@@ -52,11 +52,11 @@ class Net(nn.Module):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of three images with a validation split, raw maps and masks."""
+    """A run of three images with a validation split, raw maps, masks and metrics of attributions."""
     torch.manual_seed(0)
     model = Model("tiny", find_gap(Net().eval(), "tiny"), Preprocessing(), "random", "0" * 64, 12)
     folder = tmp_path_factory.mktemp("whole") / "run"
-    wsol.evaluate(model, limit=3, tau="val", protocol=PROTOCOL, device="cpu", out=folder)
+    wsol.evaluate(model, limit=3, tau="val", protocol=PROTOCOL, device="cpu", out=folder, attribution=True)
     return folder
 
 
@@ -81,7 +81,7 @@ def altered(path: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
     change(pd.read_parquet(path)).to_parquet(path)
 
 
-ARRAYS = ("curves", "curves_v2", "peaks", "pixels", "boxes", "maps")
+ARRAYS = ("curves", "curves_v2", "peaks", "attribution", "pixels", "boxes", "maps")
 TABLES = ("metrics", "classes", "groups", "errors", "baselines")
 FILES = [
     *(f"{name}.npy" for name in ARRAYS),

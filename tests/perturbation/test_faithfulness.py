@@ -17,6 +17,7 @@ from wsol.errors import InputError
 from wsol.evaluation.config import EvalConfig
 from wsol.faithfulness import main
 from wsol.models import Model, Preprocessing, find_gap
+from wsol.perturbation import loop
 from wsol.perturbation.measure import measure_faithfulness
 from wsol.perturbation.settings import Settings
 
@@ -102,6 +103,15 @@ def test_no_bit_depends_on_threads_or_batches(small_model: Model) -> None:
     seeded = measure_faithfulness(config(small_model), replace(settings, parts=["road"], seed=1))
     assert seeded.images["road"].tolist() != one.images["road"].tolist()
     assert seeded.images["road"].to_numpy() == pytest.approx(one.images["road"].to_numpy(), abs=0.2)
+
+
+def test_other_devices_take_the_images_of_a_batch_together(small_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = replace(QUICK, parts=("deletion", "road"))
+    one = measure_faithfulness(config(small_model), settings)
+    monkeypatch.setattr(loop, "_is_cpu", lambda device: False)
+    other = measure_faithfulness(config(small_model, batch_size=3), settings)
+    pd.testing.assert_frame_equal(one.images, other.images, atol=1e-5)
+    assert other.cost.forwards_per_image == one.cost.forwards_per_image == 1 + 1 + 4 + 18
 
 
 def test_the_class_is_the_predicted_one_or_the_true_one(small_model: Model) -> None:

@@ -68,6 +68,13 @@ def test_a_network_that_is_linear_in_the_pixels(at_once: int) -> None:
     assert "road" not in metrics
 
 
+def test_a_drop_is_relative() -> None:
+    image, score_map = torch.full((3, 2, 2), 0.5), np.array([[1, 0], [0, 0]], np.float32)
+    found = score(lambda images: images.mean((1, 2, 3)).double(), image, score_map, 1)
+    assert (found.original, found.masked) == (0.5, 0.125)
+    assert summarize_image(found)["average_drop"] == 0.75
+
+
 def test_an_increase_is_no_drop() -> None:
     image, score_map = torch.ones(3, 2, 2), np.array([[1, 0], [0, 0]], np.float32)
     found = score(lambda images: 1 - images.mean((1, 2, 3)).double() / 2, image, score_map, 1)

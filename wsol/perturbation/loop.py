@@ -63,7 +63,7 @@ class Measurement:
         self._inference, self._settings, self._stored, self._workers = inference, settings, stored, workers
         self._model, class_map = inference.model, inference.class_map
         device = self._model.network.device
-        self._on_cpu = device.type == "cpu"
+        self._on_cpu = _is_cpu(device)
         self._indices = None if class_map is None else ClassIndices(class_map, device)
         self._outputs: Tensor | None = None
         if class_map is not None and class_map.rank_among == "dataset":
@@ -163,6 +163,10 @@ class Measurement:
         scores = score_image(probability, target.image, target.score_map, parts, steps, imputed, at_once)
         is_constant = not target.score_map.any()
         return ImageResult(target.sample.image_id, target.sample.label, target.class_id, is_constant, scores)
+
+
+def _is_cpu(device: torch.device) -> bool:
+    return device.type == "cpu"
 
 
 def _nothing() -> NDArray[np.float32]:
