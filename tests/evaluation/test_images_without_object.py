@@ -203,7 +203,7 @@ def test_a_run_of_a_network(synthetic_model: Model, tmp_path: Path) -> None:
     bare = wsol.score(run=tmp_path / "run", protocol="zhou2016")  # without masks
     assert "pxap" not in set(bare.metrics["metric"])
     assert bare.metrics.set_index("metric").loc["top1_cls_err", "n"] == 7
-    comparison = wsol.compare([tmp_path / "run", tmp_path / "again"])
+    comparison = wsol.compare([tmp_path / "run", tmp_path / "again"], out=tmp_path / "comparison")
     own = comparison.curves.set_index("tau").loc[0.2, "run"]
     fixed = run.metrics.set_index(["metric", "tau_rule"]).loc[("gt_known_loc_acc", "fixed"), "value"]
     assert own == pytest.approx(fixed)

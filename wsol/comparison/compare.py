@@ -43,7 +43,7 @@ class Comparison:
             other, in points), ci_low, ci_high, p, p_corrected (for all pairs of runs), better: the name of the
             significantly better run, or ``tie``.
         images: image_id, label, class, and for each run ``iou NAME`` and ``hit NAME``: the IoU of the ground-truth
-            class's box at the run's tau, NaN if there is no box, and whether it is a hit.
+            class's box at the run's tau, NaN if there is no box or no object, and whether it is a hit.
         curves: tau, and for each run the GT-known accuracy in percent at that tau; empty if the runs use no threshold.
         delta: Minimum IoU of a hit.
     """
@@ -92,7 +92,8 @@ class Comparison:
     def draw_figures(self) -> dict[str, bytes]:
         """Draw the figures: PNG files by file name, with the signature as a text chunk."""
         names = [*self.runs["run"]]
-        ious = self.images[[f"iou {name}" for name in names]].set_axis(names, axis=1)
+        shown = self.stored[0].results.truths.counts > 0
+        ious = self.images.loc[shown, [f"iou {name}" for name in names]].set_axis(names, axis=1)
         figures = {"iou.png": iou_figure(ious, self.delta, self.signature)}
         if len(self.curves):
             taus = self.runs.set_index("run")["tau"][[*self.curves.columns[1:]]]
