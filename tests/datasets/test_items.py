@@ -226,6 +226,17 @@ def test_a_data_set_can_be_pickled() -> None:
     assert with_content(copy).signature == with_content(dataset).signature
 
 
+def test_no_boxes_and_an_empty_mask_are_an_image_without_an_object() -> None:
+    mask = np.zeros((16, 20), bool)
+    dataset = from_items([GOOD, (noise(1), 0, [], mask), (noise(2), 0, np.empty((0, 4)), mask)], corners="edges")
+    assert [sample.empty for sample in dataset] == [False, True, True]
+    assert [len(sample.boxes) for sample in dataset] == [1, 0, 0]
+    mask = mask.copy()
+    mask[3, 4] = True
+    with pytest.raises(InputError, match="000001 has no box; annotate it"):
+        from_items([GOOD, (noise(1), 0, [], mask)], corners="edges")
+
+
 def raises(item: Any) -> Any:
     raise KeyError("no box of this image")
 

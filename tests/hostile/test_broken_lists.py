@@ -281,6 +281,36 @@ def test_trimaps_and_masks_behind_links(elsewhere: tuple[Path, Path], tmp_path: 
     assert len(load_dataset("metadata", root, dataset_args={"masks": str(root), "links": "follow"})) == 1
 
 
+IMAGE_IDS = {"openimages30k": "test/0ph39/a.jpg", "camelyon16-512": "camelyon16/Patch_a.png"}
+
+
+@pytest.mark.parametrize("name", [*IMAGE_IDS, "glas", "isic2017"])
+def test_masks_of_published_layouts_behind_links(elsewhere: tuple[Path, Path], name: str) -> None:
+    root, disk = elsewhere
+    Image.fromarray(np.full((4, 4), 255, np.uint8)).save(disk / "mask.png")
+    if name in IMAGE_IDS:
+        image = IMAGE_IDS[name]
+        folder = root / ("metadata/OpenImages" if name == "openimages30k" else "fold-0") / "test"
+        folder.mkdir(parents=True)
+        (folder / "image_ids.txt").write_text(f"{image}\n")
+        (folder / "class_labels.txt").write_text(f"{image},0\n")
+        (folder / "image_sizes.txt").write_text(f"{image},4,4\n")
+        (folder / "localization.txt").write_text(f"{image},m/mask.png,\n")
+        link = root / "m" / "mask.png"
+    elif name == "glas":
+        (root / "Grade.csv").write_text("name,patient ID, grade (GlaS)\ntestA_1,1, benign\n")
+        link = root / "testA_1_anno.png"
+    else:
+        (root / "ISIC-2017_Test_v2_Part3_GroundTruth.csv").write_text(
+            "image_id,melanoma,seborrheic_keratosis\nISIC_1,0,0\n"
+        )
+        link = root / "ISIC-2017_Test_v2_Part1_GroundTruth" / "ISIC_1_segmentation.png"
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(disk / "mask.png")
+    one_sentence("is a link, or below one, to .*disk/mask.png, outside the data root", name, root)
+    assert len(load_dataset(name, root, dataset_args={"links": "follow"})) == 1
+
+
 @pytest.mark.parametrize("name", [b"n1_\xff.JPEG", b"n1_\n.JPEG", b"n1_\x1b[2J.JPEG"])
 def test_names_of_files_that_no_table_can_hold(tmp_path: Path, name: bytes) -> None:
     write(tmp_path, "ilsvrc")

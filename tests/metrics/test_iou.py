@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as coco
 
-from wsol.metrics.iou import best_iou, best_iou_curves
+from wsol.metrics.iou import best_iou, best_iou_curves, reduce_by_image
 
 boxes = st.lists(
     st.tuples(st.integers(0, 50), st.integers(0, 50), st.integers(1, 40), st.integers(1, 40)), min_size=1, max_size=5
@@ -43,3 +43,16 @@ def test_curves_of_several_images_are_those_of_each() -> None:
     expected = [best_iou(boxes[i], truth[start : start + counts[i]]) for i, start in enumerate(starts)]
     found = best_iou_curves(boxes, truth, starts)
     np.testing.assert_array_equal(found, expected)
+
+
+def test_images_without_boxes_by_hand() -> None:
+    counts = np.array([0, 2, 0, 0, 1, 0])
+    values = np.array([0.25, 0.75, 0.5])
+    assert reduce_by_image(np.maximum, values, counts).tolist() == [0, 0.75, 0, 0, 0.5, 0]
+    found = reduce_by_image(np.logical_or, values > 0.5, counts)
+    assert found.tolist() == [False, True, False, False, False, False]
+    assert reduce_by_image(np.maximum, np.empty(0), np.zeros(2, np.int64)).tolist() == [0, 0]
+    boxes = np.array([[[0.0, 0, 2, 2]], [[0, 0, 1, 1]]])
+    truth = np.array([[0.0, 0, 2, 1]])
+    assert best_iou_curves(boxes, truth, np.array([0, 0])).tolist() == [[0], [0.5]]  # the first image has no box
+    assert best_iou(boxes[0], np.empty((0, 4))).tolist() == [0]

@@ -40,7 +40,7 @@ class Comparison:
             other, in points), ci_low, ci_high, p, p_corrected (for all pairs of runs), better: the name of the
             significantly better run, or ``tie``.
         images: image_id, label, class, and for each run ``iou NAME`` and ``hit NAME``: the IoU of the ground-truth
-            class's box at the run's tau, NaN if there is no box, and whether it is a hit.
+            class's box at the run's tau, NaN if there is no box or no object, and whether it is a hit.
         curves: tau, and for each run the GT-known accuracy in percent at that tau, NaN if its protocol does not have
             that tau; empty if the runs use no threshold.
         delta: Minimum IoU of a hit; None if it is not the same for all runs.
@@ -90,7 +90,8 @@ class Comparison:
     def draw_figures(self) -> dict[str, bytes]:
         """Draw the figures: PNG files by file name, with the signature as a text chunk."""
         names = [*self.runs["run"]]
-        ious = self.images[[f"iou {name}" for name in names]].set_axis(names, axis=1)
+        shown = self.stored[0].results.truths.counts > 0
+        ious = self.images.loc[shown, [f"iou {name}" for name in names]].set_axis(names, axis=1)
         deltas = [run.protocol.delta for run in self.stored]
         strict = [run.protocol.strict == "all" for run in self.stored]
         figures = {"iou.png": iou_figure(ious, deltas, self.signature, strict)}

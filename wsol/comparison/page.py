@@ -12,7 +12,7 @@ import pandas as pd
 
 from wsol.comparison.terminal import run_letters
 from wsol.metrics.base import row_title, sort_rows
-from wsol.metrics.error_types import ERROR_TYPES
+from wsol.metrics.error_types import EMPTY, ERROR_TYPES
 from wsol.metrics.significance import ALPHA
 from wsol.reports.page import render
 from wsol.reports.terminal import RULES, fill_tau_rule
@@ -48,6 +48,7 @@ def render_comparison_page(
     hits = np.stack([images[f"hit {name}"].to_numpy(bool) for name in names])
     thumbnail_folder = next((run.folder for run in stored if (run.folder / "thumbnails").is_dir()), stored[0].folder)
     top1 = [run.tables.predictions.query(f"rank == {min(1, run.results.classes.shape[1] - 1)}") for run in stored]
+    first_errors = [table.loc[table["error"] != EMPTY, "error"] for table in top1]
     classifies = any(run.results.classifies for run in stored)
     types = [name for name in ERROR_TYPES if classifies or name != "class"]
     comparison = {
@@ -60,7 +61,7 @@ def render_comparison_page(
         "only_found": [
             [None if a == b else int((hits[a] & ~hits[b]).sum()) for b in range(len(names))] for a in range(len(names))
         ],
-        "errors": [(name, [100 * (table["error"] == name).mean() for table in top1]) for name in types],
+        "errors": [(name, [100 * (errors == name).mean() for errors in first_errors]) for name in types],
         "histogram": base64.b64encode(histogram).decode(),
     }
     return render(

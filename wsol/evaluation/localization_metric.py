@@ -210,7 +210,8 @@ class LocalizationMetric(Metric):
         if arrays["objects"].all():
             del arrays["objects"]
         stats = self.protocol.make_stats(**arrays)
-        resampled = resample_metrics(stats, self.protocol.taus, self.tau, metrics=self._metrics.metrics)
+        metrics = {value.metric.name: value.metric for value in values}.values()
+        resampled = resample_metrics(stats, self.protocol.taus, self.tau, metrics=metrics)
         draws = {(each.metric.name, each.rule): each.draws for each in resampled}
         out: dict[str, float] = {}
         for value in values:

@@ -183,7 +183,8 @@ class StreamingMetrics:
         counted = (("ranks", _RANKED), ("pixels", _MASKED), ("guesses", _GUESSED))
         missing = {name for name, entry in counted if not sums[entry]}
         for metric in self.metrics:
-            if missing.isdisjoint(metric.needs) and (metric.counts_empty or sums[_OBJECTS]):
+            is_defined = sums[_OBJECTS] or (metric.counts_empty and not metric.aggregate)  # PxAP needs foreground
+            if missing.isdisjoint(metric.needs) and is_defined:
                 yield from self._values_of(metric, self._means(metric, sums, class_sums))
 
     def _means(

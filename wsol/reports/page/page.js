@@ -128,12 +128,12 @@
     const run = runs[state.run];
     const label = className(arrays.labels[i]);
     const wrong = run.top1[i] !== arrays.labels[i];
-    const ious = isEmpty(i) ? "no object" : `IoU ${runs.map((_, r) => iouText(iouOf(r, i))).join(" · ")}`;
+    const ious = isEmpty(i) ? "" : `IoU ${runs.map((_, r) => iouText(iouOf(r, i))).join(" · ")} · `;
     const score = run.classifies ? percent(run.top1Score[i]) : "";
-    const tag = element("span", { class: `tag ${errorOf(i)}` }, errorOf(i));
+    const tag = element("span", { class: `tag ${errorOf(i)}` }, isEmpty(i) ? "no object" : errorOf(i));
     return element("div", { class: "caption" },
       element("div", { class: "name", title: label }, label),
-      element("div", { class: "rest" }, `${ious} · `, tag, wrong ? ` → ${className(run.top1[i])}` : score && ` · ${score}`),
+      element("div", { class: "rest" }, ious, tag, wrong ? ` → ${className(run.top1[i])}` : score && ` · ${score}`),
       element("div", { class: "rest", title: header.ids[i] }, header.ids[i]));
   }
 
@@ -290,12 +290,12 @@
       run.classifies
         ? ["prediction", `${className(run.top1[i])} ${percent(run.top1Score[i])}${isEmpty(i) ? "" : ` · IoU of its box ${iouText(run.top1Iou[i], 3)} · ${errorOf(i) === "correct" ? "" : "error type: "}${errorOf(i)}`}`]
         : ["error type", errorOf(i)],
-      ...(isEmpty(i) ? [["objects", "none: metrics of boxes do not count the image"]] : []),
+      ...(isEmpty(i) ? [["object", "none: metrics of boxes do not count the image"]] : []),
       ...runs.filter(() => !isEmpty(i)).map((each, r) => [isComparison ? each.name : run.classifies ? "box of the true class" : "box", `IoU ${iouText(iouOf(r, i), 3)} at τ ${tauText(tauOf(r))} · ${isFound(r, i) ? "found" : "missed"}`]),
     ];
     const list = element("dl");
     for (const [name, text] of rows) list.append(element("dt", {}, name), element("dd", {}, text));
-    const lines = runs.filter((each) => each.ious).map((each, r) => ({
+    const lines = runs.filter((each) => each.ious && !isEmpty(i)).map((each, r) => ({
       name: each.name, color: LINE_COLORS[r % LINE_COLORS.length], values: Array.from(each.ious.subarray(i * tauCount, (i + 1) * tauCount), (v) => v / 100),
     }));
     const chart = lines.length ? [element("div", {}, element("p", { class: "hint" }, "IoU of the box of the true class over τ, in percent"), drawPlot(header.taus, lines, 150, true, runs.map((run) => 100 * run.delta)))] : [];
