@@ -206,8 +206,15 @@ def _list_differences(row: Row, dataset: str, protocol: str) -> list[str] | None
     if stated[""] != used[""]:
         return [*differences, f"protocol: {row['protocol']}, not {protocol}"]
     return differences + [
-        f"{key}: {value}, not {used.get(key, 'stated')}" for key, value in stated.items() if used.get(key) != value
+        f"{key}: {value}, not {used.get(key, 'stated')}"
+        for key, value in stated.items()
+        if not _agree(value, used.get(key))
     ]
+
+
+def _agree(stated: str, used: str | None) -> bool:
+    """Return whether a setting is the stated one, or, where a rule is stated, a value that this rule chose."""
+    return used is not None and (used == stated or used.startswith(f"{stated}="))
 
 
 def _protocol_name(protocol: str) -> str:
