@@ -35,7 +35,7 @@ from wsol.runs.provenance import Provenance
 from wsol.runs.read import StoredRun, read_run
 from wsol.runs.results import LocalizationResults, Tables
 
-PROTOCOL = "wsolevaluation:step=0.25"
+PROTOCOL = "wsolevaluation:step=0.25,norm=minmax"
 IMAGES = "made-test#4:00000000"
 CURVES = {  # tau 0, 0.25, 0.5, 0.75
     "good": [[0.2, 0.9, 0.6, 0.1], [0.3, 0.8, 0.7, 0.1], [0.1, 0.6, 0.5, 0.1], [0.1, 0.2, 0.3, 0.1]],
@@ -209,14 +209,14 @@ def test_a_metric_that_one_run_lacks_is_not_ranked(make: Make) -> None:
         (
             {},
             {"protocol": "exact"},
-            "b and a are not comparable (protocol: exact, not wsolevaluation:step=0.25); score",
+            f"b and a are not comparable (protocol: exact:levels=256,norm=minmax, not {PROTOCOL}); score",
         ),
         (
             {},
             {"version": "wsol:1"},
             "version: wsol:1, not wsol:0); score one like the other: python -m wsol.score --run ",
         ),
-        ({"tau": 0.25}, {"tau": 0.5}, "/b --protocol wsolevaluation:step=0.25 --tau 0.25"),
+        ({"tau": 0.25}, {"tau": 0.5}, f"/b --protocol {PROTOCOL} --tau 0.25"),
         ({"tau": "oracle"}, {"tau": 0.5}, "tau: tau:0.5, not tau:oracle=*); score one like the other"),
         ({"tau": "val", "validation": "x-val#1:0"}, {"tau": "oracle"}, "tau:oracle=*, not tau:val(x-val#1:0)=*"),
         ({"tau": "val", "validation": "x-val#1:0"}, {"tau": "val", "validation": "x-val#2:0"}, "tau:val(x-val#2:0)=*"),

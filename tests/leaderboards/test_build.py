@@ -95,7 +95,7 @@ def by_hand() -> list[Row]:
         [],
     )
     published = {
-        "kind": "published", "group": "odd-test#8:aa|exact:levels=6", "dataset": "odd-test#50", "n": 50,
+        "kind": "published", "group": "odd-test#8:aa|exact:levels=6,norm=minmax", "dataset": "odd-test#50", "n": 50,
         "model": "NIN*", "method": "cam", "protocol": "exact", "source": "Someone, A Title, 2020", "place": "Table 1",
         "mismatch": "images: 50, not 8", "top1_loc_err@fixed": 33.3, "top1_loc_err@fixed.tau": 0.25,
     }  # fmt: skip
@@ -116,24 +116,27 @@ def test_csv_by_hand() -> None:
         "ms_per_image,forwards_per_image,device,source,place,mismatch\n"
     )
     backprop = (
-        'measured,"odd-test#8:aa|exact:levels=6",b,odd-test#8:aa,vgg_16:1f,backprop,exact:levels=6,tau:0.2,wsol:0.1.0,'
-        '"odd-test#8:aa|vgg_16:1f|backprop|exact:levels=6|tau:0.2|wsol:0.1.0",8,0,'
+        'measured,"odd-test#8:aa|exact:levels=6,norm=minmax",b,odd-test#8:aa,vgg_16:1f,backprop,'
+        '"exact:levels=6,norm=minmax",tau:0.2,wsol:0.1.0,'
+        "odd-test#8:aa|vgg_16:1f|backprop|exact:levels=6|tau:0.2|wsol:0.1.0,8,0,"
         ",87.5,75.0,100.0,0.2,25.0,10.5,40.25,33.333333333333336,0.0,50.0,0.2,,,,,,,,,,,,,,,,,cuda:0,,,\n"
-    ).replace('"', "")
+    )
     cam = (
-        "measured,odd-test#8:aa|exact:levels=6,a/cam,odd-test#8:aa,vgg_16:1f,cam,exact:levels=6,"
+        'measured,"odd-test#8:aa|exact:levels=6,norm=minmax",a/cam,odd-test#8:aa,vgg_16:1f,cam,'
+        '"exact:levels=6,norm=minmax",'
         "tau:val(odd-val#5:bb)=0.4,wsol:0.1.0,"
         "odd-test#8:aa|vgg_16:1f|cam|exact:levels=6|tau:val(odd-val#5:bb)=0.4|wsol:0.1.0,8,2,"
         ",62.5,40.0,80.0,0.2,25.0,10.5,40.25,50.0,30.125,70.0,0.2,37.5,20.0,62.5,0.4,37.5,12.5,50.0,0.6,"
         "25.0,10.5,40.25,75.0,59.75,89.5,41.46,11.25,cpu,,,\n"
     )
     published = (
-        "published,odd-test#8:aa|exact:levels=6,,odd-test#50,NIN*,cam,exact,,,,50,,"
+        'published,"odd-test#8:aa|exact:levels=6,norm=minmax",,odd-test#50,NIN*,cam,exact,,,,50,,'
         ",,,,,,,,33.3,,,0.25,,,,,,,,,,,,,,,,,,"
         '"Someone, A Title, 2020",Table 1,"images: 50, not 8"\n'
     )
     boxes = (
-        "measured,odd-test#9:cc|exact:levels=6,c,odd-test#9:cc,mine:2e,boxes(edges),exact:levels=6,tau:none,wsol:0.1.0,"
+        'measured,"odd-test#9:cc|exact:levels=6,norm=minmax",c,odd-test#9:cc,mine:2e,boxes(edges),'
+        '"exact:levels=6,norm=minmax",tau:none,wsol:0.1.0,'
         "odd-test#9:cc|mine:2e|boxes(edges)|exact:levels=6|tau:none|wsol:0.1.0,9,0,12.0" + "," * 31 + "\n"
     )
     assert to_csv(by_hand()) == header + backprop + cam + published + boxes
@@ -144,7 +147,7 @@ def test_markdown_by_hand() -> None:
     assert text[0] == "# Leaderboard"
     assert "Numbers of different sections are not comparable." in text[1]
     assert text[2] == (
-        "## odd-test#8:aa, exact:levels=6\n\n"
+        "## odd-test#8:aa, exact:levels=6,norm=minmax\n\n"
         "| # | model | method | tau | top-1 loc. error, fixed | top-1 loc. error, val | top-1 loc. error, oracle | "
         "GT-known accuracy, fixed | top-1 cls. error | differs in |\n"
         "| --- | --- | --- | --- | --: | --: | --: | --: | --: | --- |\n"
@@ -163,7 +166,7 @@ def test_markdown_by_hand() -> None:
         "odd-test#8:aa\\|vgg_16:1f\\|cam\\|exact:levels=6\\|tau:val(odd-val#5:bb)=0.4\\|wsol:0.1.0\n"
         "- †1: Someone, A Title, 2020, Table 1\n"
         "- †: published, not measured here and not ranked\n\n"
-        "## odd-test#9:cc, exact:levels=6\n\n"
+        "## odd-test#9:cc, exact:levels=6,norm=minmax\n\n"
         "| # | model | method | tau | GT-known accuracy, no tau |\n"
         "| --- | --- | --- | --- | --: |\n"
         "| 1 | mine:2e | boxes(edges) | none | 12.0 |\n\n"
@@ -194,13 +197,14 @@ def test_latex_by_hand() -> None:
         r"\bottomrule",
     ]
     assert lines[start + 4 : end] == rows
-    assert r"\caption{odd-{}test\#8:aa,{} exact:levels=6. " in "\n".join(lines)
+    text = "\n".join(lines).replace(r"\allowbreak{}", "")
+    assert r"\caption{odd-{}test\#8:aa,{} exact:levels=6,{}norm=minmax. " in text
     assert r"\dag{}1: Someone,{} A Title,{} 2020,{} Table 1\par" in lines
 
 
 def test_terminal_by_hand() -> None:
     lines = render_text(by_hand()).splitlines()
-    assert lines[0] == "odd-test#8:aa, exact:levels=6"
+    assert lines[0] == "odd-test#8:aa, exact:levels=6,norm=minmax"
     assert re.split(r"  +", lines[3]) == [
         "1", "vgg_16:1f", "backprop", "0.2", "33.3* [0.0, 50.0]", "87.5* [75.0, 100.0]", "25.0* [10.5, 40.2]",
     ]  # fmt: skip

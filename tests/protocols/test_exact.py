@@ -132,7 +132,7 @@ def test_a_tau_on_the_grid_needs_nothing() -> None:
     for tau in (0.2, 0.0, 1.0, 0.2000000001, "val", "oracle", 2.0, -0.1, float("nan")):
         assert EXACT.including(tau) == EXACT
     assert find_protocol("exact:levels=11").including(0.3).off_grid is None
-    assert find_protocol("exact:levels=11").including(0.25).signature == "exact:levels=11,also=0.25"
+    assert find_protocol("exact:levels=11").including(0.25).signature == "exact:levels=11,also=0.25,norm=minmax"
     for name in ("wsolevaluation:step=0.01", "zhou2016"):  # their grids are those of their authors
         assert find_protocol(name).including(0.142) == find_protocol(name)
 

@@ -15,6 +15,11 @@ OTHER_SETTINGS = (
     "wsolevaluation:size=97,step=0.7",
     "exact:also=0.3",
     "zhou2016:box=script",
+    "wsolevaluation:norm=max",
+    "wsolevaluation:size=97,norm=pas",
+    "wsolevaluation:norm=ivr",
+    "exact:norm=ivr,percentile=0.3",
+    "zhou2016:norm=pas",
 )
 
 

@@ -55,6 +55,15 @@ def resize(maps: FloatArray, size: tuple[int, int], taps: Taps) -> NDArray[np.fl
     return out
 
 
+def resize_to_double(maps: FloatArray, size: tuple[int, int], taps: Taps) -> NDArray[np.float64]:
+    """Resize maps as ``resize`` does, without rounding to single precision: float64 ``(n, height, width)``."""
+    out = np.empty((len(maps), *size))
+    filters = *taps(maps.shape[1], size[0]), *taps(maps.shape[2], size[1])
+    for values, resized in zip(maps, out, strict=True):
+        _resize(values.astype(np.float64), *filters, resized)
+    return out
+
+
 def resize_and_normalize(maps: FloatArray, size: tuple[int, int], taps: Taps) -> NDArray[np.float32]:
     """Resize maps, then min-max normalize each to [0, 1]; only the result is rounded to single precision.
 
@@ -165,7 +174,7 @@ def _resize(
     row_weights: NDArray[np.float64],
     columns: NDArray[np.int64],
     column_weights: NDArray[np.float64],
-    out: NDArray[np.float32],
+    out: FloatArray,
 ) -> None:
     """Write the resized map into ``out``."""
     stretched = _stretch_rows(values, columns, column_weights)

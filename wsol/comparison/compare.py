@@ -9,33 +9,29 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from wsol.comparison.compatibility import common_signature, run_names
+from wsol.comparison.differences import compare_pairs, resample
 from wsol.comparison.figures import accuracy_figure, iou_figure
 from wsol.comparison.files import claim_comparison, write_comparison
-from wsol.comparison.notes import TIE, comparison_notes
+from wsol.comparison.notes import comparison_notes
 from wsol.comparison.page import render_comparison_page
 from wsol.errors import InputError
 from wsol.io.display import printable
 from wsol.metrics.base import METRICS
-from wsol.metrics.bootstrap import intervals
-from wsol.metrics.significance import corrected_p_values, p_values, pairs, ranks, winners
-from wsol.metrics.summary import ResampledMetric, resample_metrics
 from wsol.runs.read import StoredRun, read_run
 from wsol.runs.signature import Signature
 from wsol.runtime.progress import track
 
-_Metrics = dict[tuple[str, str | None], ResampledMetric]
-
 
 @dataclass(frozen=True)
 class Comparison:
-    """Comparison of runs on the same images under the same protocol.
+    """Comparison of runs on the same images, under the same protocol or of the same score maps.
 
     Attributes:
         signature: Signature that the runs have in common, ``*`` in fields where they differ.
         notes: Warnings, one sentence each.
         stored: The runs.
-        runs: run (its name in this comparison), model, method, tau (the run's own; NaN if it uses no threshold),
-            folder, signature.
+        runs: run (its name in this comparison), model, method, protocol (only if not all have the same), tau (the run's
+            own; NaN if it uses no threshold), folder, signature.
         metrics: run, metric, tau_rule, tau, value (percent), ci_low, ci_high, rank, tied. The rank is 1 plus the number
             of significantly better runs; runs of the same rank are tied. The rank is missing if no other run has the
             metric.
@@ -44,8 +40,9 @@ class Comparison:
             significantly better run, or ``tie``.
         images: image_id, label, class, and for each run ``iou NAME`` and ``hit NAME``: the IoU of the ground-truth
             class's box at the run's tau, NaN if there is no box, and whether it is a hit.
-        curves: tau, and for each run the GT-known accuracy in percent at that tau; empty if the runs use no threshold.
-        delta: Minimum IoU of a hit.
+        curves: tau, and for each run the GT-known accuracy in percent at that tau, NaN if its protocol does not have
+            that tau; empty if the runs use no threshold.
+        delta: Minimum IoU of a hit; None if it is not the same for all runs.
     """
 
     signature: str
@@ -56,7 +53,7 @@ class Comparison:
     differences: pd.DataFrame = field(repr=False)
     images: pd.DataFrame = field(repr=False)
     curves: pd.DataFrame = field(repr=False)
-    delta: float
+    delta: float | None
 
     def __repr__(self) -> str:
         lines = [f"Comparison of {len(self.runs)} runs on {len(self.images)} images", f"  {self.signature}"]
@@ -93,7 +90,8 @@ class Comparison:
         """Draw the figures: PNG files by file name, with the signature as a text chunk."""
         names = [*self.runs["run"]]
         ious = self.images[[f"iou {name}" for name in names]].set_axis(names, axis=1)
-        figures = {"iou.png": iou_figure(ious, self.delta, self.signature)}
+        deltas = [run.protocol.delta for run in self.stored]
+        figures = {"iou.png": iou_figure(ious, deltas, self.signature)}
         if len(self.curves):
             taus = self.runs.set_index("run")["tau"][[*self.curves.columns[1:]]]
             figures["accuracy.png"] = accuracy_figure(self.curves, [*taus], self.delta, self.signature)
@@ -103,12 +101,13 @@ class Comparison:
 def compare(runs: Sequence[str | Path | StoredRun], *, out: str | Path | None = None) -> Comparison:
     """Compare runs on the same images.
 
-    All runs use the same bootstrap resamples of the images, so their differences are paired. Significance is tested at
-    5 %, corrected for all pairs, within each metric and rule; see ``wsol.metrics.significance``.
+    All runs use the same bootstrap resamples of the images, so their differences are paired, under whatever protocol.
+    Significance is tested at 5 %, corrected for all pairs, within each metric and rule; see
+    ``wsol.metrics.significance``.
 
     Args:
         runs: Two or more runs, as folders or as returned by ``read_run``. They are comparable if they have the same
-            images, protocol, version and rule of tau.
+            images, version and rule of tau, and the same protocol; or the same score maps under several protocols.
         out: Folder for tables, figures and the report page; nothing is written if None.
 
     Returns:
@@ -123,8 +122,8 @@ def compare(runs: Sequence[str | Path | StoredRun], *, out: str | Path | None = 
     signatures = [run.signature for run in stored]
     if out is not None:
         claim_comparison(Path(out), signatures)
-    resampled = [_resample(run) for run in track(stored, "resampling", unit="run")]
-    metrics, differences = _test_differences(names, resampled)
+    resampled = [resample(run) for run in track(stored, "resampling", unit="run")]
+    metrics, differences = compare_pairs(names, resampled)
     comparison = Comparison(
         signature=signature,
         notes=[*comparison_notes(names, stored, differences)],
@@ -134,43 +133,11 @@ def compare(runs: Sequence[str | Path | StoredRun], *, out: str | Path | None = 
         differences=differences,
         images=_images(names, stored),
         curves=_curves(names, stored),
-        delta=stored[0].protocol.delta,
+        delta=stored[0].protocol.delta if len({run.protocol.delta for run in stored}) == 1 else None,
     )
     if out is not None:
         _write(comparison, Path(out))
     return comparison
-
-
-def _resample(run: StoredRun) -> _Metrics:
-    held_out = run.validation.results.stats if run.validation else None
-    resampled = resample_metrics(run.results.stats, run.taus, run.metadata.tau.fixed, held_out)
-    return {(each.metric.name, each.rule): each for each in resampled}
-
-
-def _test_differences(names: Sequence[str], resampled: Sequence[_Metrics]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the tables ``metrics`` and ``differences``."""
-    metrics, differences = [], []
-    for key in dict.fromkeys(key for run_metrics in resampled for key in run_metrics):
-        having = [i for i, run_metrics in enumerate(resampled) if key in run_metrics]
-        results = [resampled[i][key] for i in having]
-        values, draws = np.array([each.value for each in results]), np.stack([each.draws for each in results], 1)
-        first, second = pairs(len(having)).T
-        gaps, gap_draws = values[first] - values[second], draws[:, first] - draws[:, second]
-        p, corrected = p_values(gaps, gap_draws), corrected_p_values(gaps, gap_draws)
-        winning = winners(gaps, corrected, results[0].metric.better)
-        order = ranks(winning, len(having))
-        for i, each, rank in zip(having, results, order.tolist(), strict=True):
-            interval = 100 * intervals(each.draws[:, None])[:, 0]
-            rank_and_tie = (rank, (order == rank).sum() > 1) if len(having) > 1 else (pd.NA, pd.NA)
-            metrics.append([names[i], *key, each.tau, 100 * each.value, *interval, *rank_and_tie])
-        low, high = 100 * intervals(gap_draws)
-        for pair, row in enumerate(zip(100 * gaps, low, high, p, corrected, strict=True)):
-            sides = [names[having[first[pair]]], names[having[second[pair]]]]
-            differences.append([*sides, *key, *row, sides[winning[pair]] if winning[pair] >= 0 else TIE])
-    columns = ["run", "metric", "tau_rule", "tau", "value", "ci_low", "ci_high", "rank", "tied"]
-    table = pd.DataFrame(metrics, columns=columns).astype({"rank": "Int64", "tied": "boolean"})
-    columns = ["run", "other", *columns[1:3], "difference", "ci_low", "ci_high", "p", "p_corrected", "better"]
-    return table, pd.DataFrame(differences, columns=columns)
 
 
 def _runs(names: Sequence[str], stored: Sequence[StoredRun]) -> pd.DataFrame:
@@ -178,8 +145,10 @@ def _runs(names: Sequence[str], stored: Sequence[StoredRun]) -> pd.DataFrame:
     for name, run in zip(names, stored, strict=True):
         parsed, tau = Signature.parse(run.signature), run.metadata.tau.value
         tau = np.nan if tau is None else tau
-        rows.append([name, parsed.model, parsed.method, tau, printable(str(run.folder)), run.signature])
-    return pd.DataFrame(rows, columns=["run", "model", "method", "tau", "folder", "signature"])
+        fields = [name, parsed.model, parsed.method, run.protocol.signature, tau]
+        rows.append([*fields, printable(str(run.folder)), run.signature])
+    table = pd.DataFrame(rows, columns=["run", "model", "method", "protocol", "tau", "folder", "signature"])
+    return table if table["protocol"].nunique() > 1 else table.drop(columns="protocol")
 
 
 def _images(names: Sequence[str], stored: Sequence[StoredRun]) -> pd.DataFrame:
@@ -199,11 +168,15 @@ def _images(names: Sequence[str], stored: Sequence[StoredRun]) -> pd.DataFrame:
 
 def _curves(names: Sequence[str], stored: Sequence[StoredRun]) -> pd.DataFrame:
     metric = METRICS.get("gt_known_loc_acc")
-    columns = {}
+    columns, taus = {}, dict[float, float]()
     for name, run in zip(names, stored, strict=True):
         if len(run.taus) and metric.applies(run.results.stats):
-            columns[name] = 100 * run.results.stats.hits.mean(0)
-    return pd.DataFrame({"tau": stored[0].taus if columns else [], **columns})
+            rounded = np.round(run.taus, 9)
+            columns[name] = pd.Series(100 * run.results.stats.hits.mean(0), rounded)
+            taus = dict(zip(rounded.tolist(), run.taus.tolist(), strict=True)) | taus
+    grid = sorted(taus)
+    by_run = {name: column.reindex(grid).to_numpy() for name, column in columns.items()}
+    return pd.DataFrame({"tau": [taus[tau] for tau in grid], **by_run})
 
 
 def _write(comparison: Comparison, folder: Path) -> None:

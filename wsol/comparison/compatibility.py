@@ -9,15 +9,17 @@ from pathlib import Path
 
 from wsol.errors import InputError
 from wsol.io.display import printable
+from wsol.protocols import canonical_signature, protocol_family
 from wsol.runs.read import StoredRun
-from wsol.runs.signature import Signature, drop_images, keep_common_images, signature_differences
+from wsol.runs.signature import Signature, drop_images, drop_masks, keep_common_images, signature_differences
 
 
 def common_signature(runs: Sequence[StoredRun], names: Sequence[str]) -> str:
     """Return the signature that runs have in common, ``*`` in fields where they may differ.
 
-    Models and methods may differ, and the value of a tau that was chosen by the same rule on the same images; if any
-    was chosen with pseudo boxes, the boxes of these images may differ too.
+    Models and methods may differ, and the value of a tau or another setting that the same rule chose on the same
+    images; if any tau was chosen with pseudo boxes, the boxes of these images may differ too. Runs of the same score
+    maps may differ in the protocol instead.
 
     Args:
         runs: The runs.
@@ -33,20 +35,31 @@ def common_signature(runs: Sequence[StoredRun], names: Sequence[str]) -> str:
         if folders.count(folder) > 1:
             raise InputError(f"{printable(str(run.folder))} is given twice; give each RUN once")
     any_boxes = any(map(_is_pseudo, runs))
-    first, *others = keep_common_images([str(_comparable_signature(run, any_boxes)) for run in runs])
+    signatures = [_comparable_signature(run, any_boxes) for run in runs]
+    if differ_in_protocol_only(runs):
+        signatures = [replace(each, protocol="*") for each in _keep_common_masks(signatures)]
+    first, *others = keep_common_images([*map(str, signatures)])
     for run, name, signature in zip(runs[1:], names[1:], others, strict=True):
         if differences := signature_differences(signature, first):
             raise InputError(
                 f"{name} and {names[0]} are not comparable ({printable('; '.join(differences))}); "
                 f"{_how_to_fix(differences, run, runs[0])}"
             )
-    signatures = [Signature.parse(run.signature) for run in runs]
+    signatures = [_canonical_signature(run) for run in runs]
     equal_fields = {
         field: getattr(signatures[0], field)
-        for field in ("model", "method", "tau")
+        for field in ("model", "method", "protocol", "tau")
         if len({getattr(signature, field) for signature in signatures}) == 1
     }
     return str(replace(Signature.parse(first), **equal_fields))
+
+
+def differ_in_protocol_only(runs: Sequence[StoredRun]) -> bool:
+    """Return whether runs score the same maps or boxes under different protocols."""
+    provenances = [replace(run.metadata.provenance, view=None) for run in runs]
+    maps = {(run.metadata.checksums or {}).get("maps.npy") for run in runs} - {None}  # only a run of a network has them
+    families = {protocol_family(_canonical_signature(run).protocol) for run in runs}
+    return len(families) > 1 and len(maps) <= 1 and all(each == provenances[0] for each in provenances)
 
 
 def signature_notes(names: Sequence[str], runs: Sequence[StoredRun]) -> Iterator[str]:
@@ -56,6 +69,8 @@ def signature_notes(names: Sequence[str], runs: Sequence[StoredRun]) -> Iterator
         names: Names of the runs.
         runs: The runs.
     """
+    if differ_in_protocol_only(runs):
+        yield "the runs score the same maps under different protocols: only the convention makes the differences"
     if pseudo := [name for name, run in zip(names, runs, strict=True) if _is_pseudo(run)]:
         yield f"{', '.join(pseudo)}: tau is chosen with pseudo boxes instead of the boxes of the data set"
     fields = [Signature.parse(run.signature).dataset for run in runs]
@@ -92,6 +107,21 @@ def _is_pseudo(run: StoredRun) -> bool:
     return Signature.parse(run.signature).tau.startswith("tau:val-pseudo(")
 
 
+def _canonical_signature(run: StoredRun) -> Signature:
+    """Return the signature with the protocol as this version writes it."""
+    signature = Signature.parse(run.signature)
+    return replace(signature, protocol=canonical_signature(signature.protocol))
+
+
+def _keep_common_masks(signatures: Sequence[Signature]) -> list[Signature]:
+    """Return signatures without the fingerprints of masks where some have none, as some protocols ignore them."""
+    datasets = [drop_images(signature.dataset) for signature in signatures]
+    masked = [dataset for dataset in datasets if dataset != drop_masks(dataset)]
+    if len(masked) == len(datasets) or len({*masked}) > 1:
+        return [*signatures]
+    return [replace(each, dataset=drop_masks(each.dataset), tau=drop_masks(each.tau)) for each in signatures]
+
+
 def _comparable_signature(run: StoredRun, any_boxes: bool) -> Signature:
     """Return the signature with ``*`` in place of everything that may differ between runs.
 
@@ -99,7 +129,8 @@ def _comparable_signature(run: StoredRun, any_boxes: bool) -> Signature:
         run: The run.
         any_boxes: Whether the boxes that tau was chosen with may differ; the images may not.
     """
-    signature = replace(Signature.parse(run.signature), model="*", method="*")
+    signature = replace(_canonical_signature(run), model="*", method="*")
+    signature = replace(signature, protocol=protocol_family(signature.protocol))
     if run.validation and any_boxes:
         images = run.validation.results.images
         ids = hashlib.sha256("\0".join(sample.image_id for sample in images).encode()).hexdigest()

@@ -23,19 +23,19 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 0.75, 0.2, 0.4, 0.55  # inches around the plot
 
 
 @matplotlib.style.context("default")
-def accuracy_figure(curves: pd.DataFrame, taus: Sequence[float], delta: float, title: str) -> PngFigure:
+def accuracy_figure(curves: pd.DataFrame, taus: Sequence[float], delta: float | None, title: str) -> PngFigure:
     """Draw GT-known accuracy over tau, one line per run, with a dot at the run's own tau.
 
     Args:
-        curves: tau, and one column per run, in percent.
+        curves: tau, and one column per run, in percent; NaN at taus that a run does not have.
         taus: Thresholds of the runs, in the order of the columns.
-        delta: Minimum IoU of a hit.
+        delta: Minimum IoU of a hit; None if it is not the same for all runs.
         title: Signature that the runs have in common.
     """
-    plot = _RunPlot(title, [*curves.columns[1:]], "tau", f"GT-known accuracy at IoU {delta:g} (%)")
-    grid = curves["tau"].to_numpy()
+    at_iou = "" if delta is None else f" at IoU {delta:g}"
+    plot = _RunPlot(title, [*curves.columns[1:]], "tau", f"GT-known accuracy{at_iou} (%)")
     for (name, style), tau in zip(plot.styles, taus, strict=True):
-        values = curves[name].to_numpy()
+        grid, values = curves[["tau", name]].dropna().to_numpy().T
         accuracy = float(values[np.abs(grid - tau).argmin()])
         plot.axes.plot(grid, values, linewidth=1.4, **style)
         dot: dict[str, Any] = {
@@ -51,23 +51,24 @@ def accuracy_figure(curves: pd.DataFrame, taus: Sequence[float], delta: float, t
 
 
 @matplotlib.style.context("default")
-def iou_figure(ious: pd.DataFrame, delta: float, title: str) -> PngFigure:
-    """Draw the histogram of IoU, one outline per run, with a line at delta.
+def iou_figure(ious: pd.DataFrame, deltas: Sequence[float], title: str) -> PngFigure:
+    """Draw the histogram of IoU, one outline per run, with a line at each delta.
 
     Args:
         ious: One column per run: the IoU in each image; NaN if there is no box, which is in no bin.
-        delta: Minimum IoU of a hit.
+        deltas: Minimum IoU of a hit in each run.
         title: Signature that the runs have in common.
     """
     plot = _RunPlot(title, [*ious.columns], "IoU at the run's tau", f"images (%) in bins of {1 / _BINS:g}")
     edges = np.arange(_BINS + 1) / _BINS
-    for name, style in plot.styles:
+    for (name, style), delta in zip(plot.styles, deltas, strict=True):
         values = ious[name].to_numpy()
         share = 100 * np.histogram(values[~np.isnan(values)], edges)[0] / len(values)
         plot.axes.stairs(share, edges, baseline=None, linewidth=1.4, **style)
         plot.add_legend_line(style, f"{100 * (values >= delta).mean():.1f} % hits", name)
-    plot.axes.axvline(delta, color=_GRAY, linewidth=1, zorder=0)
-    plot.axes.text(delta + 0.007, 0.99, "hits", color=_GRAY, va="top", transform=plot.axes.get_xaxis_transform())
+    for delta in dict.fromkeys(deltas):
+        plot.axes.axvline(delta, color=_GRAY, linewidth=1, zorder=0)
+        plot.axes.text(delta + 0.007, 0.99, "hits", color=_GRAY, va="top", transform=plot.axes.get_xaxis_transform())
     return plot.finish()
 
 

@@ -14,6 +14,7 @@ from wsol.metrics.significance import ALPHA
 from wsol.reports.terminal import RULES
 
 _EXAMPLES = 5
+_RUN_COLUMNS = ("run", "model", "method", "protocol", "tau")
 _MAX_LISTED = 3  # runs up to which images are listed; for more runs they are counted in a table
 _ImagesFoundOnlyBy = Callable[[str, str], pd.DataFrame]
 
@@ -45,6 +46,7 @@ def format_comparison(
             printable(row.run),
             printable(row.model),
             printable(row.method),
+            *([printable(row.protocol)] if "protocol" in runs else []),
             "none" if pd.isna(row.tau) else f"{row.tau:.3f}",
         ]
         for letter, row in zip(letters.values(), _records(runs), strict=True)
@@ -54,7 +56,7 @@ def format_comparison(
         signature,
         *notes,
         "",
-        *_align_columns([["", "run", "model", "method", "tau"], *run_rows], left=5),
+        *_align_columns([["", *(name for name in runs if name in _RUN_COLUMNS)], *run_rows], left=6),
         "",
         *_align_columns([*_metric_rows(letters, metrics, differences if two else None)], left=2),
         "",

@@ -4,7 +4,7 @@ import contextlib
 import tempfile
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +23,7 @@ from wsol.datasets import (
 from wsol.datasets.base import Corners
 from wsol.errors import InputError
 from wsol.evaluation.finish import finish_split
+from wsol.evaluation.protocol_choice import choose_protocol, find_open_protocol
 from wsol.evaluation.sources.baseline import score_baseline
 from wsol.evaluation.sources.boxes import score_boxes
 from wsol.evaluation.sources.maps import Maps, score_maps
@@ -32,7 +33,7 @@ from wsol.evaluation.tables import choose_tau_index
 from wsol.io.lock import lock_folder
 from wsol.metrics.resamples import RESAMPLES, check_bootstrap
 from wsol.metrics.tau import DEFAULT_TAU, Tau, check_tau
-from wsol.protocols import Protocol, find_protocol
+from wsol.protocols import Protocol
 from wsol.reports.page import write_page
 from wsol.runs.provenance import Provenance
 from wsol.runs.read import Evaluation, StoredRun
@@ -92,7 +93,8 @@ def score(
         split: ``test`` or ``val``; None for ``test``, or for the split that the metadata folder is named after. A run
             has its own.
         exact_images: As in ``evaluate``; not for a run, which has its own fingerprint of the images.
-        protocol: Registered name, or one with settings such as ``wsolevaluation:step=0.01``.
+        protocol: Registered name, or one with settings such as ``wsolevaluation:step=0.01``. For a run,
+            ``percentile=val`` and ``percentile=oracle`` choose the percentile of ``norm=ivr`` from its maps.
         tau: As in ``evaluate``; without effect on boxes. ``val`` uses the run's own validation split, ``val_maps``, or
             the baseline on the validation split.
         val_maps: Maps of the split ``val``, where tau is chosen on it.
@@ -132,7 +134,10 @@ def score(
         raise InputError("raw goes with maps, val_maps with tau val, corners with boxes; leave out what has no effect")
     if (predictions is not None and maps is None and not boxes) or (val_predictions is not None and val_maps is None):
         raise InputError("predictions go with maps or boxes, val_predictions with val_maps; leave out the others")
-    conventions = find_protocol(protocol) if boxes else find_protocol(protocol).including(tau)
+    conventions = find_open_protocol(protocol, run is not None, tau)
+    if maps is not None and (reason := conventions.unsupported_reason(raw)):
+        raise InputError(reason)
+    conventions = conventions if boxes else conventions.including(tau)
     tau = DEFAULT_TAU if boxes else check_tau(tau, conventions.taus)  # boxes have no threshold
     images = _Images(dataset, metadata, data_root, dataset_args, limit)
     source = _Source(
@@ -161,6 +166,8 @@ def score(
         ThreadPoolExecutor(workers or processor_count()) as pool,
         tempfile.TemporaryDirectory() if out is None else contextlib.nullcontext(out) as folder,
     ):
+        if conventions.chosen_on:
+            source = _choose_protocol(source, pool)
         finished = _score_splits(source, test, val, tau, Path(folder), out is not None, pool, bootstrap)
         return Evaluation(finished.tables, finished.metadata)
 
@@ -273,6 +280,17 @@ def _load_held_out(source: _Source, images: Dataset | None) -> Dataset | None:
     if held_out.split != "val" or held_out.fingerprint == images.fingerprint:
         raise InputError(f"{missing}, and {held_out.signature} is not one; give a number or oracle")
     return held_out
+
+
+def _choose_protocol(source: _Source, pool: Executor) -> _Source:
+    """Return the source with the protocol that its rule chose, on the validation split or on the evaluated images."""
+    val = source.protocol.chosen_on == "val"
+
+    def score_candidate(protocol: Protocol) -> LocalizationResults:
+        pseudo = val and source.val_boxes is not None
+        return replace(source, protocol=protocol).score(None, None, pool, Clock(), val, pseudo)[1]
+
+    return replace(source, protocol=choose_protocol(source.protocol, score_candidate))
 
 
 def _score_splits(

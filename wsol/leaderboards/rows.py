@@ -5,7 +5,7 @@ import io
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import pandas as pd
@@ -13,6 +13,7 @@ import pandas as pd
 from wsol.errors import InputError
 from wsol.metrics.base import METRICS
 from wsol.metrics.error_types import ERROR_TYPES
+from wsol.protocols import protocol_family
 from wsol.reports.terminal import RULES
 from wsol.runs.read import StoredRun
 from wsol.runs.signature import Signature, drop_images, shorten_images
@@ -51,12 +52,14 @@ def build_row(run: StoredRun, name: str) -> Row:
         of the signature and the signature itself, ``n`` and ``skipped`` (numbers of images); for every metric and
         threshold rule ``METRIC@RULE`` (percent) and, with the suffixes ``.low``, ``.high`` and ``.tau``, the ends of
         its interval and its threshold; for every error type its share, ``error_TYPE``, and the ends of its interval;
-        the cost, if it was measured; and ``note``, the notes of the run, if there are any.
+        the cost, if it was measured; and ``note``, the notes of the run, if there are any. The field of the protocol
+        names all settings, those that a run of an earlier version lacks too, but no value that a rule chose.
 
     Raises:
         InputError: The tables or the signature of the run are invalid.
     """
     signature = Signature.parse(run.signature)
+    signature = replace(signature, protocol=protocol_family(signature.protocol))
     group = f"{shorten_images(signature.dataset)}|{signature.protocol}"
     row: Row = {"kind": "measured", "group": group, "run": name, **asdict(signature)}
     row |= {"signature": run.signature, "n": len(run.results.images), "skipped": len(run.results.skipped)}

@@ -21,6 +21,7 @@ from wsol.leaderboards.recompute import recompute_curves
 from wsol.metrics.base import METRICS
 from wsol.metrics.resamples import RESAMPLES
 from wsol.metrics.tau import DEFAULT_TAU, fixed_tau, round_tau
+from wsol.protocols import canonical_signature
 from wsol.registry import Registry
 from wsol.runs.checksums import changed_files
 from wsol.runs.metadata import read_metadata
@@ -110,7 +111,7 @@ def _check_signature(run: StoredRun, tau_index: int) -> Iterator[str]:
         "fingerprint of the masks": (has_masks, has_masks or run.results.stats.pixels is not None),
         "model": (signature.model, metadata.provenance.model),
         "method": (signature.method, metadata.provenance.method),
-        "protocol": (signature.protocol, run.protocol.signature),
+        "protocol": (canonical_signature(signature.protocol), run.protocol.signature),
         "rule of tau": (signature.tau, rule),
         "version": (signature.version, f"wsol:{metadata.versions.get('wsol')}"),
     }

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from wsol.boxes.resize import nearest
 from wsol.boxes.thresholds import FloatArray, highest_tau_reached
 from wsol.datasets import Mask, Sample
+from wsol.errors import InputError
 from wsol.metrics.image_stats import ImageStats, count_pixels_by_tau, peak_inside, stack_stats
 from wsol.metrics.iou import best_iou
 from wsol.protocols._external_maps import validate
@@ -92,8 +93,40 @@ class Protocol(ABC):
         return [
             field.name
             for field in fields(self)
-            if field.name not in self.shown_if_changed or getattr(self, field.name) != field.default
+            if field.name not in self.ignored_settings
+            and (field.name not in self.shown_if_changed or getattr(self, field.name) != field.default)
         ]
+
+    @property
+    def ignored_settings(self) -> dict[str, str]:
+        """Settings that have no effect beside others, each with the other: ``{"step": "box=script"}``."""
+        return {}
+
+    def check_settings(self) -> None:
+        """Check that no setting is changed that would be ignored.
+
+        Raises:
+            ValueError: One is.
+        """
+        defaults = {field.name: field.default for field in fields(self)}
+        for name, cause in self.ignored_settings.items():
+            if getattr(self, name) != defaults[name]:
+                raise ValueError(f"{name} would be ignored with {cause}; leave that out")
+
+    @property
+    def chosen_on(self) -> Literal["val", "oracle"] | None:
+        """Rule by which a setting has to be chosen before maps can be scored; None if every setting has a value."""
+        return None
+
+    @property
+    def candidates(self) -> Sequence["Protocol"]:
+        """The protocols among which the rule chooses."""
+        return ()
+
+    @property
+    def family(self) -> str:
+        """The signature without the values that rules chose: runs of equal families are comparable."""
+        return self.signature
 
     @property
     def view(self) -> View:
@@ -130,6 +163,14 @@ class Protocol(ABC):
         """
         prepared: FloatArray = self.prepare(validate(score_map)[None], size)[0]
         return prepared
+
+    def unsupported_reason(self, raw: bool) -> str | None:
+        """Return why maps that another program computed cannot be scored with these settings; None if they can.
+
+        Args:
+            raw: Whether the maps are raw ones.
+        """
+        return None
 
     def score_map_stats(self, prepared: FloatArray, ground_truth: NDArray[np.float64]) -> ImageStats:
         """Compare a prepared map ``(h, w)`` with ground-truth boxes ``(g, 4)`` at every tau."""
@@ -211,9 +252,17 @@ def find_protocol(text: str, side: int | None = None) -> Protocol:
             text does not name it.
 
     Raises:
-        InputError: The name or a key is unknown, or a value does not have the type of its key.
+        InputError: The name or a key is unknown, or a value does not have the type of its key, or a rule has to choose
+            a value, which ``wsol.score`` does.
     """
     protocol = PROTOCOLS.find(text)
+    if protocol.chosen_on:
+        tau = " --tau val" if protocol.chosen_on == "val" else ""
+        raise InputError(
+            f"protocol {text}: the rule {protocol.chosen_on} chooses a value by scoring the stored maps of a run: "
+            f"python -m wsol.eval{tau} --out RUN with another protocol, then python -m wsol.score{tau} --run RUN with "
+            "this one"
+        )
     if side is None or find_side(text) is not None:
         return protocol
     return PROTOCOLS.find(f"{text}{',' if ':' in text else ':'}size={side}")

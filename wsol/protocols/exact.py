@@ -9,21 +9,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsol.boxes.components import boxes_at_taus
-from wsol.boxes.resize import linear_taps, resize_and_normalize
+from wsol.boxes.resize import linear_taps
 from wsol.boxes.thresholds import FloatArray
 from wsol.datasets import Sample
 from wsol.protocols._components import score_components
+from wsol.protocols._normalization import DEFAULT_PERCENTILE, NormalizingProtocol, Percentile
 from wsol.protocols._view import View
 from wsol.protocols.base import PROTOCOLS, GroundTruth, Protocol
 
 
 @PROTOCOLS.register("exact")
 @dataclass(frozen=True)
-class Exact(Protocol):
+class Exact(NormalizingProtocol):
     """Original geometry: the result of the other protocols without their truncations.
 
     The image is squashed to ``size`` x ``size`` for the network. The map is upsampled (bilinear) directly to the
-    annotation's frame and min-max normalized; a constant map becomes zeros. A pixel is foreground if its score is
+    annotation's frame and normalized; a constant map becomes zeros. A pixel is foreground if its score is
     strictly above tau. The 8-connected component with the most pixels gives the box; ties go to the component whose
     topmost, then leftmost pixel comes first. Boxes are half-open edges, the IoU has no + 1, and without a component the
     box is empty. A mask of another size than its frame is resized by nearest neighbor.
@@ -37,6 +38,8 @@ class Exact(Protocol):
         also: Another tau that is evaluated, if it is not on the grid; only the rule ``fixed`` uses it. A run sets it
             where its tau needs it.
         size: Side of the square image that the network sees, in pixels; by default that of its weights, or 224.
+        norm: Normalization of the map: ``minmax``, ``max``, ``pas`` or ``ivr``.
+        percentile: Share of the pixels that ``ivr`` maps to 0; ``val`` or ``oracle`` chooses it. For ``norm=ivr``.
     """
 
     shown_if_changed = ("delta", "also", "size")
@@ -45,12 +48,15 @@ class Exact(Protocol):
     delta: float = 0.5
     also: float = 0.0
     size: int = 224
+    norm: str = "minmax"
+    percentile: Percentile = DEFAULT_PERCENTILE
 
     def __post_init__(self) -> None:
         if not 2 <= self.levels <= 30000 or not 0 < self.delta <= 1 or not 0 <= self.also <= 1:
             raise ValueError("levels must be from 2 to 30000, delta above 0 and up to 1, also from 0 to 1")
         if not 2 <= self.size <= 4096:
             raise ValueError("size must be from 2 to 4096")
+        self.check_settings()
 
     @property
     def view(self) -> View:
@@ -85,7 +91,7 @@ class Exact(Protocol):
 
     def prepare(self, maps: FloatArray, size: tuple[int, int]) -> NDArray[np.float32]:
         """Upsample and normalize raw maps ``(k, h, w)`` to ``(k, height, width)``."""
-        return resize_and_normalize(maps, size[::-1], linear_taps)
+        return self.normalize(maps, size[::-1], linear_taps)
 
     def boxes(self, prepared: FloatArray, taus: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the box ``(k, taus, 4)`` of the largest component of prepared maps ``(k, h, w)`` at ascending taus."""

@@ -11,23 +11,24 @@ from numpy.typing import NDArray
 from wsol.boxes.contour_curves import contour_curves
 from wsol.boxes.contours import largest_contour_boxes
 from wsol.boxes.gray import to_gray
-from wsol.boxes.resize import cubic_taps, resize_and_normalize
+from wsol.boxes.resize import cubic_taps
 from wsol.boxes.thresholds import FloatArray, tau_grid, to_uint8, uint8_thresholds
 from wsol.datasets import Sample
 from wsol.metrics.image_stats import ImageStats, are_peaks_inside, boxes_for_display, peak_inside
 from wsol.protocols._external_maps import validate
+from wsol.protocols._normalization import DEFAULT_PERCENTILE, NormalizingProtocol, Percentile
 from wsol.protocols._view import View
-from wsol.protocols.base import PROTOCOLS, GroundTruth, Protocol
+from wsol.protocols.base import PROTOCOLS, GroundTruth
 
 _EXTENSION = 1  # x + w is the inclusive corner of a box, unless it leaves the map
 
 
 @PROTOCOLS.register("wsolevaluation")
 @dataclass(frozen=True)
-class WsolEvaluation(Protocol):
+class WsolEvaluation(NormalizingProtocol):
     """Choe et al., "Evaluating Weakly Supervised Object Localization Methods Right", CVPR 2020 and TPAMI 2022.
 
-    The image is squashed to ``size`` without crop. The map is first upsampled to it (bicubic, a = -0.75), then min-max
+    The image is squashed to ``size`` without crop. The map is first upsampled to it (bicubic, a = -0.75), then
     normalized and truncated to 8 bit; a constant map, or one with NaN, becomes zeros. A pixel is foreground if it is
     strictly above ``trunc(tau * max)``. The contour of largest area gives the box (V1), or every contour gives one,
     including those of holes (V2): inclusive corners ``x, y, min(x + w, size - 1), min(y + h, size - 1)`` of its
@@ -40,6 +41,9 @@ class WsolEvaluation(Protocol):
         step: Step of the threshold grid: 0.001 in their training script, 0.01 in their evaluation script.
         delta: IoU from which on a box is a hit, inclusive.
         size: Side of the square, in pixels; by default that of the weights, or 224.
+        norm: Normalization of the map: ``minmax`` as in their code; or ``max``, ``pas`` or ``ivr`` as in Kim et al.,
+            "Normalization Matters in Weakly Supervised Object Localization", ICCV 2021.
+        percentile: Share of the pixels that ``ivr`` maps to 0; ``val`` or ``oracle`` chooses it. For ``norm=ivr``.
     """
 
     shown_if_changed = ("delta", "size")
@@ -48,10 +52,13 @@ class WsolEvaluation(Protocol):
     step: float = 0.001
     delta: float = 0.5
     size: int = 224
+    norm: str = "minmax"
+    percentile: Percentile = DEFAULT_PERCENTILE
 
     def __post_init__(self) -> None:
         if not 0.0001 <= self.step < 1 or not 2 <= self.size <= 4096 or not 0 < self.delta <= 1:
             raise ValueError("step must be from 0.0001 to 1, delta above 0 and up to 1, size from 2 to 4096")
+        self.check_settings()
 
     @property
     def view(self) -> View:
@@ -76,7 +83,7 @@ class WsolEvaluation(Protocol):
 
     def prepare(self, maps: FloatArray, size: tuple[int, int]) -> NDArray[np.float32]:
         """Upsample and normalize raw maps ``(k, h, w)`` to ``(k, size, size)``."""
-        return resize_and_normalize(maps, (self.size, self.size), cubic_taps)
+        return self.normalize(maps, (self.size, self.size), cubic_taps)
 
     def prepare_external(self, score_map: NDArray[np.generic], size: tuple[int, int], raw: bool) -> FloatArray:
         """Return a map ``(size, size)`` in [0, 1] unchanged; prepare a raw one.
@@ -93,6 +100,15 @@ class WsolEvaluation(Protocol):
         if values.min() < 0 or values.max() > 1:
             raise ValueError(f"ranges from {values.min():g} to {values.max():g}, outside [0, 1]")
         return values.astype(np.float64)  # in which their evaluator truncates to 8 bit
+
+    def unsupported_reason(self, raw: bool) -> str | None:
+        """Return why the normalization would be ignored: maps that are not raw are used unchanged."""
+        if raw or self.norm == "minmax":
+            return None
+        return (
+            f"{self.name} uses maps of another program unchanged, so norm={self.norm} would be ignored; leave that "
+            "out, or give --raw if they are a network's own output"
+        )
 
     def boxes(self, prepared: FloatArray, taus: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the boxes ``(k, taus, 4)`` of prepared maps ``(k, h, w)`` at ascending taus, as half-open edges."""
@@ -122,8 +138,7 @@ class WsolEvaluation(Protocol):
         n, k = classes.shape
         if view.crop != view.side:
             maps = np.stack([view.assemble(image_maps) for image_maps in maps])
-        size = (self.size, self.size)
-        gray, peaks = to_gray(maps[:, 0], size)
+        gray, peaks = self._to_gray(maps[:, 0])
         counts = np.array([len(truth.boxes) for truth in truths])
         truth_boxes = np.concatenate([truth.boxes for truth in truths])
         thresholds = uint8_thresholds(self.taus, gray.max(axis=(1, 2)))
@@ -145,9 +160,21 @@ class WsolEvaluation(Protocol):
         other[:, 0] = False
         predicted[:, 0] = boxes[:, tau_index]
         if other.any():
-            gray, _ = to_gray(maps[other], size)
+            gray, _ = self._to_gray(maps[other])
             predicted[other] = self._boxes(gray, self.taus[tau_index : tau_index + 1])[:, 0]
         return arrays, np.take_along_axis(predicted, first[..., None], 1)
+
+    def _to_gray(self, maps: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """Return prepared maps in 8 bit and the place of each one's highest pixel, see ``to_gray``."""
+        size = (self.size, self.size)
+        if self.norm == "minmax":
+            return to_gray(maps, size)
+        gray, peaks = np.empty((len(maps), *size), np.uint8), np.empty(len(maps), np.int64)
+        for i in range(len(maps)):  # one by one, so that a prepared map stays in the cache
+            prepared = self.prepare(maps[i : i + 1], size)[0]
+            gray[i], peak = to_uint8(prepared), prepared.argmax()
+            peaks[i] = peak if prepared.flat[peak] > 0 else -1
+        return gray, peaks
 
     def _count_pixels_of(self, maps: NDArray[np.float32], truths: Sequence[GroundTruth]) -> list[NDArray[np.uint32]]:
         """Return the pixel counts of all images; none if an image has no mask."""

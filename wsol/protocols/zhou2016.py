@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
@@ -18,15 +18,16 @@ from wsol.datasets import Mask, Sample
 from wsol.metrics.image_stats import ImageStats, peak_inside
 from wsol.metrics.iou import best_iou
 from wsol.protocols._components import score_components
+from wsol.protocols._normalization import DEFAULT_PERCENTILE, NormalizingProtocol, Percentile
 from wsol.protocols._view import View
-from wsol.protocols.base import PROTOCOLS, GroundTruth, Protocol
+from wsol.protocols.base import PROTOCOLS, GroundTruth
 
 _OF_THE_SCRIPT = ("merge", "resize", "jpeg")
 
 
 @PROTOCOLS.register("zhou2016")
 @dataclass(frozen=True)
-class Zhou2016(Protocol):
+class Zhou2016(NormalizingProtocol):
     """Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016, section 3.2.
 
     The image is squashed to 256 x 256; the network sees ten crops of 224 x 224 (four corners and the center, then
@@ -37,7 +38,8 @@ class Zhou2016(Protocol):
 
     ``box=paper``: maps are resized linearly. A pixel is foreground if its score is strictly above ``tau * max`` (0.2 in
     the paper); a map without a positive value has no foreground. The 8-connected component with the most pixels gives
-    the box.
+    the box. This is a threshold on the map divided by its maximum, ``norm=max``; another ``norm`` has tau on the map
+    that it normalizes.
 
     ``box=script``: the released program, ``wsol.boxes.cam_script``, on a heat map in 8 bit: the map divided by its
     maximum and rounded. It has no threshold tau; its first box is the box, its second is for the ``pairs`` metric.
@@ -56,6 +58,8 @@ class Zhou2016(Protocol):
         resize: ``matlab``, the bicubic interpolation of MATLAB's ``imresize``, or ``bilinear``; for ``box=script``.
         jpeg: Quality of the JPEG file in which the heat map reaches the program, 75 as MATLAB's default and the
             authors' sample; 0 for no compression; for ``box=script``.
+        norm: Normalization of the map: ``max``, or ``minmax``, ``pas`` or ``ivr`` for ``box=paper``.
+        percentile: Share of the pixels that ``ivr`` maps to 0; ``val`` or ``oracle`` chooses it. For ``norm=ivr``.
     """
 
     uses_masks = False
@@ -67,6 +71,8 @@ class Zhou2016(Protocol):
     merge: str = "absolute"
     resize: str = "matlab"
     jpeg: int = 75
+    norm: str = "max"
+    percentile: Percentile = DEFAULT_PERCENTILE
 
     def __post_init__(self) -> None:
         if self.box not in ("paper", "script") or self.crops not in (1, 10):
@@ -77,15 +83,15 @@ class Zhou2016(Protocol):
             raise ValueError("merge must be absolute or signed, resize matlab or bilinear")
         if not 0 <= self.jpeg <= 100:
             raise ValueError("jpeg must be a quality from 1 to 100, or 0 for none")
-        defaults = {field.name: field.default for field in fields(self)}
-        unused = _OF_THE_SCRIPT if self.box == "paper" else ("step",)
-        if ignored := [name for name in unused if getattr(self, name) != defaults[name]]:
-            raise ValueError(f"{' and '.join(ignored)} would be ignored with box={self.box}; leave that out")
+        if self.box == "script" and self.norm != "max":
+            raise ValueError(f"box=script divides maps by their maximum; leave out norm={self.norm}")
+        self.check_settings()
 
-    def shown_settings(self) -> list[str]:
-        """Return the names of the settings that the signature shows: those of the chosen ``box``."""
-        hidden = _OF_THE_SCRIPT if self.box == "paper" else ("step",)
-        return [name for name in super().shown_settings() if name not in hidden]
+    @property
+    def ignored_settings(self) -> dict[str, str]:
+        """The settings of the other ``box``, and ``percentile``, unless it applies."""
+        others = _OF_THE_SCRIPT if self.box == "paper" else ("step",)
+        return super().ignored_settings | dict.fromkeys(others, f"box={self.box}")
 
     @property
     def view(self) -> View:
@@ -102,7 +108,9 @@ class Zhou2016(Protocol):
         return np.add(sample.boxes, [0, 0, 1, 1])
 
     def prepare(self, maps: FloatArray, size: tuple[int, int]) -> NDArray[np.float32]:
-        """Resize maps ``(k, h, w)`` and divide them by their maximum; for the script, as a heat map in 8 bit."""
+        """Resize and normalize maps ``(k, h, w)``; for the script, as a heat map in 8 bit."""
+        if self.norm != "max":
+            return self.normalize(maps, size[::-1], linear_taps)
         out = resize_and_divide(maps, size[::-1], self._taps, self._absolute)
         if self.box == "script":
             for score_map in out:

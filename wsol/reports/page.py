@@ -1,6 +1,6 @@
 """The report page of a run: one HTML file that opens from disk and makes no network requests."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from wsol.runtime.threads import processor_count
 
 _ERROR_DESCRIPTIONS = {  # of boxes; "class" is the type of predictions alone
     "class": "the predicted class is wrong",
-    "correct": "the IoU with a true box is at least {delta:g}",
+    "correct": "the IoU with a true box is at least {delta}",
     "multi": "the box covers more than 30 % of two or more objects",
     "part": "most of the box is inside the object: it covers only a part of it",
     "more": "the box encloses at least 70 % of the object, and too much around it",
@@ -127,13 +127,14 @@ def render(
     encoded = data() if data else _encode(runs, names, thumbnail_root)
     classifies = any(run.results.classifies for run in runs)
     constants = {"script": script, "style": style, "data": encoded, "classifies": classifies}
-    constants["error_descriptions"] = _describe_errors(classifies, runs[0].protocol.delta)
+    constants["error_descriptions"] = _describe_errors(classifies, {run.protocol.delta for run in runs})
     return _TEMPLATES.get_template(_TEMPLATE).render({**missing, **constants, **variables})
 
 
-def _describe_errors(classifies: bool, delta: float) -> dict[str, str]:
+def _describe_errors(classifies: bool, deltas: Set[float]) -> dict[str, str]:
     """Return what each error type means; without predicted classes, of the box alone."""
     prefix = "right class; " if classifies else ""
+    delta = " or ".join(f"{each:g}" for each in sorted(deltas)) + ", as the run's protocol has it" * (len(deltas) > 1)
     return {
         name: text if name == "class" else prefix + text.format(delta=delta)
         for name, text in _ERROR_DESCRIPTIONS.items()

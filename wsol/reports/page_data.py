@@ -44,22 +44,24 @@ def encode_page_data(runs: Sequence[StoredRun], names: Sequence[str], thumbnail_
     from matplotlib import colormaps  # noqa: PLC0415  # slow to import, and needed after the last batch only
 
     first = runs[0]
+    common = all(np.array_equal(run.taus, first.taus) for run in runs)  # otherwise no slider can serve all runs
     arrays = {"colors": np.rint(255 * colormaps[DEFAULT_COLORMAP](np.arange(256))[:, :3]).astype(np.uint8)}
     arrays |= _image_arrays(next((run for run in runs if (run.folder / "thumbnails").is_dir()), first))
+    tau_indices = kept_tau_indices(len(first.taus)).tolist()
     header: dict[str, Any] = {
         "ids": [sample.image_id for sample in first.results.images],
         "classes": first.results.images.classes,
         "errors": ERROR_TYPES,
-        "delta": first.protocol.delta,
-        "minHit": _min_hit(first.protocol.delta),
         "thumbnailRoot": thumbnail_root,
-        "taus": [round_tau(first.taus, index) for index in kept_tau_indices(len(first.taus)).tolist()],
+        "taus": [round_tau(first.taus, index) for index in tau_indices] if common else [],
         "runs": [],
     }
     for i, (run, name) in enumerate(zip(runs, names, strict=True)):
-        arrays |= {f"{i}.{key}": array for key, array in _run_arrays(run, pool).items()}
-        own = {"name": name, "tau": run.metadata.tau.value, "classifies": run.results.classifies}
-        header["runs"].append({**own, "curves": _accuracy_curves(run)})
+        arrays |= {f"{i}.{key}": array for key, array in _run_arrays(run, pool, common).items()}
+        delta = run.protocol.delta
+        own: dict[str, Any] = {"name": name, "tau": run.metadata.tau.value, "classifies": run.results.classifies}
+        own |= {"delta": delta, "minHit": _min_hit(delta), "curves": _accuracy_curves(run) if common else {}}
+        header["runs"].append(own)
     return _pack(header, arrays)
 
 
@@ -93,8 +95,8 @@ def _embedded_thumbnails(run: StoredRun, available: NDArray[np.int64]) -> tuple[
     return [(run.folder / thumbnail_path(int(i))).read_bytes() for i in chosen], chosen
 
 
-def _run_arrays(run: StoredRun, pool: Executor) -> dict[str, NDArray[Any]]:
-    """Return predictions, maps, and the boxes and IoUs over taus."""
+def _run_arrays(run: StoredRun, pool: Executor, over_taus: bool) -> dict[str, NDArray[Any]]:
+    """Return predictions, maps, and the boxes and IoUs over taus, if ``over_taus``."""
     results, predictions = run.results, run.tables.predictions
     n, k = results.classes.shape
     frames = np.tile(results.truths.frames(run.protocol), 2).astype(np.float64)
@@ -113,7 +115,7 @@ def _run_arrays(run: StoredRun, pool: Executor) -> dict[str, NDArray[Any]]:
         "top1Iou": _quantize_ious(ious[:, top1], run.protocol.delta),
         "error": codes.reshape(n, k)[:, top1],
     }
-    if results.boxes is not None and len(run.taus):
+    if results.boxes is not None and len(run.taus) and over_taus:
         tau_indices = kept_tau_indices(len(run.taus))
         arrays["boxes"] = np.empty(results.boxes.shape, np.uint8)
         _shrink_boxes(np.asarray(results.boxes), frames, arrays["boxes"])

@@ -94,6 +94,7 @@ class RunRequest:
 
 
 _IMAGES = re.compile(r"\+images:([0-9a-f]{8})(\.[0-9a-f]{8})?")
+_MASKS = re.compile(r"\+masks(:[0-9a-f]{8})?")
 
 
 def keep_common_images(signatures: Sequence[str]) -> list[str]:
@@ -112,6 +113,11 @@ def keep_common_images(signatures: Sequence[str]) -> list[str]:
 def drop_images(signature: str) -> str:
     """Return a signature, or a field, without the fingerprints of images."""
     return _IMAGES.sub("", signature)
+
+
+def drop_masks(signature: str) -> str:
+    """Return a signature, or a field, without the fingerprints of masks."""
+    return _MASKS.sub("", signature)
 
 
 def shorten_images(signature: str) -> str:

@@ -19,10 +19,9 @@
   let shown = Uint32Array.from({ length: n }, (_, i) => i);
 
   // ---- the data of an image -----------------------------------------------------------------------------------------
-  const minHit = header.minHit;
   const atOwnTau = () => state.tauIndex === null || !tauCount;
   const iouOf = (r, i) => ((atOwnTau() || !runs[r].ious) ? runs[r].iou[i] : runs[r].ious[i * tauCount + state.tauIndex]);
-  const isFound = (r, i) => iouOf(r, i) >= minHit;
+  const isFound = (r, i) => iouOf(r, i) >= runs[r].minHit;
   const className = (c) => (c < 0 ? "none" : (header.classes[c] ?? `class ${c}`));
   const errorOf = (i) => header.errors[runs[state.run].error[i]] ?? "none";
   const iouText = (iou, digits = 2) => (Math.floor(iou / 10 ** (4 - digits)) / 10 ** digits).toFixed(digits); // never rounded up to delta
@@ -295,7 +294,7 @@
     const lines = runs.filter((each) => each.ious).map((each, r) => ({
       name: each.name, color: LINE_COLORS[r % LINE_COLORS.length], values: Array.from(each.ious.subarray(i * tauCount, (i + 1) * tauCount), (v) => v / 100),
     }));
-    const chart = lines.length ? [element("div", {}, element("p", { class: "hint" }, "IoU of the box of the true class over τ, in percent"), drawPlot(header.taus, lines, 150, true, 100 * header.delta))] : [];
+    const chart = lines.length ? [element("div", {}, element("p", { class: "hint" }, "IoU of the box of the true class over τ, in percent"), drawPlot(header.taus, lines, 150, true, runs.map((run) => 100 * run.delta)))] : [];
     $("detail-body").replaceChildren(drawImage(i, width, Math.min(width * 0.75, innerHeight * 0.5)), list, ...chart);
     $("detail-place").textContent = `${state.opened + 1} of ${shown.length}`;
     $("previous").disabled = state.opened === 0;
@@ -324,7 +323,7 @@
   // ---- thresholds ---------------------------------------------------------------------------------------------------
   const tauOf = (r) => (atOwnTau() ? runs[r].tau : header.taus[state.tauIndex]);
 
-  function drawPlot(taus, lines, height, inDialog, mark = null) {
+  function drawPlot(taus, lines, height, inDialog, marks = []) {
     const width = Math.max(260, inDialog ? dialogWidth() : $("curve").clientWidth), left = 40, right = 8, top = 8, bottom = 24;
     const x = (tau) => left + (width - left - right) * tau;
     const y = (value) => top + (height - top - bottom) * (1 - value / 100);
@@ -334,7 +333,7 @@
       svg.append(element("text", { x: left - 6, y: y(value) + 4, "text-anchor": "end", fill: "var(--faint)", "font-size": 12 }, String(value)));
     }
     for (const tau of [0, 0.2, 0.4, 0.6, 0.8, 1]) svg.append(element("text", { x: x(tau), y: height - 6, "text-anchor": "middle", fill: "var(--faint)", "font-size": 12 }, String(tau)));
-    if (mark !== null) svg.append(element("line", { x1: left, x2: width - right, y1: y(mark), y2: y(mark), stroke: "var(--faint)", "stroke-dasharray": "6 4" }));
+    for (const mark of new Set(marks)) svg.append(element("line", { x1: left, x2: width - right, y1: y(mark), y2: y(mark), stroke: "var(--faint)", "stroke-dasharray": "6 4" }));
     for (const line of lines) {
       const path = line.values.map((value, k) => `${k ? "L" : "M"}${x(taus[k]).toFixed(1)} ${y(value).toFixed(1)}`).join("");
       svg.append(element("path", { d: path, class: "line", fill: "none", stroke: line.color, "stroke-width": 2 }));
@@ -348,10 +347,10 @@
   function renderCurves() {
     const taus = runs[0].curves.taus;
     if (!taus) return;
-    const names = isComparison ? [`GT-known, IoU ${header.delta}`] : Object.keys(runs[0].curves).filter((name) => name !== "taus");
     const lines = [];
     runs.forEach((run, r) => {
-      for (const name of names) {
+      const names = Object.keys(run.curves).filter((name) => name !== "taus");
+      for (const name of isComparison ? [`GT-known, IoU ${run.delta}`] : names) {
         if (!run.curves[name]) continue;
         const tau = tauOf(r);
         const nearest = taus.reduce((best, each, k) => (Math.abs(each - tau) < Math.abs(taus[best] - tau) ? k : best), 0);
@@ -386,7 +385,7 @@
     const ownBox = runs[0].classifies ? "box of the true class" : "box";
     const boxes = isComparison
       ? runs.map((run, r) => sample(LINE_COLORS[r % LINE_COLORS.length], "solid", run.name))
-      : [sample("var(--hit)", "solid", `${ownBox}, IoU ≥ ${header.delta}`), sample("var(--miss)", "solid", `${ownBox}, IoU < ${header.delta}`), ...(atOwnTau() && hasWrongClass ? [sample("var(--predicted)", "dotted", "box of a wrong prediction")] : [])];
+      : [sample("var(--hit)", "solid", `${ownBox}, IoU ≥ ${runs[0].delta}`), sample("var(--miss)", "solid", `${ownBox}, IoU < ${runs[0].delta}`), ...(atOwnTau() && hasWrongClass ? [sample("var(--predicted)", "dotted", "box of a wrong prediction")] : [])];
     $("legend").replaceChildren(sample("var(--truth)", "dashed", "ground truth"), ...boxes);
   }
 
