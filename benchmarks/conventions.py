@@ -8,12 +8,14 @@ those to the first row, paired by image; ranks are corrected for all pairs of ro
 """
 
 import argparse
+import io
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+from PIL import Image
 
 import wsol
 from wsol.comparison.differences import compare_pairs, resample
@@ -77,7 +79,7 @@ def score_all(options: argparse.Namespace, work: Path) -> list[StoredRun]:
         folder = work / (protocol.replace(":", " ") + ", own maps" * convention.own_maps)
         if convention.own_maps:
             wsol.evaluate(model, dataset=images, protocol=protocol, tau=tau, out=folder, resume=True, batch_size=16)
-        else:
+        elif not (folder / "run.json").is_file():
             wsol.score(run=work / "maps", protocol=protocol, tau=tau, out=folder)
         runs.append(read_run(folder))
     return runs
@@ -119,7 +121,7 @@ def to_markdown(table: pd.DataFrame) -> str:
 
 def _format_cell(row: pd.Series) -> str:
     is_default = row["tau_rule"] == "fixed" and row["tau"] == DEFAULT_TAU
-    tau = "" if is_default or pd.isna(row["tau"]) else f" at {row['tau']:g}"
+    tau = "" if is_default or pd.isna(row["tau"]) else f" at {row['tau']:.3g}"
     rank = f"rank {row['rank']}{'=' if row['tied'] else ''}"
     if pd.isna(row["difference"]):
         return f"**{row['value']:.1f}**{tau} [{row['ci_low']:.1f}, {row['ci_high']:.1f}], {rank}"
@@ -142,7 +144,8 @@ CAM of `{options.model}` on {n} images of `{options.dataset}`, computed by
     python benchmarks/conventions.py --weights FILE --data-root DIR
 
 Network, weights and images are the same in all rows. Rows with the same letter under "maps" score the very same maps,
-stored once, so that only the convention differs ({legend}; after the @ is another input of the network).
+stored once, so that only the convention differs ({legend}; after the @ is another input of the network). The crops of
+`zhou2016` are not part of maps that were stored before.
 
 Percent. GT-known accuracy and mean IoU at the fixed tau, 0.2 unless the cell names another (`box=script` has its own
 levels); MaxBoxAcc and MaxBoxAccV2 at the best tau. The first row has 95 % intervals; the others have the difference to
@@ -152,7 +155,7 @@ the first row with its 95 % interval, paired over images. The rank is 1 plus the
 
 {to_markdown(table)}
 
-![GT-known accuracy over tau under wsolevaluation, one line a normalization](accuracy.png)
+![GT-known accuracy over tau under wsolevaluation, one line a normalization](accuracy.webp)
 
 {reading}""",
         encoding="utf-8",
@@ -169,7 +172,7 @@ def main() -> int:
     parser.add_argument(
         "--out", type=Path, default=Path("results/conventions"), help="folder of the files (default: %(default)s)"
     )
-    parser.add_argument("--work", type=Path, help="folder to keep the run folders in")
+    parser.add_argument("--work", type=Path, help="folder to keep the run folders in, for another start")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
@@ -177,7 +180,8 @@ def main() -> int:
         table = build_table(runs)
         table.to_csv(options.out / "conventions.csv", index=False, float_format="%.3f")
         norms = [run for run in runs if run.protocol.name == runs[0].protocol.name]
-        (options.out / "accuracy.png").write_bytes(wsol.compare(norms).draw_figures()["accuracy.png"])
+        picture = Image.open(io.BytesIO(wsol.compare(norms).draw_figures()["accuracy.png"]))
+        picture.convert("RGB").save(options.out / "accuracy.webp", lossless=True)
         write_page(options, table, len(runs[0].results.images))
     print(to_markdown(table))
     return 0

@@ -220,6 +220,7 @@ def test_dir_shows_the_public_names_alone() -> None:
             "evaluate",
             "leaderboard",
             "score",
+            "select",
             "show",
             "train",
         ]
@@ -227,7 +228,9 @@ def test_dir_shows_the_public_names_alone() -> None:
     assert lines[1].startswith("<function compare")
 
 
-@pytest.mark.parametrize("command", ["eval", "score", "train", "explain", "faithfulness", "compare", "leaderboard"])
+@pytest.mark.parametrize(
+    "command", ["eval", "score", "select", "train", "explain", "faithfulness", "compare", "leaderboard"]
+)
 def test_help_does_not_wait_for_torch(command: str) -> None:
     code = f"""
 import sys

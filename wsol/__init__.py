@@ -14,6 +14,7 @@ __all__ = [
     "evaluate",
     "leaderboard",
     "score",
+    "select",
     "show",
     "train",
 ]
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from wsol.evaluation.evaluate import evaluate
     from wsol.evaluation.localization_metric import LocalizationMetric
     from wsol.evaluation.score import score
+    from wsol.evaluation.selection import select
     from wsol.leaderboards import leaderboard
     from wsol.training.train import train
     from wsol.visualization.show import show
@@ -35,6 +37,7 @@ _HOMES = {
     "evaluate": "evaluation.evaluate",
     "leaderboard": "leaderboards",
     "score": "evaluation.score",
+    "select": "evaluation.selection",
     "show": "visualization.show",
     "train": "training",
 }

@@ -12,6 +12,7 @@ from wsol._completion import print_completion
 _COMMANDS = {
     "eval": "evaluate how well a classifier's score maps localize objects",
     "score": "score maps or boxes without running a network",
+    "select": "evaluate the best of several weights files, chosen on the validation split",
     "compare": "compare runs on the same images, with significance tests",
     "leaderboard": "collect runs into a leaderboard",
     "faithfulness": "measure how the class probability follows changes of the image that its map chooses",

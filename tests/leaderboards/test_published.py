@@ -151,6 +151,24 @@ def test_the_normalization_is_compared(protocol: str, mismatch: str) -> None:
     assert is_comparable(rows[0]) == (not mismatch)
 
 
+def test_rows_stand_where_they_are_comparable_if_they_are_anywhere() -> None:
+    runs = [
+        measured("ilsvrc-test#50000:a", f"wsolevaluation:step=0.1,norm={norm}") for norm in ("max", "minmax", "pas")
+    ]
+    for norm, groups in (("pas", ["pas"]), ("ivr", ["max", "minmax", "pas"])):
+        rows = build_published_rows([entry(protocol=f"wsolevaluation:norm={norm}")], runs)
+        assert [row["group"].rpartition("=")[2] for row in rows] == groups
+
+
+def test_a_rule_agrees_with_what_it_chose() -> None:
+    stated = entry(protocol="wsolevaluation:norm=ivr,percentile=val")
+    used = {f"wsolevaluation:norm=ivr,percentile={text}": ok for text, ok in (("val=0.45", True), ("0.45", False))}
+    for protocol, agrees in used.items():
+        (row,) = build_published_rows([stated], [measured("ilsvrc-test#50000:a", protocol)])
+        assert is_comparable(row) == agrees
+        assert row["mismatch"] == ("" if agrees else "percentile: val, not 0.45")
+
+
 def test_conventions_without_a_protocol_here_are_a_mismatch() -> None:
     own = "GenPromp's own evaluation at 512 x 512"
     rows = build_published_rows([entry(protocol=own)], [measured("ilsvrc-test#50000:a", "exact")])

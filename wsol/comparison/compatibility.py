@@ -18,8 +18,8 @@ def common_signature(runs: Sequence[StoredRun], names: Sequence[str]) -> str:
     """Return the signature that runs have in common, ``*`` in fields where they may differ.
 
     Models and methods may differ, and the value of a tau or another setting that the same rule chose on the same
-    images; if any was chosen with pseudo boxes, the boxes of these images may differ too. Runs of the same score maps
-    may differ in the protocol instead.
+    images; if any tau was chosen with pseudo boxes, the boxes of these images may differ too. Runs of the same score
+    maps may differ in the protocol instead.
 
     Args:
         runs: The runs.
@@ -102,6 +102,11 @@ def run_names(folders: Sequence[Path]) -> list[str]:
     return [f"{name} ({i + 1})" if names.count(name) > 1 else name for i, name in enumerate(names)]
 
 
+def _is_pseudo(run: StoredRun) -> bool:
+    """Return whether the tau of a run is chosen with pseudo boxes."""
+    return Signature.parse(run.signature).tau.startswith("tau:val-pseudo(")
+
+
 def _canonical_signature(run: StoredRun) -> Signature:
     """Return the signature with the protocol as this version writes it."""
     signature = Signature.parse(run.signature)
@@ -115,11 +120,6 @@ def _keep_common_masks(signatures: Sequence[Signature]) -> list[Signature]:
     if len(masked) == len(datasets) or len({*masked}) > 1:
         return [*signatures]
     return [replace(each, dataset=drop_masks(each.dataset), tau=drop_masks(each.tau)) for each in signatures]
-
-
-def _is_pseudo(run: StoredRun) -> bool:
-    """Return whether the tau of a run is chosen with pseudo boxes."""
-    return Signature.parse(run.signature).tau.startswith("tau:val-pseudo(")
 
 
 def _comparable_signature(run: StoredRun, any_boxes: bool) -> Signature:

@@ -15,7 +15,7 @@ from wsol.evaluation.batches import run_batches
 from wsol.evaluation.config import EvalConfig
 from wsol.evaluation.finish import merge_and_finish
 from wsol.evaluation.kernels import SCORING, TABLES, start_compiling, wait_for_kernels
-from wsol.evaluation.plan import Plan, SplitPlan, prepare
+from wsol.evaluation.plan import Choice, Plan, SplitPlan, prepare
 from wsol.evaluation.tables import choose_tau_index
 from wsol.io.lock import lock_folder
 from wsol.metrics.resamples import RESAMPLES
@@ -132,28 +132,29 @@ def evaluate(
     return run(EvalConfig(**locals()))
 
 
-def run(config: EvalConfig, on_start: Callable[[Plan], None] | None = None) -> Evaluation:
+def run(config: EvalConfig, on_start: Callable[[Plan], None] | None = None, choice: Choice | None = None) -> Evaluation:
     """Run an evaluation, see ``evaluate``.
 
     Args:
         config: The arguments of ``evaluate``.
         on_start: Called with the plan in the main process, before the first batch, unless the run is finished already.
+        choice: How the network was chosen among several, if it was.
 
     Raises:
         InputError: An argument cannot be used.
     """
     start_compiling(config.protocol)
     with borrow(config.model) if isinstance(config.model, nn.Module) else contextlib.nullcontext():
-        return _run(config, on_start)
+        return _run(config, on_start, choice)
 
 
-def _run(config: EvalConfig, on_start: Callable[[Plan], None] | None) -> Evaluation:
+def _run(config: EvalConfig, on_start: Callable[[Plan], None] | None, choice: Choice | None) -> Evaluation:
     group = process_group()
     with group.sync_errors(), ThreadPoolExecutor(1) as beside:
         _check_processes(config, group)
         if group.is_main:
             beside.submit(prepare_to_write)  # now, since the last batch would wait for it
-        plan = prepare(config)
+        plan = prepare(config, choice)
     memory_meter = MemoryMeter(plan.inference.model.network.device)
     with _run_folder(config, plan, group) as folder:
         if not folder.complete:

@@ -15,7 +15,7 @@ from wsol.baselines import BASELINES
 from wsol.boxes.thresholds import are_constant
 from wsol.datasets import Content
 from wsol.errors import InputError
-from wsol.evaluation.pseudo_choice import choose_with_own_boxes, describe_choice
+from wsol.evaluation.pseudo_choice import describe_choice, score_with_own_boxes
 from wsol.evaluation.tables import choose_tau_index, tabulate, tabulate_baseline, tabulate_predictions
 from wsol.io.arrays import memory_map
 from wsol.io.display import list_first
@@ -81,7 +81,9 @@ def merge_and_finish(
     requested = split.request.signature()
     own_tau_index = None
     if chosen_on and plan.own_boxes:
-        own_tau_index = choose_with_own_boxes(folder / "val", plan.own_boxes, plan.inference.protocol, pool)
+        protocol = plan.inference.protocol
+        own = score_with_own_boxes(folder / "val", plan.own_boxes, protocol, pool)
+        own_tau_index = choose_tau_index(protocol, "val", own)
     more = (bootstrap, maps, cost, page, own_tau_index)
     return finish_split(used, results, chosen_on, place, pool, clock, requested, *more)
 

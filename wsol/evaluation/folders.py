@@ -34,6 +34,19 @@ def evaluation_folder(arguments: Mapping[str, Any]) -> Path:
     return _folder([*dataset, arguments["split"], *network, arguments["method"]], arguments, shown, defaults)
 
 
+def selection_folder(arguments: Mapping[str, Any]) -> Path:
+    """Return ``results/select-DATASET-WEIGHTS...-METHOD``, with all options that differ from their defaults.
+
+    Args:
+        arguments: The arguments of ``wsol.select``, as the command line gives them.
+    """
+    dataset = [*_dataset(arguments), *_given(arguments["data_root"]), *_pairs(arguments["dataset_args"])]
+    shown = {"dataset", "data_root", "dataset_args", "weights", "method", "by"}
+    defaults = {name: default for name, default, _ in options()}
+    first = ["select", *dataset, *_given(arguments["model"]), *arguments["weights"], arguments["method"]]
+    return _folder([*first, arguments["by"]], arguments, shown | {"model"}, defaults)
+
+
 def scoring_folder(arguments: Mapping[str, Any]) -> Path:
     """Return ``results/score-SOURCE-NAME-PROTOCOL``, with all options that differ from their defaults.
 

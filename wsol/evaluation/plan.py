@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
@@ -100,8 +100,25 @@ class Plan:
     own_boxes: Dataset | None = None
 
 
-def prepare(config: EvalConfig) -> Plan:
+@dataclass(frozen=True)
+class Choice:
+    """How a network was chosen among several.
+
+    Attributes:
+        suffix: Suffix of the model in the signature.
+        note: A sentence for the notes of the run.
+    """
+
+    suffix: str
+    note: str
+
+
+def prepare(config: EvalConfig, choice: Choice | None = None) -> Plan:
     """Load and check everything that a run needs; write nothing.
+
+    Args:
+        config: The arguments of ``wsol.evaluate``.
+        choice: How the network was chosen among several, if it was.
 
     Raises:
         InputError: An argument cannot be used.
@@ -127,6 +144,8 @@ def prepare(config: EvalConfig) -> Plan:
         config.attribution,
     )
     provenance = _describe_network(inference, agreement)
+    if choice is not None:
+        provenance = replace(provenance, model=provenance.model + choice.suffix)
     images = with_content(images, config.exact_images, protocol.uses_masks)
     splits = []
     if held_out is not None:
@@ -135,7 +154,8 @@ def prepare(config: EvalConfig) -> Plan:
         splits.append(_plan_split("val", "val", inference, request, agreement.note))
     pseudo = held_out is not None and has_pseudo_boxes(held_out)
     request = RunRequest(images, provenance, protocol, tau, held_out.signature if held_out else None, pseudo)
-    splits.append(_plan_split("run", ".", inference, request, agreement.note))
+    run = _plan_split("run", ".", inference, request, agreement.note)
+    splits.append(replace(run, notes=(*run.notes, choice.note)) if choice else run)
     batches = {split.name: split.batches for split in splits}
     described = _describe_request(config, memory, request.signature(), model)
     return Plan(inference, tuple(splits), batches, described, own)

@@ -5,15 +5,14 @@ from pathlib import Path
 
 from wsol.datasets import Dataset, unused_boxes
 from wsol.evaluation.sources.run import score_run
-from wsol.evaluation.tables import choose_tau_index
 from wsol.metrics.tau import round_tau
 from wsol.protocols import Protocol
 from wsol.runs.results import LocalizationResults
 from wsol.runtime.cost import Clock
 
 
-def choose_with_own_boxes(folder: Path, own: Dataset, protocol: Protocol, pool: Executor) -> int:
-    """Return the index of the tau that the data set's own boxes choose on a validation split.
+def score_with_own_boxes(folder: Path, own: Dataset, protocol: Protocol, pool: Executor) -> LocalizationResults:
+    """Score a run on a validation split with pseudo boxes against the data set's own boxes.
 
     Args:
         folder: The finished run on the split with pseudo boxes, which has the raw score maps.
@@ -26,8 +25,7 @@ def choose_with_own_boxes(folder: Path, own: Dataset, protocol: Protocol, pool: 
     def annotate(images: Dataset) -> Dataset:
         return own.subset([places[sample.image_id] for sample in images])
 
-    _, results = score_run(folder, protocol, pool, Clock(), annotate=annotate)
-    return choose_tau_index(protocol, "val", results)
+    return score_run(folder, protocol, pool, Clock(), annotate=annotate)[1]
 
 
 def describe_choice(

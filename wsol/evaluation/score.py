@@ -294,7 +294,8 @@ def _choose_protocol(source: _Source, pool: Executor) -> _Source:
     val = source.protocol.chosen_on == "val"
 
     def score_candidate(protocol: Protocol) -> LocalizationResults:
-        return replace(source, protocol=protocol).score(None, None, pool, Clock(), val)[1]
+        pseudo = val and source.val_boxes is not None
+        return replace(source, protocol=protocol).score(None, None, pool, Clock(), val, pseudo)[1]
 
     return replace(source, protocol=choose_protocol(source.protocol, score_candidate))
 

@@ -120,9 +120,9 @@ def build_published_rows(numbers: Iterable[PublishedNumber], measured: Iterable[
         measured: Rows of runs.
 
     Returns:
-        One row per source, network, method and group: in the groups of its own protocol or, if no run uses that
-        protocol, in all groups of its images. ``mismatch`` names the conventions in which the row differs from the
-        group, see ``is_comparable``.
+        One row per source, network, method and group: in the groups that it is comparable with, see ``is_comparable``;
+        if there are none, in those of its own protocol; or, if no run uses that protocol, in all groups of its data
+        set. ``mismatch`` names the conventions in which the row differs from the group.
     """
     groups = dict.fromkeys((row["dataset"], row["protocol"]) for row in measured)
     rows = []
@@ -130,8 +130,11 @@ def build_published_rows(numbers: Iterable[PublishedNumber], measured: Iterable[
         same_images = {group: diffs for group in groups if (diffs := _list_differences(row, *group)) is not None}
         name = _protocol_name(row["protocol"])
         same_protocol = {group: diffs for group, diffs in same_images.items() if _protocol_name(group[1]) == name}
-        for (dataset, protocol), differences in (same_protocol or same_images).items():
-            rows.append(row | {"group": f"{dataset}|{protocol}", "mismatch": "; ".join(differences)})
+        built = [
+            row | {"group": f"{dataset}|{protocol}", "mismatch": "; ".join(differences)}
+            for (dataset, protocol), differences in (same_protocol or same_images).items()
+        ]
+        rows += [each for each in built if is_comparable(each)] or built
     return rows
 
 
@@ -206,8 +209,15 @@ def _list_differences(row: Row, dataset: str, protocol: str) -> list[str] | None
     if stated[""] != used[""]:
         return [*differences, f"protocol: {row['protocol']}, not {protocol}"]
     return differences + [
-        f"{key}: {value}, not {used.get(key, 'stated')}" for key, value in stated.items() if used.get(key) != value
+        f"{key}: {value}, not {used.get(key, 'stated')}"
+        for key, value in stated.items()
+        if not _agree(value, used.get(key))
     ]
+
+
+def _agree(stated: str, used: str | None) -> bool:
+    """Return whether a setting is the stated one, or, where a rule is stated, a value that this rule chose."""
+    return used is not None and (used == stated or used.startswith(f"{stated}="))
 
 
 def _protocol_name(protocol: str) -> str:

@@ -89,7 +89,8 @@ def _sections(rows: Sequence[Row]) -> list[_Section]:
 
 def _build_section(rows: Sequence[Row]) -> _Section:
     measured = [row for row in rows if row["kind"] == "measured"]
-    published = [row for row in rows if row["kind"] != "measured"]
+    published = [row for row in rows if row["kind"] != "measured" and row.keys() & _shown_columns()]
+    rows = [*measured, *published]
     sources = list(dict.fromkeys(_origin(row) for row in published))
     marks = [str(i + 1) for i in range(len(measured))] + [f"†{sources.index(_origin(row)) + 1}" for row in published]
     notes = [(mark, _describe_run(row)) for mark, row in zip(marks, measured, strict=False)]
@@ -100,6 +101,13 @@ def _build_section(rows: Sequence[Row]) -> _Section:
     notes += [("†", _PUBLISHED_NOTE)] * bool(published)
     title = ", ".join(rows[0]["group"].rsplit("|", 1))
     return _Section(title, _build_metric_table(rows, marks), _build_cost_table(measured, marks), notes)
+
+
+def _shown_columns() -> set[str]:
+    """Return the columns that a table can have; a published row without any of them is in the CSV file alone."""
+    return {
+        metric_column(metric.name, rule) for metric in headlines() for rule in _COLUMN_RULES.get(metric.name, RULES)
+    }
 
 
 def _origin(row: Row) -> tuple[str, str, str]:
