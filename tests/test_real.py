@@ -1,8 +1,10 @@
 """Real photographs, a real network, real annotations."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -10,20 +12,29 @@ import wsol
 from wsol.datasets import count_clipped, load_dataset
 from wsol.datasets._images import read_image
 from wsol.datasets.cub import cub
+from wsol.runs.read import read_run
 
 ONE_IMAGE = 100 / 270
 
 
-@pytest.mark.slow
-def test_squeezenet_gives_the_reference_values(real_data: Path) -> None:
-    result = wsol.evaluate(
-        "squeezenet1_0",
-        real_data / "weights" / "squeezenet1_0.safetensors",
-        dataset="ilsvrc",
-        data_root=real_data / "imagenet",
-        device="cpu",
+@pytest.fixture(scope="module")
+def squeezenet(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of SqueezeNet on 270 images."""
+    folder = tmp_path_factory.mktemp("squeezenet") / "run"
+    weights = real_data / "weights" / "squeezenet1_0.safetensors"
+    wsol.evaluate(
+        "squeezenet1_0", weights, dataset="ilsvrc", data_root=real_data / "imagenet", device="cpu", out=folder
     )
-    found = {(r.metric, r.tau_rule if isinstance(r.tau_rule, str) else ""): r for r in result.metrics.itertuples()}
+    return folder
+
+
+def by_key(table: pd.DataFrame) -> dict[tuple[str, str], Any]:
+    return {(r.metric, r.tau_rule if isinstance(r.tau_rule, str) else ""): r for r in table.itertuples()}
+
+
+@pytest.mark.slow
+def test_squeezenet_gives_the_reference_values(squeezenet: Path) -> None:
+    found = by_key(read_run(squeezenet).tables.metrics)
     # Measured elsewhere, with an independent implementation and the field's reference evaluator.
     expected = {
         ("top1_cls_err", ""): 28.148,
@@ -41,6 +52,32 @@ def test_squeezenet_gives_the_reference_values(real_data: Path) -> None:
         assert found[key].value == pytest.approx(value, abs=ONE_IMAGE + 1e-3), key
         assert found[key].n == 270
     assert found["max_box_acc", "oracle"].tau == pytest.approx(0.142, abs=0.005)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("norm", "max_box_acc", "tau", "gt_known", "v2"),
+    [
+        ("minmax", 57.037, 0.142, 55.556, 57.901),
+        ("max", 59.259, 0.099, 49.630, 58.889),
+        ("pas", 58.519, 0.463, 51.111, 59.877),
+        ("ivr,percentile=0.45", 58.519, 0.032, 39.259, 58.765),
+        ("ivr,percentile=0.6", 52.222, 0.004, 31.852, 55.926),
+    ],
+)
+def test_normalizations_give_the_reference_values(
+    squeezenet: Path, norm: str, max_box_acc: float, tau: float, gt_known: float, v2: float
+) -> None:
+    """Measured elsewhere, with an independent implementation and the field's reference evaluator."""
+    found = by_key(wsol.score(run=squeezenet, protocol=f"wsolevaluation:norm={norm}", bootstrap=0).metrics)
+    expected = {
+        ("max_box_acc", "oracle"): max_box_acc,
+        ("gt_known_loc_acc", "fixed"): gt_known,
+        ("max_box_acc_v2", "oracle"): v2,
+    }
+    for key, value in expected.items():
+        assert found[key].value == pytest.approx(value, abs=ONE_IMAGE + 1e-3), key
+    assert found["max_box_acc", "oracle"].tau == pytest.approx(tau, abs=0.005)
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,7 @@ def test_every_number_and_file(tmp_path: Path, tiny_model: Model, csv_data: Path
     data = with_content(load_dataset("csv", csv_data))
     images = data.content.images[:8]
     assert result.signature == (
-        f"csv-test#8:{data.fingerprint[:8]}+images:{images}|tiny:00000000|cam|wsolevaluation:step=0.001|tau:0.2|wsol:{wsol.__version__}"
+        f"csv-test#8:{data.fingerprint[:8]}+images:{images}|tiny:00000000|cam|wsolevaluation:step=0.001,norm=minmax|tau:0.2|wsol:{wsol.__version__}"
     )
     pd.testing.assert_frame_equal(unsigned(out / "metrics.csv", result.signature), result.metrics, check_dtype=False)
     pd.testing.assert_frame_equal(pd.read_parquet(out / "predictions.parquet"), result.predictions, check_dtype=False)

@@ -141,7 +141,7 @@ def test_what_was_begun_is_not_overwritten(data: Path, begun: Path) -> None:
         ({"memory": 1.0}, r"memory: 2147483648, not 1073741824"),
         ({"channels_last": True}, r"channels_last: False, not True"),
         ({"method": "eigencam"}, r"method: cam, not eigencam"),
-        ({"protocol": "exact"}, r"protocol: wsolevaluation:step=0.05, not exact"),
+        ({"protocol": "exact"}, r"protocol: wsolevaluation:step=0.05,norm=minmax, not exact"),
         ({"limit": 3}, r"dataset: csv-test#8:[\w+:]+, not csv-test#3"),
         ({"tau": 0.5}, r"tau: tau:val\(csv-val#4:[\w+:]+\), not tau:0.5"),
     ],

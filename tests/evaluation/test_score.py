@@ -78,7 +78,7 @@ def test_maps_from_elsewhere(lists: Path, maps: Path, tmp_path: Path) -> None:
     assert value(result, "pointing_game") == 100
     assert "top1_loc_err" not in set(result.metrics.metric)  # nobody said what the classes are
     assert result.signature.startswith("metadata-val#3:")
-    assert result.signature.split("|")[2:4] == ["maps", "wsolevaluation:step=0.001"]
+    assert result.signature.split("|")[2:4] == ["maps", "wsolevaluation:step=0.001,norm=minmax"]
     own = result.predictions
     assert own.image_id.tolist() == [*SIZES]
     assert own.class_id.tolist() == own.label.tolist() == [*LABELS.values()]
@@ -397,7 +397,7 @@ def test_ten_crops_are_kept_and_scored_again(tiny_model: Model, csv_data: Path, 
         tiny_model, dataset="csv", data_root=csv_data, device="cpu", protocol="zhou2016", out=tmp_path / "ten"
     )
     assert np.load(tmp_path / "ten" / "maps.npy").shape == (8, 6, 10, 14, 14)
-    assert first.signature.split("|")[2:4] == ["cam@256/10x224", "zhou2016:box=paper,crops=10,step=0.01"]
+    assert first.signature.split("|")[2:4] == ["cam@256/10x224", "zhou2016:box=paper,crops=10,step=0.01,norm=max"]
     again = wsol.score(run=tmp_path / "ten", protocol="zhou2016")
     pd.testing.assert_frame_equal(again.metrics, first.metrics)
     other = wsol.score(run=tmp_path / "ten", protocol="wsolevaluation")

@@ -9,22 +9,18 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from wsol.comparison.compatibility import common_signature, run_names
+from wsol.comparison.differences import compare_pairs, resample
 from wsol.comparison.figures import accuracy_figure, iou_figure
 from wsol.comparison.files import claim_comparison, write_comparison
-from wsol.comparison.notes import TIE, comparison_notes
+from wsol.comparison.notes import comparison_notes
 from wsol.comparison.page import render_comparison_page
 from wsol.errors import InputError
 from wsol.io.display import printable
 from wsol.metrics.base import METRICS
-from wsol.metrics.bootstrap import intervals
 from wsol.metrics.hits import are_hits
-from wsol.metrics.significance import corrected_p_values, p_values, pairs, ranks, winners
-from wsol.metrics.summary import ResampledMetric, resample_metrics
 from wsol.runs.read import StoredRun, read_run
 from wsol.runs.signature import Signature
 from wsol.runtime.progress import track
-
-_Metrics = dict[tuple[str, str | None], ResampledMetric]
 
 
 @dataclass(frozen=True)
@@ -128,8 +124,8 @@ def compare(runs: Sequence[str | Path | StoredRun], *, out: str | Path | None = 
     signatures = [run.signature for run in stored]
     if out is not None:
         claim_comparison(Path(out), signatures)
-    resampled = [_resample(run) for run in track(stored, "resampling", unit="run")]
-    metrics, differences = _test_differences(names, resampled)
+    resampled = [resample(run) for run in track(stored, "resampling", unit="run")]
+    metrics, differences = compare_pairs(names, resampled)
     comparison = Comparison(
         signature=signature,
         notes=[*comparison_notes(names, stored, differences)],
@@ -144,38 +140,6 @@ def compare(runs: Sequence[str | Path | StoredRun], *, out: str | Path | None = 
     if out is not None:
         _write(comparison, Path(out))
     return comparison
-
-
-def _resample(run: StoredRun) -> _Metrics:
-    held_out = run.validation.results.stats if run.validation else None
-    resampled = resample_metrics(run.results.stats, run.taus, run.metadata.tau.fixed, held_out)
-    return {(each.metric.name, each.rule): each for each in resampled}
-
-
-def _test_differences(names: Sequence[str], resampled: Sequence[_Metrics]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the tables ``metrics`` and ``differences``."""
-    metrics, differences = [], []
-    for key in dict.fromkeys(key for run_metrics in resampled for key in run_metrics):
-        having = [i for i, run_metrics in enumerate(resampled) if key in run_metrics]
-        results = [resampled[i][key] for i in having]
-        values, draws = np.array([each.value for each in results]), np.stack([each.draws for each in results], 1)
-        first, second = pairs(len(having)).T
-        gaps, gap_draws = values[first] - values[second], draws[:, first] - draws[:, second]
-        p, corrected = p_values(gaps, gap_draws), corrected_p_values(gaps, gap_draws)
-        winning = winners(gaps, corrected, results[0].metric.better)
-        order = ranks(winning, len(having))
-        for i, each, rank in zip(having, results, order.tolist(), strict=True):
-            interval = 100 * intervals(each.draws[:, None])[:, 0]
-            rank_and_tie = (rank, (order == rank).sum() > 1) if len(having) > 1 else (pd.NA, pd.NA)
-            metrics.append([names[i], *key, each.tau, 100 * each.value, *interval, *rank_and_tie])
-        low, high = 100 * intervals(gap_draws)
-        for pair, row in enumerate(zip(100 * gaps, low, high, p, corrected, strict=True)):
-            sides = [names[having[first[pair]]], names[having[second[pair]]]]
-            differences.append([*sides, *key, *row, sides[winning[pair]] if winning[pair] >= 0 else TIE])
-    columns = ["run", "metric", "tau_rule", "tau", "value", "ci_low", "ci_high", "rank", "tied"]
-    table = pd.DataFrame(metrics, columns=columns).astype({"rank": "Int64", "tied": "boolean"})
-    columns = ["run", "other", *columns[1:3], "difference", "ci_low", "ci_high", "p", "p_corrected", "better"]
-    return table, pd.DataFrame(differences, columns=columns)
 
 
 def _runs(names: Sequence[str], stored: Sequence[StoredRun]) -> pd.DataFrame:
