@@ -24,6 +24,7 @@ from wsol.evaluation._metric_batch import _ranks
 from wsol.evaluation.inference import TOP, rank_classes
 from wsol.metrics.classification import ranks_of
 from wsol.models import Model
+from wsol.protocols import find_protocol
 
 BASES = ("torchmetrics", "own")
 PROTOCOLS = ("wsolevaluation", "exact:also=0.3", "exact", "zhou2016", "zhou2016:box=script")
@@ -31,6 +32,9 @@ DTYPES = (np.float32, np.float64, np.float16, np.uint8)
 CASES = [
     *((name, np.float32) for name in ("wsolevaluation:step=0.01,size=97", "exact:levels=6", "zhou2016:step=0.1")),
     ("exact:levels=6", np.float64),
+    ("crop224:step=0.1", np.float32),
+    ("crop224:step=0.1", np.float64),
+    ("tscam:step=0.1", np.float32),
     *(pytest.param(name, dtype, marks=pytest.mark.slow) for name in PROTOCOLS for dtype in DTYPES),
 ]
 
@@ -159,7 +163,7 @@ def assert_equal(found: dict[str, float], result: Any, with_interval: bool) -> N
 
 @pytest.mark.parametrize(("protocol", "dtype"), CASES)
 def test_equals_the_score_of_the_same_maps(protocol: str, dtype: type, tmp_path: Path) -> None:
-    masked = not protocol.startswith("zhou2016")
+    masked = find_protocol(protocol).uses_masks
     images, maps = make_images(0, 7, masked)
     maps = (100 * (maps - maps.min()) / np.ptp(maps) if dtype is np.uint8 else maps).astype(dtype)
     for sample, score_map in zip(images, maps, strict=True):

@@ -21,7 +21,7 @@ from wsol.runtime.jit import jit
 # extent of a component at them. Numbers are unsigned: Numba adds code for wraparound to signed indices.
 _X0, _X1, _FIRST, _LAST, _SINCE, _AREA2, _UNKNOWN, _CHANGED = range(8)
 _MAX_SIDE = 4096
-_FEW = 16  # thresholds for which a search for contours at each is faster than the sweeps
+_FEW = 32  # thresholds for which a search for contours at each is faster than the sweeps
 _MOST_AREA2 = np.uint32(2 * _MAX_SIDE**2)  # sums that are larger say nothing
 
 _ONE, _EIGHT, _TWENTY, _LOW = np.uint32(1), np.uint32(8), np.uint32(20), np.uint32(0xFFF)
