@@ -127,6 +127,30 @@ def resampled_class_means(values: NDArray[np.generic], labels: NDArray[np.int64]
         ``(RESAMPLES, k)``.
     """
     class_index, weights = _class_weights(labels.astype(np.int64).tobytes(), seed)
+    return _sum_by_weight(class_index, weights, values, seed)
+
+
+def resampled_weighted_means(
+    values: NDArray[np.generic], labels: NDArray[np.int64], seed: int = 0
+) -> NDArray[np.float64]:
+    """Return the weighted mean over images in every resample, with the weights that give the mean over classes.
+
+    In contrast to ``resampled_class_means``, an image that is alone in its class counts as often as it is drawn, so
+    that the means vary as those of other images would. The arguments are the same.
+
+    Returns:
+        ``(RESAMPLES, k)``.
+    """
+    _, class_index, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    weights = _round_weights(np.repeat(1 / (len(sizes) * sizes[:, None]), RESAMPLES, axis=1))
+    totals = _sum_by_weight(class_index, weights, np.ones((len(values), 1), np.bool_), seed)
+    return _sum_by_weight(class_index, weights, values, seed) / totals
+
+
+def _sum_by_weight(
+    class_index: NDArray[np.int64], weights: NDArray[np.float64], values: NDArray[np.generic], seed: int
+) -> NDArray[np.float64]:
+    """Sum values times the weight of their class in every resample, ``(RESAMPLES, k)``."""
     counts = _counts_by_image(len(values), seed)
     out = np.zeros((values.shape[1], RESAMPLES))
     for rows in _slices(len(values), values.shape[1]):
@@ -178,7 +202,12 @@ def _class_weights(labels: bytes, seed: int) -> tuple[NDArray[np.int64], NDArray
     classes, class_index = np.unique(np.frombuffer(labels, np.int64), return_inverse=True)
     sizes = sum_by_class(_counts_by_image(len(class_index), seed), class_index, len(classes))
     weights = 1 / (np.maximum(sizes, 1) * (sizes > 0).sum(0))
-    return class_index, np.ldexp(np.rint(np.ldexp(weights, 48)), -48)
+    return class_index, _round_weights(weights)
+
+
+def _round_weights(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    rounded: NDArray[np.float64] = np.ldexp(np.rint(np.ldexp(weights, 48)), -48)
+    return rounded
 
 
 def _counts_by_image(n: int, seed: int) -> NDArray[np.uint8]:

@@ -5,7 +5,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from wsol.metrics.bootstrap import best_resampled_means, resampled_class_means, resampled_means
+from wsol.metrics.bootstrap import (
+    best_resampled_means,
+    resampled_class_means,
+    resampled_means,
+    resampled_weighted_means,
+)
 
 
 class OracleDraws(NamedTuple):
@@ -37,7 +42,8 @@ def resample_oracle(
         values: ``(n, taus)``, the values of all images, as for ``resampled_means``.
         means: ``(taus,)``, their means over images, or over classes.
         higher: Whether higher values are better.
-        labels: ``(n,)``, the classes of a mean over classes; None for a mean over images.
+        labels: ``(n,)``, the classes of a mean over classes; None for a mean over images. The optimism is that of the
+            weighted mean over images, as resampled class means vary too little where classes have one or two images.
 
     Returns:
         The resampled values, and the optimism. Ties go to the smallest tau.
@@ -47,12 +53,11 @@ def resample_oracle(
     if higher and labels is None:
         best, columns = best_resampled_means(values)
         at_tau = resampled_means(values[:, [own]])[:, 0]
-    else:
-        starts = np.flatnonzero(np.append(True, (values[:, 1:] != values[:, :-1]).any(0)))  # boxes with the same hits
-        kept = values[:, starts]
-        draws = resampled_means(kept) if labels is None else resampled_class_means(kept, labels)
-        places = (sign * draws).argmax(1)
-        best, columns = np.take_along_axis(draws, places[:, None], 1)[:, 0], starts[places]
-        at_tau = draws[:, np.searchsorted(starts, own, side="right") - 1]
-    optimism = sign * float((best - at_tau).mean() + (means[own] - means[columns]).mean())
-    return OracleDraws(best, at_tau, max(0.0, optimism))
+        return OracleDraws(best, at_tau, float((best - at_tau).mean() + (means[own] - means[columns]).mean()))
+    starts = np.flatnonzero(np.append(True, (values[:, 1:] != values[:, :-1]).any(0)))  # boxes with the same hits
+    kept, place = values[:, starts], int(np.searchsorted(starts, own, side="right")) - 1
+    draws = resampled_means(kept) if labels is None else resampled_class_means(kept, labels)
+    signed = sign * (draws if labels is None else resampled_weighted_means(kept, labels))
+    again = sign * means[starts[signed.argmax(1)]]
+    optimism = float((signed.max(1) - signed[:, place]).mean() + (sign * means[own] - again).mean())
+    return OracleDraws(sign * (sign * draws).max(1), draws[:, place], optimism)
