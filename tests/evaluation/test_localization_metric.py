@@ -131,6 +131,9 @@ def make_images(seed: int, n: int, masked: bool) -> tuple[Dataset, np.ndarray]:
     return Dataset("some", "test", tuple(samples), ("a", "b", "c")), maps
 
 
+OF_INTERVALS = (".ci_low", ".ci_high", ".optimism")
+
+
 def expected_values(result: Any) -> dict[str, tuple[float, float, float]]:
     rows = result.metrics
     has_fixed = {*rows[rows.tau_rule == "fixed"].metric}
@@ -147,7 +150,7 @@ def expected_values(result: Any) -> dict[str, tuple[float, float, float]]:
 
 def assert_equal(found: dict[str, float], result: Any, with_interval: bool) -> None:
     expected = expected_values(result)
-    values = {name for name in found if name != "n" and not name.endswith((".tau", ".ci_low", ".ci_high"))}
+    values = {name for name in found if name != "n" and not name.endswith((".tau", *OF_INTERVALS))}
     assert values == {*expected}
     for name, (value, low, high) in expected.items():
         assert found[name] == pytest.approx(value, rel=1e-13, abs=1e-10), name
@@ -156,9 +159,11 @@ def assert_equal(found: dict[str, float], result: Any, with_interval: bool) -> N
             assert ends == pytest.approx((low, high), rel=1e-13, abs=1e-10), name
     rows = result.metrics[result.metrics.tau_rule == "oracle"]
     for row in rows.itertuples():
+        name = f"{row.metric}.oracle" if f"{row.metric}.oracle" in found else row.metric
         if not np.isnan(row.tau):
-            name = f"{row.metric}.oracle" if f"{row.metric}.oracle" in found else row.metric
             assert found[f"{name}.tau"] == row.tau
+        if with_interval:
+            assert found[f"{name}.optimism"] == pytest.approx(row.optimism, rel=1e-13, abs=1e-10), name
 
 
 @pytest.mark.parametrize(("protocol", "dtype"), CASES)
@@ -245,7 +250,7 @@ def test_two_processes(base: str, images: str, tmp_path: Path) -> None:
     assert results[2][0] == results[2][1]  # in every bit
     (one,), two = results[1], results[2][0]
     assert one.keys() == two.keys()
-    without = [name for name in one if not name.endswith((".ci_low", ".ci_high"))]
+    without = [name for name in one if not name.endswith(OF_INTERVALS)]
     assert {name: one[name] for name in without} == {name: two[name] for name in without}
     if images == "few":  # the second process has none
         assert one == two

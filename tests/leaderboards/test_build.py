@@ -55,7 +55,7 @@ def stored(
 ) -> StoredRun:
     """A run by hand."""
     n = metrics[0][-1]
-    tables = Tables(pd.DataFrame(metrics, columns=COLUMNS), *3 * (pd.DataFrame(),), pd.DataFrame(), pd.DataFrame())
+    tables = Tables(pd.DataFrame(metrics, columns=COLUMNS[:7]), *3 * (pd.DataFrame(),), pd.DataFrame(), pd.DataFrame())
     tables = Tables(**{**vars(tables), "errors": pd.DataFrame(errors, columns=ERRORS)})
     provenance = SimpleNamespace(network=SimpleNamespace(device=device) if device else None)
     metadata = SimpleNamespace(signature=signature, provenance=provenance, cost=cost, notes=())

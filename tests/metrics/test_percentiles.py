@@ -22,11 +22,10 @@ def test_quantiles_are_those_of_numpy_to_the_last_bit(n: int) -> None:
 
 def test_intervals_of_groups_are_percentiles_over_the_resamples_that_have_an_image_of_the_group() -> None:
     n = 12
-    hits = RNG.random(n) < 0.5
     parts = RNG.integers(0, 5, n) / 4
-    columns = np.stack([hits, hits, parts, RNG.integers(0, 9, n)], 1).astype(np.float64)
+    columns = np.stack([RNG.random(n) < 0.5, parts, parts, RNG.integers(0, 9, n) / 16], 1).astype(np.float64)
     groups = [np.array([3]), np.array([5, 0]), np.array([9, 1, 2, 4, 8, 11])]
-    ends = group_intervals(columns, np.array([False, False, True, False]), groups)
+    ends = group_intervals(columns, groups)
     assert ends.shape == (3, 4, 2)
     counts = np.stack(
         [np.bincount(np.random.RandomState([0, r]).randint(0, n, n), minlength=n) for r in range(RESAMPLES)]

@@ -63,7 +63,14 @@ def test_classes_are_means_at_the_common_tau() -> None:
     assert set(rows.by) == {"class"}
     assert "corloc" not in set(rows.metric)  # it is the mean over classes itself
     single = summarize_groups(STATS, {("size", "small"): np.array([1])}, resample_metrics(STATS, TAUS, 0.2))
-    np.testing.assert_allclose(single[["ci_low", "ci_high"]], np.stack([single.value] * 2, 1), rtol=1e-6)
+    ious = single[single.metric == "mean_iou"]
+    np.testing.assert_allclose(ious[["ci_low", "ci_high"]], np.stack([ious.value] * 2, 1), rtol=1e-6)
+    z = 1.959964  # 0 of 1: up to z^2 / (1 + z^2); 1 of 1: from 1 / (1 + z^2)
+    shares = single[single.interval == "wilson"]
+    assert {*shares.metric} >= {"gt_known_loc_acc", "top1_loc_err", "top5_cls_err"}
+    for row in shares.itertuples():
+        ends = (0, 100 * z**2 / (1 + z**2)) if row.value == 0 else (100 / (1 + z**2), 100)
+        assert (row.ci_low, row.ci_high) == pytest.approx(ends, rel=1e-6)
 
 
 def test_an_iou_of_exactly_delta_hits_also_where_delta_is_no_binary_fraction() -> None:
@@ -104,7 +111,7 @@ def test_max_box_acc_v2_by_hand() -> None:
     assert found["max_box_acc_v2"][1] == pytest.approx((75 + 75 + 50) / 3)
     assert np.isnan(found["max_box_acc_v2"][0])
     low, high = found["max_box_acc_v2"][2:]
-    assert low < 66.7 < high <= 100
+    assert 0 <= low < 66.6 < high <= 100
 
 
 def test_corloc_is_the_mean_over_classes() -> None:

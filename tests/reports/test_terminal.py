@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from wsol.datasets import Content
-from wsol.metrics.summary import COLUMNS
+from wsol.metrics.summary import ALL_COLUMNS
 from wsol.reports.terminal import format_metrics, format_run
 from wsol.runs.metadata import DatasetRecord, RunMetadata, TauRecord, ValidationRecord
 from wsol.runs.provenance import Provenance
@@ -15,21 +15,21 @@ from wsol.runs.results import Tables
 
 METRICS = pd.DataFrame(
     [
-        ["gt_known_loc_acc", "fixed", 0.2, 55.5556, np.nan, np.nan, 9],
-        ["gt_known_loc_acc", "oracle", 0.142, 57.037, 51.04, 63.0, 9],
-        ["top1_cls_err", None, np.nan, 28.148, np.nan, np.nan, 9],
-        ["their_own", "fixed", 0.2, 1, np.nan, np.nan, 9],
+        ["gt_known_loc_acc", "fixed", 0.2, 55.5556, np.nan, np.nan, 9, None, np.nan],
+        ["gt_known_loc_acc", "oracle", 0.142, 57.037, 51.04, 63.0, 9, "wilson", 1.234],
+        ["top1_cls_err", None, np.nan, 28.148, np.nan, np.nan, 9, None, np.nan],
+        ["their_own", "fixed", 0.2, 1, np.nan, np.nan, 9, None, np.nan],
     ],
-    columns=COLUMNS,
+    columns=ALL_COLUMNS,
 )
 
 
 BASELINES = pd.DataFrame(
     [
-        ["full-image", "gt_known_loc_acc", "fixed", 0.2, 31.25, np.nan, np.nan, 9],
-        ["full-image", "mean_iou", "fixed", 0.2, 12, np.nan, np.nan, 9],
+        ["full-image", "gt_known_loc_acc", "fixed", 0.2, 31.25, np.nan, np.nan, 9, None, np.nan],
+        ["full-image", "mean_iou", "fixed", 0.2, 12, np.nan, np.nan, 9, None, np.nan],
     ],
-    columns=["baseline", *COLUMNS],
+    columns=["baseline", *ALL_COLUMNS],
 )
 
 
@@ -57,9 +57,9 @@ def report(**changes: Any) -> str:
 
 def test_one_row_per_metric_one_column_per_rule() -> None:
     rows = {line[:27].strip(): line[27:].split() for line in format_metrics(METRICS, BASELINES).splitlines()}
-    assert rows["percent [95 %] @tau"] == ["no", "tau", "fixed", "oracle"]
+    assert rows["percent [95 %] @tau"] == ["no", "tau", "fixed", "oracle", "optimism"]
     assert rows["top-1 classification error"] == ["28.148"]
-    assert rows["GT-known accuracy"] == ["55.556", "@0.200", "57.037", "[51.0,", "63.0]", "@0.142"]
+    assert rows["GT-known accuracy"] == ["55.556", "@0.200", "57.037", "[51.0,", "63.0]", "@0.142", "1.23"]
     assert rows["their_own"] == ["1.000", "@0.200"]
     assert rows["GT-known of full-image"] == ["31.250", "@0.200"]
     assert [*rows] == [

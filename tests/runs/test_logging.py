@@ -16,13 +16,13 @@ from wsol.runs.read import Evaluation
 
 PAGE = Path(__file__).parents[2] / "docs" / "logging.md"
 SIGNATURE = "some-test#8:aa|net:1f|cam|exact:levels=6|tau:0.2|wsol:0.1.0"
-COLUMNS = ["metric", "tau_rule", "tau", "value", "ci_low", "ci_high", "n"]
+COLUMNS = ["metric", "tau_rule", "tau", "value", "ci_low", "ci_high", "n", "interval", "optimism"]
 ROWS = [
-    ["gt_known_loc_acc", "fixed", 0.2, 62.5, 40.0, 80.0, 8],
-    ["gt_known_loc_acc", "oracle", 0.0, 75.0, np.nan, np.nan, 8],  # without an interval
-    ["max_box_acc_v2", "oracle", np.nan, 50.0, 30.0, 70.0, 8],  # a mean over several thresholds
-    ["pxap", np.nan, np.nan, 12.5, 10.0, 15.0, 8],
-    ["top1_cls_err", np.nan, np.nan, 10.0, 0.0, 20.0, 10],  # two further images that have no boxes
+    ["gt_known_loc_acc", "fixed", 0.2, 62.5, 40.0, 80.0, 8, "wilson", np.nan],
+    ["gt_known_loc_acc", "oracle", 0.0, 75.0, np.nan, np.nan, 8, None, np.nan],  # without an interval
+    ["max_box_acc_v2", "oracle", np.nan, 50.0, 30.0, 70.0, 8, "percentile", 2.5],  # a mean over several thresholds
+    ["pxap", np.nan, np.nan, 12.5, 10.0, 15.0, 8, "percentile", np.nan],
+    ["top1_cls_err", np.nan, np.nan, 10.0, 0.0, 20.0, 10, "wilson", np.nan],  # two further images that have no boxes
 ]
 FLAT = {
     "signature": SIGNATURE, "n": 8, "skipped": 1,
@@ -30,6 +30,7 @@ FLAT = {
     "gt_known_loc_acc/fixed.tau": 0.2,
     "gt_known_loc_acc/oracle": 75.0, "gt_known_loc_acc/oracle.tau": 0.0,
     "max_box_acc_v2/oracle": 50.0, "max_box_acc_v2/oracle.ci_low": 30.0, "max_box_acc_v2/oracle.ci_high": 70.0,
+    "max_box_acc_v2/oracle.optimism": 2.5,
     "pxap": 12.5, "pxap.ci_low": 10.0, "pxap.ci_high": 15.0,
     "top1_cls_err": 10.0, "top1_cls_err.ci_low": 0.0, "top1_cls_err.ci_high": 20.0, "top1_cls_err.n": 10,
 }  # fmt: skip
@@ -70,7 +71,9 @@ def test_the_first_lines_of_the_page_hold_every_number_of_the_table(tmp_path: Pa
     result, numbers = names["result"], names["numbers"]
     assert result.to_dict() == {"signature": result.signature, **numbers}
     assert all(math.isfinite(value) for value in numbers.values())
-    assert len(numbers) == result.metrics[["tau", "value", "ci_low", "ci_high"]].notna().sum().sum() + 2  # n, skipped
+    assert (
+        len(numbers) == result.metrics[["tau", "value", "ci_low", "ci_high", "optimism"]].notna().sum().sum() + 2
+    )  # n, skipped
     row = result.metrics.query("metric == 'mean_iou' and tau_rule == 'oracle'")
     assert numbers["mean_iou/oracle"] == row["value"].item()
     paths = {key.split("/")[0] for key in numbers if "/" in key}

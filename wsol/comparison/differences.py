@@ -43,9 +43,9 @@ def compare_pairs(names: Sequence[str], resampled: Sequence[Resampled]) -> tuple
         winning = winners(gaps, corrected, results[0].metric.better)
         order = ranks(winning, len(having))
         for i, each, rank in zip(having, results, order.tolist(), strict=True):
-            interval = 100 * intervals(each.draws[:, None])[:, 0]
+            percent = (100 * number for number in (each.value, each.interval.low, each.interval.high))
             rank_and_tie = (rank, (order == rank).sum() > 1) if len(having) > 1 else (pd.NA, pd.NA)
-            metrics.append([names[i], *key, each.tau, 100 * each.value, *interval, *rank_and_tie])
+            metrics.append([names[i], *key, each.tau, *percent, *rank_and_tie])
         low, high = 100 * intervals(gap_draws)
         for pair, row in enumerate(zip(100 * gaps, low, high, p, corrected, strict=True)):
             sides = [names[having[first[pair]]], names[having[second[pair]]]]

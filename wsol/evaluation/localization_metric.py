@@ -12,7 +12,6 @@ from wsol.datasets.base import TO_EDGES, Corners
 from wsol.errors import InputError
 from wsol.evaluation._metric_batch import Array, BatchReader, Frame, example_stats
 from wsol.metrics.base import CURVES
-from wsol.metrics.bootstrap import intervals
 from wsol.metrics.localization import DELTAS, metrics_at
 from wsol.metrics.streaming import MetricValue, StreamingMetrics, image_counts
 from wsol.metrics.summary import resample_metrics
@@ -165,8 +164,8 @@ class LocalizationMetric(Metric):
             Values by the names of the metrics: those with a threshold at ``tau``, and at their best one as
             ``NAME.oracle``; those that are only defined at the best one (``max_box_acc``) by their name. The best
             threshold itself is ``NAME.oracle.tau`` or ``NAME.tau``, in [0, 1]. With ``interval``, ``.ci_low`` and
-            ``.ci_high`` follow. ``n`` is the number of images; ``n.objects`` that of the images that show an object, if
-            it is another one.
+            ``.ci_high`` follow, and ``.optimism`` of values at the best threshold. ``n`` is the number of images;
+            ``n.objects`` that of the images that show an object, if it is another one.
 
         Raises:
             InputError: There is no image, or some have logits or masks and others have not.
@@ -212,11 +211,16 @@ class LocalizationMetric(Metric):
         stats = self.protocol.make_stats(**arrays)
         metrics = {value.metric.name: value.metric for value in values}.values()
         resampled = resample_metrics(stats, self.protocol.taus, self.tau, metrics=metrics)
-        draws = {(each.metric.name, each.rule): each.draws for each in resampled}
+        by_rule = {(each.metric.name, each.rule): each for each in resampled}
         out: dict[str, float] = {}
         for value in values:
-            low, high = intervals(draws[value.metric.name, value.rule][:, None])[:, 0]
-            out |= {f"{value.name}.ci_low": 100 * float(low), f"{value.name}.ci_high": 100 * float(high)}
+            found = by_rule[value.metric.name, value.rule]
+            out |= {
+                f"{value.name}.ci_low": 100 * found.interval.low,
+                f"{value.name}.ci_high": 100 * found.interval.high,
+            }
+            if value.rule == "oracle":
+                out[f"{value.name}.optimism"] = 100 * found.optimism
         return out
 
 

@@ -23,7 +23,7 @@ from wsol.reports.terminal import RULES
 _COLUMN_RULES = {"top5_loc_err": ("", "fixed")}  # of headline metrics; every rule for all others
 _COST_TITLES = ("ms per image", "forward passes per image", "peak MiB")
 _CAPTION = (
-    "Percent, with 95 % bootstrap intervals over images. Fixed: at a given tau; val: at the best tau on the validation "
+    "Percent, with 95 % intervals. Fixed: at a given tau; val: at the best tau on the validation "
     "split; oracle: at the best tau on the evaluated images themselves. The best value of each column is bold. Rows "
     "are sorted by top-1 localization error, or by GT-known accuracy if there are no class predictions."
 )

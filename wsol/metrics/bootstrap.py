@@ -35,20 +35,19 @@ def intervals(draws: NDArray[np.float64], coverage: float = 0.95) -> NDArray[np.
 
 
 def group_intervals(
-    values: NDArray[np.float64], fractions: NDArray[np.bool_], groups: Sequence[NDArray[np.int64]], seed: int = 0
+    values: NDArray[np.float64], groups: Sequence[NDArray[np.int64]], seed: int = 0
 ) -> NDArray[np.float64]:
     """Return the percentile intervals of the means over groups of images, where all images are resampled.
 
     Args:
-        values: ``(n, k)``, the values of all images, as for ``resampled_means``.
-        fractions: bool ``(k,)``, which columns are numbers in [0, 1] that are rounded; the others are whole.
+        values: ``(n, k)``, numbers in [0, 1], which are rounded to 2^-30.
         groups: Indices of the images of each group, at least one group.
         seed: Seed of the resamples.
 
     Returns:
         ``(groups, k, 2)``, the ends; as the ``intervals`` of ``resampled_means_within``.
     """
-    exact = np.where(fractions, _round_to_grain(values.copy()), values)
+    exact = _round_to_grain(values.copy())
     ends = np.cumsum([len(group) for group in groups])
     counts = _counts_by_image(len(values), seed)
     return find_group_quantiles(counts, exact, np.concatenate(groups), ends, _tails(0.95))
@@ -72,23 +71,27 @@ def resampled_means(values: NDArray[np.generic], seed: int = 0) -> NDArray[np.fl
     return _sum_exactly(_counts_by_image(len(values), seed), values) / len(values)
 
 
-def best_resampled_means(values: NDArray[np.generic], seed: int = 0) -> NDArray[np.float64]:
-    """Return the largest of the ``k`` means of ``resampled_means`` in every resample, ``(RESAMPLES,)``."""
+def best_resampled_means(values: NDArray[np.generic], seed: int = 0) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return the largest of the ``k`` means of ``resampled_means`` in every resample, and its column.
+
+    Returns:
+        The means, float64 ``(RESAMPLES,)``, and int64 ``(RESAMPLES,)``; of equal means, the first column.
+    """
     counts = _counts_by_image(len(values), seed)
-    if not np.issubdtype(values.dtype, np.floating):
-        most: NDArray[np.float64] = _sum_exactly(counts, values).max(1)
-        return most / len(values)
-    # No mean in a block of columns exceeds that of each image's largest value in it, so few blocks are looked into.
-    best = _sum_exactly(counts, values[:, [int(values.mean(0, dtype=np.float64).argmax())]])[:, 0]
-    largest = values[:, ::_BLOCK].copy()
-    for offset in range(1, min(_BLOCK, values.shape[1])):
-        others = values[:, offset::_BLOCK]
-        np.maximum(largest[:, : others.shape[1]], others, out=largest[:, : others.shape[1]])
-    exceeding = (_sum_exactly(counts, largest) > best[:, None]).any(0)
-    columns = np.flatnonzero(np.repeat(exceeding, _BLOCK)[: values.shape[1]])
-    if len(columns):
-        np.maximum(best, _sum_exactly(counts, values.take(columns, axis=1)).max(1), out=best)
-    return best / len(values)
+    columns = np.arange(values.shape[1])
+    if np.issubdtype(values.dtype, np.floating):
+        # No mean in a block of columns exceeds that of each image's largest value in it, so few blocks are looked into.
+        reached = _sum_exactly(counts, values[:, [int(values.mean(0, dtype=np.float64).argmax())]])
+        largest = values[:, ::_BLOCK].copy()
+        for offset in range(1, min(_BLOCK, values.shape[1])):
+            others = values[:, offset::_BLOCK]
+            np.maximum(largest[:, : others.shape[1]], others, out=largest[:, : others.shape[1]])
+        reaching = (_sum_exactly(counts, largest) >= reached).any(0)
+        columns = np.flatnonzero(np.repeat(reaching, _BLOCK)[: values.shape[1]])
+    sums = _sum_exactly(counts, values.take(columns, axis=1) if len(columns) < values.shape[1] else values)
+    places = sums.argmax(1)
+    best: NDArray[np.float64] = np.take_along_axis(sums, places[:, None], 1)[:, 0]
+    return best / len(values), columns[places]
 
 
 def resampled_means_within(
@@ -124,6 +127,30 @@ def resampled_class_means(values: NDArray[np.generic], labels: NDArray[np.int64]
         ``(RESAMPLES, k)``.
     """
     class_index, weights = _class_weights(labels.astype(np.int64).tobytes(), seed)
+    return _sum_by_weight(class_index, weights, values, seed)
+
+
+def resampled_weighted_means(
+    values: NDArray[np.generic], labels: NDArray[np.int64], seed: int = 0
+) -> NDArray[np.float64]:
+    """Return the weighted mean over images in every resample, with the weights that give the mean over classes.
+
+    In contrast to ``resampled_class_means``, an image that is alone in its class counts as often as it is drawn, so
+    that the means vary as those of other images would. The arguments are the same.
+
+    Returns:
+        ``(RESAMPLES, k)``.
+    """
+    _, class_index, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    weights = _round_weights(np.repeat(1 / (len(sizes) * sizes[:, None]), RESAMPLES, axis=1))
+    totals = _sum_by_weight(class_index, weights, np.ones((len(values), 1), np.bool_), seed)
+    return _sum_by_weight(class_index, weights, values, seed) / totals
+
+
+def _sum_by_weight(
+    class_index: NDArray[np.int64], weights: NDArray[np.float64], values: NDArray[np.generic], seed: int
+) -> NDArray[np.float64]:
+    """Sum values times the weight of their class in every resample, ``(RESAMPLES, k)``."""
     counts = _counts_by_image(len(values), seed)
     out = np.zeros((values.shape[1], RESAMPLES))
     for rows in _slices(len(values), values.shape[1]):
@@ -175,7 +202,12 @@ def _class_weights(labels: bytes, seed: int) -> tuple[NDArray[np.int64], NDArray
     classes, class_index = np.unique(np.frombuffer(labels, np.int64), return_inverse=True)
     sizes = sum_by_class(_counts_by_image(len(class_index), seed), class_index, len(classes))
     weights = 1 / (np.maximum(sizes, 1) * (sizes > 0).sum(0))
-    return class_index, np.ldexp(np.rint(np.ldexp(weights, 48)), -48)
+    return class_index, _round_weights(weights)
+
+
+def _round_weights(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    rounded: NDArray[np.float64] = np.ldexp(np.rint(np.ldexp(weights, 48)), -48)
+    return rounded
 
 
 def _counts_by_image(n: int, seed: int) -> NDArray[np.uint8]:

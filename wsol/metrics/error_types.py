@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from wsol.metrics.bootstrap import intervals, resampled_means
+from wsol.metrics.intervals import wilson_ends
 from wsol.metrics.resamples import RESAMPLES
 from wsol.runtime.jit import jit
 
@@ -117,19 +117,20 @@ def error_table(types: NDArray[np.str_], own_hits: NDArray[np.bool_], bootstrap:
     Args:
         types: str ``(n,)``, the type of each image's first prediction.
         own_hits: bool ``(n,)``, whether the box of the ground-truth class's map is right.
-        bootstrap: Number of resamples; 0 for no intervals, whose ends are then NaN.
+        bootstrap: 0 for no intervals, whose ends are then NaN.
 
     Returns:
         error, n, share (percent of the images) and gain (percentage points by which top-1 localization error would
-        fall), each with its 95 % bootstrap interval.
+        fall), each with its 95 % Wilson interval.
     """
     rows = []
     for name in ERROR_TYPES:
         has_type = types == name
         gains = has_type & own_hits if name == "class" else has_type & (name != "correct")
-        pair = np.stack([has_type, gains], 1)
-        share, gain = 100 * pair.mean(0)
-        (low, gain_low), (high, gain_high) = 100 * intervals(resampled_means(pair) if bootstrap else np.empty((0, 2)))
+        pair = np.stack([has_type, gains], 1).mean(0)
+        share, gain = 100 * pair
+        ends = wilson_ends(pair, len(types)) if bootstrap else np.full((2, 2), np.nan)
+        (low, gain_low), (high, gain_high) = 100 * ends
         rows.append([name, int(has_type.sum()), share, low, high, gain, gain_low, gain_high])
     columns = ["error", "n", "share", "share_low", "share_high", "gain", "gain_low", "gain_high"]
     return pd.DataFrame(rows, columns=columns)

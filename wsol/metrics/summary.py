@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -10,18 +9,21 @@ from numpy.typing import NDArray
 
 from wsol.metrics.base import METRICS, LocalizationStats, Metric, TauRule, split_by_images
 from wsol.metrics.bootstrap import (
-    best_resampled_means,
     group_intervals,
     intervals,
     resampled_class_means,
     resampled_means,
     resampled_means_within,
 )
+from wsol.metrics.intervals import NO_INTERVAL, Interval, find_interval, interval_kind, wilson_ends
+from wsol.metrics.optimism import resample_oracle
 from wsol.metrics.resamples import RESAMPLES
 from wsol.metrics.resampling import count_hits
 from wsol.metrics.tau import find_tau_index, round_tau
 
-COLUMNS = ["metric", "tau_rule", "tau", "value", "ci_low", "ci_high", "n"]
+COLUMNS = ["metric", "tau_rule", "tau", "value", "ci_low", "ci_high", "n", "interval"]
+ALL_COLUMNS = [*COLUMNS, "optimism"]
+"""The columns of metrics of all images; a group of them has no tau of its own."""
 
 
 def summarize(
@@ -44,9 +46,11 @@ def summarize(
         bootstrap: Number of resamples; 0 for no intervals, whose ends are then NaN.
 
     Returns:
-        One row per metric and rule: metric, tau_rule, tau, value (percent), ci_low, ci_high, n. Rule and tau are empty
-        for metrics without a threshold. The interval is the 95 % bootstrap over images; under ``oracle`` the best tau
-        is chosen again in every resample, the tau of ``val`` stays fixed.
+        One row per metric and rule: metric, tau_rule, tau, value (percent), ci_low, ci_high, n, interval, optimism.
+        Rule and tau are empty for metrics without a threshold. ``interval`` is the kind of the 95 % interval, see
+        ``wsol.metrics.intervals``. Under ``oracle``, the optimism is the estimated number of points by which the value
+        is better than that of new images at this tau, and the interval is moved by three quarters of it; it is NaN
+        under other rules and without intervals.
     """
     return metric_table(resample_metrics(stats, taus, fixed, validation, bootstrap))
 
@@ -55,9 +59,10 @@ def metric_table(results: Iterable["ResampledMetric"]) -> pd.DataFrame:
     """Return the table of ``summarize``."""
     rows = []
     for result in results:
-        numbers = [result.value, *intervals(result.draws[:, None])[:, 0]]
-        rows.append([result.metric.name, result.rule, result.tau, *(100 * np.array(numbers)), result.n])
-    return pd.DataFrame(rows, columns=COLUMNS)
+        kind, low, high = result.interval
+        value, *ends, optimism = (100 * number for number in (result.value, low, high, result.optimism))
+        rows.append([result.metric.name, result.rule, result.tau, value, *ends, result.n, kind, optimism])
+    return pd.DataFrame(rows, columns=ALL_COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,9 @@ class ResampledMetric:
         tau: The threshold; NaN if there is none or more than one.
         value: Value on all images, in [0, 1].
         draws: float64 ``(RESAMPLES,)``, value in each resample; runs on the same number of images have the same
-            resamples. Empty without intervals.
+            resamples; under ``oracle`` the best tau is chosen again in each. Empty without intervals.
+        interval: Its interval.
+        optimism: Optimism of an oracle number, in [0, 1]; NaN under other rules and without intervals.
         n: Number of images.
         per_image: Value of each image at the threshold, ``(n,)``; ``(n, k)`` for a function of means.
     """
@@ -80,6 +87,8 @@ class ResampledMetric:
     tau: float
     value: float
     draws: NDArray[np.float64]
+    interval: Interval
+    optimism: float
     n: int
     per_image: NDArray[np.generic] = field(repr=False)
 
@@ -101,15 +110,13 @@ def resample_metrics(
         assert counted is not None
         source = _Source(counted.on_grid)
         for metric, rule, tau, values in _values_by_rule(chosen, counted, source, taus, fixed, held_out):
-            yield ResampledMetric(
-                metric,
-                rule,
-                tau,
-                _overall_value(metric, counted, values),
-                _resample(metric, rule, source, values) if bootstrap else np.empty(0),
-                len(values),
-                values,
-            )
+            value = _overall_value(metric, counted, values)
+            draws, interval, optimism = np.empty(0), NO_INTERVAL, np.nan
+            if bootstrap:
+                draws, at_tau, optimism = _resample(metric, rule, source, values)
+                moved = 0.0 if rule != "oracle" else optimism
+                interval = find_interval(metric, value, values, counted.labels, at_tau, moved)
+            yield ResampledMetric(metric, rule, tau, value, draws, interval, optimism, len(values), values)
 
 
 def summarize_groups(
@@ -127,33 +134,38 @@ def summarize_groups(
         bootstrap: Number of resamples; 0 for no intervals.
 
     Returns:
-        ``by`` and ``group``, then the columns of ``summarize``. Intervals resample all images; the tau stays fixed.
-        Images that only classification counts are in no group. A value that no image of a group has, such as the PxAP
-        of images that show no object, has no row.
+        ``by`` and ``group``, then the columns of ``summarize`` but the last. Intervals are those of the images of the
+        group at a given tau, percentiles over resamples of all images. Images that only classification counts are in no
+        group. A value that no image of a group has, such as the PxAP of images that show no object, has no row.
     """
     if stats.objects is not None:
         return _summarize_both(stats, groups, results, bootstrap)
     by_image = [(result, result.per_image[: len(stats)]) for result in results if not result.metric.by_class]
     plain = [values for result, values in by_image if not result.metric.aggregate]
-    columns = np.stack(plain, 1) if plain else np.empty((len(stats), 0))
-    fractions = np.array([np.issubdtype(values.dtype, np.floating) for values in plain], bool)
+    columns = np.stack(plain, 1).astype(np.float64) if plain else np.empty((len(stats), 0))
+    is_share = np.array([values.dtype == np.bool_ for values in plain], bool)
     present = {key: indices for key, indices in groups.items() if len(indices)}
     all_ends = np.full((len(present), len(plain), 2), np.nan)
-    if present and bootstrap:
-        all_ends = group_intervals(columns.astype(np.float64), fractions, [*present.values()])
+    if present and bootstrap and not is_share.all():
+        all_ends[:, ~is_share] = group_intervals(columns[:, ~is_share], [*present.values()])
     rows = []
     for ((by, name), indices), group_ends in zip(present.items(), all_ends, strict=True):
-        means, ends = iter(columns[indices].mean(0)), iter(group_ends)
+        means = columns[indices].mean(0)
+        if bootstrap:
+            group_ends[is_share] = wilson_ends(means[is_share], len(indices)).T
+        numbers_of_plain = iter(zip(means, *group_ends.T, strict=True))
         for result, values in by_image:
             metric = result.metric
             if metric.aggregate:
                 draws = np.empty(0)
                 if bootstrap:
                     draws = metric.aggregate(resampled_means_within(values[indices], indices, len(stats)))
-                numbers = [_overall_value(metric, stats, values[indices]), *intervals(draws[:, None])[:, 0]]
+                numbers = _overall_value(metric, stats, values[indices]), *intervals(draws[:, None])[:, 0]
             else:
-                numbers = [next(means), *next(ends)]
-            rows.append([by, name, metric.name, result.rule, result.tau, *(100 * np.array(numbers)), len(indices)])
+                numbers = next(numbers_of_plain)
+            percent = 100 * np.array(numbers)
+            kind = interval_kind(metric, values) if bootstrap else None
+            rows.append([by, name, metric.name, result.rule, result.tau, *percent, len(indices), kind])
     return pd.DataFrame(rows, columns=["by", "group", *COLUMNS])
 
 
@@ -240,25 +252,25 @@ class _Source:
 
 def _resample(
     metric: Metric, rule: TauRule | None, source: _Source, values: NDArray[np.generic]
-) -> NDArray[np.float64]:
-    """Return the value of a metric in every resample."""
-    if metric.aggregate:
-        return metric.aggregate(resampled_means(values))
-    means = partial(resampled_class_means, labels=source.stats.labels) if metric.by_class else resampled_means
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """Return the value of a metric in every resample, its value at the tau of all images, and the optimism."""
+    labels = source.stats.labels if metric.by_class else None
     if rule != "oracle":
-        return means(values[:, None])[:, 0]
+        if metric.aggregate:
+            draws = metric.aggregate(resampled_means(values))
+        elif labels is None:
+            draws = resampled_means(values[:, None])[:, 0]
+        else:
+            draws = resampled_class_means(values[:, None], labels)[:, 0]
+        return draws, draws, np.nan
     at_all_taus, _ = source.per_image(metric)
-    parts = [at_all_taus] if at_all_taus.ndim == 2 else [*np.moveaxis(at_all_taus, 2, 0)]
-    best = []
-    for part in parts:
-        if metric.better == "higher" and not metric.by_class:
-            best.append(best_resampled_means(part))
-            continue
-        changes = (part[:, 1:] != part[:, :-1]).any(0)  # different boxes may hit the same images
-        draws = means(part[:, np.concatenate([[True], changes])])
-        best.append(draws.max(1) if metric.better == "higher" else draws.min(1))
-    mean: NDArray[np.float64] = np.mean(best, axis=0)
-    return mean
+    means = _means(metric, source.stats, at_all_taus)
+    higher = metric.better == "higher"
+    if at_all_taus.ndim == 2:
+        return resample_oracle(at_all_taus, means, higher, labels)
+    parts = zip(np.moveaxis(at_all_taus, 2, 0), means.T, strict=True)
+    best, at_tau, optimism = zip(*(resample_oracle(*part, higher, labels) for part in parts), strict=True)
+    return np.mean(best, axis=0), np.mean(at_tau, axis=0), float(np.mean(optimism))
 
 
 def _values_by_rule(
@@ -285,7 +297,8 @@ def _values_by_rule(
         elif per_image.ndim == 3:
             best = source.best_tau_indices(metric)
             columns = np.searchsorted(starts, best, side="right") - 1
-            values = per_image[:, columns, np.arange(len(best))].mean(1)
+            parts = per_image[:, columns, np.arange(len(best))]
+            values = parts[:, 0] if len(best) == 1 else parts.mean(1)
             yield metric, "oracle", round_tau(taus, int(best[0])) if len(best) == 1 else np.nan, values
         else:
             for rule in metric.rules:

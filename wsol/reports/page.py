@@ -84,6 +84,7 @@ def render_run_page(run: StoredRun, data: Callable[[], str] | None = None) -> st
         warnings=list_warnings(run.metadata),
         headlines=[*_headlines(run)],
         has_intervals=run.tables.has_intervals,
+        has_optimism=not run.tables.metrics["optimism"].isna().all(),
         metrics=[*_metric_rows(run)],
         own_rule=run.metadata.tau.rule,
         baselines=[(name, _BASELINE_DESCRIPTIONS.get(name, "")) for name in dict.fromkeys(table["baseline"])],

@@ -10,6 +10,7 @@ from wsol.runs.metadata import RunMetadata
 from wsol.runs.read import Evaluation
 
 RULES = ("", "fixed", "val", "oracle")
+_OPTIMISM = "optimism"
 
 
 def format_run(evaluation: Evaluation, folder: Path) -> str:
@@ -40,20 +41,20 @@ def format_metrics(metrics: pd.DataFrame, baselines: pd.DataFrame) -> str:
         baselines: Metrics of the baselines, with the column baseline; their GT-known accuracy is at the bottom.
 
     Returns:
-        Lines of text with values in percent, their 95 % interval and the tau at which they were computed.
+        Lines of text with values in percent, their 95 % interval and the tau at which they were computed; then the
+        optimism of the oracle values in points.
     """
     cells: dict[str, dict[str, str]] = {}
     for row in fill_tau_rule(metrics).itertuples():
-        rule = str(row.tau_rule)
-        cells.setdefault(str(row.metric), {})[rule] = _format_cell(row)
+        cells.setdefault(str(row.metric), {}).update(_format_cells(row))
     titles = {name: row_title(name) for name in sort_rows(cells)}
     for row in fill_tau_rule(baselines[baselines["metric"] == "gt_known_loc_acc"]).itertuples():
         title = f"GT-known of {row.baseline}"
-        cells.setdefault(title, {})[str(row.tau_rule)] = _format_cell(row)
+        cells.setdefault(title, {}).update(_format_cells(row))
         titles[title] = title
     table = pd.DataFrame.from_dict(cells, orient="index").reindex(index=list(titles)).rename(index=titles)
     title = "percent @tau" if metrics["ci_low"].isna().all() else "percent [95 %] @tau"
-    table = table.reindex(columns=[rule for rule in RULES if rule in table.columns])
+    table = table.reindex(columns=[name for name in (*RULES, _OPTIMISM) if name in table.columns])
     return table.rename(columns={"": "no tau"}).rename_axis(title, axis=1).fillna("").to_string()
 
 
@@ -62,6 +63,8 @@ def fill_tau_rule(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(tau_rule=["" if pd.isna(rule) else rule for rule in table["tau_rule"]])
 
 
-def _format_cell(row: Any) -> str:
+def _format_cells(row: Any) -> dict[str, str]:
+    """Return the cell of a value by its rule, and that of its optimism if it has one."""
     interval = "" if pd.isna(row.ci_low) else f" [{row.ci_low:.1f}, {row.ci_high:.1f}]"
-    return f"{row.value:.3f}{interval}" + (" " * 7 if pd.isna(row.tau) else f" @{row.tau:.3f}")
+    cells = {row.tau_rule: f"{row.value:.3f}{interval}" + (" " * 7 if pd.isna(row.tau) else f" @{row.tau:.3f}")}
+    return cells if pd.isna(row.optimism) else cells | {_OPTIMISM: f"{row.optimism:.2f}"}

@@ -14,6 +14,7 @@ from wsol.io.arrays import memory_map, require_file
 from wsol.metrics.base import CURVES, METRICS, TAU_RULES, headlines, row_title
 from wsol.metrics.classification import has_top5, ranks_of
 from wsol.metrics.error_types import ERROR_TYPES
+from wsol.metrics.intervals import INTERVAL_KINDS
 from wsol.metrics.tau import Tau
 from wsol.protocols import Protocol, find_protocol
 from wsol.protocols.base import ground_truth_of
@@ -27,7 +28,7 @@ from wsol.runs.predictions import prediction_arrays, read_predictions
 from wsol.runs.results import TABLES, LocalizationResults, Tables
 from wsol.runs.score_maps import read_maps
 
-_TEXT_COLUMNS = {"metric", "tau_rule", "class", "by", "group", "error", "baseline"}
+_TEXT_COLUMNS = {"metric", "tau_rule", "class", "by", "group", "error", "baseline", "interval"}
 
 
 @dataclass(frozen=True)
@@ -74,12 +75,12 @@ class Evaluation:
 
     @property
     def metrics(self) -> pd.DataFrame:
-        """metric, tau_rule, tau, value (percent), ci_low, ci_high, n."""
+        """metric, tau_rule, tau, value (percent), ci_low, ci_high, n, interval, optimism (points)."""
         return self.tables.metrics
 
     @property
     def classes(self) -> pd.DataFrame:
-        """The same per class."""
+        """The same per class, without optimism."""
         return self.tables.classes
 
     @property
@@ -98,8 +99,9 @@ class Evaluation:
         Returns:
             ``signature``; ``n`` and ``skipped``, numbers of images; and the value of each row of ``metrics`` in percent
             as ``METRIC/RULE`` (``gt_known_loc_acc/fixed``), or as ``METRIC`` where no threshold applies (``pxap``). The
-            suffixes ``.ci_low`` and ``.ci_high`` give the ends of its interval in percent, ``.tau`` its threshold, and
-            ``.n`` its number of images if that is not ``n``. A value that a row does not have is absent, never NaN.
+            suffixes ``.ci_low`` and ``.ci_high`` give the ends of its interval in percent, ``.tau`` its threshold,
+            ``.optimism`` that of an oracle value in points, and ``.n`` its number of images if that is not ``n``. A
+            value that a row does not have is absent, never NaN.
         """
         n = self.metadata.dataset.n
         counts: Flat = {"signature": self.signature, "n": n, "skipped": len(self.metadata.skipped)}
@@ -267,6 +269,8 @@ def _read_table(path: Path, columns: list[str]) -> pd.DataFrame:
             raise ValueError(f"{path.name} has the metric {unknown[0]!r:.80}, which no installed package registers")
         if not set(table["tau_rule"].dropna()) <= {*TAU_RULES}:
             raise ValueError(f"{path.name} has an unknown rule of tau")
+        if not set(table["interval"].dropna()) <= {*INTERVAL_KINDS}:
+            raise ValueError(f"{path.name} has an unknown kind of interval")
     if "error" in columns and not {*table["error"]} <= {*ERROR_TYPES}:
         raise ValueError(f"{path.name} has an unknown error type")
     return table.drop(columns="signature")

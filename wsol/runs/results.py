@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from wsol.datasets import Dataset
 from wsol.metrics.base import LocalizationStats
-from wsol.metrics.summary import COLUMNS
+from wsol.metrics.summary import ALL_COLUMNS, COLUMNS
 from wsol.protocols import Protocol, View
 from wsol.protocols.base import GroundTruth
 from wsol.protocols.ground_truths import GroundTruths
@@ -23,11 +23,11 @@ from wsol.runtime.threads import map_ordered
 _CHUNK = 16  # images per task of a thread
 
 TABLES = {
-    "metrics": COLUMNS,
+    "metrics": ALL_COLUMNS,
     "classes": ["class_id", "class", *COLUMNS],
     "groups": ["by", "group", *COLUMNS],
     "errors": ["error", "n", "share", "share_low", "share_high", "gain", "gain_low", "gain_high"],
-    "baselines": ["baseline", *COLUMNS],
+    "baselines": ["baseline", *ALL_COLUMNS],
 }
 """Columns of each table that becomes a CSV file; there, the signature follows them."""
 
@@ -37,11 +37,12 @@ class Tables:
     """All tables of a run.
 
     Attributes:
-        metrics: metric, tau_rule, tau, value (percent), ci_low, ci_high, n.
-        classes: The same per class.
+        metrics: metric, tau_rule, tau, value (percent), ci_low, ci_high, n, interval, optimism (points).
+        classes: The same per class, without optimism.
         groups: The same by object size and number of objects.
         errors: error, n, share (percent of images), gain, each with its interval.
-        baselines: The localization metrics of boxes that ignore the image, with the run's classification.
+        baselines: As ``metrics``, the localization metrics of boxes that ignore the image, with the run's
+            classification.
         predictions: One row per image and rank, see ``wsol.runs.predictions``.
     """
 
