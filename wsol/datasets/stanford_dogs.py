@@ -2,14 +2,12 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from wsol.datasets._voc_xml import parse_boxes
 from wsol.datasets.base import DATASETS, TENTH_OF_TRAIN, Dataset, Sample, Split, as_boxes, hold_out_tenth
 from wsol.errors import InputError
 from wsol.io.display import printable, quote
 from wsol.io.images import SUFFIXES
-from wsol.io.matlab import read_mat
+from wsol.io.mat import MatFile
 from wsol.io.parallel import map_small_files
 from wsol.io.paths import FOLLOW_LINKS, find_by_stem, refuse_links, resolve, safe_join
 from wsol.io.text import MAX_CLASSES
@@ -86,15 +84,12 @@ def stanford_dogs(root: Path, split: Split, links: str = "") -> Dataset:
 
 def _read_list(path: Path) -> list[tuple[str, int]]:
     """Return image and label, counted from 0, of each entry of a list."""
-    variables = read_mat(path, ("file_list", "labels"), "the images and labels of a split")
-    images, numbers = variables["file_list"], variables["labels"]
-    if not isinstance(images, list) or not all(isinstance(image, str) for image in images):
-        raise InputError(f"{printable(path)}: file_list should be a cell array of file names; restore the file")
-    values = np.ravel(numbers) if isinstance(numbers, np.ndarray) else np.empty(0)
-    if len(values) != len(images) or not ((values >= 1) & (values <= MAX_CLASSES) & (values % 1 == 0)).all():
+    lists = MatFile(path, "the images and labels of a split")
+    images, labels = lists.texts("file_list"), lists.numbers("labels")
+    if len(labels) != len(images) or not ((labels >= 1) & (labels <= MAX_CLASSES) & (labels % 1 == 0)).all():
         raise InputError(
             f"{printable(path)}: labels should be {len(images)} numbers from 1 on, one per image; restore the file"
         )
     if odd := next((image for image in images if "/" not in image), None):
         raise InputError(f"{printable(path)}: {quote(odd)} is not <synset>-<breed>/<image>; restore the file")
-    return [(image, int(value) - 1) for image, value in zip(images, values.tolist(), strict=True)]
+    return [(image, int(label) - 1) for image, label in zip(images, labels.tolist(), strict=True)]
