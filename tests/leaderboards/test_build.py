@@ -453,7 +453,7 @@ def test_published_numbers_stand_beside(run: Path, tmp_path: Path, capsys: pytes
     assert "1 run, 1 published row, 0 left out" in capsys.readouterr().out
     table = pd.read_csv(run.parent / "leaderboard.csv")
     assert table.kind.tolist() == ["measured", "published"]
-    assert table.mismatch[1] == "images: 9, not 4; protocol: exact, not wsolevaluation:step=0.1"
+    assert table.mismatch[1] == "images: 9, not 4; protocol: exact, not wsolevaluation:step=0.1,norm=minmax"
     assert table["top1_loc_err@fixed"][1] == 1.5
     text = (run.parent / "leaderboard.md").read_text()
     assert "| †1 | N\\|N | cam | 0.2 | 1.5 |" in text
