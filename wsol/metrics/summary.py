@@ -16,7 +16,7 @@ from wsol.metrics.bootstrap import (
     resampled_means_within,
 )
 from wsol.metrics.intervals import NO_INTERVAL, Interval, find_interval, interval_kind, wilson_ends
-from wsol.metrics.optimism import resample_oracle
+from wsol.metrics.optimism import OracleDraws, resample_oracle
 from wsol.metrics.resamples import RESAMPLES
 from wsol.metrics.resampling import count_hits
 from wsol.metrics.tau import find_tau_index, round_tau
@@ -227,6 +227,8 @@ class _Source:
         self.stats = stats
         self._last: Callable[[LocalizationStats], NDArray[np.generic]] | None = None
         self._values: NDArray[np.generic] = np.empty(0)
+        self._means: dict[bool, NDArray[np.float64]] = {}
+        self._oracles: dict[tuple[str, bool], OracleDraws] = {}
 
     def per_image(self, metric: Metric) -> tuple[NDArray[np.generic], NDArray[np.int64]]:
         """Return the values of a metric and the tau indices of their columns; pixels differ at every tau."""
@@ -235,6 +237,7 @@ class _Source:
             stats, starts = self.stats, np.arange(self.stats.curves.shape[1])
         if metric.per_image is not self._last:
             self._values, self._last = metric.per_image(stats), metric.per_image
+            self._means, self._oracles = {}, {}
         return self._values, starts
 
     def values_at(self, metric: Metric, tau_index: int) -> NDArray[np.generic]:
@@ -242,35 +245,49 @@ class _Source:
         per_image, starts = self.per_image(metric)
         return per_image[:, int(np.searchsorted(starts, tau_index, side="right")) - 1].copy()
 
+    def means(self, metric: Metric) -> NDArray[np.float64]:
+        """Return the means over images, or over classes, of the values of ``per_image``."""
+        per_image, _ = self.per_image(metric)
+        if metric.by_class not in self._means:
+            self._means[metric.by_class] = _means(metric, self.stats, per_image)
+        return self._means[metric.by_class]
+
     def best_tau_indices(self, metric: Metric) -> NDArray[np.int64]:
         """Return the index of the smallest tau at which a metric, or each part of it, is best."""
-        per_image, starts = self.per_image(metric)
-        means = _means(metric, self.stats, per_image)
+        means, (_, starts) = self.means(metric), self.per_image(metric)
         best: NDArray[np.int64] = starts[means.argmax(0) if metric.better == "higher" else means.argmin(0)]
         return best
+
+    def resample_oracle(self, metric: Metric) -> OracleDraws:
+        """Choose the tau of a metric, or of each part of it, again in every resample; metrics may be equal."""
+        per_image, _ = self.per_image(metric)
+        key = metric.better, metric.by_class
+        if key not in self._oracles:
+            labels = self.stats.labels if metric.by_class else None
+            parts = per_image.reshape(*per_image.shape[:2], -1)
+            means = self.means(metric).reshape(parts.shape[1:])
+            drawn = [
+                resample_oracle(parts[..., k], means[:, k], metric.better == "higher", labels)
+                for k in range(parts.shape[2])
+            ]
+            best, at_tau, optimism = (np.mean(each, axis=0) for each in zip(*drawn, strict=True))
+            self._oracles[key] = OracleDraws(best, at_tau, float(optimism))
+        return self._oracles[key]
 
 
 def _resample(
     metric: Metric, rule: TauRule | None, source: _Source, values: NDArray[np.generic]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
     """Return the value of a metric in every resample, its value at the tau of all images, and the optimism."""
-    labels = source.stats.labels if metric.by_class else None
-    if rule != "oracle":
-        if metric.aggregate:
-            draws = metric.aggregate(resampled_means(values))
-        elif labels is None:
-            draws = resampled_means(values[:, None])[:, 0]
-        else:
-            draws = resampled_class_means(values[:, None], labels)[:, 0]
-        return draws, draws, np.nan
-    at_all_taus, _ = source.per_image(metric)
-    means = _means(metric, source.stats, at_all_taus)
-    higher = metric.better == "higher"
-    if at_all_taus.ndim == 2:
-        return resample_oracle(at_all_taus, means, higher, labels)
-    parts = zip(np.moveaxis(at_all_taus, 2, 0), means.T, strict=True)
-    best, at_tau, optimism = zip(*(resample_oracle(*part, higher, labels) for part in parts), strict=True)
-    return np.mean(best, axis=0), np.mean(at_tau, axis=0), float(np.mean(optimism))
+    if rule == "oracle":
+        return source.resample_oracle(metric)
+    if metric.aggregate:
+        draws = metric.aggregate(resampled_means(values))
+    elif metric.by_class:
+        draws = resampled_class_means(values[:, None], source.stats.labels)[:, 0]
+    else:
+        draws = resampled_means(values[:, None])[:, 0]
+    return draws, draws, np.nan
 
 
 def _values_by_rule(
