@@ -161,7 +161,7 @@ class MapScorer:
                 continue
             stats = truth.score_map_stats(protocol, prepared)
             first = stats.curve if label == first_label else first
-            self.heat_maps.keep(i, protocol.uncrop(prepared))
+            self.heat_maps.keep(i, protocol.window.uncrop(prepared))
             if values.min() == values.max():
                 self.constant[i] = bool(prepared.max() > 0)
             if tau_index is not None:
