@@ -52,9 +52,11 @@ def test_the_network_sees_the_center_crop() -> None:
     pixels = np.arange(256 * 256, dtype=np.uint32).astype(np.uint8).reshape(1, 256, 256, 1)
     (crop,) = view.crops(pixels)
     np.testing.assert_array_equal(crop, pixels[:, 16:240, 16:240])
-    assert find("bas").to_image(np.array([0.0, 0, 224, 112]), (512, 256)).tolist() == [32, 16, 480, 128]
-    assert find("bas").uncrop(np.ones((224, 224))).shape == (256, 256)
-    assert find("bas").uncrop(np.ones((224, 224)))[16:240, 16:240].sum() == 224**2
+    window = find("bas").window
+    assert window.to_image(np.array([0.0, 0, 224, 112]), (224, 224), (512, 256)).tolist() == [32, 16, 480, 128]
+    whole = window.uncrop(np.ones((224, 224)))
+    assert whole.shape == (256, 256)
+    assert whole[16:240, 16:240].sum() == whole.sum() == 224**2
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,16 @@
 """Protocols: the conventions by which score maps become boxes and boxes are compared with the ground truth."""
 
 from wsol.protocols._signatures import canonical_signature, protocol_family
-from wsol.protocols._view import View
+from wsol.protocols._view import View, Window
 from wsol.protocols.base import PROTOCOLS, Protocol, find_protocol, find_side
 
-__all__ = ["PROTOCOLS", "Protocol", "View", "canonical_signature", "find_protocol", "find_side", "protocol_family"]
+__all__ = [
+    "PROTOCOLS",
+    "Protocol",
+    "View",
+    "Window",
+    "canonical_signature",
+    "find_protocol",
+    "find_side",
+    "protocol_family",
+]

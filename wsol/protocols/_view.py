@@ -1,4 +1,4 @@
-"""The input of the network: the squashed image or crops of it."""
+"""The input of the network, the squashed image or crops of it; and the part of the image that a frame shows."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsol.boxes.resize import Taps, linear_taps, resize
-from wsol.boxes.thresholds import are_constant
+from wsol.boxes.thresholds import FloatArray, are_constant
 
 
 @dataclass(frozen=True)
@@ -72,3 +72,32 @@ class View:
             out[:, y : y + self.crop, x : x + self.crop] += added[..., ::-1] if mirrored else added
         out[are_constant(views)] = 0
         return out
+
+
+@dataclass(frozen=True)
+class Window:
+    """The part of an image that the frame of a protocol shows, in shares of the image; all of it by default."""
+
+    left: float = 0.0
+    top: float = 0.0
+    right: float = 1.0
+    bottom: float = 1.0
+
+    def to_image(
+        self, boxes: NDArray[np.float64], frame: tuple[float, float], size: tuple[float, float]
+    ) -> NDArray[np.float64]:
+        """Return boxes ``(..., 4)`` in pixels of the frame as boxes in pixels of the image; sizes are width, height."""
+        offset = np.multiply([self.left, self.top], size)
+        scale = np.multiply([self.right - self.left, self.bottom - self.top], size) / frame
+        moved: NDArray[np.float64] = boxes * np.tile(scale, 2) + np.tile(offset, 2)
+        return moved
+
+    def uncrop(self, score_map: FloatArray) -> FloatArray:
+        """Return a map ``(h, w)`` of the frame as one of the whole image, zero outside the frame."""
+        height, width = score_map.shape[0] / (self.bottom - self.top), score_map.shape[1] / (self.right - self.left)
+        rows = round(self.top * height), round((1 - self.bottom) * height)
+        columns = round(self.left * width), round((1 - self.right) * width)
+        if not any((*rows, *columns)):
+            return score_map
+        whole: FloatArray = np.pad(score_map, (rows, columns))  # type: ignore[assignment]  # its stub forgets the dtype
+        return whole

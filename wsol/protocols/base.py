@@ -17,7 +17,7 @@ from wsol.metrics.hits import Strict
 from wsol.metrics.image_stats import ImageStats, count_pixels_by_tau, peak_inside, stack_stats
 from wsol.metrics.iou import best_iou
 from wsol.protocols._external_maps import validate
-from wsol.protocols._view import View
+from wsol.protocols._view import View, Window
 from wsol.registry import Registry
 
 Size = tuple[int, int]
@@ -159,27 +159,9 @@ class Protocol(ABC):
         return View(self.view.side, self.view.side)
 
     @property
-    def window(self) -> tuple[float, float, float, float]:
-        """Part of the image that the frame shows: left, top, right, bottom, in shares of it; by default all of it."""
-        return 0.0, 0.0, 1.0, 1.0
-
-    def to_image(self, boxes: NDArray[np.float64], size: Size) -> NDArray[np.float64]:
-        """Return boxes ``(..., 4)`` of the frame in pixels of an image of ``size``."""
-        left, top, right, bottom = self.window
-        offset, sides = np.multiply([left, top], size), np.multiply([right - left, bottom - top], size)
-        scaled: NDArray[np.float64] = boxes * np.tile(sides / self.frame(size), 2) + np.tile(offset, 2)
-        return scaled
-
-    def uncrop(self, prepared: FloatArray) -> FloatArray:
-        """Return a prepared map ``(h, w)`` as one of the whole image, zero outside the frame; for display."""
-        left, top, right, bottom = self.window
-        shares = ((top, 1 - bottom), (left, 1 - right))
-        sides = prepared.shape[0] / (bottom - top), prepared.shape[1] / (right - left)
-        padding = [(round(a * side), round(b * side)) for (a, b), side in zip(shares, sides, strict=True)]
-        if not any(map(any, padding)):
-            return prepared
-        whole: FloatArray = np.pad(prepared, padding)  # type: ignore[assignment]  # its stub forgets the dtype
-        return whole
+    def window(self) -> Window:
+        """Part of the image that the frame shows: by default all of it."""
+        return Window()
 
     def frame(self, size: Size) -> Size:
         """Return the size of the frame for an annotation's frame of ``size``: by default the same."""

@@ -17,7 +17,7 @@ from wsol.metrics.hits import Strict
 from wsol.protocols._normalization import DEFAULT_PERCENTILE, Percentile
 from wsol.protocols._single_boxes import score_single_boxes
 from wsol.protocols._unit_maps import UnitMapsProtocol
-from wsol.protocols._view import View
+from wsol.protocols._view import View, Window
 from wsol.protocols.base import PROTOCOLS, GroundTruth
 
 _SQUARE = 256  # side to which the image is resized
@@ -140,10 +140,10 @@ class Crop224(UnitMapsProtocol):
         return self.view
 
     @property
-    def window(self) -> tuple[float, float, float, float]:
+    def window(self) -> Window:
         """The crop."""
         first, last = _MARGIN / _SQUARE, 1 - _MARGIN / _SQUARE
-        return first, first, last, last
+        return Window(first, first, last, last)
 
     @cached_property
     def taus(self) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from wsol.datasets import read_image
 from wsol.metrics.hits import are_hits
-from wsol.protocols import Protocol
+from wsol.protocols import Protocol, Window
 from wsol.protocols.base import GroundTruth
 from wsol.reports.heat_map import (
     BOX_COLOR,
@@ -97,13 +97,13 @@ def _draw_cell(
     row: Mapping[Any, Any],
     is_hit: bool,
     title: str,
-    window: tuple[float, float, float, float],
+    window: Window,
 ) -> Image.Image:
     """Draw the window of an image without and with its prepared score map, below a title."""
     from matplotlib import colormaps  # noqa: PLC0415  # slow to import, and needed after the last batch only
 
     photo = read_image(truth.sample)[0]
-    left, top, right, bottom = np.multiply(window, photo.size * 2).tolist()
+    left, top, right, bottom = window.to_image(np.array([0.0, 0, 1, 1]), (1, 1), photo.size).tolist()
     image = photo.resize((_SIDE, _SIDE), Image.Resampling.BILINEAR, (left, top, right, bottom))
     heat = overlay_heat_map(image, np.clip(score_map, 0, 1), colormaps[DEFAULT_COLORMAP], DEFAULT_ALPHA)
     pixels = np.stack([np.asarray(image), heat])

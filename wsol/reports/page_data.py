@@ -6,6 +6,7 @@ import struct
 import zlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import astuple
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,6 @@ from wsol.metrics.error_types import ERROR_TYPES
 from wsol.metrics.hits import are_hits
 from wsol.metrics.image_stats import kept_tau_indices
 from wsol.metrics.tau import find_tau_index, round_tau
-from wsol.protocols import Protocol
 from wsol.reports.heat_map import DEFAULT_COLORMAP
 from wsol.runs.arrays import HEAT_MAP_SIDE
 from wsol.runs.heat_maps import shrink_maps
@@ -72,7 +72,8 @@ def _image_arrays(run: StoredRun) -> dict[str, NDArray[Any]]:
     """Return labels, aspect ratios, true boxes and thumbnails."""
     truths = run.results.truths
     frames = truths.frames(run.protocol).astype(np.float64)
-    boxes = _place(truths.boxes / np.repeat(np.tile(frames, 2), truths.counts, axis=0), run.protocol)
+    boxes = truths.boxes / np.repeat(np.tile(frames, 2), truths.counts, axis=0)
+    boxes = run.protocol.window.to_image(boxes, (1, 1), (1, 1))
     on_disk = find_thumbnails(run.folder, len(truths))
     thumbnails, embedded = _embedded_thumbnails(run, np.flatnonzero(on_disk))
     return {
@@ -103,7 +104,8 @@ def _run_arrays(run: StoredRun, pool: Executor, over_taus: bool) -> dict[str, ND
     results, predictions = run.results, run.tables.predictions
     n, k = results.classes.shape
     frames = np.tile(results.truths.frames(run.protocol), 2).astype(np.float64)
-    boxes = _place(prediction_arrays(predictions, n)[2] / frames[:, None], run.protocol)
+    window = run.protocol.window
+    boxes = window.to_image(prediction_arrays(predictions, n)[2] / frames[:, None], (1, 1), (1, 1))
     delta, strict = run.protocol.delta, run.protocol.strict
     ious = np.nan_to_num(predictions["iou"].to_numpy()).reshape(n, k)  # of images that show no object
     errors = pd.Index(predictions["error"].to_numpy())
@@ -122,7 +124,7 @@ def _run_arrays(run: StoredRun, pool: Executor, over_taus: bool) -> dict[str, ND
     if results.boxes is not None and len(run.taus) and over_taus:
         tau_indices = kept_tau_indices(len(run.taus))
         arrays["boxes"] = np.empty(results.boxes.shape, np.uint8)
-        _shrink_boxes(np.asarray(results.boxes), frames, np.array(run.protocol.window), arrays["boxes"])
+        _shrink_boxes(np.asarray(results.boxes), frames, np.array(astuple(window)), arrays["boxes"])
         arrays["ious"] = _quantize_ious(results.stats.curves.take(tau_indices, axis=1), delta, strict == "all")
     if run.maps is not None:
         arrays["maps"] = _small_maps(run, run.maps, pool)
@@ -196,12 +198,6 @@ def _shrink_boxes(
                 start, extent = window[side % 2], window[2 + side % 2] - window[side % 2]
                 share = start + extent * (boxes[i, j, side] / frames[i, side])
                 out[i, j, side] = np.uint8(np.rint(255 * min(share, 1.0)))
-
-
-def _place(boxes: NDArray[np.float64], protocol: Protocol) -> NDArray[np.float64]:
-    """Return boxes ``(..., 4)`` in shares of the frame as shares of the image."""
-    left, top, right, bottom = protocol.window
-    return np.array([left, top] * 2) + np.array([right - left, bottom - top] * 2) * boxes
 
 
 def _quantize_boxes(boxes: NDArray[np.float64]) -> NDArray[np.uint16]:

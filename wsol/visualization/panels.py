@@ -46,15 +46,16 @@ def localize_prediction(
         protocol: The protocol that prepares maps and computes boxes.
         taus: The threshold, ``(1,)``; empty if the protocol uses no threshold.
     """
+    window, frame = protocol.window, protocol.frame(loaded.size)
     truth = [protocol.ground_truth(sample, loaded.size) for sample in photo.truth]
     heats, boxes, ious = [], [], []
     for score_map in prediction.maps:  # one by one: in a large photo's own resolution maps are large
         prepared = protocol.prepare_view(protocol.view, score_map[None], loaded.size)
         box = protocol.boxes(prepared, taus)[0, 0]
         valid = prepared.max() > 0 and (box[2:] > box[:2]).all()  # the box of a map without foreground is meaningless
-        boxes.append(protocol.to_image(box, loaded.size) if valid else np.full(4, np.nan))
+        boxes.append(window.to_image(box, frame, loaded.size) if valid else np.full(4, np.nan))
         ious.append(best_iou(box, np.concatenate(truth)) if valid and truth else np.nan)
-        heat = Image.fromarray(np.clip(protocol.uncrop(prepared[0]), 0, 1))
+        heat = Image.fromarray(np.clip(window.uncrop(prepared[0]), 0, 1))
         heat.thumbnail((_MAX_HEAT_SIDE, _MAX_HEAT_SIDE), Image.Resampling.BILINEAR)
         heats.append(np.asarray(heat))
     return LocalizedPrediction(prediction, heats, np.array(boxes), np.array(ious, np.float64))

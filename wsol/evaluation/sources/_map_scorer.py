@@ -167,7 +167,7 @@ class MapScorer:
             if self._attribution:
                 stats = replace(stats, attribution=external_attribution(protocol, values, prepared, truth))
             first = stats.curve if label == first_label else first
-            self.heat_maps.keep(i, protocol.uncrop(prepared))
+            self.heat_maps.keep(i, protocol.window.uncrop(prepared))
             if values.min() == values.max():
                 self.constant[i] = bool(prepared.max() > 0)
             if tau_index is not None:

@@ -89,7 +89,7 @@ def score_run(
         if predicted is not None:
             predicted[part] = boxes
         for i, own, truth in zip(chunk, chunk_maps[:, :1], chunk_truths, strict=True):
-            heat_maps.keep(i, protocol.uncrop(protocol.prepare_view(view, own, truth.size)[0]))
+            heat_maps.keep(i, protocol.window.uncrop(protocol.prepare_view(view, own, truth.size)[0]))
         return rows, [*chunk]
 
     accumulator, _ = score_all(protocol, images, score_chunk, pool, clock)
