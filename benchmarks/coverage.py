@@ -232,7 +232,8 @@ def _add_rows(path: Path, rows: pd.DataFrame, population: str, n: int) -> None:
     rows.insert(0, "population", population)
     rows.insert(1, "images", n)
     earlier = [pd.read_csv(path)] if path.exists() else []
-    pd.concat([*earlier, rows]).to_csv(path, index=False, lineterminator="\n")
+    table = pd.concat([*earlier, rows]).sort_values(["population", "images"], kind="stable")
+    table.to_csv(path, index=False, lineterminator="\n")
 
 
 if __name__ == "__main__":

@@ -146,7 +146,7 @@ class Metric:
         name: Registered name.
         per_image: Computes the value of each image in [0, 1] from the statistics: ``(n,)``, or ``(n, taus)`` if the
             metric depends on a threshold, or ``(n, taus, parts)`` if each part has its own threshold and the metric is
-            their mean. A classification metric
+            their mean. Values of bool make it a plain proportion, whose interval is Wilson's. A classification metric
             returns further values, of the images that only classification counts.
         title: Title of its row in tables; the name if it is empty.
         better: Whether ``higher`` or ``lower`` values are better.
