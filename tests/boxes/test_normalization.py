@@ -97,6 +97,26 @@ def test_a_map_is_normalized_by_definition(
     assert 0 <= found.min() <= found.max() <= 1
 
 
+@pytest.mark.parametrize("kind", ["noise", "smooth", "many zeros", "steps", "sorted", "one pixel", "sample misses"])
+def test_percentiles_of_large_maps(kind: str) -> None:
+    """Ranks are found from a sample of the pixels first, which may be no good one."""
+    rng = np.random.default_rng(6)
+    noise = rng.normal(size=(90, 110))
+    maps = {
+        "noise": noise**3,
+        "smooth": np.add.outer(np.sin(np.arange(90) / 20), np.cos(np.arange(110) / 30)),
+        "many zeros": np.maximum(noise - 1, 0),
+        "steps": np.round(noise),
+        "sorted": np.sort(noise.ravel()).reshape(noise.shape),
+        "one pixel": np.eye(1, 9900, 5).reshape(noise.shape),
+        "sample misses": np.where(np.arange(9900) % (9900 // 512) == 0, 50, noise.ravel()).reshape(noise.shape),
+    }
+    x = maps[kind]
+    for norm, percentile in (("pas", 0.9), ("pas", 0.02), ("ivr", 0.45), ("ivr", 0.99), ("ivr", 0.001)):
+        found = normalize_maps(x[None], norm, percentile)[0]
+        np.testing.assert_allclose(found, by_definition(x, norm, percentile), atol=1e-7)
+
+
 @settings(max_examples=50, deadline=None)
 @given(seeds, st.sampled_from(NORMS), st.floats(0, 0.95))
 def test_scale_does_not_matter_and_order_is_kept(seed: int, norm: Any, percentile: float) -> None:

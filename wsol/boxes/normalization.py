@@ -21,6 +21,7 @@ IVR_PERCENTILE = 0.45
 
 _BINS = 4096
 _FEW = 100  # values that are sorted instead of counted
+_SAMPLE, _MARGIN = 512, 25  # values of a large map that bracket a rank, and how many of them to either side
 
 
 def normalize_maps(maps: FloatArray, norm: Norm, percentile: float | None = None) -> NDArray[np.float32]:
@@ -53,7 +54,7 @@ def normalize_maps(maps: FloatArray, norm: Norm, percentile: float | None = None
         if is_constant or np.isnan(values[0, 0]):
             normalized[:] = 0
         else:
-            _rescale(values.ravel(), base, top, normalized.ravel())
+            _rescale(values.ravel(), values.min(), values.max(), base, top, normalized.ravel())
     return out
 
 
@@ -76,13 +77,15 @@ def upsample_and_normalize(
         return resize_and_normalize(maps, size, taps)
     out = np.empty((len(maps), *size), np.float32)
     base, top = _ranks(norm, percentile, size[0] * size[1])
+    large = np.empty(size)  # for all maps, so that it stays in the cache
     for values, is_constant, normalized in zip(_to_unit(maps), are_constant(maps), out, strict=True):
         if is_constant or np.isnan(values[0, 0]):
             normalized[:] = 0
             continue
         # Rounding errors of the filter are relative to the values, so a constant part is subtracted first.
         shifted = values if norm == "max" else values - values.min()
-        _rescale(resize_to_double(shifted[None], size, taps).ravel(), base, top, normalized.ravel())
+        resize_to_double(shifted, taps, large)
+        _rescale(large.ravel(), large.min(), large.max(), base, top, normalized.ravel())
     return out
 
 
@@ -113,17 +116,21 @@ def _to_unit(maps: FloatArray) -> NDArray[np.float64]:
 
 
 @jit
-def _rescale(values: NDArray[np.float64], base_rank: int, top_rank: int, out: NDArray[np.float32]) -> None:
+def _rescale(
+    values: NDArray[np.float64], low: float, high: float, base_rank: int, top_rank: int, out: NDArray[np.float32]
+) -> None:
     """Map the value of one rank to 0, that of another to 1, linearly between them, and clip.
 
     Args:
         values: ``(n,)``.
+        low: The lowest value.
+        high: The highest value.
         base_rank: Rank of the value that becomes 0, from 0 for the lowest; -1 for the value 0 itself.
         top_rank: Rank of the value that becomes 1.
         out: ``(n,)``, which gets the result.
     """
-    base = 0.0 if base_rank < 0 else _value_of_rank(values, base_rank)
-    top = _value_of_rank(values, top_rank)
+    base = 0.0 if base_rank < 0 else _value_of_rank(values, low, high, base_rank)
+    top = _value_of_rank(values, low, high, top_rank)
     factor = 1 / (top - base) if top > base else np.inf
     if factor == np.inf:
         for i in range(len(values)):
@@ -136,16 +143,46 @@ def _rescale(values: NDArray[np.float64], base_rank: int, top_rank: int, out: ND
 
 
 @jit
-def _value_of_rank(values: NDArray[np.float64], rank: int) -> float:
+def _narrow(
+    values: NDArray[np.float64], low: float, high: float, rank: int
+) -> tuple[NDArray[np.float64], int, float, float]:
+    """Leave out most values that cannot be the one of a rank, judged by a sample of them.
+
+    Returns:
+        The remaining values, the rank among them, and the lowest and the highest.
+    """
+    n = len(values)
+    if n < 8 * _SAMPLE or rank == 0 or rank == n - 1:
+        return values, rank, low, high
+    sample = np.sort(values[:: n // _SAMPLE])
+    place = rank * len(sample) // n
+    first = sample[place - _MARGIN] if place >= _MARGIN else low
+    last = sample[place + _MARGIN] if place + _MARGIN < len(sample) else high
+    below, inside = 0, 0
+    for i in range(n):
+        below += values[i] < first
+        inside += (values[i] >= first) & (values[i] <= last)
+    if not below <= rank < below + inside:  # an unlucky sample
+        return values, rank, low, high
+    rest = np.empty(inside)
+    found = 0
+    for i in range(n):
+        if first <= values[i] <= last:
+            rest[found] = values[i]
+            found += 1
+    return rest, rank - below, first, last
+
+
+@jit
+def _value_of_rank(values: NDArray[np.float64], low: float, high: float, rank: int) -> float:
     """Return the value that is at an index of the sorted values.
 
     Values are counted in bins of equal width, and those in the bin of the rank take the place of all values, until few
     are left. The bin is a nondecreasing function of the value, in floating point too, so no value in a lower bin is
     above one in a higher bin, and the lowest and the highest value are in different bins.
     """
-    rest = values
+    rest, rank, low, high = _narrow(values, low, high, rank)
     while True:
-        low, high = _range_of(rest)
         if rank == 0 or low == high:
             return low
         if rank == len(rest) - 1:
@@ -166,20 +203,4 @@ def _value_of_rank(values: NDArray[np.float64], rank: int) -> float:
             if np.uint32((rest[i] - low) * scale) == place:
                 chosen[found] = rest[i]
                 found += 1
-        rest = chosen
-
-
-@jit
-def _range_of(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the lowest and the highest value, eight values at a time."""
-    lows, highs = np.full(8, np.inf), np.full(8, -np.inf)
-    whole = len(values) // 8 * 8
-    for start in range(0, whole, 8):
-        for k in range(8):
-            value = values[start + k]
-            lows[k] = value if value < lows[k] else lows[k]
-            highs[k] = value if value > highs[k] else highs[k]
-    low, high = lows.min(), highs.max()
-    for i in range(whole, len(values)):
-        low, high = min(low, values[i]), max(high, values[i])
-    return low, high
+        rest, low, high = chosen, chosen.min(), chosen.max()

@@ -55,13 +55,9 @@ def resize(maps: FloatArray, size: tuple[int, int], taps: Taps) -> NDArray[np.fl
     return out
 
 
-def resize_to_double(maps: FloatArray, size: tuple[int, int], taps: Taps) -> NDArray[np.float64]:
-    """Resize maps as ``resize`` does, without rounding to single precision: float64 ``(n, height, width)``."""
-    out = np.empty((len(maps), *size))
-    filters = *taps(maps.shape[1], size[0]), *taps(maps.shape[2], size[1])
-    for values, resized in zip(maps, out, strict=True):
-        _resize(values.astype(np.float64), *filters, resized)
-    return out
+def resize_to_double(values: NDArray[np.float64], taps: Taps, out: NDArray[np.float64]) -> None:
+    """Write a map ``(h, w)``, resized as by ``resize`` but not rounded, into ``out`` ``(height, width)``."""
+    _resize(values, *taps(values.shape[0], out.shape[0]), *taps(values.shape[1], out.shape[1]), out)
 
 
 def resize_and_normalize(maps: FloatArray, size: tuple[int, int], taps: Taps) -> NDArray[np.float32]:
