@@ -220,5 +220,5 @@ def test_every_row_is_complete(numbers: list[PublishedNumber]) -> None:
         assert n.classifier or "_loc_err" not in n.metric
         if n.protocol.partition(":")[0] in ("wsolevaluation", "tscam", "crop224"):
             assert "norm=" in n.protocol
-    keys = [(n.source, n.dataset, n.split, n.model, n.method, n.metric, n.protocol, n.quoted_by) for n in numbers]
+    keys = [(n.source, n.dataset, n.n, n.split, n.model, n.method, n.metric, n.protocol, n.quoted_by) for n in numbers]
     assert len(set(keys)) == len(keys)
