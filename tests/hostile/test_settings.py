@@ -52,7 +52,7 @@ def test_protocols(text: str, sentence: str) -> None:
 
 
 def test_digits_of_other_scripts_mean_what_they_say() -> None:
-    assert find_protocol("wsolevaluation:size=٣٢").signature == "wsolevaluation:step=0.001,size=32"
+    assert find_protocol("wsolevaluation:size=٣٢").signature == "wsolevaluation:step=0.001,size=32,norm=minmax"
 
 
 @pytest.mark.parametrize("text", ["", "a|b", "|" * 6, "\n" * 9, "x" * 10_000 + "|"])
