@@ -172,4 +172,4 @@ def test_a_leaderboard_with_published_numbers(installed: Path, tmp_path: Path) -
     run(installed, tmp_path, "-c", SCORE)
     printed = run(installed, tmp_path, "-m", "wsol.leaderboard", "results", "--all-published")
     assert "Zhou" in (tmp_path / "results" / "leaderboard.md").read_text()
-    assert int(printed.splitlines()[-1].split()[2]) > 10  # "1 run, 21 published rows, 0 left out, ..."
+    assert int(printed.splitlines()[-1].split()[2]) > 10  # "1 run, 21 published rows, 0 runs left out, ..."

@@ -31,7 +31,7 @@ def _run(argv: Sequence[str] | None) -> None:
         published=options.with_published,
         all_published=options.all_published,
     )
-    for sentence in board.left_out:
+    for sentence in (*board.left_out, *board.notes):
         print(f"wsol: {sentence}", file=sys.stderr)
     print(board.text)
     print(f"\n{board.summary}, written to {out / 'leaderboard.csv'}, .md and .tex")

@@ -298,7 +298,8 @@ def test_every_run_is_found_and_reproduces(results: Path, tmp_path: Path, capsys
     assert main([str(results), "--out", str(tmp_path / "again"), "--validate"]) == 0
     printed = capsys.readouterr()
     assert printed.err == ""
-    assert f"4 runs, 0 published rows, 0 left out, written to {tmp_path / 'again' / 'leaderboard.csv'}" in printed.out
+    target = tmp_path / "again" / "leaderboard.csv"
+    assert f"4 runs, 0 published rows, 0 runs left out, written to {target}" in printed.out
     for name in ("leaderboard.csv", *_RENDERERS):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
     assert main([str(results), "--out", str(tmp_path / "out"), "--validate"]) == 0  # with one that stands already
@@ -353,7 +354,7 @@ def test_what_is_no_run_is_named_and_stops_nothing(
         "begun", "deep/no facts", "deep/no curves", "deep/no table", "text",
     ]  # fmt: skip
     assert all(sentence.startswith("wsol: ") for sentence in sentences)
-    assert "1 run, 0 published rows, 5 left out" in printed.out
+    assert "1 run, 0 published rows, 5 runs left out" in printed.out
     assert pd.read_csv(root / "leaderboard.csv").run.tolist() == ["run"]
     shutil.rmtree(run)
     with pytest.raises(
@@ -446,11 +447,11 @@ def test_published_numbers_stand_beside(run: Path, tmp_path: Path, capsys: pytes
     call = [str(run.parent), "--with-published", str(tables)]
     assert main(call) == 0
     printed = capsys.readouterr()
-    assert "1 run, 0 published rows, 1 left out" in printed.out
+    assert "1 run, 0 published rows, 0 runs left out" in printed.out
     assert "1 published row differs from the runs in images, protocol or normalization; --all-published" in printed.err
     call.append("--all-published")
     assert main(call) == 0
-    assert "1 run, 1 published row, 0 left out" in capsys.readouterr().out
+    assert "1 run, 1 published row, 0 runs left out" in capsys.readouterr().out
     table = pd.read_csv(run.parent / "leaderboard.csv")
     assert table.kind.tolist() == ["measured", "published"]
     assert table.mismatch[1] == "images: 9, not 4; protocol: exact, not wsolevaluation:step=0.1,norm=minmax"
@@ -478,7 +479,7 @@ def test_the_bundled_numbers_need_no_checkout(
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
     assert main([str(runs), "--with-published"]) == 0
-    assert "1 run, 0 published rows, 1 left out" in capsys.readouterr().out
+    assert "1 run, 0 published rows, 0 runs left out" in capsys.readouterr().out
     board = wsol.leaderboard(runs, all_published=True)
     rows = [row for row in board.rows if row["kind"] == "published"]
     assert {row["mismatch"].split("; ")[0] for row in rows} == {"images: 5794, not 4"}

@@ -152,5 +152,7 @@ def _how_to_fix(differences: Sequence[str], run: StoredRun, first: StoredRun) ->
     if (run.tau is None) != (first.tau is None) and run.protocol == first.protocol:
         return "a run on given boxes is comparable only with another such run, since boxes at a tau require score maps"
     tau = "" if first.tau is None else f" --tau {first.tau}"
-    options = f"--run {printable(shlex.quote(str(run.folder)))} --protocol {first.protocol.signature}{tau}"
+    only_tau = all(difference.startswith("tau:") for difference in differences)  # then the protocols may differ
+    protocol = (run if only_tau else first).protocol.signature
+    options = f"--run {printable(shlex.quote(str(run.folder)))} --protocol {protocol}{tau}"
     return f"score one like the other: python -m wsol.score {options}"

@@ -115,7 +115,10 @@ def _list_images(letters: Mapping[str, str], images_found_only_by: _ImagesFoundO
     """Yield, for every pair, how many images one run finds and the other misses, and those with the largest gap."""
     for run, other in permutations(letters, 2):
         images = images_found_only_by(run, other)
-        yield f"{letters[run]} finds {len(images)} images that {letters[other]} misses" + ":" * bool(len(images))
+        yield (
+            f"{letters[run]} finds {len(images)} image{'s' * (len(images) != 1)} that {letters[other]} misses"
+            + ":" * bool(len(images))
+        )
         for image in images.head(_EXAMPLES).to_dict("records"):
             missed = "no box" if pd.isna(image["other_iou"]) else f"not {image['other_iou']:.3f}"
             names = f"{printable(str(image['image_id']))}  ({printable(str(image['class']))})"

@@ -89,8 +89,8 @@ def _read_devkit(home: Path, split: Split) -> tuple[tuple[str, ...], list[_Car]]
         path = next((place for place in places if place.is_file()), None)
         if path is None:
             raise InputError(
-                f"{printable(places[0])} is missing, and {printable(home)} has none either: it has the classes of the "
-                "test images, which cars_test_annos.mat lacks; add it"
+                f"{printable(places[0])} is missing; it may also be in {printable(home)}. It has the classes of the "
+                "test images, which cars_test_annos.mat lacks"
             )
     else:
         path = devkit / "cars_train_annos.mat"

@@ -26,7 +26,7 @@ def find_open_protocol(text: str, has_maps: bool, tau: Tau) -> Protocol:
         return find_protocol(text)
     if protocol.chosen_on == "val" and tau != "val":
         raise InputError(
-            f"protocol {text}: the rule val chooses on the validation images of tau, which the signature names there; "
+            f"protocol {text}: the rule val needs the validation images on which tau is chosen; "
             "give --tau val, whose tables have the oracle tau too"
         )
     return protocol

@@ -156,6 +156,8 @@ def _describe(table: pd.DataFrame, by: str) -> Choice:
     names = [escape_unprintable(Path(file).name) for file in table["weights"]]
     values = ", ".join(f"{name} {value:.1f} %" for name, value in zip(names, table["value"], strict=True))
     note = f"{names[best]} is the best of {len(table)} weights files by {by} on {images}: {values}"
+    if (table["value"] == table["value"][best]).sum() > 1:
+        note += "; of equal values the first is taken"
     if table["own_boxes"].notna().all():
         note += f"; the data set's own boxes choose {names[find_best(table['own_boxes'], by)]}"
     return Choice(f"+best-of-{len(table)}({by},{images})", note)

@@ -32,14 +32,17 @@ class Leaderboard:
 
     Attributes:
         rows: One dict per run, ranked within its group (data set and protocol), followed by the published rows.
-        left_out: One sentence for each run that is left out, and one on published rows that are not listed.
+        left_out: One sentence for each run that is left out.
+        notes: A sentence on published rows that are not listed, if there are any.
     """
 
     rows: list[Row] = field(repr=False)
     left_out: list[str]
+    notes: list[str] = field(default_factory=list)
 
     def __repr__(self) -> str:
-        return "\n  left out: ".join([f"Leaderboard of {self.summary}", *self.left_out])
+        text = "\n  left out: ".join([f"Leaderboard of {self.summary}", *self.left_out])
+        return "\n  ".join([text, *self.notes])
 
     @property
     def summary(self) -> str:
@@ -47,7 +50,8 @@ class Leaderboard:
         runs = sum(row["kind"] == "measured" for row in self.rows)
         published = len(self.rows) - runs
         runs_text = f"{runs} run{'s' * (runs != 1)}, {published} published row{'s' * (published != 1)}"
-        return f"{runs_text}, {len(self.left_out)} left out"
+        left_out = len(self.left_out)
+        return f"{runs_text}, {left_out} run{'s' * (left_out != 1)} left out"
 
     @property
     def table(self) -> pd.DataFrame:
@@ -152,12 +156,13 @@ def leaderboard(
     left_out += failed.values()
     if not rows:
         raise InputError("; ".join([f"{', '.join(map(str, folders))} contains no complete run", *left_out]))
+    notes = []
     if numbers and not same_data:
-        left_out.append("no published number is for the data set and split of any run")
+        notes.append("no published number is for the data set and split of any run")
     elif count := len(same_data) - len(published_rows):
         differ = f"{count} published row{'s differ' if count > 1 else ' differs'}"
-        left_out.append(f"{differ} from the runs in images, protocol or normalization; --all-published shows in what")
-    board = Leaderboard(rows, left_out)
+        notes.append(f"{differ} from the runs in images, protocol or normalization; --all-published shows in what")
+    board = Leaderboard(rows, left_out, notes)
     if out is not None:
         ensure_dir(Path(out))
         rendered = {name: render(rows) for name, render in _RENDERERS.items()}

@@ -197,5 +197,6 @@ def _run_details(run: StoredRun) -> list[tuple[str, str]]:
         ("threshold", "none" if run.tau is None else f"tau {metadata.tau.value} ({metadata.tau.rule})"),
     ]
     if cost:
-        entries.append(("cost", f"{cost.ms_per_image:.1f} ms and {cost.forwards_per_image:g} forward passes per image"))
+        passes = f"{cost.forwards_per_image:g} forward pass{'es' * (cost.forwards_per_image != 1)}"
+        entries.append(("cost", f"{cost.ms_per_image:.1f} ms and {passes} per image"))
     return entries

@@ -55,7 +55,8 @@ def format_metrics(metrics: pd.DataFrame, baselines: pd.DataFrame) -> str:
     table = pd.DataFrame.from_dict(cells, orient="index").reindex(index=list(titles)).rename(index=titles)
     title = "percent @tau" if metrics["ci_low"].isna().all() else "percent [95 %] @tau"
     table = table.reindex(columns=[name for name in (*RULES, _OPTIMISM) if name in table.columns])
-    return table.rename(columns={"": "no tau"}).rename_axis(title, axis=1).fillna("").to_string()
+    text = table.rename(columns={"": "no tau"}).rename_axis(title, axis=1).fillna("").to_string()
+    return "\n".join(line.rstrip() for line in text.splitlines())
 
 
 def fill_tau_rule(table: pd.DataFrame) -> pd.DataFrame:
@@ -66,5 +67,6 @@ def fill_tau_rule(table: pd.DataFrame) -> pd.DataFrame:
 def _format_cells(row: Any) -> dict[str, str]:
     """Return the cell of a value by its rule, and that of its optimism if it has one."""
     interval = "" if pd.isna(row.ci_low) else f" [{row.ci_low:.1f}, {row.ci_high:.1f}]"
-    cells = {row.tau_rule: f"{row.value:.3f}{interval}" + (" " * 7 if pd.isna(row.tau) else f" @{row.tau:.3f}")}
+    tau = f" @{row.tau:.3f}" if pd.notna(row.tau) else " " * 7 if row.tau_rule else ""  # the numbers stay aligned
+    cells = {row.tau_rule: f"{row.value:.3f}{interval}{tau}"}
     return cells if pd.isna(row.optimism) else cells | {_OPTIMISM: f"{row.optimism:.2f}"}
