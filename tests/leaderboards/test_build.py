@@ -451,7 +451,12 @@ def test_published_numbers_stand_beside(run: Path, tmp_path: Path, capsys: pytes
     assert "1 published row differs from the runs in images, protocol or normalization; --all-published" in printed.err
     call.append("--all-published")
     assert main(call) == 0
-    assert "1 run, 1 published row, 0 runs left out" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert "1 run, 1 published row, 0 runs left out" in printed.out
+    assert "†" not in printed.out
+    assert (
+        "1 published row that differs from the runs in images, protocol or normalization: in the files" in printed.err
+    )
     table = pd.read_csv(run.parent / "leaderboard.csv")
     assert table.kind.tolist() == ["measured", "published"]
     assert table.mismatch[1] == "images: 9, not 4; protocol: exact, not wsolevaluation:step=0.1,norm=minmax"
@@ -487,13 +492,13 @@ def test_the_bundled_numbers_need_no_checkout(
     best = {(row["model"], row["method"]): row["max_box_acc_v2@oracle"] for row in choe}
     assert best["InceptionV3", "has"] == 53.4
     assert best["", "center-gaussian"] == 59.7
-    assert "classes predicted by EfficientNet-B7" in board.text
-    assert "as quoted by Zhao et al., ICCV 2023 (GenPromp)" in board.text
+    assert "classes predicted by EfficientNet-B7" in board.markdown
+    assert "as quoted by Zhao et al., ICCV 2023 (GenPromp)" in board.markdown
     unseen = [row for row in rows if row["model"] == "InceptionV3" and row["method"] == "bagcams"]
     assert unseen[0]["max_box_acc_v2_50@oracle"] == 89.78  # no column of the tables shows it
     assert (
         "Bagging Regional Classification Activation Maps for Weakly Supervised Object Localization, ECCV 2022, as "
-        not in (board.text)
+        not in (board.markdown)
     )
     assert not [row for row in wsol.leaderboard(runs).rows if row["kind"] == "published"]
     with (Path(wsol.__file__).parents[1] / "pyproject.toml").open("rb") as file:

@@ -33,7 +33,7 @@ class Leaderboard:
     Attributes:
         rows: One dict per run, ranked within its group (data set and protocol), followed by the published rows.
         left_out: One sentence for each run that is left out.
-        notes: A sentence on published rows that are not listed, if there are any.
+        notes: A sentence on published rows that are not listed, or not printed, if there are any.
     """
 
     rows: list[Row] = field(repr=False)
@@ -75,8 +75,8 @@ class Leaderboard:
 
     @property
     def text(self) -> str:
-        """The main metrics as plain text for the terminal."""
-        return render_text(self.rows)
+        """The main metrics as plain text for the terminal, without published rows that are not comparable."""
+        return render_text([row for row in self.rows if row["kind"] != "published" or is_comparable(row)])
 
     def export_hugging_face(self, folder: str | Path, dataset: str = PLACEHOLDER) -> list[str]:
         """Write evaluation results for the Hugging Face Hub; no network is used.
@@ -162,6 +162,11 @@ def leaderboard(
     elif count := len(same_data) - len(published_rows):
         differ = f"{count} published row{'s differ' if count > 1 else ' differs'}"
         notes.append(f"{differ} from the runs in images, protocol or normalization; --all-published shows in what")
+    elif count := sum(not is_comparable(row) for row in same_data):
+        rows_that = f"{count} published row{'s that differ' if count > 1 else ' that differs'}"
+        notes.append(
+            f"{rows_that} from the runs in images, protocol or normalization: in leaderboard.md, .csv and .tex"
+        )
     board = Leaderboard(rows, left_out, notes)
     if out is not None:
         ensure_dir(Path(out))
