@@ -39,6 +39,7 @@ def score(maps: Path, csv_data: Path, out: Path, protocol: str, **more: Any) -> 
     return out
 
 
+@pytest.mark.slow
 def test_differences_are_those_of_the_runs_by_hand(maps: Path, csv_data: Path, tmp_path: Path) -> None:
     protocols = ["wsolevaluation:step=0.1", "wsolevaluation:step=0.1,norm=max", "exact:levels=6"]
     folders = [score(maps, csv_data, tmp_path / f"run{i}", each) for i, each in enumerate(protocols)]
@@ -132,6 +133,7 @@ def test_a_protocol_may_ignore_the_masks(csv_data: Path, tmp_path: Path) -> None
     assert set(comparison.metrics[comparison.metrics.metric == "pxap"]["run"]) == {"wsolevaluation", "exact"}
 
 
+@pytest.mark.slow
 def test_a_run_of_an_earlier_version_compares_and_reproduces(maps: Path, csv_data: Path, tmp_path: Path) -> None:
     """Without the normalization in its signature, as such a run is on disk."""
     now = score(maps, csv_data, tmp_path / "now", "wsolevaluation:step=0.1")

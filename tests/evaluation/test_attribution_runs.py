@@ -64,6 +64,7 @@ def test_a_run_has_them_and_is_otherwise_the_same(run: Path, tmp_path: Path, syn
     assert values(own)["pixel_auc"] > 50
 
 
+@pytest.mark.slow
 def test_stored_maps_give_the_same_numbers(run: Path, tmp_path: Path) -> None:
     stored = np.load(run / "attribution.npy")
     again = wsol.score(run=run, dataset=images(), attribution=True, bootstrap=0, out=tmp_path / "again")
@@ -102,6 +103,7 @@ def test_a_leaderboard_recomputes_them(run: Path, csv_data: Path, tiny_model: Mo
             read_run(folder)
 
 
+@pytest.mark.slow
 def test_a_finished_run_without_them_is_not_taken(tmp_path: Path, synthetic_model: Model) -> None:
     more = {"dataset": images().limit(2), "out": tmp_path / "run", "bootstrap": 0, "resume": True}
     wsol.evaluate(synthetic_model, **more)

@@ -66,6 +66,7 @@ def assert_same(result: Evaluation, expected: Evaluation) -> None:
         pd.testing.assert_frame_equal(getattr(result.tables, name), getattr(expected.tables, name), check_exact=True)
 
 
+@pytest.mark.slow
 def test_the_order_of_the_maps_is_the_ranking(tmp_path: Path) -> None:
     result = wsol.score(maps=write(tmp_path / "maps", SEVERAL), out=tmp_path / "out", **OPTIONS)
     found = values(result)

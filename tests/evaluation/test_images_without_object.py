@@ -127,6 +127,7 @@ def test_ground_truth_is_read_back(tmp_path: Path) -> None:
     assert sizes == [(2, 2)] * 3
 
 
+@pytest.mark.slow
 def test_boxes_need_no_row_for_an_empty_image(tmp_path: Path) -> None:
     path = tmp_path / "boxes.csv"
     path.write_text("image_id,x0,y0,x1,y1\ntumor,0,0,2,1\n")
@@ -154,6 +155,7 @@ def test_a_split_needs_an_object(tmp_path: Path) -> None:
         check_dataset(of(TUMOR, replace(NORMAL, empty=False)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["exact:levels=16", "wsolevaluation:step=0.1"])
 def test_a_metric_in_a_loop_has_the_numbers_of_a_score(protocol: str) -> None:
     random = np.random.default_rng(0)

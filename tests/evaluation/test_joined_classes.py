@@ -219,6 +219,7 @@ def test_loaded_networks_know_their_package(weights: Path, tmp_path: Path) -> No
     assert load_model(f"{own}:build").library not in ("torchvision", "timm")
 
 
+@pytest.mark.slow
 def test_the_command_joins(weights: Path, csv_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = csv_data / "boxes.csv"
     table.write_text(re.sub(r"png,(\d)", lambda m: f"png,{PICKED[int(m[1]) % 3]}", table.read_text()))

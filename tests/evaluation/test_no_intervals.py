@@ -43,6 +43,7 @@ def ends(table: pd.DataFrame) -> list[str]:
     return [name for name in table if name.endswith(("_low", "_high")) or name in ("interval", "optimism")]
 
 
+@pytest.mark.slow
 def test_only_the_intervals_are_missing(
     synthetic_model: Model, images: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -48,6 +48,7 @@ def pixels(side: int) -> np.ndarray:
     return batch.pixels.copy()
 
 
+@pytest.mark.slow
 def test_curves_are_those_of_images_that_are_changed_one_by_one(small_model: Model) -> None:
     found = measure_faithfulness(config(small_model), QUICK)
     network = small_model.network
@@ -88,6 +89,7 @@ def test_curves_are_those_of_images_that_are_changed_one_by_one(small_model: Mod
     assert found.cost.forwards_per_image == 1 + 2 + 2 * 4  # the map; image and image x map; two curves
 
 
+@pytest.mark.slow
 def test_no_bit_depends_on_threads_or_batches(small_model: Model) -> None:
     settings = Settings(steps=3)
     one = measure_faithfulness(config(small_model), settings)
@@ -143,6 +145,7 @@ def test_classes_that_are_joined_by_name(tmp_path: Path) -> None:
     assert (every["probability"] > 0.99).all()
 
 
+@pytest.mark.slow
 def test_maps_of_a_run(tmp_path: Path, small_model: Model) -> None:
     wsol.evaluate(small_model, dataset=images(), method="gradcam++", out=tmp_path / "run", bootstrap=0)
     stored = measure_faithfulness(config(small_model), QUICK, run=tmp_path / "run")
