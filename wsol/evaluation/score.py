@@ -295,7 +295,8 @@ def _choose_protocol(source: _Source, pool: Executor) -> _Source:
 
     def score_candidate(protocol: Protocol) -> LocalizationResults:
         pseudo = val and source.val_boxes is not None
-        return replace(source, protocol=protocol).score(None, None, pool, Clock(), val, pseudo)[1]
+        candidate = replace(source, protocol=protocol, attribution=False)  # the choice does not use them
+        return candidate.score(None, None, pool, Clock(), val, pseudo)[1]
 
     return replace(source, protocol=choose_protocol(source.protocol, score_candidate))
 
