@@ -199,7 +199,7 @@ class EvalConfig:
         default=RESAMPLES,
         metadata=_option(
             BOXES,
-            "compute no bootstrap intervals, which takes longer than all else where images are few",
+            "compute no intervals and no optimism, which takes longer than all else where images are few",
             **{**_INTEGER, "metavar": None},
             flag="--no-intervals",
             sets=0,
