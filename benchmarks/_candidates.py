@@ -1,4 +1,4 @@
-"""Intervals for one number of one data set, for ``coverage.py``: that of the package, and the alternatives."""
+"""Intervals for one number of one data set, for ``interval_coverage.py``: that of the package, and the alternatives."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Data sets drawn from a population and resampled by products of matrices, for ``coverage.py``."""
+"""Data sets drawn from a population and resampled by products of matrices, for ``interval_coverage.py``."""
 
 from dataclasses import dataclass
 

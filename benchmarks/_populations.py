@@ -1,4 +1,4 @@
-"""Populations of images with known metrics, for ``coverage.py``: of a model of IoU curves, or of a stored run."""
+"""Populations of images with known metrics, for ``interval_coverage.py``: of a model, or of a stored run."""
 
 from dataclasses import dataclass
 from pathlib import Path

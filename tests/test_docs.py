@@ -239,6 +239,15 @@ def test_repository_paths_in_the_text_exist() -> None:
         assert [span for span in spans if not examples.search(span) and not (ROOT / span).exists()] == [], path
 
 
+def test_no_benchmark_has_the_name_of_a_module_that_others_import() -> None:
+    """A script's folder comes first in the path, and numba, for one, imports ``coverage`` if there is one."""
+    code = "import sys; sys.path.insert(0, 'benchmarks'); import numba, pandas; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    stems = {path.stem for path in (ROOT / "benchmarks").glob("*.py")}
+    assert not stems & {*run.stdout.split()}
+    assert not stems & sys.stdlib_module_names
+
+
 def test_the_changelog_has_the_form_of_keep_a_changelog() -> None:
     """https://keepachangelog.com/en/1.1.0: unreleased changes first, dated versions, six kinds of changes."""
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")

@@ -104,3 +104,20 @@ def test_what_cannot_be_used_is_one_sentence(val: Dataset, tmp_path: Path) -> No
     write_lists(tmp_path / "inverted", {**PSEUDO, "a.jpg": (0, 1, [[9, 9, 2, 2]])})
     with pytest.raises(InputError, match=r"made val: a\.jpg has an empty, inverted or non-finite box"):
         with_pseudo_boxes(val, tmp_path / "inverted")
+
+
+def test_images_without_an_object_keep_none(val: Dataset, tmp_path: Path) -> None:
+    normal = Sample("n.jpg", 0, as_boxes([]), "edges", Path("n.jpg"), None, empty_mask, empty=True)
+    mixed = replace(val, samples=(*val.samples, normal))
+    lists = write_lists(tmp_path / "lists")
+    replaced = with_pseudo_boxes(mixed, lists)
+    assert [(len(sample.boxes), sample.empty, sample.mask) for sample in replaced] == [
+        (1, False, None),
+        (2, False, None),
+        (0, True, None),
+    ]
+    assert unused_boxes(replaced) == []
+    write_lists(lists, {**PSEUDO, "n.jpg": (0, 1, [[1, 2, 3, 4]])})
+    found = with_pseudo_boxes(mixed, lists)
+    assert found.fingerprint == replaced.fingerprint
+    assert unused_boxes(found) == ["pseudo boxes of images that show no object in made val are not used (1): n.jpg"]

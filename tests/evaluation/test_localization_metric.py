@@ -419,10 +419,20 @@ def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
         wsol.LocalizationMetric(**arguments)
 
 
-def test_masks_that_a_protocol_ignores() -> None:
-    metric = wsol.LocalizationMetric("zhou2016")
-    with pytest.raises(InputError, match="zhou2016 ignores masks"):
-        metric.update(GOOD["maps"], GOOD["boxes"], masks=GOOD["masks"])
+def test_a_protocol_that_ignores_masks_takes_from_them_which_images_show_no_object() -> None:
+    without, metric, rest = (wsol.LocalizationMetric("zhou2016", tau=0.2) for _ in range(3))
+    without.update(GOOD["maps"], GOOD["boxes"])
+    metric.update(GOOD["maps"], GOOD["boxes"], masks=GOOD["masks"])
+    assert metric.compute() == without.compute()
+    metric.reset()
+    boxes = [[], *GOOD["boxes"][1:]]
+    with pytest.raises(InputError, match="image 0 of the batch has no box"):
+        metric.update(GOOD["maps"], boxes)
+    for _ in range(2):
+        metric.update(GOOD["maps"], boxes, masks=[np.zeros((8, 8)), *GOOD["masks"][1:]])
+        rest.update(GOOD["maps"][1:], GOOD["boxes"][1:])
+    n = 2 * len(boxes)
+    assert metric.compute() == rest.compute() | {"n": n, "n.objects": n - 2}
 
 
 @pytest.mark.parametrize("name", ["cuda", "mps"])

@@ -1,6 +1,7 @@
 """One box for all predictions, and hits above delta: from every source of maps and boxes to the files."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 import wsol
 from wsol.datasets import Dataset, Sample, load_dataset
+from wsol.datasets.base import as_boxes
 from wsol.errors import InputError
 from wsol.leaderboards.verify import verify_checksums, verify_tables
 from wsol.models import Model
@@ -190,3 +192,35 @@ def test_a_run_is_read_verified_and_scored_again(synthetic_model: Model, tmp_pat
     for k, found in hits.items():
         in_top = (stats.ranks >= 1) & (stats.ranks <= k)
         assert found.sum() == (in_top & stats.prediction_hits(k)[:, tau_index]).sum()
+
+
+def test_an_image_without_an_object_needs_no_box_of_its_first_class(images: Dataset, tmp_path: Path) -> None:
+    """Metrics of boxes do not count it, so what its first class lacks is not missed."""
+    normal = Sample("d", 0, as_boxes([]), "inclusive", size=SIZE, empty=True)
+    mixed = replace(images, samples=(*images.samples, normal))
+    ranks = pd.DataFrame([("d", rank, each) for rank, each in enumerate((3, 4, 5, 2, 1), 1)])
+    table = pd.concat([PREDICTIONS, ranks.set_axis(PREDICTIONS.columns, axis=1)])
+    for name, classes in zip(NAMES, ((0, 1), (5, 1), (4, 2)), strict=True):
+        np.savez(tmp_path / f"{name}.npz", maps=np.stack([block(*RIGHT)] * 2), classes=np.array(classes))
+    expected = fixed(score(images, "crop224", maps=tmp_path, predictions=PREDICTIONS, attribution=True))
+    assert expected["top5_loc_err"] == pytest.approx(100 / 3)
+    np.savez(tmp_path / "d.npz", maps=block(*RIGHT)[None], classes=np.array([1]))  # neither its first nor its own class
+    out = tmp_path / "out"
+    result = score(mixed, "crop224", maps=tmp_path, predictions=table, attribution=True, out=out)
+    found = fixed(result)
+    for metric, value in expected.items():
+        assert metric.endswith("cls_err") or found[metric] == value, metric
+    run = read_run(out)
+    assert run.results.stats.complete
+    assert run.results.stats.peaks is not None
+    with ThreadPoolExecutor(1) as pool:
+        assert verify_tables(run, pool) == []
+    path = tmp_path / "boxes.csv"
+    rows = [
+        f"{name},26,26,36,47,{label}"
+        for name, labels in zip(NAMES, ((0,), (1, 5), (2, 4)), strict=True)
+        for label in labels
+    ]
+    path.write_text("image_id,x0,y0,x1,y1,class_id\n" + "\n".join(rows) + "\n")
+    found = fixed(score(mixed, "crop224", boxes=path, predictions=table))
+    assert found["top5_loc_err"] == pytest.approx(100 / 3)

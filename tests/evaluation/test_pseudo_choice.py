@@ -1,15 +1,20 @@
 """A tau chosen with pseudo boxes: hand-worked, the same by every way, and independent of the evaluated boxes."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 import wsol
+from wsol.datasets import Dataset
 from wsol.errors import InputError
 from wsol.eval import main as evaluate_main
+from wsol.evaluation.pseudo_choice import describe_choice
+from wsol.metrics.base import LocalizationStats
 from wsol.models import Model
+from wsol.protocols import find_protocol
 from wsol.runs.read import Evaluation
 from wsol.runs.signature import Signature
 from wsol.score import main as score_main
@@ -87,6 +92,22 @@ def test_the_evaluated_boxes_do_not_change_the_choice(given: dict[str, Path], tm
     assert (accuracy(before), accuracy(after)) == (0, 100)
     assert tau_of(before) == tau_of(after)
     assert after.metadata.notes[0].endswith("choose 0, which gives 0.0 %")
+
+
+def test_images_without_an_object_are_in_no_accuracy() -> None:
+    """They do not lower what either tau gives on the evaluated split."""
+    stats = LocalizationStats(
+        np.array([[1, 0], [1, 1], [0, 0]], np.float32),
+        0.5,
+        np.zeros(3, np.int64),
+        objects=np.array([True, True, False]),
+    )
+    images = Dataset("made", "val", (), ("a",))
+    note = describe_choice(find_protocol(PROTOCOL), SimpleNamespace(stats=stats), images, 0, 1)  # type: ignore[arg-type]  # the rest is not used
+    assert note == [
+        "tau 0 is chosen with pseudo boxes and gives a GT-known accuracy of 100.0 %; the data set's own boxes of val "
+        "choose 0.1, which gives 50.0 %"
+    ]
 
 
 def test_boxes_of_other_images_are_noted(given: dict[str, Path], tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 
-from wsol.protocols import View
+from wsol.datasets import Sample
+from wsol.protocols import View, find_protocol
+from wsol.protocols.base import ground_truth_of
 
 TEN = View(256, 224, 10)
 
@@ -58,3 +60,31 @@ def test_maps_that_are_constant_in_every_crop_become_zeros() -> None:
     assert found[1, 0, 0] == pytest.approx(1 + 6)
     assert not View(256, 224).assemble(np.full((1, 7, 7), 3, np.float32)).any()
     assert TEN.assemble(-maps, absolute=True)[1, 0, 0] == pytest.approx(1 + 6)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "exact",
+        "exact:norm=pas",
+        "tscam",
+        "tscam:norm=ivr",
+        "wsolevaluation",
+        "wsolevaluation:norm=ivr",
+        "zhou2016:crops=1,norm=minmax",
+        "zhou2016:crops=1,norm=ivr",
+    ],
+)
+def test_nothing_around_a_crop_is_above_its_lowest_score(name: str) -> None:
+    """A constant that is added to the map of a crop changes nothing, as for maps of whole images."""
+    view, protocol = View(256, 224), find_protocol(name)
+    maps = np.random.default_rng(0).integers(0, 8, (1, 1, 7, 7)).astype(np.float32)
+    sample = Sample("a", 0, np.array([[90.0, 90, 200, 200]]), "edges", size=(256, 256))
+    truths, classes = [ground_truth_of(protocol, sample, (256, 256))], np.zeros((1, 1), np.int64)
+    low, high = (protocol.prepare_view(view, maps[0] + shift, (256, 256))[0] for shift in (-64, 64))
+    np.testing.assert_allclose(low, high, atol=1e-6)
+    assert low[:8].max() < 0.05  # bicubic interpolation is below the lowest score at the edge of the crop
+    rows = [protocol.score_batch(view, maps + shift, truths, classes, None)[0] for shift in (-64, 0)]
+    np.testing.assert_array_equal(rows[0]["curves"], rows[1]["curves"])
+    taken = find_protocol(f"{name.partition(':')[0]}:norm=max")  # clips what is negative, so zero is lowest there
+    assert not taken.prepare_view(view, maps[0] - 3, (256, 256))[0][:8].any()

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsol.datasets._content import HashedImage
+from wsol.datasets._extent import extent_of
 from wsol.datasets._item_source import LATER, Item, ItemMask, ItemSource
-from wsol.datasets.base import TO_EDGES, Corners, Dataset, Sample, Split, check_dataset
+from wsol.datasets.base import TO_EDGES, Corners, Dataset, Sample, Split, as_boxes, check_dataset
 from wsol.errors import InputError, first_line
 from wsol.io.display import quote
 
@@ -159,11 +160,10 @@ def _find_boxes(
     if item.boxes is None:
         if mask is None:
             raise InputError(f"{where} has neither boxes nor a mask; give one of them")
-        foreground = mask().foreground
-        rows, columns = np.flatnonzero(foreground.any(1)), np.flatnonzero(foreground.any(0))
-        if not len(rows):
+        extent = extent_of(mask().foreground)
+        if extent is None:
             raise InputError(f"{where} has no boxes, and its mask marks no pixel; give boxes, [] if it shows no object")
-        return np.array([[columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]], np.float64), "edges"
+        return as_boxes([extent]), "edges"
     try:
         boxes = np.array(item.boxes, np.float64)
     except (TypeError, ValueError) as error:

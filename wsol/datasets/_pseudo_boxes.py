@@ -15,6 +15,7 @@ PSEUDO = "pseudo"
 
 _LIST = "localization.txt"
 _UNUSED = "pseudo boxes without an image"
+_OF_EMPTY = "pseudo boxes of images that show no object"
 
 
 def with_pseudo_boxes(dataset: Dataset, source: str | Path) -> Dataset:
@@ -30,7 +31,8 @@ def with_pseudo_boxes(dataset: Dataset, source: str | Path) -> Dataset:
 
     Returns:
         The same images with the boxes, corner convention and frame of ``source``, without masks. ``origin`` ends with
-        ``PSEUDO``; a note counts the images of ``source`` that the split does not have.
+        ``PSEUDO``; a note counts the images of ``source`` that the split does not have. Images that show no object
+        need no box and keep none, as they have none on the evaluated split; a note counts those with boxes.
 
     Raises:
         InputError: It is no validation split, ``source`` is neither, it lacks images of the split, or the boxes are
@@ -40,17 +42,27 @@ def with_pseudo_boxes(dataset: Dataset, source: str | Path) -> Dataset:
     if dataset.split != "val":
         raise InputError(f"pseudo boxes replace those of the split val, not of {dataset.split}; leave out --val-boxes")
     pseudo = _read_boxes(path, dataset)
-    wanted = [sample for sample in dataset if not sample.class_only]
+    wanted = [sample for sample in dataset if not (sample.class_only or sample.empty)]
     missing = [printable(sample.image_id) for sample in wanted if sample.image_id not in pseudo]
     if missing:
         raise InputError(
             f"{printable(path)} has no box for {len(missing)} of {len(wanted)} images of {dataset.name} val: "
             f"{list_first(missing)}; add them, or give the boxes of this split"
         )
-    samples = tuple(s if s.class_only else _replace_boxes(s, pseudo[s.image_id]) for s in dataset)
+    boxed = {sample.image_id for sample in wanted}
+    samples = tuple(
+        _replace_boxes(s, pseudo[s.image_id]) if s.image_id in boxed else replace(s, mask=None) for s in dataset
+    )
     own = {sample.image_id for sample in dataset}
-    extra = [printable(image_id) for image_id in pseudo if image_id not in own]
-    notes = (f"{_UNUSED} in {dataset.name} val are not used ({len(extra)}): {list_first(extra)}",) * bool(extra)
+    unused = {
+        _UNUSED: [printable(image_id) for image_id in pseudo if image_id not in own],
+        _OF_EMPTY: [printable(s.image_id) for s in dataset if s.empty and s.image_id in pseudo],
+    }
+    notes = [
+        f"{what} in {dataset.name} val are not used ({len(ids)}): {list_first(ids)}"
+        for what, ids in unused.items()
+        if ids
+    ]
     origin = ",".join(filter(None, [dataset.origin, PSEUDO]))
     replaced = replace(dataset, samples=samples, origin=origin, notes=(*dataset.notes, *notes))
     check_dataset(replaced)
@@ -63,8 +75,8 @@ def has_pseudo_boxes(dataset: Dataset) -> bool:
 
 
 def unused_boxes(dataset: Dataset) -> list[str]:
-    """Return the note on pseudo boxes of images that a split does not have, if there is one."""
-    return [note for note in dataset.notes if note.startswith(_UNUSED)]
+    """Return the notes on pseudo boxes that a split has no use for, if there are any."""
+    return [note for note in dataset.notes if note.startswith((_UNUSED, _OF_EMPTY))]
 
 
 def _read_boxes(path: Path, dataset: Dataset) -> Mapping[str, Sample]:

@@ -112,7 +112,8 @@ class BatchReader:
         own = _select_own(maps, known, classes)
         frames = self._read_sizes(sizes, n)
         filled = np.zeros(n, np.int64) if known is None else known
-        samples = self._read_samples(boxes, filled, frames, self._read_masks(masks))
+        read = None if masks is None else [_read_mask(mask, i) for i, mask in enumerate(masks)]
+        samples = self._read_samples(boxes, filled, frames, read)
         truths = [ground_truth_of(self.protocol, each, each.size) for each in samples if each.size]
         firsts = None
         if self.protocol.one_box and scores is not None and maps.ndim > 3 and maps.shape[1] == classes:
@@ -166,13 +167,6 @@ class BatchReader:
                 f"{MAX_PIXELS:,} pixels"
             )
         return frames.astype(np.int64)
-
-    def _read_masks(self, masks: Array | None) -> list[Mask] | None:
-        if masks is None:
-            return None
-        if not self.protocol.uses_masks:
-            raise InputError(f"{self.protocol.name} ignores masks; leave them out")
-        return [_read_mask(mask, i) for i, mask in enumerate(masks)]
 
     def _read_samples(
         self, boxes: Array, labels: NDArray[np.int64], frames: NDArray[np.int64], masks: list[Mask] | None

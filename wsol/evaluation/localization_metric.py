@@ -128,7 +128,8 @@ class LocalizationMetric(Metric):
                 them, metrics of predicted classes are left out; a protocol with one box for all predictions
                 (``crop224``) needs maps of all classes too for top-5 localization.
             masks: The object in each image, ``(height, width)`` of bool or of 0 and 1, or a ``wsol.datasets.Mask``.
-                Without them, metrics of pixels are left out.
+                Without them, metrics of pixels are left out. A protocol that ignores masks takes from them only that an
+                image without a box shows no object.
             sizes: Integers ``(n, 2)``, width and height of the original images; for ``frame="image"``.
 
         Raises:
@@ -144,7 +145,8 @@ class LocalizationMetric(Metric):
         if batch is None:
             return
         has_guesses = not self.protocol.one_box or self.protocol.agnostic or batch.firsts is not None
-        self._metrics.check_parts(self.sums[:4].cpu().numpy(), logits is not None, masks is not None, has_guesses)
+        has_masks = masks is not None and self.protocol.uses_masks
+        self._metrics.check_parts(self.sums[:4].cpu().numpy(), logits is not None, has_masks, has_guesses)
         stats = batch.stats(self.protocol)
         sums = self._metrics.sums(stats)
         shown = np.ones(len(stats), bool) if stats.objects is None else stats.objects

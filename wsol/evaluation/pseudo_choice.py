@@ -40,7 +40,7 @@ def describe_choice(
         tau_index: Index of the tau that was chosen with pseudo boxes.
         own: Index of the tau that the data set's own boxes choose on the same images.
     """
-    accuracy = 100 * results.stats.hits.mean(0)
+    accuracy = 100 * results.stats.with_objects.hits.mean(0)
     chosen, other = (round_tau(protocol.taus, index) for index in (tau_index, own))
     return [
         f"tau {chosen:g} is chosen with pseudo boxes and gives a GT-known accuracy of {accuracy[tau_index]:.1f} %; the "

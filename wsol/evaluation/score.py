@@ -4,38 +4,24 @@ import contextlib
 import tempfile
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pandas as pd
 
-from wsol.datasets import (
-    SPLITS,
-    Dataset,
-    Split,
-    check_dataset,
-    has_pseudo_boxes,
-    load_dataset,
-    with_content,
-    with_pseudo_boxes,
-)
+from wsol.datasets import Dataset, Split, has_pseudo_boxes, with_pseudo_boxes
 from wsol.datasets.base import Corners
 from wsol.errors import InputError
 from wsol.evaluation.finish import finish_split
 from wsol.evaluation.protocol_choice import choose_protocol, find_open_protocol
-from wsol.evaluation.sources.baseline import score_baseline
-from wsol.evaluation.sources.boxes import score_boxes
-from wsol.evaluation.sources.maps import Maps, score_maps
-from wsol.evaluation.sources.predicted_classes import PredictedClasses, read_predicted_classes
-from wsol.evaluation.sources.run import score_run
+from wsol.evaluation.scored_source import NamedImages, Source
 from wsol.evaluation.tables import choose_tau_index
 from wsol.io.lock import lock_folder
 from wsol.metrics.resamples import RESAMPLES, check_bootstrap
 from wsol.metrics.tau import DEFAULT_TAU, Tau, check_tau
 from wsol.protocols import Protocol
 from wsol.reports.page import write_page
-from wsol.runs.provenance import Provenance
 from wsol.runs.read import Evaluation, StoredRun
 from wsol.runs.results import LocalizationResults
 from wsol.runs.signature import RunRequest
@@ -143,8 +129,8 @@ def score(
         raise InputError(reason)
     conventions = conventions if boxes else conventions.including(tau)
     tau = DEFAULT_TAU if boxes else check_tau(tau, conventions.taus)  # boxes have no threshold
-    images = _Images(dataset, metadata, data_root, dataset_args, limit)
-    source = _Source(
+    images = NamedImages(dataset, metadata, data_root, dataset_args, limit)
+    source = Source(
         run=None if run is None else Path(run),
         maps=_as_path(maps),
         val_maps=_as_path(val_maps),
@@ -181,100 +167,7 @@ def _as_path(source: str | T) -> Path | T:
     return Path(source) if isinstance(source, str) else source
 
 
-@dataclass(frozen=True)
-class _Images:
-    """Loads splits of the data set that the caller named."""
-
-    dataset: str | Dataset | None
-    metadata: str | Path | None
-    data_root: str | Path | None
-    dataset_args: Mapping[str, str] | None
-    limit: int | None
-
-    @property
-    def is_given(self) -> bool:
-        return self.dataset is not None or self.metadata is not None
-
-    def load(self, split: Split | None) -> Dataset:
-        if (self.dataset is None) == (self.metadata is None):
-            raise InputError("give the images: either dataset or metadata")
-        if isinstance(self.dataset, Dataset):
-            check_dataset(self.dataset)
-            return self.dataset
-        if self.metadata is not None:
-            name = Path(self.metadata).name
-            own: Split = next((each for each in SPLITS if each == name), "test")
-            images = load_dataset("metadata", self.metadata, split or own, self.dataset_args)
-        else:
-            images = load_dataset(str(self.dataset), self.data_root, split or "test", self.dataset_args)
-        if images.split == "train":
-            raise InputError(f"{images.name}: the split train has image labels only; score on test or val")
-        return images
-
-
-@dataclass(frozen=True)
-class _Source:
-    """The source of boxes: exactly one of run, maps, boxes and baseline is set."""
-
-    run: Path | None
-    maps: Maps | None
-    val_maps: Maps | None
-    boxes: Path | None
-    baseline: str | None
-    predictions: Path | pd.DataFrame | None
-    val_predictions: Path | pd.DataFrame | None
-    protocol: Protocol
-    images: _Images
-    raw: bool
-    corners: Corners | None
-    skip_bad: bool
-    exact_images: bool
-    attribution: bool
-    val_boxes: Path | None
-
-    def score(
-        self,
-        dataset: Dataset | None,
-        tau_index: int | None,
-        pool: Executor,
-        clock: Clock,
-        val: bool = False,
-        pseudo: bool = False,
-    ) -> tuple[Provenance, LocalizationResults]:
-        """Score one split; a run has its own ``dataset``, whose boxes are replaced by pseudo boxes if ``pseudo``."""
-        if self.run is not None:
-            load = self.images.load if self.images.is_given else None
-            folder = self.run / "val" if val else self.run
-            annotate = self._annotate if pseudo else None
-            return score_run(folder, self.protocol, pool, clock, load, tau_index, self.attribution, annotate)
-        assert dataset is not None
-        images = dataset if self.images.limit is None else dataset.limit(self.images.limit)
-        images = with_content(images, self.exact_images, self.protocol.uses_masks)
-        if self.boxes is not None:
-            predicted = self._read_predictions(self.predictions, images, dataset)
-            more = (self.corners, self.skip_bad, pool, clock, predicted)
-            return score_boxes(self.boxes, images, dataset, self.protocol, *more)
-        if self.baseline is not None:
-            return score_baseline(self.baseline, images.localizable(), self.protocol, pool, clock, self.attribution)
-        maps = self.val_maps if val else self.maps
-        assert maps is not None
-        predicted = self._read_predictions(self.val_predictions if val else self.predictions, images, dataset)
-        settings = (self.protocol, self.raw, self.skip_bad, pool, clock, tau_index, predicted, self.attribution)
-        return score_maps(maps, images, dataset, *settings)
-
-    def _annotate(self, images: Dataset) -> Dataset:
-        assert self.val_boxes is not None
-        if has_pseudo_boxes(images):
-            raise InputError(f"{self.run} was evaluated with pseudo boxes; give a run with the data set's own boxes")
-        return with_pseudo_boxes(images, self.val_boxes)
-
-    def _read_predictions(
-        self, source: Path | pd.DataFrame | None, images: Dataset, dataset: Dataset
-    ) -> PredictedClasses | None:
-        return None if source is None else read_predicted_classes(source, images, dataset, self.skip_bad)
-
-
-def _load_held_out(source: _Source, images: Dataset | None) -> Dataset | None:
+def _load_held_out(source: Source, images: Dataset | None) -> Dataset | None:
     """Return the images that tau is chosen on; None for a run, which has its own."""
     missing = "tau val needs a validation split in addition to the evaluated one"
     if source.run is not None or images is None:
@@ -289,19 +182,20 @@ def _load_held_out(source: _Source, images: Dataset | None) -> Dataset | None:
     return held_out
 
 
-def _choose_protocol(source: _Source, pool: Executor) -> _Source:
+def _choose_protocol(source: Source, pool: Executor) -> Source:
     """Return the source with the protocol that its rule chose, on the validation split or on the evaluated images."""
     val = source.protocol.chosen_on == "val"
 
     def score_candidate(protocol: Protocol) -> LocalizationResults:
         pseudo = val and source.val_boxes is not None
-        return replace(source, protocol=protocol).score(None, None, pool, Clock(), val, pseudo)[1]
+        candidate = replace(source, protocol=protocol, attribution=False)  # the choice does not use them
+        return candidate.score(None, None, pool, Clock(), val, pseudo)[1]
 
     return replace(source, protocol=choose_protocol(source.protocol, score_candidate))
 
 
 def _score_splits(
-    source: _Source,
+    source: Source,
     test: Dataset | None,
     val: Dataset | None,
     tau: Tau,

@@ -1,12 +1,13 @@
 """Tables of all metrics of a run under all threshold rules, over all images and over groups of images."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from wsol.metrics._values_by_tau import ValuesByTau, average
 from wsol.metrics.base import METRICS, LocalizationStats, Metric, TauRule, split_by_images
 from wsol.metrics.bootstrap import (
     group_intervals,
@@ -16,9 +17,7 @@ from wsol.metrics.bootstrap import (
     resampled_means_within,
 )
 from wsol.metrics.intervals import NO_INTERVAL, Interval, find_interval, interval_kind, wilson_ends
-from wsol.metrics.optimism import OracleDraws, resample_oracle
 from wsol.metrics.resamples import RESAMPLES
-from wsol.metrics.resampling import count_hits
 from wsol.metrics.tau import find_tau_index, round_tau
 
 COLUMNS = ["metric", "tau_rule", "tau", "value", "ci_low", "ci_high", "n", "interval"]
@@ -108,7 +107,7 @@ def resample_metrics(
     every = map(METRICS.get, METRICS.names()) if metrics is None else metrics
     for chosen, (counted, held_out) in split_by_images(every, stats, validation):
         assert counted is not None
-        source = _Source(counted.on_grid)
+        source = ValuesByTau(counted.on_grid)
         for metric, rule, tau, values in _values_by_rule(chosen, counted, source, taus, fixed, held_out):
             value = _overall_value(metric, counted, values)
             draws, interval, optimism = np.empty(0), NO_INTERVAL, np.nan
@@ -192,7 +191,7 @@ def _summarize_both(
 
 def best_tau_index(metric: Metric, stats: LocalizationStats) -> int:
     """Return the index of the smallest tau of the grid at which a metric is best."""
-    tau_index = int(_Source(stats.counted_by(metric).on_grid).best_tau_indices(metric))
+    tau_index = int(ValuesByTau(stats.counted_by(metric).on_grid).best_tau_indices(metric))
     return tau_index + (stats.off_grid is not None and tau_index >= stats.off_grid)
 
 
@@ -200,83 +199,11 @@ def _overall_value(metric: Metric, stats: LocalizationStats, values: NDArray[np.
     """Return the value of a metric on all images from the value of each image."""
     if metric.aggregate:
         return float(metric.aggregate(values.mean(0, dtype=np.float64)))
-    return float(_means(metric, stats, values[:, None])[0])
-
-
-def _means(metric: Metric, stats: LocalizationStats, per_image: NDArray[np.generic]) -> NDArray[np.float64]:
-    """Return the mean over images, or the mean over classes of the mean over their images, along the first axis."""
-    if metric.by_class:
-        order = np.argsort(stats.labels, kind="stable")
-        _, starts, counts = np.unique(stats.labels[order], return_index=True, return_counts=True)
-        sums = np.add.reduceat(per_image[order], starts, axis=0, dtype=np.float64)
-        per_image = sums / counts[:, None]
-    elif per_image.dtype == np.bool_ and per_image.ndim == 2:
-        return count_hits(per_image.view(np.bool_)) / len(per_image)
-    means: NDArray[np.float64] = per_image.mean(axis=0, dtype=np.float64)
-    return means
-
-
-class _Source:
-    """Values of metrics at every tau, computed at the distinct taus only; those of the last metric are kept.
-
-    Args:
-        stats: The statistics.
-    """
-
-    def __init__(self, stats: LocalizationStats) -> None:
-        self.stats = stats
-        self._last: Callable[[LocalizationStats], NDArray[np.generic]] | None = None
-        self._values: NDArray[np.generic] = np.empty(0)
-        self._means: dict[bool, NDArray[np.float64]] = {}
-        self._oracles: dict[tuple[str, bool], OracleDraws] = {}
-
-    def per_image(self, metric: Metric) -> tuple[NDArray[np.generic], NDArray[np.int64]]:
-        """Return the values of a metric and the tau indices of their columns; pixels differ at every tau."""
-        stats, starts = self.stats.distinct
-        if "pixels" in metric.needs:
-            stats, starts = self.stats, np.arange(self.stats.curves.shape[1])
-        if metric.per_image is not self._last:
-            self._values, self._last = metric.per_image(stats), metric.per_image
-            self._means, self._oracles = {}, {}
-        return self._values, starts
-
-    def values_at(self, metric: Metric, tau_index: int) -> NDArray[np.generic]:
-        """Return the values of a metric at one tau, ``(n,)``."""
-        per_image, starts = self.per_image(metric)
-        return per_image[:, int(np.searchsorted(starts, tau_index, side="right")) - 1].copy()
-
-    def means(self, metric: Metric) -> NDArray[np.float64]:
-        """Return the means over images, or over classes, of the values of ``per_image``."""
-        per_image, _ = self.per_image(metric)
-        if metric.by_class not in self._means:
-            self._means[metric.by_class] = _means(metric, self.stats, per_image)
-        return self._means[metric.by_class]
-
-    def best_tau_indices(self, metric: Metric) -> NDArray[np.int64]:
-        """Return the index of the smallest tau at which a metric, or each part of it, is best."""
-        means, (_, starts) = self.means(metric), self.per_image(metric)
-        best: NDArray[np.int64] = starts[means.argmax(0) if metric.better == "higher" else means.argmin(0)]
-        return best
-
-    def resample_oracle(self, metric: Metric) -> OracleDraws:
-        """Choose the tau of a metric, or of each part of it, again in every resample; metrics may be equal."""
-        per_image, _ = self.per_image(metric)
-        key = metric.better, metric.by_class
-        if key not in self._oracles:
-            labels = self.stats.labels if metric.by_class else None
-            parts = per_image.reshape(*per_image.shape[:2], -1)
-            means = self.means(metric).reshape(parts.shape[1:])
-            drawn = [
-                resample_oracle(parts[..., k], means[:, k], metric.better == "higher", labels)
-                for k in range(parts.shape[2])
-            ]
-            best, at_tau, optimism = (np.mean(each, axis=0) for each in zip(*drawn, strict=True))
-            self._oracles[key] = OracleDraws(best, at_tau, float(optimism))
-        return self._oracles[key]
+    return float(average(metric, stats, values[:, None])[0])
 
 
 def _resample(
-    metric: Metric, rule: TauRule | None, source: _Source, values: NDArray[np.generic]
+    metric: Metric, rule: TauRule | None, source: ValuesByTau, values: NDArray[np.generic]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
     """Return the value of a metric in every resample, its value at the tau of all images, and the optimism."""
     if rule == "oracle":
@@ -293,15 +220,15 @@ def _resample(
 def _values_by_rule(
     metrics: Iterable[Metric],
     stats: LocalizationStats,
-    source: _Source,
+    source: ValuesByTau,
     all_taus: NDArray[np.float64],
     fixed: float | None,
     validation: LocalizationStats | None,
 ) -> Iterator[tuple[Metric, TauRule | None, float, NDArray[np.generic]]]:
     """Yield metric, rule, tau and the values of all images at that tau; ``source`` has those of the grid alone."""
     taus = all_taus if stats.off_grid is None or not len(all_taus) else np.delete(all_taus, stats.off_grid)
-    own = source if stats.off_grid is None else _Source(stats)  # also has a tau that is not on the grid
-    held_out = _Source(validation.on_grid) if validation else None
+    own = source if stats.off_grid is None else ValuesByTau(stats)  # also has a tau that is not on the grid
+    held_out = ValuesByTau(validation.on_grid) if validation else None
     for metric in metrics:
         if not metric.applies(source.stats):
             continue

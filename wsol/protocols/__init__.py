@@ -2,7 +2,8 @@
 
 from wsol.protocols._signatures import canonical_signature, protocol_family
 from wsol.protocols._view import View, Window
-from wsol.protocols.base import PROTOCOLS, Protocol, find_protocol, find_side
+from wsol.protocols.base import PROTOCOLS, Protocol
+from wsol.protocols.find import find_protocol, find_side
 
 __all__ = [
     "PROTOCOLS",

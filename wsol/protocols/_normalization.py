@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from wsol.boxes.normalization import IVR_PERCENTILE, NORMS, Norm, upsample_and_normalize
 from wsol.boxes.resize import Taps
 from wsol.boxes.thresholds import FloatArray
-from wsol.protocols.base import Protocol
+from wsol.protocols._view import View
+from wsol.protocols.base import Protocol, Size
 
 _GRID = np.arange(20) / 20
 """Percentiles that a rule chooses from: 0, 0.05, ..., 0.95."""
@@ -91,6 +92,10 @@ class NormalizingProtocol(Protocol):
         """Resize and normalize raw maps ``(k, h, w)`` to ``(k, height, width)``; ``size`` is ``(height, width)``."""
         percentile = self.percentile.value if self.norm == "ivr" else None
         return upsample_and_normalize(maps, size, taps, cast(Norm, self.norm), percentile)
+
+    def prepare_view(self, view: View, maps: NDArray[np.float32], size: Size) -> NDArray[np.float32]:
+        """Prepare the raw maps of what the network saw; nothing around a single crop is above the lowest score."""
+        return self.prepare(view.assemble(maps, lowest=self.norm != "max"), size)
 
     @property
     def chosen_on(self) -> Literal["val", "oracle"] | None:

@@ -49,7 +49,7 @@ class View:
         return [np.ascontiguousarray(crop[:, :, ::-1] if mirrored else crop) for crop, mirrored in crops]
 
     def assemble(
-        self, maps: NDArray[np.float32], taps: Taps = linear_taps, absolute: bool = False
+        self, maps: NDArray[np.float32], taps: Taps = linear_taps, absolute: bool = False, lowest: bool = False
     ) -> NDArray[np.float32]:
         """Add up the maps of the crops at the positions of the crops; zero where there is no crop.
 
@@ -57,6 +57,8 @@ class View:
             maps: float32 ``(k, h, w)``, or ``(k, count, h, w)`` for several crops.
             taps: Interpolation that upsamples each crop's map to the crop's size.
             absolute: Whether absolute values are added.
+            lowest: Whether the lowest value of a map replaces the zeros around a single crop, for a normalization that
+                subtracts it: zero may be above all values of the map.
 
         Returns:
             float32 ``(k, h, w)``, the maps themselves, if the network saw the whole square; else ``(k, side, side)``,
@@ -69,6 +71,9 @@ class View:
         for i, (y, x, mirrored) in enumerate(self.crop_positions):
             large = resize(views[:, i], (self.crop, self.crop), taps)
             added = np.abs(large) if absolute else large
+            if lowest and self.count == 1:
+                out[:] = added.min(axis=(1, 2), keepdims=True)
+                out[:, y : y + self.crop, x : x + self.crop] = 0
             out[:, y : y + self.crop, x : x + self.crop] += added[..., ::-1] if mirrored else added
         out[are_constant(views)] = 0
         return out

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from wsol.boxes.resize import linear_taps, nearest, resize
 from wsol.boxes.thresholds import FloatArray, highest_tau_reached
 from wsol.datasets import Mask, Sample
-from wsol.errors import InputError
 from wsol.metrics.base import LocalizationStats
 from wsol.metrics.hits import Strict
-from wsol.metrics.image_stats import ImageStats, count_pixels_by_tau, peak_inside, stack_stats
+from wsol.metrics.image_stats import ImageStats, count_pixels_by_tau, peak_inside
 from wsol.metrics.iou import best_iou
 from wsol.protocols._external_maps import validate
+from wsol.protocols._image_by_image import score_image_by_image
 from wsol.protocols._view import View, Window
 from wsol.registry import Registry
 
@@ -288,90 +288,10 @@ class Protocol(ABC):
             predictions at the one threshold, float64 ``(n, k, 4)``; those that need no threshold if the protocol has
             none.
         """
-        stats, boxes = [], []
-        for image_maps, truth, image_classes in zip(maps, truths, classes, strict=True):
-            # Map by map: one prepared map stays in the cache, those of all classes do not.
-            prepared = self.prepare_view(view, image_maps[:1], truth.size)
-            own = truth.score_map_stats(self, prepared[0])
-            if self.one_box:
-                own = replace(own, first=self._first_curve(view, image_maps, own.curve, truth, image_classes))
-            stats.append(own)
-            if tau_index is not None:
-                boxes.append(self._boxes_by_class(view, image_maps, prepared, truth.size, image_classes, tau_index))
-        return stack_stats(stats), self.share_box(np.stack(boxes), classes) if boxes else None
-
-    def _first_curve(
-        self,
-        view: View,
-        maps: NDArray[np.float32],
-        own: NDArray[np.float32],
-        truth: "GroundTruth",
-        classes: NDArray[np.int64],
-    ) -> NDArray[np.float32] | None:
-        """Return ``ImageStats.first`` of an image, whose ground-truth class's map has the curve ``own``."""
-        if len(classes) < 2:
-            return own if self.agnostic else None
-        if classes[1] == classes[0]:
-            return own
-        prepared = self.prepare_view(view, maps[1:2], truth.size)[0]
-        return self.score_map_stats(prepared, truth.boxes).curve
-
-    def _boxes_by_class(
-        self,
-        view: View,
-        maps: NDArray[np.float32],
-        first_prepared: NDArray[np.float32],
-        size: Size,
-        classes: NDArray[np.int64],
-        tau_index: int,
-    ) -> NDArray[np.float64]:
-        """Return the box of every map of an image, ``(k, 4)``, computed once per class."""
-        tau, found = self.taus[tau_index : tau_index + 1], {}
-        for j, class_id in enumerate(classes.tolist()):
-            if class_id not in found:
-                prepared = first_prepared if j == 0 else self.prepare_view(view, maps[j : j + 1], size)
-                found[class_id] = self.boxes(prepared, tau)[0, 0]
-        return np.stack([found[class_id] for class_id in classes.tolist()])
+        return score_image_by_image(self, view, maps, truths, classes, tau_index)
 
 
 PROTOCOLS: Registry[Protocol] = Registry("protocol", "wsol.protocols")
-
-
-def find_protocol(text: str, side: int | None = None) -> Protocol:
-    """Return a protocol by its name, with the given settings in place of its defaults: ``wsolevaluation:step=0.01``.
-
-    Args:
-        text: ``NAME`` or ``NAME:KEY=VALUE,KEY=VALUE``, as in the protocol's signature.
-        side: Side of the images that the network takes: the setting ``size`` of the protocol, if it has one and the
-            text does not name it.
-
-    Raises:
-        InputError: The name or a key is unknown, or a value does not have the type of its key, or a rule has to choose
-            a value, which ``wsol.score`` does.
-    """
-    protocol = PROTOCOLS.find(text)
-    if protocol.chosen_on:
-        tau = " --tau val" if protocol.chosen_on == "val" else ""
-        raise InputError(
-            f"protocol {text}: the rule {protocol.chosen_on} chooses a value by scoring the stored maps of a run: "
-            f"python -m wsol.eval{tau} --out RUN with another protocol, then python -m wsol.score{tau} --run RUN with "
-            "this one"
-        )
-    if side is None or find_side(text) is not None:
-        return protocol
-    return PROTOCOLS.find(f"{text}{',' if ':' in text else ':'}size={side}")
-
-
-def find_side(text: str) -> int | None:
-    """Return the side of the images that a protocol shows to the network; None if it leaves that to the network.
-
-    Args:
-        text: ``NAME`` or ``NAME:KEY=VALUE,KEY=VALUE``, see ``find_protocol``.
-    """
-    protocol = PROTOCOLS.find(text)
-    named = {setting.partition("=")[0].strip() for setting in text.partition(":")[2].split(",")}
-    has_size = any(each.name == "size" for each in fields(protocol))
-    return None if has_size and "size" not in named else protocol.view.crop
 
 
 @dataclass(frozen=True, eq=False)

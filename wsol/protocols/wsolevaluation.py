@@ -116,7 +116,7 @@ class WsolEvaluation(UnitMapsProtocol):
         """Score the raw maps of some images in three compiled calls, see ``Protocol.score_batch``."""
         n, k = classes.shape
         if view.crop != view.side:
-            maps = np.stack([view.assemble(image_maps) for image_maps in maps])
+            maps = np.stack([view.assemble(image_maps, lowest=self.norm != "max") for image_maps in maps])
         gray, peaks = self._to_gray(maps[:, 0])
         counts = np.array([len(truth.boxes) for truth in truths])
         truth_boxes = np.concatenate([truth.boxes for truth in truths])

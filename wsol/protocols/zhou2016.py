@@ -119,7 +119,7 @@ class Zhou2016(NormalizingProtocol):
 
     def prepare_view(self, view: View, maps: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
         """Prepare the raw maps of what the network saw, added up as the settings say."""
-        return self.prepare(view.assemble(maps, self._taps, self._absolute), size)
+        return self.prepare(view.assemble(maps, self._taps, self._absolute, lowest=self.norm != "max"), size)
 
     def upsample(self, view: View, maps: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
         """Add up the raw maps of the crops and resize the sum to the frame, without normalization."""

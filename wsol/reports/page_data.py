@@ -142,9 +142,7 @@ def _small_maps(run: StoredRun, maps: NDArray[np.float32], pool: Executor) -> ND
 
     def downsample(start: int) -> NDArray[np.uint8]:
         rows = _remap_rows(maps, start, min(_MAPS_PER_TASK, len(maps) - start))[:, :1]
-        if is_cropped and view.count == 1:  # nothing outside the crop is higher than the lowest value inside
-            rows = rows - rows.min(axis=(-2, -1), keepdims=True)
-        large = np.stack([view.assemble(row)[0] for row in rows]) if is_cropped else rows[:, 0]
+        large = np.stack([view.assemble(row, lowest=True)[0] for row in rows]) if is_cropped else rows[:, 0]
         return shrink_maps(large, side)
 
     return np.concatenate([*map_ordered(pool, downsample, range(0, len(maps), _MAPS_PER_TASK))])

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from wsol.datasets._extent import extent_of
 from wsol.datasets._synthetic.random_stream import HashRandom
 from wsol.datasets._synthetic.raster import (
     BLOCK,
@@ -73,13 +74,8 @@ class Scene:
     @property
     def boxes(self) -> list[list[int]]:
         """The extent of each instance's visible pixels, half-open edges."""
-        boxes = []
-        for i in range(int(self.layers.max()) // 2):
-            visible = self.layers // 2 == i + 1
-            rows, columns = np.flatnonzero(visible.any(1)), np.flatnonzero(visible.any(0))
-            if len(rows):  # the occluder of another instance may hide it
-                boxes.append([int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1])
-        return boxes
+        extents = (extent_of(self.layers // 2 == i + 1) for i in range(int(self.layers.max()) // 2))
+        return [[*extent] for extent in extents if extent]  # the occluder of another instance may hide it
 
 
 def label_of(split: str, index: int, seed: int) -> int:

@@ -16,7 +16,7 @@ from wsol.evaluation.sources.predicted_classes import TOP, PredictedClasses, Ran
 from wsol.io.display import list_first
 from wsol.metrics.image_stats import ImageStats
 from wsol.protocols import Protocol
-from wsol.protocols.attributions import external_attribution
+from wsol.protocols.attributions import compare_with_region, external_attribution
 from wsol.protocols.ground_truths import GroundTruths
 from wsol.runs.heat_maps import HeatMaps
 
@@ -109,6 +109,12 @@ class MapScorer:
                 f"{len(whole)} of {len(kept)} maps are constant; {self._protocol.name} takes normalized maps "
                 f"unchanged, so their box is the whole image (a network's own output needs --raw): {list_first(whole)}"
             )
+        without = [samples[i].image_id for i in kept if i in self.without_own and samples[i].empty]
+        if without and self._protocol.uses_masks:
+            notes.append(
+                f"{len(without)} images that show no object have no map of their own class, so metrics of pixels are "
+                f"left out: {list_first(without)}"
+            )
         firsts = [i in self.rankings and self.rankings[i].classes[0] == samples[i].label for i in kept]
         if not self._predicted and len(kept) > 1 and all(firsts):
             notes.append(
@@ -176,7 +182,12 @@ class MapScorer:
         if stats is None:
             self.without_own.add(i)
             width, height = protocol.frame(truth.size)
-            stats = _clear(protocol.score_map_stats(np.zeros((height, width), np.float32), truth.boxes))
+            nothing = np.zeros((height, width), np.float32)
+            stats = _clear(protocol.score_map_stats(nothing, truth.boxes))
+            if self._attribution and truth.sample.empty:
+                stats = replace(stats, attribution=compare_with_region(protocol, truth, nothing, nothing))
+        if protocol.one_box and first is None and truth.sample.empty:
+            first = np.zeros_like(stats.curve)  # no box can be right, so its map is not missed
         return replace(stats, first=first)
 
     def _first_label(self, maps: Mapping[int, NDArray[np.generic]], ranking: Ranking | None) -> int | None:

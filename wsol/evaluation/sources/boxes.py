@@ -108,6 +108,8 @@ def score_boxes(
         iou = np.zeros(1) if np.isnan(own).any() else best_iou(own, truths[i].boxes)
         has_first = protocol.one_box and len(first) and not np.isnan(first).any()
         of_first = best_iou(first, truths[i].boxes).astype(np.float32) if has_first else None
+        if protocol.one_box and images.samples[i].empty:
+            of_first = np.zeros(1, np.float32)  # no box can be right, so none is missed
         return ImageStats(own, iou.astype(np.float32), peak_inside=False, first=of_first)
 
     accumulator, kept = score_all(protocol, images, by_image(image_stats), pool, clock)

@@ -102,8 +102,10 @@ def score_maps(
         only = predicted.class_only_ranks if predicted else None
         top5 = has_top5(classes, len(dataset.classes))
         stats = replace(stats, ranks=ranks_of(classes), class_only_ranks=only, top5=top5)
-    if not scorer.without_own.isdisjoint(kept):
-        stats = replace(stats, complete=False, peaks=None, pixels=None, attribution=None)
+    if lacking := scorer.without_own.intersection(kept):
+        stats = replace(stats, pixels=None)
+        if not all(images.samples[i].empty for i in lacking):  # metrics of boxes do not count those
+            stats = replace(stats, complete=False, peaks=None, attribution=None)
     external = ExternalFile(path.name, hashlib.sha256(b"".join(scorer.digests)).hexdigest())
     provenance = Provenance(file_signature(path, external.sha256), "raw-maps" if raw else "maps", external=external)
     heat_maps = scorer.heat_maps.array[kept]

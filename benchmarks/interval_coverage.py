@@ -1,6 +1,6 @@
 """Measure how often intervals contain the value of the population, and paired tests find differences that do not exist.
 
-    python benchmarks/coverage.py [--data-sets 500] [--images 100 300 1000 5000] [--run RUN] [--out results/coverage]
+    python benchmarks/interval_coverage.py [--data-sets 500] [--images 100 300 1000 5000] [--run RUN]
 
 Data sets are drawn with replacement from a population whose values are known: 120,000 images of a model of IoU curves
 at 49 taus, or the images of a stored run whose protocol evaluates every contour. Intervals, optimism, p-values and
