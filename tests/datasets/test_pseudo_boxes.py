@@ -121,3 +121,13 @@ def test_images_without_an_object_keep_none(val: Dataset, tmp_path: Path) -> Non
     found = with_pseudo_boxes(mixed, lists)
     assert found.fingerprint == replaced.fingerprint
     assert unused_boxes(found) == ["pseudo boxes of images that show no object in made val are not used (1): n.jpg"]
+
+
+def test_boxes_of_an_image_with_the_margins_that_are_cut_off(val: Dataset, tmp_path: Path) -> None:
+    lists = write_lists(tmp_path / "lists")  # in frames of 60 x 50
+    for size, margins in (((60, 50), (0, 0, 0, 20)), ((60, 30), (0, 0, 0, 0))):
+        samples = tuple(replace(sample, size=size, margins=margins) for sample in val)
+        assert len(with_pseudo_boxes(replace(val, samples=samples), lists)) == 2
+    samples = tuple(replace(sample, size=(60, 30), margins=(0, 0, 0, 20)) for sample in val)
+    with pytest.raises(InputError, match="stored file, 60 x 50, whose margins are cut off; give boxes of the"):
+        with_pseudo_boxes(replace(val, samples=samples), lists)

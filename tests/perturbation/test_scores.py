@@ -11,7 +11,17 @@ from scipy.ndimage import gaussian_filter
 from scipy.signal import convolve2d
 from torch import nn
 
-from wsol.perturbation.scores import area_under, blur, rank_pixels, score_image, step_counts, summarize_image
+from wsol.perturbation.result import Cost, ImageResult, summarize
+from wsol.perturbation.scores import (
+    ImageScores,
+    area_under,
+    blur,
+    rank_pixels,
+    score_image,
+    step_counts,
+    summarize_image,
+)
+from wsol.perturbation.settings import Settings
 
 ALL = ["deletion", "insertion", "drop"]
 
@@ -146,3 +156,12 @@ def test_torchcam_and_pytorch_grad_cam_agree() -> None:
             zeros = torchcam.DeletionInsertionMetric(extractor, lambda logits: logits.softmax(-1), steps=32)
             zeros.update(image[None], chosen)
             assert found["deletion"] == pytest.approx(zeros.summary()["deletion_auc"], abs=1e-6)
+
+
+def test_the_interval_of_an_increase_that_no_image_has() -> None:
+    """Wilson's upper end for 0 of n is z^2 / (n + z^2), where all resamples are 0."""
+    rows = [ImageResult(str(i), 0, 0, False, ImageScores(0.5, 0.1 + i / 100)) for i in range(20)]
+    found = summarize("", Settings(["drop"]), rows, {}, [], Cost(1, 2, "cpu"), bootstrap=1000).metrics
+    increase = found.set_index("metric").loc["increase"]
+    assert (increase["value"], increase["ci_low"]) == (0, 0)
+    assert increase["ci_high"] == pytest.approx(100 * 1.959964**2 / (20 + 1.959964**2), abs=1e-3)

@@ -36,7 +36,7 @@ def with_pseudo_boxes(dataset: Dataset, source: str | Path) -> Dataset:
 
     Raises:
         InputError: It is no validation split, ``source`` is neither, it lacks images of the split, or the boxes are
-            invalid.
+            invalid or in the frame of an image with the margins that are cut off.
     """
     path = Path(source)
     if dataset.split != "val":
@@ -101,5 +101,11 @@ def _read_boxes(path: Path, dataset: Dataset) -> Mapping[str, Sample]:
 
 
 def _replace_boxes(sample: Sample, pseudo: Sample) -> Sample:
-    size = pseudo.size or sample.size
+    size, (left, top, right, bottom) = pseudo.size or sample.size, sample.margins
+    if any(sample.margins) and sample.size and size == (sample.size[0] + left + right, sample.size[1] + top + bottom):
+        raise InputError(
+            f"the pseudo boxes of {printable(sample.image_id)} are in the frame of the stored file, "
+            f"{size[0]} x {size[1]}, whose margins are cut off; give boxes of the image of "
+            f"{sample.size[0]} x {sample.size[1]} pixels"
+        )
     return replace(sample, boxes=pseudo.boxes, corners=pseudo.corners, size=size, mask=None)

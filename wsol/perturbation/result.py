@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from wsol.errors import InputError
 from wsol.io.arrays import read_json
 from wsol.io.atomic import TMP_SUFFIX, atomic_write, ensure_dir
 from wsol.io.display import list_first
 from wsol.metrics.bootstrap import intervals, resampled_means
+from wsol.metrics.intervals import wilson_ends
 from wsol.perturbation.scores import ImageScores, step_counts, summarize_image
 from wsol.perturbation.settings import PERCENTILES, Settings
 from wsol.runs.metadata import package_versions
@@ -24,6 +26,7 @@ TITLES = {
     "increase": "increase (higher is better)",
     "road": "ROAD (higher is better)",
 }
+_SHARES = ("increase",)
 _FILES = ("metrics.csv", "images.csv", "curves.csv", "faithfulness.json")
 
 
@@ -119,13 +122,13 @@ def summarize(
         skipped: Images that were left out.
         notes: Notes.
         cost: The cost.
-        bootstrap: 0 for no intervals; their ends are the 95 % percentile bootstrap over images otherwise.
+        bootstrap: 0 for no intervals.
     """
     by_image = pd.DataFrame([summarize_image(each.scores) for each in rows])
     metrics = []
     for name in by_image:
         values = by_image[name].to_numpy(np.float64)
-        ends = intervals(resampled_means(values[:, None]))[:, 0] if bootstrap else np.full(2, np.nan)
+        ends = _find_ends(str(name), values) if bootstrap else np.full(2, np.nan)
         metrics.append([name, 100 * values.mean(), *(100 * ends), len(values)])
     facts = pd.DataFrame(
         {
@@ -146,6 +149,13 @@ def summarize(
         [*dict.fromkeys([*notes, *more])],
         cost,
     )
+
+
+def _find_ends(name: str, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the 95 % interval ``(2,)``: Wilson's of a share of images, percentiles of the bootstrap of other means."""
+    if name in _SHARES:
+        return wilson_ends(values.mean(), len(values))
+    return intervals(resampled_means(values[:, None]))[:, 0]
 
 
 def _average_curves(rows: Sequence[ImageResult], settings: Settings) -> pd.DataFrame:
