@@ -217,7 +217,7 @@ def test_one_file_adds_one_thing_and_everything_shows_it(site: Path, tmp_path: P
     assert re.search(r"^ +one-channel:channel=0$", names, re.M)
     assert "squares-test#4:" in table
     assert "|one-channel:channel=2|coarse:steps=5|tau:0.2|" in table
-    rows = [line[:32].rstrip() for line in table.splitlines()]
+    rows = [re.match(r" *(?:\S+(?: (?! ))?)*", line)[0].rstrip() for line in table.splitlines()]
     assert rows.index("IoU of 0.1 and more") == rows.index("  nearer") - 1 > rows.index("pointing game")
     assert "GT-known of left-half" in rows
     report = (tmp_path / "results" / "run" / "report.html").read_text()
