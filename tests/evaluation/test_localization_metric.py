@@ -232,8 +232,9 @@ def test_classes_are_ranked_as_in_an_evaluation(tiny_model: Model) -> None:
     assert _ranks(logits, labels).tolist() == ranks_of(classes.numpy()).tolist()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("images", ["all", "few"])
+@pytest.mark.parametrize(
+    "images", [pytest.param("all", marks=pytest.mark.slow), pytest.param("few", marks=pytest.mark.sweep)]
+)
 @pytest.mark.parametrize("base", BASES)
 def test_two_processes(base: str, images: str, tmp_path: Path) -> None:
     if base == "torchmetrics":

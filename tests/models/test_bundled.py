@@ -29,7 +29,7 @@ def test_it_is_the_papers_network_in_half_precision() -> None:
     assert model.network.features(torch.zeros(1, 3, 224, 224)).shape == (1, 1024, 14, 14)
 
 
-@pytest.mark.slow
+@pytest.mark.sweep  # test_docs.py compares the numbers of the whole split with the README
 def test_it_classifies_and_localizes() -> None:
     """A fifth of the test split; results/synthetic/README.md has the whole."""
     result = wsol.evaluate("vgg16-gap", limit=48, device="cpu")

@@ -164,9 +164,7 @@ def leaderboard(
         notes.append(f"{differ} from the runs in images, protocol or normalization; --all-published shows in what")
     elif count := sum(not is_comparable(row) for row in same_data):
         rows_that = f"{count} published row{'s that differ' if count > 1 else ' that differs'}"
-        notes.append(
-            f"{rows_that} from the runs in images, protocol or normalization: in leaderboard.md, .csv and .tex"
-        )
+        notes.append(f"{rows_that} from the runs in images, protocol or normalization: in the files, not printed here")
     board = Leaderboard(rows, left_out, notes)
     if out is not None:
         ensure_dir(Path(out))
