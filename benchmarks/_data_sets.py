@@ -13,7 +13,7 @@ FOLDS, TIMES = 10, 10
 
 @dataclass(frozen=True)
 class Design:
-    """How data sets of one size are drawn and resampled.
+    """Drawing and resampling of data sets of one size.
 
     Attributes:
         labels: Class of each image.

@@ -71,7 +71,7 @@ COLUMNS = {  # metric and rule of tau, title
     ("top5_loc_err", "fixed"): "top-5 localization error",
 }
 READING = "## Reading"
-"""What follows this line in the page is written by hand, and kept."""
+"""Heading of the part of the page that is written by hand, and kept."""
 
 
 def score_all(options: argparse.Namespace, work: Path) -> list[StoredRun]:

@@ -168,7 +168,7 @@ def test_a_metric_in_a_loop_has_the_numbers_of_a_score(protocol: str) -> None:
     for part in (slice(0, 1), slice(1, 3), slice(3, 6)):
         samples = images.samples[part]
         boxes = [sample.edges for sample in samples]
-        masks = [sample.mask() for sample in samples]  # type: ignore[misc]
+        masks = [sample.mask() for sample in samples]  # type: ignore[misc]  # all have one
         sizes = [sample.size for sample in samples]
         labels = [sample.label for sample in samples]
         metric.update(maps[part], boxes, labels, masks=masks, sizes=sizes)

@@ -188,7 +188,7 @@ def test_files(tmp_path: Path, small_model: Model) -> None:
     with pytest.raises(InputError, match="holds another measurement"):
         measure_faithfulness(config(small_model, out=out), replace(QUICK, steps=5))
     (out / "notes.txt").touch()
-    with pytest.raises(InputError, match=r"files that no measurement writes \(notes.txt\)"):
+    with pytest.raises(InputError, match=r"files of something other than a measurement \(notes.txt\)"):
         measure_faithfulness(config(small_model, out=out), QUICK)
 
 

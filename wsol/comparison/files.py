@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from wsol.errors import InputError
-from wsol.io.atomic import TMP_SUFFIX, atomic_write, ensure_dir
+from wsol.io.atomic import atomic_write, ensure_dir, refuse_foreign_files
 
 _FILES = (
     "runs.csv",
@@ -31,11 +31,7 @@ def claim_comparison(folder: Path, signatures: Sequence[str]) -> None:
         InputError: The folder contains another comparison, or something else.
     """
     ensure_dir(folder)
-    foreign = sorted(
-        path.name for path in folder.iterdir() if path.is_dir() or path.name.removesuffix(TMP_SUFFIX) not in _FILES
-    )
-    if foreign:
-        raise InputError(f"{folder} has files of something other than a comparison ({foreign[0]}); give another --out")
+    refuse_foreign_files(folder, _FILES, "a comparison")
     runs = folder / "runs.csv"
     if runs.is_file():
         try:

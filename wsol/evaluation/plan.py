@@ -102,7 +102,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Choice:
-    """How a network was chosen among several.
+    """The choice of a network among several.
 
     Attributes:
         suffix: Suffix of the model in the signature.

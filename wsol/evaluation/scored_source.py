@@ -1,4 +1,4 @@
-"""What ``wsol.score`` scores: a run, maps, boxes or a baseline, on the images that its caller named."""
+"""The source that ``wsol.score`` scores: a run, maps, boxes or a baseline, on the images that its caller named."""
 
 from collections.abc import Mapping
 from concurrent.futures import Executor
@@ -42,7 +42,7 @@ class NamedImages:
 
     @property
     def is_given(self) -> bool:
-        """Whether images are named; a run needs none."""
+        """True if images are named; a run needs none."""
         return self.dataset is not None or self.metadata is not None
 
     def load(self, split: Split | None) -> Dataset:

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from wsol.errors import InputError
@@ -22,6 +22,24 @@ def ensure_dir(folder: Path) -> None:
         raise InputError(
             f"{folder} cannot be created: {error.strerror} ({error.filename}); give another --out"
         ) from error
+
+
+def refuse_foreign_files(folder: Path, names: Collection[str], content: str) -> None:
+    """Refuse a folder that has anything but these files and unfinished parts of them.
+
+    Args:
+        folder: The folder.
+        names: Names of the files.
+        content: The only content that it may have, for the message: ``a comparison``.
+
+    Raises:
+        InputError: It has another file, or a folder.
+    """
+    foreign = sorted(
+        path.name for path in folder.iterdir() if path.is_dir() or path.name.removesuffix(TMP_SUFFIX) not in names
+    )
+    if foreign:
+        raise InputError(f"{folder} has files of something other than {content} ({foreign[0]}); give another --out")
 
 
 @contextlib.contextmanager

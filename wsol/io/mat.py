@@ -145,7 +145,7 @@ def _read_variables(data: bytes) -> dict[str, _Value]:
         ValueError: The content is damaged, or of another format.
         zlib.error: A compressed variable is damaged.
     """
-    order: Literal["<", ">"] | None = {b"IM": "<", b"MI": ">"}.get(data[126:_HEADER_BYTES])  # type: ignore[assignment]
+    order: Literal["<", ">"] | None = {b"IM": "<", b"MI": ">"}.get(data[126:_HEADER_BYTES])  # type: ignore[assignment]  # one of the three
     if data[:10].startswith(b"MATLAB 7.3"):
         raise ValueError("it is in MATLAB's format 7.3, which is HDF5; save it with the option -v7")
     if order is None or int.from_bytes(data[124:126], "little" if order == "<" else "big") >> 8 != 1:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from wsol.errors import InputError
 from wsol.io.arrays import read_json
-from wsol.io.atomic import TMP_SUFFIX, atomic_write, ensure_dir
+from wsol.io.atomic import atomic_write, ensure_dir, refuse_foreign_files
 from wsol.io.display import list_first
 from wsol.metrics.bootstrap import intervals, resampled_means
 from wsol.metrics.intervals import wilson_ends
@@ -32,7 +32,7 @@ _FILES = ("metrics.csv", "images.csv", "curves.csv", "faithfulness.json")
 
 @dataclass(frozen=True)
 class ImageResult:
-    """What was measured of an image.
+    """Values of one image.
 
     Attributes:
         image_id: Its id.
@@ -51,7 +51,7 @@ class ImageResult:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a measurement took.
+    """Cost of a measurement.
 
     Attributes:
         seconds: Wall time of images, maps, imputation and forward passes.
@@ -181,11 +181,7 @@ def claim_measurement(folder: Path, signature: str) -> None:
         InputError: The folder holds another measurement, or something else.
     """
     ensure_dir(folder)
-    foreign = sorted(
-        path.name for path in folder.iterdir() if path.is_dir() or path.name.removesuffix(TMP_SUFFIX) not in _FILES
-    )
-    if foreign:
-        raise InputError(f"{folder} has files that no measurement writes ({foreign[0]}); give another --out")
+    refuse_foreign_files(folder, _FILES, "a measurement")
     known = folder / "faithfulness.json"
     if known.is_file():
         try:

@@ -10,7 +10,7 @@ Target = Literal["predicted", "truth"]
 TARGETS: tuple[Target, ...] = ("predicted", "truth")
 
 PARTS = ("deletion", "insertion", "drop", "road")
-"""What can be measured; ``drop`` gives average drop and increase."""
+"""The parts of a measurement; ``drop`` gives average drop and increase."""
 
 PERCENTILES = tuple(range(10, 100, 10))
 """ROAD keeps the pixels below these percentiles of the map, or of its negative."""
@@ -28,7 +28,7 @@ OPTIONS = (
 
 @dataclass(frozen=True)
 class Settings:
-    """What is measured, and how.
+    """Settings of a measurement.
 
     Attributes:
         parts: Some of ``PARTS``; the others are left out, which changes no number.

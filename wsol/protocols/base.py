@@ -60,12 +60,12 @@ class Protocol(ABC):
 
     @property
     def agnostic(self) -> bool:
-        """Whether a map or box that another program computed is that of all classes, not of the one it is given for."""
+        """True if a map or box of another program is that of all classes, not only of the class it is given for."""
         return False
 
     @property
     def empty_box(self) -> str:
-        """What a map without foreground gives, for notes: by default no box."""
+        """The box of a map without foreground, as a phrase for notes: by default there is none."""
         return "give no box"
 
     @property
@@ -155,7 +155,7 @@ class Protocol(ABC):
 
     @property
     def external_view(self) -> View:
-        """What raw maps are maps of that another program computed: by default the whole image, without crops."""
+        """The part of the image that raw maps of another program cover: by default all of it, without crops."""
         return View(self.view.side, self.view.side)
 
     @property
@@ -239,6 +239,8 @@ class Protocol(ABC):
             prepared: ``(h, w)``, in [0, 1].
             mask: Reads the pixel annotation, which is resized to the map by nearest neighbor.
         """
+        if not self.uses_masks:
+            return None
         taus = self.taus[self.taus < 1]
         annotation = self.resize_mask(mask(), prepared.shape)
         foreground, ignore = annotation.foreground, annotation.ignore

@@ -1,6 +1,6 @@
 """The fixed-tau protocol of center crops: BAS, SAT and SPOL."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -12,7 +12,7 @@ from wsol.boxes.components import boxes_at_taus
 from wsol.boxes.contour_curves import contour_boxes
 from wsol.boxes.resize import linear_taps, normalize_and_resize, resize
 from wsol.boxes.thresholds import FloatArray, are_constant, highest_tau_below, tau_grid
-from wsol.datasets import Mask, Sample
+from wsol.datasets import Sample
 from wsol.metrics.hits import Strict
 from wsol.protocols._normalization import DEFAULT_PERCENTILE, Percentile
 from wsol.protocols._single_boxes import score_single_boxes
@@ -204,9 +204,6 @@ class Crop224(UnitMapsProtocol):
     ) -> tuple[dict[str, NDArray[Any]], NDArray[np.float64] | None]:
         """Score the raw maps of some images; the curves of all of them are computed together."""
         return score_single_boxes(self, view, maps, truths, classes, tau_index)
-
-    def count_pixels(self, prepared: FloatArray, mask: Callable[[], Mask]) -> None:
-        """Ignore the mask."""
 
     def _crop(self, view: View, maps: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return raw maps ``(k, h, w)`` of the crop; those of the whole image are upsampled first."""

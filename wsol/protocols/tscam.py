@@ -1,6 +1,6 @@
 """The fixed-tau protocol of TS-CAM."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from wsol.boxes.contour_curves import contour_boxes
 from wsol.boxes.resize import linear_taps
 from wsol.boxes.thresholds import FloatArray, tau_grid, to_uint8, uint8_thresholds
-from wsol.datasets import Mask, Sample
+from wsol.datasets import Sample
 from wsol.metrics.hits import Strict
 from wsol.protocols._normalization import DEFAULT_PERCENTILE, Percentile
 from wsol.protocols._single_boxes import score_single_boxes
@@ -122,6 +122,3 @@ class TSCAM(UnitMapsProtocol):
     ) -> tuple[dict[str, NDArray[Any]], NDArray[np.float64] | None]:
         """Score the raw maps of some images; the curves of all of them are computed together."""
         return score_single_boxes(self, view, maps, truths, classes, tau_index)
-
-    def count_pixels(self, prepared: FloatArray, mask: Callable[[], Mask]) -> None:
-        """Ignore the mask."""

@@ -1,7 +1,7 @@
 """The CAM paper's own protocol for ILSVRC."""
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -14,7 +14,7 @@ from wsol.boxes.cam_script import cam_script_boxes
 from wsol.boxes.components import boxes_at_taus
 from wsol.boxes.resize import Taps, linear_taps, matlab_cubic_taps, resize, resize_and_divide
 from wsol.boxes.thresholds import FloatArray, tau_grid
-from wsol.datasets import Mask, Sample
+from wsol.datasets import Sample
 from wsol.metrics.image_stats import ImageStats, peak_inside
 from wsol.metrics.iou import best_iou
 from wsol.protocols._normalization import DEFAULT_PERCENTILE, NormalizingProtocol, Percentile
@@ -151,9 +151,6 @@ class Zhou2016(NormalizingProtocol):
         boxes = _first_two_boxes(prepared)[:, None]
         first, second = best_iou(boxes, ground_truth).astype(np.float32)
         return ImageStats(boxes[0], first, peak_inside(prepared, ground_truth), second=second)
-
-    def count_pixels(self, prepared: FloatArray, mask: Callable[[], Mask]) -> None:
-        """Ignore the mask."""
 
     @property
     def _taps(self) -> Taps:
