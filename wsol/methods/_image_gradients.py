@@ -19,7 +19,7 @@ def compute_image_gradients(
     classes: Tensor,
     run: Callable[[Classifier, Tensor], Tensor] = Classifier.__call__,
 ) -> Tensor:
-    """Return the gradients of class scores with respect to images, ``(n, k, 3, H, W)``.
+    """Return the gradients of the target with respect to images, ``(n, k, 3, H, W)``.
 
     Args:
         forward: A forward pass with the network and the memory budget.
@@ -32,7 +32,7 @@ def compute_image_gradients(
     for batch, chosen in zip(torch.split(images, size), torch.split(classes, size), strict=True):
         with torch.inference_mode(False), torch.enable_grad():
             leaf = batch.clone().requires_grad_()
-            scores = run_differentiable(forward.network, leaf, run).gather(1, chosen).sum(0).unbind()
+            scores = forward.target(run_differentiable(forward.network, leaf, run), chosen).sum(0).unbind()
         gradients = [torch.autograd.grad(score, leaf, retain_graph=True)[0] for score in scores]
         parts.append(torch.stack(gradients, 1))
     return torch.cat(parts)

@@ -67,6 +67,7 @@ def weight_by_score(
     weights = []
     with torch.no_grad():
         for image, chosen in enumerate(classes):
-            scores = torch.cat([logits[:, chosen] for _, logits in score_masked(forward, image, masks(image))])
+            parts = [logits for _, logits in score_masked(forward, image, masks(image))]
+            scores = torch.cat([forward.target(logits, chosen.expand(len(logits), -1)) for logits in parts])
             weights.append(scores.reshape(rounds, -1, len(chosen)).mean(0).softmax(0).T)
         return weighted_sum(torch.stack(weights), forward.features).relu()

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from wsol.methods._target import class_score
 from wsol.methods.base import METHODS, Forward, Method
 from wsol.methods.cam import weighted_sum
 from wsol.models import GapClassifier
@@ -27,7 +28,7 @@ class AblationCAM(Method):
     def maps(self, forward: Forward, classes: Tensor) -> Tensor:
         """Return maps of the size of the features."""
         with torch.no_grad():
-            scores = forward.logits.gather(1, classes)[:, :, None]
+            scores = forward.target(forward.logits, classes)[:, :, None]
             scores = scores.masked_fill(scores == 0, 1)
             return weighted_sum(_measure_drops(forward, classes) / scores, forward.features).relu()
 
@@ -35,16 +36,16 @@ class AblationCAM(Method):
 def _measure_drops(forward: Forward, classes: Tensor) -> Tensor:
     """Return the drop of each score without each map, ``(n, k, C)``."""
     features, network = forward.features, forward.network
-    if isinstance(network, GapClassifier):
+    if isinstance(network, GapClassifier) and forward.target is class_score:
         pooled = network.pool(features)
         if network.linear is not None:
             return network.linear.weight[classes] * pooled[:, None]
         zeros = torch.zeros(*classes.shape, features.shape[1], dtype=features.dtype, device=features.device)
         return zeros.scatter_(2, classes[:, :, None], pooled.gather(1, classes)[:, :, None])
-    scores, drops = forward.logits.gather(1, classes), []
+    scores, drops = forward.target(forward.logits, classes), []
     ablated = features.clone()
     for channel in range(features.shape[1]):
         ablated[:, channel] = 0
-        drops.append(scores - network.forward_head(ablated, forward.extras).gather(1, classes))
+        drops.append(scores - forward.target(network.forward_head(ablated, forward.extras), classes))
         ablated[:, channel] = features[:, channel]
     return torch.stack(drops, 2)

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property, wraps
 from typing import Any, ClassVar, Literal
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from wsol.errors import InputError
+from wsol.methods._target import Target, class_score
 from wsol.models import Classifier, GapClassifier
 from wsol.registry import Registry
 from wsol.runtime.precision import Precision, arithmetic
@@ -32,6 +33,7 @@ class Forward:
         precision: Precision of the trunk.
         classes_checked: Whether the caller asks only for classes of the network, as a ranking of the scores returns
             them; otherwise each call of ``maps`` checks that, for which a GPU has to be waited for.
+        target: The number that a map explains, from the class scores ``(n, classes)`` and the classes of interest.
     """
 
     network: Classifier
@@ -42,6 +44,7 @@ class Forward:
     memory: int
     precision: Precision
     classes_checked: bool = False
+    target: Target = class_score
 
     @cached_property
     def _graph(self) -> tuple[Tensor, Tensor]:
@@ -55,7 +58,7 @@ class Forward:
         vars(self).pop("_graph", None)
 
     def gradients(self, classes: Tensor) -> Tensor:
-        """Return the gradients of class scores with respect to the features, ``(n, k, C, h, w)``.
+        """Return the gradients of the target with respect to the features, ``(n, k, C, h, w)``.
 
         Behind global average pooling and one linear layer they are known: the weights of the class over the number of
         places. For any other head they take one batched vector-Jacobian product; nothing is computed for the trunk.
@@ -66,11 +69,12 @@ class Forward:
         Raises:
             InputError: The class scores do not depend on the features.
         """
-        if isinstance(self.network, GapClassifier) and self.network.pooling == "average":
-            return self._compute_pooled_gradients(self.network, classes)
+        network = self.network
+        if isinstance(network, GapClassifier) and network.pooling == "average" and self.target is class_score:
+            return self._compute_pooled_gradients(network, classes)
         leaf, logits = self._graph
         with torch.inference_mode(False), torch.enable_grad():
-            chosen = logits.gather(1, classes).T
+            chosen = self.target(logits, classes).T
             if len(chosen) == 1:
                 (gradients,) = torch.autograd.grad(chosen.sum(), leaf, retain_graph=True, allow_unused=True)
                 gradients = None if gradients is None else gradients[None]
@@ -100,7 +104,8 @@ class Forward:
 
     def rerun(self, images: Tensor) -> "Forward":
         """Run the forward pass on other images, with the same settings."""
-        return forward(self.network, images, self.memory, self.precision)
+        again = forward(self.network, images, self.memory, self.precision)
+        return replace(again, classes_checked=self.classes_checked, target=self.target)
 
     def scores(self, images: Tensor) -> Tensor:
         """Return the class scores of other images, ``(m, classes)``."""

@@ -28,7 +28,7 @@ class Chefer(Method):
         maps = []
         for attention, chosen in record_attention(forward, classes, gradients=True):
             with torch.inference_mode(False), torch.enable_grad():
-                scores = attention.logits.gather(1, chosen.clone()).sum(0).unbind()
+                scores = forward.target(attention.logits, chosen.clone()).sum(0).unbind()
             maps.append(torch.stack([_propagate_relevance(attention, score) for score in scores], 1))
         return torch.cat(maps)
 

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from wsol.methods._image_gradients import record_outputs, run_differentiable
 from wsol.methods._memory import max_batch_size
+from wsol.methods._target import Target, class_score
 from wsol.methods.base import METHODS, Forward, Method
 from wsol.models import Classifier
 
@@ -36,13 +37,15 @@ class FullGrad(Method):
         for images, chosen in zip(torch.split(forward.images, size), torch.split(classes, size), strict=True):
             sums = [
                 torch.stack([_scale_and_sum(term, images.shape[2:]) for term in each]).sum(0)
-                for each in compute_contributions(forward.network, images, chosen)
+                for each in compute_contributions(forward.network, images, chosen, forward.target)
             ]
             maps.append(torch.stack(sums, 1))
         return torch.cat(maps)
 
 
-def compute_contributions(network: Classifier, images: Tensor, classes: Tensor) -> Iterator[list[Tensor]]:
+def compute_contributions(
+    network: Classifier, images: Tensor, classes: Tensor, target: Target = class_score
+) -> Iterator[list[Tensor]]:
     """Yield, for each of k classes, the contributions of the image, ``(n, 3, H, W)``, and of each layer's bias.
 
     Where all layers are linear, ReLU, convolution, normalization or pooling, they add up to the class score minus the
@@ -52,11 +55,12 @@ def compute_contributions(network: Classifier, images: Tensor, classes: Tensor) 
         network: A network in evaluation mode.
         images: Preprocessed, ``(n, 3, H, W)``.
         classes: int64 ``(n, k)``.
+        target: The number that is explained.
     """
     layers = [module for module in network.modules() if _find_bias(module) is not None]
     with torch.inference_mode(False), torch.enable_grad(), record_outputs(layers) as records:
         leaf = images.clone().requires_grad_()
-        scores = run_differentiable(network, leaf).gather(1, classes).sum(0).unbind()
+        scores = target(run_differentiable(network, leaf), classes).sum(0).unbind()
     outputs = [output for _, output in records]
     biases = [bias for layer, _ in records if (bias := _find_bias(layer)) is not None]
     for score in scores:

@@ -39,12 +39,13 @@ class Occlusion(Method):
         """Return maps of the size of the image."""
         maps = []
         with torch.no_grad():
-            for image, chosen in enumerate(classes):
+            for image, (chosen, clean) in enumerate(zip(classes, forward.target(forward.logits, classes), strict=True)):
                 drops = forward.images.new_zeros(len(chosen), *forward.images.shape[2:])
                 count = drops[0].clone()
                 for masks, scores in score_masked(forward, image, self._make_masks(forward.images)):
                     hidden = 1 - masks[:, 0]
-                    drops += torch.einsum("mk,mhw->khw", forward.logits[image, chosen] - scores[:, chosen], hidden)
+                    drop = clean - forward.target(scores, chosen.expand(len(scores), -1))
+                    drops += torch.einsum("mk,mhw->khw", drop, hidden)
                     count += hidden.sum(0)
                 maps.append(drops / count)
         return torch.stack(maps)
