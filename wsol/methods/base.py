@@ -74,16 +74,24 @@ class Forward:
             return self._compute_pooled_gradients(network, classes)
         leaf, logits = self._graph
         with torch.inference_mode(False), torch.enable_grad():
-            chosen = self.target(logits, classes).T
-            if len(chosen) == 1:
-                (gradients,) = torch.autograd.grad(chosen.sum(), leaf, retain_graph=True, allow_unused=True)
-                gradients = None if gradients is None else gradients[None]
-            else:
-                identity = torch.eye(len(chosen), dtype=chosen.dtype, device=chosen.device)
-                seeds = identity[:, :, None].expand(-1, *chosen.shape)
-                (gradients,) = torch.autograd.grad(
-                    chosen, leaf, seeds, retain_graph=True, is_grads_batched=True, allow_unused=True
-                )
+            return self.differentiate(self.target(logits, classes), leaf)
+
+    def differentiate(self, numbers: Tensor, leaf: Tensor) -> Tensor:
+        """Return the gradients of numbers ``(n, k)`` with respect to the features, a leaf, ``(n, k, C, h, w)``.
+
+        Raises:
+            InputError: The numbers do not depend on the features.
+        """
+        chosen = numbers.T
+        if len(chosen) == 1:
+            (gradients,) = torch.autograd.grad(chosen.sum(), leaf, retain_graph=True, allow_unused=True)
+            gradients = None if gradients is None else gradients[None]
+        else:
+            identity = torch.eye(len(chosen), dtype=chosen.dtype, device=chosen.device)
+            seeds = identity[:, :, None].expand(-1, *chosen.shape)
+            (gradients,) = torch.autograd.grad(
+                chosen, leaf, seeds, retain_graph=True, is_grads_batched=True, allow_unused=True
+            )
         # In the last layers of a transformer only the class token reaches the scores.
         if gradients is None or not self.network.reads_places:
             raise InputError(f"no score depends on the maps of {self.network.layer}; name another --layer")
@@ -199,6 +207,10 @@ class GradientMethod(Method):
     def combine(self, features: Tensor, gradients: Tensor) -> Tensor:
         """Return the maps ``(n, 1, h, w)`` of one class from features and gradients, both ``(n, 1, C, h, w)``."""
 
+    def differentiate(self, forward: Forward, classes: Tensor) -> Tensor:
+        """Return what ``combine`` takes as gradients, ``(n, k, C, h, w)``: those of the target."""
+        return forward.gradients(classes)
+
     def maps(self, forward: Forward, classes: Tensor) -> Tensor:
         """Return the maps, computed for as many classes at once as the memory budget allows."""
         features = forward.features
@@ -207,7 +219,7 @@ class GradientMethod(Method):
         at_once = max(1, int(forward.memory / (copies * features.numel() * features.element_size())))
         parts: list[Tensor] = []
         for columns in torch.split(classes, at_once, 1):
-            gradients = forward.gradients(columns)
+            gradients = self.differentiate(forward, columns)
             # Intermediate results of one class fit into the cache of a CPU; on a GPU each launch takes time of its own.
             parts += self._combine_classes(features, gradients, 1 if on_cpu else columns.shape[1])
         forward.release_graph()

@@ -26,18 +26,26 @@ class CAM(Method):
 
     def maps(self, forward: Forward, classes: Tensor) -> Tensor:
         """Return maps of the size of the features, with any sign and range."""
-        features, network = forward.features, forward.network
-        weights = network.class_weights
-        if isinstance(network, GapClassifier):
-            weights = None if network.linear is None else network.linear.weight
         with torch.no_grad():
-            if weights is None:  # the features are one map per class
-                return features.gather(1, classes[:, :, None, None].expand(-1, -1, *features.shape[2:]))
-            return weighted_sum(weights[classes], features)
+            return weight_classes(forward.features, classes, find_class_weights(forward.network))
 
     def unsupported_reason(self, network: Classifier) -> str | None:
         """Require class scores that are linear in the globally pooled maps, however the network spells it."""
         return network.unsupported_reason
+
+
+def find_class_weights(network: Classifier) -> Tensor | None:
+    """Return the weights ``(classes, C)`` of pooled features in the class scores; None for one map per class."""
+    if isinstance(network, GapClassifier):
+        return None if network.linear is None else network.linear.weight
+    return network.class_weights
+
+
+def weight_classes(features: Tensor, classes: Tensor, weights: Tensor | None) -> Tensor:
+    """Return the features weighted for classes ``(n, k)``, summed; without weights, the map of each class."""
+    if weights is None:
+        return features.gather(1, classes[:, :, None, None].expand(-1, -1, *features.shape[2:]))
+    return weighted_sum(weights[classes], features)
 
 
 def weighted_sum(weights: Tensor, features: Tensor) -> Tensor:

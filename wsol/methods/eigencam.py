@@ -34,16 +34,27 @@ class EigenCAM(Method):
         matrix = features.flatten(2).transpose(1, 2).double()  # n, places, C
         if self.centered:
             matrix = matrix - matrix.mean(1, keepdim=True)
-        # U S of the first component, from the smaller of the two products, of places or of channels.
-        if matrix.shape[1] <= matrix.shape[2]:
-            product = matrix @ matrix.transpose(1, 2)
-            vector = find_first_eigenvector(product)
-            maps = (vector * (vector.transpose(1, 2) @ product @ vector).sqrt())[:, :, 0]
-        else:
-            maps = (matrix @ find_first_eigenvector(matrix.transpose(1, 2) @ matrix))[:, :, 0]
+        maps = project_on_first_vector(matrix)
         pole = maps.gather(1, maps.abs().argmax(1, keepdim=True)) if self.centered else maps.sum(1, keepdim=True)
         maps = torch.where(pole < 0, -maps, maps).to(features.dtype).reshape(len(maps), 1, *features.shape[2:])
         return maps.expand(-1, classes.shape[1], -1, -1)
+
+
+def project_on_first_vector(matrices: Tensor) -> Tensor:
+    """Return ``A v_1``, each matrix times its first right singular vector, whose sign is arbitrary.
+
+    Args:
+        matrices: float64 ``(n, places, C)``.
+
+    Returns:
+        float64 ``(n, places)``.
+    """
+    # U S of the first component, from the smaller of the two products, of places or of channels.
+    if matrices.shape[1] <= matrices.shape[2]:
+        product = matrices @ matrices.transpose(1, 2)
+        vector = find_first_eigenvector(product)
+        return (vector * (vector.transpose(1, 2) @ product @ vector).sqrt())[:, :, 0]
+    return (matrices @ find_first_eigenvector(matrices.transpose(1, 2) @ matrices))[:, :, 0]
 
 
 _ROUNDS, _SQUARINGS = 7, 4  # to the power of 2 ** 28: two eigenvalues are told apart from a ratio of 1 - 1e-7 on

@@ -1,0 +1,45 @@
+"""ShapleyCAM."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from wsol.methods._target import class_score
+from wsol.methods.base import METHODS, Forward, GradientMethod
+from wsol.methods.cam import weighted_sum
+from wsol.models import GapClassifier
+
+
+@METHODS.register("shapleycam")
+@dataclass(frozen=True)
+class ShapleyCAM(GradientMethod):
+    """Feature maps weighted by their mean gradient less half of the mean product of Hessian and features.
+
+    Cai, "CAMs as Shapley Value-based Explainers", The Visual Computer, 2025: ``relu(sum_k w_k A_k)`` with
+    ``w_k = mean_ij (g - H A / 2)_kij``, where g and H are gradient and Hessian of the class score; the Shapley value of a
+    feature map in a Taylor expansion to the second order. The paper also proposes another score (ReST), which is a target
+    as any other. Where every layer behind the target layer is linear or piecewise linear (ReLU, max pooling), H is 0 and
+    this is Grad-CAM: ResNet and VGG with class scores as they are. Costs one pass of the layers after the target layer
+    that carries derivatives, and a backward pass through it for all classes; the package grad-cam differentiates the
+    whole network twice for each class.
+    """
+
+    def differentiate(self, forward: Forward, classes: Tensor) -> Tensor:
+        """Return ``g - H A / 2``."""
+        if isinstance(forward.network, GapClassifier) and forward.target is class_score:
+            return forward.gradients(classes)  # of pooled maps the Hessian is 0
+        # The derivative of the scores in the direction of the features; its gradient is H A. Fused attention has none.
+        with torch.inference_mode(False), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+            leaf = forward.features.detach().requires_grad_()
+            with forward_ad.dual_level():
+                features = forward_ad.make_dual(leaf, forward.features.detach())
+                scores = forward.target(forward.network.forward_head(features, forward.extras), classes)
+                values, slopes = forward_ad.unpack_dual(scores)
+            return forward.differentiate(values if slopes is None else values - slopes / 2, leaf)
+
+    def combine(self, features: Tensor, gradients: Tensor) -> Tensor:
+        """Return the maps by the formula of the class."""
+        return weighted_sum(gradients.mean((3, 4)), features[:, 0]).relu()
