@@ -2,6 +2,7 @@
 
 from wsol.methods._constant_gradient import constant_gradient_map
 from wsol.methods._find import find_method
+from wsol.methods._refined import with_target
 from wsol.methods.base import METHODS, Forward, Method, forward, unsupported_reason
 
 __all__ = [
@@ -12,4 +13,5 @@ __all__ = [
     "find_method",
     "forward",
     "unsupported_reason",
+    "with_target",
 ]

@@ -8,7 +8,6 @@ from torch.nn import functional
 
 from wsol.methods._memory import max_batch_size
 from wsol.methods.base import Forward
-from wsol.methods.cam import weighted_sum
 
 
 def score_masked(forward: Forward, image: int, masks: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
@@ -49,10 +48,10 @@ def make_channel_masks(forward: Forward, image: int) -> Iterator[Tensor]:
         )[0]
 
 
-def weight_by_score(
+def weights_by_score(
     forward: Forward, classes: Tensor, masks: Callable[[int], Iterable[Tensor]], rounds: int = 1
 ) -> Tensor:
-    """Weight feature maps by the class scores of the image under each as a mask, with a softmax over the maps.
+    """Compute weights of feature maps from the target of the image under each as a mask, by a softmax over the maps.
 
     Args:
         forward: The forward pass.
@@ -62,7 +61,7 @@ def weight_by_score(
         rounds: Number of rounds.
 
     Returns:
-        ``relu(sum_k w_k A_k)``, ``(n, k, h, w)``.
+        ``(n, k, C)``.
     """
     weights = []
     with torch.no_grad():
@@ -70,4 +69,4 @@ def weight_by_score(
             parts = [logits for _, logits in score_masked(forward, image, masks(image))]
             scores = torch.cat([forward.target(logits, chosen.expand(len(logits), -1)) for logits in parts])
             weights.append(scores.reshape(rounds, -1, len(chosen)).mean(0).softmax(0).T)
-        return weighted_sum(torch.stack(weights), forward.features).relu()
+        return torch.stack(weights)

@@ -5,9 +5,13 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
+from wsol.errors import InputError
+from wsol.methods._finer_target import FinerTarget
+from wsol.methods._own_target import OwnTarget, name_target
+from wsol.methods._target import Target, class_score
 from wsol.methods.base import Forward, Method
+from wsol.methods.eigencam import compute_principal_map
 from wsol.models import Classifier
-from wsol.registry import with_settings
 
 _SCALES = (1.0, 0.9, 1.1)
 
@@ -18,20 +22,33 @@ class Refinements:
 
     Attributes:
         aug_smooth: Whether the map is the mean over the image and its mirror image, each times 0.9, 1 and 1.1.
+        eigen_smooth: Whether the map is the first principal component of the weighted feature maps, not their sum.
+        target: The number that the map explains: class-score; finer, what tells the class from the closest ones; or
+            FILE.py:FUNCTION, a function of class scores.
+        finer_alpha: With target=finer, the strength of the comparison.
+        finer_classes: With target=finer, the number of closest classes.
     """
 
     aug_smooth: bool = False
+    eigen_smooth: bool = False
+    target: str = "class-score"
+    finer_alpha: float = FinerTarget.alpha
+    finer_classes: int = FinerTarget.classes
+
+    def __post_init__(self) -> None:
+        """Check that the settings belong together."""
+        if self.target == "finer":
+            FinerTarget(self.finer_alpha, self.finer_classes)
+        elif (self.finer_alpha, self.finer_classes) != (FinerTarget.alpha, FinerTarget.classes):
+            raise ValueError("finer_alpha and finer_classes go with target=finer")
 
     @property
     def signature(self) -> str:
-        """The settings that differ from their defaults, as ``find_method`` takes them."""
-        given = [(each.name, getattr(self, each.name)) for each in fields(self)]
-        defaults = {each.name: each.default for each in fields(self)}
-        return ",".join(
-            f"{name}={str(value).lower() if isinstance(value, bool) else value}"
-            for name, value in given
-            if value != defaults[name]
-        )
+        """The settings that have an effect, as ``find_method`` takes them; empty if there is none."""
+        shown = {each.name for each in fields(self) if getattr(self, each.name) != each.default}
+        shown |= {"finer_alpha", "finer_classes"} if self.target == "finer" else set()
+        values = {each.name: getattr(self, each.name) for each in fields(self) if each.name in shown}
+        return ",".join(f"{k}={str(v).lower() if isinstance(v, bool) else v}" for k, v in values.items())
 
 
 @dataclass(frozen=True)
@@ -45,42 +62,82 @@ class RefinedMethod(Method):
     method decides about negative values, and maps stay at their resolution. Costs five further forward passes and six
     times the method.
 
+    ``eigen_smooth`` takes the first principal component of the weighted feature maps, over the places and with each
+    channel's mean subtracted, in place of their sum; a ReLU at the end of the method's formula stays. The package
+    grad-cam always sets negative values to 0, and leaves the sign to chance: half of its maps are what is left of the
+    negative. Here the sign is that of the sum: their scalar product is positive. Costs products of matrices of the size
+    of places or channels, whichever is smaller, for each class.
+
+    A target takes the place of the class score in everything that the method computes from class scores.
+
     Attributes:
         method: The method.
         refinements: The refinements.
+        target: The number that the map explains; None for the class score, or for the method's own.
     """
 
     method: Method
     refinements: Refinements
+    target: "FinerTarget | OwnTarget | None" = None
 
     def __post_init__(self) -> None:
-        """Take over what is known of the method."""
-        for name in ("name", "needs", "class_specific"):
+        """Take over what is known of the method, and check that it takes the refinements.
+
+        Raises:
+            InputError: It does not.
+        """
+        for name in ("name", "needs", "class_specific", "takes_target"):
             object.__setattr__(self, name, getattr(self.method, name))
+        if self.refinements.eigen_smooth and not self.method.is_weighted_sum:
+            raise InputError(f"{self.name} is no sum of weighted feature maps; leave out eigen_smooth")
+        if self.target is not None and not self.class_specific:
+            raise InputError(f"{self.name} gives the same map for every class; leave out target")
+        if self.target is not None and not self.takes_target:
+            raise InputError(f"{self.name} takes no other target than its own; leave out target")
 
     def maps(self, forward: Forward, classes: Tensor) -> Tensor:
         """Return maps of the size of the method's, in [0, 1] with ``aug_smooth``."""
-        forward = replace(forward, classes_checked=True)
-        return self._average(forward, classes) if self.refinements.aug_smooth else self._maps(forward, classes)
+        asked = classes if self.class_specific else classes[:, :1]
+        maps = self._average(forward, asked) if self.refinements.aug_smooth else self._compute(forward, asked)
+        return maps.expand(-1, classes.shape[1], -1, -1)
 
     def _average(self, forward: Forward, classes: Tensor) -> Tensor:
         """Return the mean map over mirrored and scaled images."""
-        asked = classes if self.class_specific else classes[:, :1]
         total = torch.zeros((), dtype=forward.features.dtype, device=forward.features.device)
         for scale in _SCALES:
             scaled = forward if scale == 1 else forward.rerun(forward.images * scale)
             mirrored = forward.rerun(scaled.images.flip(3))
-            pair = self._maps(scaled, asked), self._maps(mirrored, asked).flip(3)
+            pair = self._compute(scaled, classes), self._compute(mirrored, classes).flip(3)
             total = total + (scale_to_one(pair[0]) + scale_to_one(pair[1])) / (2 * len(_SCALES))
-        return total.expand(-1, classes.shape[1], -1, -1)
+        return total
 
-    def _maps(self, forward: Forward, classes: Tensor) -> Tensor:
+    def _compute(self, forward: Forward, classes: Tensor) -> Tensor:
         """Return the maps of one forward pass."""
-        return self.method.maps(forward, classes)
+        forward = replace(forward, classes_checked=True)
+        if self.target is None:
+            return self._smooth(forward, classes)
+        if isinstance(self.target, FinerTarget):
+            target, classes = self.target.fix(forward.logits, classes)
+            counted = _CountedTarget(target)
+        else:
+            counted = _CountedTarget(self.target)
+        maps = self._smooth(replace(forward, target=counted), classes)
+        if not counted.calls:
+            raise InputError(f"{self.name} ignores its target; leave out target")
+        return maps
+
+    def _smooth(self, forward: Forward, classes: Tensor) -> Tensor:
+        if not self.refinements.eigen_smooth:
+            return self.method.maps(forward, classes)
+        maps = [compute_principal_map(each[:, 0]) for each in self.method.weigh(forward, classes)]
+        return self.method.finish(torch.stack(maps, 1))
 
     def unsupported_reason(self, network: Classifier) -> str | None:
-        """Require what the method requires."""
-        return self.method.unsupported_reason(network)
+        """Require what the method requires, and of a network with target=finer a second class."""
+        reason = self.method.unsupported_reason(network)
+        if reason is None and isinstance(self.target, FinerTarget):
+            return self.target.unsupported_reason(network.classes)
+        return reason
 
     @property
     def signature(self) -> str:
@@ -89,24 +146,63 @@ class RefinedMethod(Method):
         return f"{self.method.signature}{separator}{self.refinements.signature}"
 
 
-def refine(title: str, method: Method, settings: str) -> Method:
-    """Return a method with settings of its own and refinements; unwrapped if no refinement is on.
+class _CountedTarget:
+    """A target that counts its calls, since a method may overlook it.
 
     Args:
-        title: Kind and name of the method, for messages.
-        method: The method with its defaults; a setting of its own hides the refinement of the same name.
-        settings: ``KEY=VALUE,...``; empty for the defaults.
+        target: The target.
+    """
+
+    def __init__(self, target: Target) -> None:
+        self._target, self.calls = target, 0
+
+    def __call__(self, logits: Tensor, classes: Tensor) -> Tensor:
+        self.calls += 1
+        return self._target(logits, classes)
+
+
+def refine(method: Method, refinements: Refinements, target: OwnTarget | None = None) -> Method:
+    """Return a method with refinements; itself if none is on.
+
+    Args:
+        method: The method, without refinements.
+        refinements: The refinements.
+        target: The function that ``refinements.target`` names, if it is a user's.
 
     Raises:
-        InputError: A key is unknown, or a value does not have the type of its key.
+        InputError: The method does not take one of them.
     """
-    own = {each.name for each in fields(method)}  # type: ignore[arg-type]  # all methods are dataclasses
-    general = {each.name for each in fields(Refinements)} - own
-    pairs = settings.split(",") if settings else []
-    chosen = [pair for pair in pairs if pair.partition("=")[0] in general]
-    method = with_settings(title, method, ",".join(pair for pair in pairs if pair not in chosen))
-    refinements = with_settings(title, Refinements(), ",".join(chosen))
-    return method if refinements == Refinements() else RefinedMethod(method, refinements)
+    if refinements == Refinements():
+        return method
+    if refinements.target == "finer":
+        finer = FinerTarget(refinements.finer_alpha, refinements.finer_classes)
+        return RefinedMethod(method, refinements, finer)
+    return RefinedMethod(method, refinements, target)
+
+
+def with_target(method: Method, target: Target, name: str | None = None) -> Method:
+    """Return a method whose maps explain a function of the class scores, in place of the class score.
+
+    Args:
+        method: Any method, as ``find_method`` returns it, without another target.
+        target: Differentiable function from class scores, float ``(n, classes)``, and classes of interest, int64
+            ``(n, k)``, to numbers ``(n, k)``. Each row depends on the same row of the scores alone. The scores may be
+            those of changed copies of an image, of which there are any number.
+        name: Name in the signature, which then stands for all that the function does. None for its own name with the
+            hash of its source, which does not cover what it reads outside of it.
+
+    Raises:
+        InputError: The method takes no target or has one, or the target has no name that tells what it does.
+    """
+    name = name_target(target, name)
+    if target is class_score:
+        return method
+    plain, refinements = (
+        (method.method, method.refinements) if isinstance(method, RefinedMethod) else (method, Refinements())
+    )
+    if refinements.target != Refinements.target:
+        raise InputError(f"{method.name} has the target {refinements.target} already; leave out one of the two")
+    return refine(plain, replace(refinements, target=name), OwnTarget(name, target))
 
 
 def scale_to_one(maps: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Ablation-CAM."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -7,7 +8,7 @@ from torch import Tensor
 
 from wsol.methods._target import class_score
 from wsol.methods.base import METHODS, Forward, Method
-from wsol.methods.cam import weighted_sum
+from wsol.methods.cam import weigh_channels, weighted_sum
 from wsol.models import GapClassifier
 
 
@@ -28,9 +29,21 @@ class AblationCAM(Method):
     def maps(self, forward: Forward, classes: Tensor) -> Tensor:
         """Return maps of the size of the features."""
         with torch.no_grad():
-            scores = forward.target(forward.logits, classes)[:, :, None]
-            scores = scores.masked_fill(scores == 0, 1)
-            return weighted_sum(_measure_drops(forward, classes) / scores, forward.features).relu()
+            return self.finish(weighted_sum(_compute_weights(forward, classes), forward.features))
+
+    def weigh(self, forward: Forward, classes: Tensor) -> Iterator[Tensor]:
+        """Yield ``w_k A_k``."""
+        yield from weigh_channels(_compute_weights(forward, classes), forward.features)
+
+    def finish(self, sums: Tensor) -> Tensor:
+        """Return the positive part."""
+        return sums.relu()
+
+
+@torch.no_grad()
+def _compute_weights(forward: Forward, classes: Tensor) -> Tensor:
+    scores = forward.target(forward.logits, classes)[:, :, None]
+    return _measure_drops(forward, classes) / scores.masked_fill(scores == 0, 1)
 
 
 def _measure_drops(forward: Forward, classes: Tensor) -> Tensor:

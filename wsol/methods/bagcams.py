@@ -33,6 +33,10 @@ class BagCAMs(GradientMethod):
 
     def combine(self, features: Tensor, gradients: Tensor) -> Tensor:
         """Return the maps by the formula of the class."""
+        return self.products(features, gradients).sum(2)
+
+    def products(self, features: Tensor, gradients: Tensor) -> Tensor:
+        """Return ``relu(w_k p_kij)``."""
         products = gradients * features
         weighted = products * (products + 1).mean((3, 4), keepdim=True)
-        return weighted.relu_().sum(2)
+        return weighted.relu_()

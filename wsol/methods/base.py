@@ -1,7 +1,7 @@
 """The interface of a method, and the forward pass that all methods share."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, wraps
@@ -131,10 +131,13 @@ class Method(ABC):
         needs: Cost beyond the forward pass: none (features), gradients of the head, gradients of the whole network down
             to the image, further forward passes, or a pass that records all attention.
         class_specific: Whether the map depends on the class; if not, the network need not classify.
+        takes_target: Whether the map of a class explains ``Forward.target``; false for a method that reads the weights
+            of the class instead.
     """
 
     name: ClassVar[str]
     class_specific: ClassVar[bool] = True
+    takes_target: ClassVar[bool] = True
     needs: ClassVar[Literal["features", "gradients", "image gradients", "forward passes", "attention"]]
 
     def __init_subclass__(cls, **arguments: Any) -> None:
@@ -162,6 +165,29 @@ class Method(ABC):
     def unsupported_reason(self, network: Classifier) -> str | None:
         """Return why the method cannot be applied to a network, in one sentence; None if it can."""
         return None
+
+    def weigh(self, forward: Forward, classes: Tensor) -> Iterator[Tensor]:
+        """Yield the weighted feature maps whose sum over the channels ``finish`` makes the map.
+
+        A method whose map is no such sum does not define it.
+
+        Args:
+            forward: The forward pass of a batch.
+            classes: Classes of interest of each image, int64 ``(n, k)``; not checked.
+
+        Yields:
+            float ``(n, 1, C, h, w)``, without gradients, for each of the k classes.
+        """
+        raise NotImplementedError
+
+    def finish(self, sums: Tensor) -> Tensor:
+        """Return maps from sums of ``weigh`` over the channels, of the same shape: the sums, or their positive part."""
+        return sums
+
+    @property
+    def is_weighted_sum(self) -> bool:
+        """True if the method defines ``weigh``."""
+        return type(self).weigh is not Method.weigh
 
     @property
     def signature(self) -> str:
@@ -207,6 +233,18 @@ class GradientMethod(Method):
     def combine(self, features: Tensor, gradients: Tensor) -> Tensor:
         """Return the maps ``(n, 1, h, w)`` of one class from features and gradients, both ``(n, 1, C, h, w)``."""
 
+    def products(self, features: Tensor, gradients: Tensor) -> Tensor:
+        """Return the weighted features that ``combine`` adds up and finishes; all are ``(n, 1, C, h, w)``.
+
+        A method whose map is no such sum does not define it.
+        """
+        raise NotImplementedError
+
+    @property
+    def is_weighted_sum(self) -> bool:
+        """True if the method defines ``products``."""
+        return type(self).products is not GradientMethod.products
+
     def differentiate(self, forward: Forward, classes: Tensor) -> Tensor:
         """Return what ``combine`` takes as gradients, ``(n, k, C, h, w)``: those of the target."""
         return forward.gradients(classes)
@@ -215,15 +253,27 @@ class GradientMethod(Method):
         """Return the maps, computed for as many classes at once as the memory budget allows."""
         features = forward.features
         on_cpu = features.device.type == "cpu"
-        copies = 4 if on_cpu else 5  # of the features, for each class
-        at_once = max(1, int(forward.memory / (copies * features.numel() * features.element_size())))
         parts: list[Tensor] = []
-        for columns in torch.split(classes, at_once, 1):
+        for columns in self._split(forward, classes, 4 if on_cpu else 5):
             gradients = self.differentiate(forward, columns)
             # Intermediate results of one class fit into the cache of a CPU; on a GPU each launch takes time of its own.
             parts += self._combine_classes(features, gradients, 1 if on_cpu else columns.shape[1])
         forward.release_graph()
         return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+
+    def weigh(self, forward: Forward, classes: Tensor) -> Iterator[Tensor]:
+        """Yield the products of each class, with the gradients of as many at once as the memory budget allows."""
+        for columns in self._split(forward, classes, 5):
+            for each in torch.split(self.differentiate(forward, columns), 1, 1):
+                with torch.no_grad():
+                    products = self.products(forward.features[:, None], each)
+                yield products
+        forward.release_graph()
+
+    def _split(self, forward: Forward, classes: Tensor, copies: int) -> tuple[Tensor, ...]:
+        """Return the classes in parts that fit into the memory budget, with a number of copies of the features each."""
+        size = copies * forward.features.numel() * forward.features.element_size()
+        return torch.split(classes, max(1, int(forward.memory / size)), 1)
 
     @torch.no_grad()
     def _combine_classes(self, features: Tensor, gradients: Tensor, together: int) -> list[Tensor]:

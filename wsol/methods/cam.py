@@ -1,9 +1,11 @@
 """CAM: the class activation map."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from wsol.methods.base import METHODS, Forward, Method
 from wsol.models import Classifier, GapClassifier
@@ -23,11 +25,16 @@ class CAM(Method):
     """
 
     needs = "features"
+    takes_target = False
 
     def maps(self, forward: Forward, classes: Tensor) -> Tensor:
         """Return maps of the size of the features, with any sign and range."""
         with torch.no_grad():
             return weight_classes(forward.features, classes, find_class_weights(forward.network))
+
+    def weigh(self, forward: Forward, classes: Tensor) -> Iterator[Tensor]:
+        """Yield ``W[c, k] F_k``."""
+        yield from products_of_classes(forward.features, classes, find_class_weights(forward.network))
 
     def unsupported_reason(self, network: Classifier) -> str | None:
         """Require class scores that are linear in the globally pooled maps, however the network spells it."""
@@ -46,6 +53,21 @@ def weight_classes(features: Tensor, classes: Tensor, weights: Tensor | None) ->
     if weights is None:
         return features.gather(1, classes[:, :, None, None].expand(-1, -1, *features.shape[2:]))
     return weighted_sum(weights[classes], features)
+
+
+def products_of_classes(features: Tensor, classes: Tensor, weights: Tensor | None) -> Iterator[Tensor]:
+    """Yield the features weighted for each of the classes ``(n, k)``; without weights, the class's map among zeros."""
+    with torch.no_grad():
+        chosen = functional.one_hot(classes, features.shape[1]) if weights is None else weights[classes]
+    yield from weigh_channels(chosen.to(features.dtype), features)
+
+
+def weigh_channels(weights: Tensor, features: Tensor) -> Iterator[Tensor]:
+    """Yield the features ``(n, C, h, w)`` weighted by ``(n, k, C)``, ``(n, 1, C, h, w)`` for each of the k."""
+    for each in torch.split(weights, 1, 1):
+        with torch.no_grad():
+            products = each[..., None, None] * features[:, None]
+        yield products
 
 
 def weighted_sum(weights: Tensor, features: Tensor) -> Tensor:

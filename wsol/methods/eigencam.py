@@ -40,6 +40,28 @@ class EigenCAM(Method):
         return maps.expand(-1, classes.shape[1], -1, -1)
 
 
+def compute_principal_map(weighted: Tensor, centered: bool = True) -> Tensor:
+    """Return the first principal component of weighted features, in the sign that agrees with their sum over channels.
+
+    The component of a place is ``P v_1``, for a matrix P of places x channels and its first right singular vector. The
+    scalar product with the sum is 0 or more.
+
+    Args:
+        weighted: ``(n, C, h, w)``.
+        centered: Whether the mean of each channel is subtracted first.
+
+    Returns:
+        Maps of the same number format, ``(n, h, w)``.
+    """
+    matrix = weighted.flatten(2).transpose(1, 2).double()  # n, places, C
+    if centered:
+        matrix = matrix - matrix.mean(1, keepdim=True)
+    maps = project_on_first_vector(matrix)
+    agreement = (maps * matrix.sum(2)).sum(1, keepdim=True)
+    maps = torch.where(agreement < 0, -maps, maps)
+    return maps.to(weighted.dtype).reshape(len(weighted), *weighted.shape[2:])
+
+
 def project_on_first_vector(matrices: Tensor) -> Tensor:
     """Return ``A v_1``, each matrix times its first right singular vector, whose sign is arbitrary.
 

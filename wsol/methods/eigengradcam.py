@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from wsol.methods.base import METHODS, GradientMethod
-from wsol.methods.eigencam import project_on_first_vector
+from wsol.methods.eigencam import compute_principal_map
 
 
 @METHODS.register("eigengradcam")
@@ -27,10 +26,4 @@ class EigenGradCAM(GradientMethod):
 
     def combine(self, features: Tensor, gradients: Tensor) -> Tensor:
         """Return the maps by the formula of the class."""
-        matrix = (gradients * features)[:, 0].flatten(2).transpose(1, 2).double()  # n, places, C
-        if self.centered:
-            matrix = matrix - matrix.mean(1, keepdim=True)
-        maps = project_on_first_vector(matrix)
-        agreement = (maps * matrix.sum(2)).sum(1, keepdim=True)
-        maps = torch.where(agreement < 0, -maps, maps)
-        return maps.to(features.dtype).reshape(len(maps), 1, *features.shape[3:])
+        return compute_principal_map((gradients * features)[:, 0], self.centered)[:, None]

@@ -1,5 +1,6 @@
 """FEM: the feature explanation method."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -32,10 +33,17 @@ class FEM(Method):
 
     def maps(self, forward: Forward, classes: Tensor) -> Tensor:
         """Return maps of the size of the features."""
-        features = forward.features
-        with torch.no_grad():
-            mean = features.mean((2, 3), keepdim=True)
-            std = features.std((2, 3), correction=0, keepdim=True)
-            high = (features > mean + self.z * std).to(features.dtype)
-            weighted = mean * high if self.binary else high.mean((2, 3), keepdim=True) * features
-            return weighted.sum(1, keepdim=True).expand(-1, classes.shape[1], -1, -1)
+        return self._weigh(forward.features).sum(1, keepdim=True).expand(-1, classes.shape[1], -1, -1)
+
+    def weigh(self, forward: Forward, classes: Tensor) -> Iterator[Tensor]:
+        """Yield ``m_k B_k``, or the feature maps times the share of their high places."""
+        weighted = self._weigh(forward.features)
+        for _ in range(classes.shape[1]):
+            yield weighted[:, None]
+
+    @torch.no_grad()
+    def _weigh(self, features: Tensor) -> Tensor:
+        mean = features.mean((2, 3), keepdim=True)
+        std = features.std((2, 3), correction=0, keepdim=True)
+        high = (features > mean + self.z * std).to(features.dtype)
+        return mean * high if self.binary else high.mean((2, 3), keepdim=True) * features

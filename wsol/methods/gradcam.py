@@ -25,5 +25,12 @@ class GradCAM(GradientMethod):
 
     def combine(self, features: Tensor, gradients: Tensor) -> Tensor:
         """Return the maps by the formula of the class."""
-        maps = weighted_sum(gradients.mean((3, 4)), features[:, 0])
-        return maps.relu() if self.relu else maps
+        return self.finish(weighted_sum(gradients.mean((3, 4)), features[:, 0]))
+
+    def products(self, features: Tensor, gradients: Tensor) -> Tensor:
+        """Return ``a_k A_k``."""
+        return gradients.mean((3, 4), keepdim=True) * features
+
+    def finish(self, sums: Tensor) -> Tensor:
+        """Return the sums, or their positive part."""
+        return sums.relu() if self.relu else sums

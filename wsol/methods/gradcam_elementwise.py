@@ -23,5 +23,9 @@ class GradCAMElementwise(GradientMethod):
 
     def combine(self, features: Tensor, gradients: Tensor) -> Tensor:
         """Return the maps by the formula of the class."""
+        return self.products(features, gradients).sum(2)
+
+    def products(self, features: Tensor, gradients: Tensor) -> Tensor:
+        """Return the products, or their positive part."""
         products = gradients * features
-        return (products.relu_() if self.relu else products).sum(2)
+        return products.relu_() if self.relu else products

@@ -25,6 +25,17 @@ class GradCAMPlusPlus(GradientMethod):
 
     def combine(self, features: Tensor, gradients: Tensor) -> Tensor:
         """Return the maps by the formula of the class."""
-        denominator = (gradients * features.sum((3, 4), keepdim=True)).add_(2)
-        shares = gradients.relu().div_(denominator).masked_fill_(denominator == 0, 0)
-        return weighted_sum(shares.sum((3, 4)), features[:, 0]).relu()
+        return self.finish(weighted_sum(_compute_weights(features, gradients), features[:, 0]))
+
+    def products(self, features: Tensor, gradients: Tensor) -> Tensor:
+        """Return ``w_k A_k``."""
+        return _compute_weights(features, gradients)[..., None, None] * features
+
+    def finish(self, sums: Tensor) -> Tensor:
+        """Return the positive part."""
+        return sums.relu()
+
+
+def _compute_weights(features: Tensor, gradients: Tensor) -> Tensor:
+    denominator = (gradients * features.sum((3, 4), keepdim=True)).add_(2)
+    return gradients.relu().div_(denominator).masked_fill_(denominator == 0, 0).sum((3, 4))

@@ -19,4 +19,8 @@ class HiResCAM(GradientMethod):
 
     def combine(self, features: Tensor, gradients: Tensor) -> Tensor:
         """Return the maps by the formula of the class."""
-        return (gradients * features).sum(2)
+        return self.products(features, gradients).sum(2)
+
+    def products(self, features: Tensor, gradients: Tensor) -> Tensor:
+        """Return ``g_kij A_kij``."""
+        return gradients * features

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from wsol.methods._masking import make_channel_masks, weight_by_score
+from wsol.methods._masking import make_channel_masks, weights_by_score
 from wsol.methods.base import METHODS, Forward, Method
+from wsol.methods.cam import weigh_channels, weighted_sum
 
 
 @METHODS.register("is-cam")
@@ -33,7 +34,18 @@ class ISCAM(Method):
 
     def maps(self, forward: Forward, classes: Tensor) -> Tensor:
         """Return maps of the size of the features."""
-        return weight_by_score(forward, classes, lambda image: self._make_masks(forward, image), self.samples)
+        return self.finish(weighted_sum(self._weights(forward, classes), forward.features))
+
+    def weigh(self, forward: Forward, classes: Tensor) -> Iterator[Tensor]:
+        """Yield ``w_k A_k``."""
+        yield from weigh_channels(self._weights(forward, classes), forward.features)
+
+    def finish(self, sums: Tensor) -> Tensor:
+        """Return the positive part."""
+        return sums.relu()
+
+    def _weights(self, forward: Forward, classes: Tensor) -> Tensor:
+        return weights_by_score(forward, classes, lambda image: self._make_masks(forward, image), self.samples)
 
     def _make_masks(self, forward: Forward, image: int) -> Iterator[Tensor]:
         for step in range(1, self.samples + 1):

@@ -18,4 +18,12 @@ class LayerCAM(GradientMethod):
 
     def combine(self, features: Tensor, gradients: Tensor) -> Tensor:
         """Return the maps by the formula of the class."""
-        return gradients.relu().mul_(features).sum(2).relu_()
+        return self.finish(self.products(features, gradients).sum(2))
+
+    def products(self, features: Tensor, gradients: Tensor) -> Tensor:
+        """Return ``relu(g_kij) A_kij``."""
+        return gradients.relu().mul_(features)
+
+    def finish(self, sums: Tensor) -> Tensor:
+        """Return the positive part."""
+        return sums.relu()

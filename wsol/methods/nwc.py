@@ -1,12 +1,13 @@
 """NWC: class activation maps without negative class weights."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from wsol.methods.base import METHODS, Forward, Method
-from wsol.methods.cam import find_class_weights, weight_classes
+from wsol.methods.cam import find_class_weights, products_of_classes, weight_classes
 from wsol.models import Classifier
 
 
@@ -25,13 +26,22 @@ class NWC(Method):
     """
 
     needs = "features"
+    takes_target = False
 
     def maps(self, forward: Forward, classes: Tensor) -> Tensor:
         """Return maps of the size of the features, 0 or more where the features are."""
-        weights = find_class_weights(forward.network)
         with torch.no_grad():
-            return weight_classes(forward.features, classes, None if weights is None else weights.clamp(min=0))
+            return weight_classes(forward.features, classes, _clamp_weights(forward.network))
+
+    def weigh(self, forward: Forward, classes: Tensor) -> Iterator[Tensor]:
+        """Yield ``max(W[c, k], 0) F_k``."""
+        yield from products_of_classes(forward.features, classes, _clamp_weights(forward.network))
 
     def unsupported_reason(self, network: Classifier) -> str | None:
         """Require class scores that are linear in the globally pooled maps, as CAM does."""
         return network.unsupported_reason
+
+
+def _clamp_weights(network: Classifier) -> Tensor | None:
+    weights = find_class_weights(network)
+    return None if weights is None else weights.clamp(min=0)

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from wsol.methods._masking import score_masked
+from wsol.methods._target import Target, class_score
 from wsol.methods.base import METHODS, Forward, Method
 
 
@@ -18,9 +19,9 @@ class RISE(Method):
     """Random masks weighted by the probability of the class under each, averaged.
 
     Petsiuk et al., "RISE: Randomized Input Sampling for Explanation of Black-box Models", BMVC 2018, eq. 6:
-    ``sum_i p_c(X * M_i) M_i / (N keep)``, with the class probability p. A mask is a grid of random cells, resized
-    (bilinear) to one cell more than the image and cropped at a random offset. All images get the same masks. Costs
-    ``masks`` forward passes of the whole network, shared by all classes.
+    ``sum_i p_c(X * M_i) M_i / (N keep)``, with the class probability p, in whose place another target is taken as it
+    is. A mask is a grid of random cells, resized (bilinear) to one cell more than the image and cropped at a random
+    offset. All images get the same masks. Costs ``masks`` forward passes of the whole network, shared by all classes.
 
     Attributes:
         masks: Number of masks, N.
@@ -47,7 +48,8 @@ class RISE(Method):
             for image, chosen in enumerate(classes):
                 total = forward.images.new_zeros(len(chosen), *forward.images.shape[2:])
                 for masks, scores in score_masked(forward, image, self._make_masks(forward)):
-                    total += torch.einsum("mk,mhw->khw", scores.softmax(1)[:, chosen], masks[:, 0])
+                    weights = _weigh(forward.target, scores, chosen)
+                    total += torch.einsum("mk,mhw->khw", weights, masks[:, 0])
                 maps.append(total / (self.masks * self.keep))
         return torch.stack(maps)
 
@@ -62,3 +64,10 @@ class RISE(Method):
         for grid, top, left in zip(grids.to(forward.images), tops, lefts, strict=True):
             mask = functional.interpolate(grid[None], size=size, mode="bilinear", align_corners=False)[0, 0]
             yield mask[top : top + height, left : left + width]
+
+
+def _weigh(target: Target, scores: Tensor, classes: Tensor) -> Tensor:
+    """Return the weights ``(m, k)`` of m masks for classes ``(k,)``: their probabilities, or another target."""
+    if target is class_score:
+        return scores.softmax(1)[:, classes]
+    return target(scores, classes.expand(len(scores), -1))

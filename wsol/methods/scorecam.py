@@ -1,11 +1,13 @@
 """Score-CAM."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from wsol.methods._masking import make_channel_masks, weight_by_score
+from wsol.methods._masking import make_channel_masks, weights_by_score
 from wsol.methods.base import METHODS, Forward, Method
+from wsol.methods.cam import weigh_channels, weighted_sum
 
 
 @METHODS.register("scorecam")
@@ -26,4 +28,15 @@ class ScoreCAM(Method):
 
     def maps(self, forward: Forward, classes: Tensor) -> Tensor:
         """Return maps of the size of the features."""
-        return weight_by_score(forward, classes, lambda image: make_channel_masks(forward, image))
+        return self.finish(weighted_sum(self._weights(forward, classes), forward.features))
+
+    def weigh(self, forward: Forward, classes: Tensor) -> Iterator[Tensor]:
+        """Yield ``w_k A_k``."""
+        yield from weigh_channels(self._weights(forward, classes), forward.features)
+
+    def finish(self, sums: Tensor) -> Tensor:
+        """Return the positive part."""
+        return sums.relu()
+
+    def _weights(self, forward: Forward, classes: Tensor) -> Tensor:
+        return weights_by_score(forward, classes, lambda image: make_channel_masks(forward, image))

@@ -42,4 +42,12 @@ class ShapleyCAM(GradientMethod):
 
     def combine(self, features: Tensor, gradients: Tensor) -> Tensor:
         """Return the maps by the formula of the class."""
-        return weighted_sum(gradients.mean((3, 4)), features[:, 0]).relu()
+        return self.finish(weighted_sum(gradients.mean((3, 4)), features[:, 0]))
+
+    def products(self, features: Tensor, gradients: Tensor) -> Tensor:
+        """Return ``w_k A_k``."""
+        return gradients.mean((3, 4), keepdim=True) * features
+
+    def finish(self, sums: Tensor) -> Tensor:
+        """Return the positive part."""
+        return sums.relu()

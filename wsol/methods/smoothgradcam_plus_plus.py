@@ -1,12 +1,13 @@
 """Smooth Grad-CAM++."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from wsol.methods.base import METHODS, Forward, Method
-from wsol.methods.cam import weighted_sum
+from wsol.methods.cam import weigh_channels, weighted_sum
 
 
 @METHODS.register("smoothgradcam++")
@@ -39,11 +40,24 @@ class SmoothGradCAMPlusPlus(Method):
 
     def maps(self, forward: Forward, classes: Tensor) -> Tensor:
         """Return maps of the size of the features."""
+        features = forward.features
+        return torch.cat([self.finish(weighted_sum(each, features)) for each in self._weights(forward, classes)], 1)
+
+    def weigh(self, forward: Forward, classes: Tensor) -> Iterator[Tensor]:
+        """Yield ``w_k A_k``."""
+        for weights in self._weights(forward, classes):
+            yield from weigh_channels(weights, forward.features)
+
+    def finish(self, sums: Tensor) -> Tensor:
+        """Return the positive part."""
+        return sums.relu()
+
+    def _weights(self, forward: Forward, classes: Tensor) -> Iterator[Tensor]:
+        """Yield the weights ``(n, 1, C)`` of each class."""
         images, features = forward.images, forward.features
         generator = torch.Generator().manual_seed(self.seed)
         noises = [torch.randn(images.shape[1:], generator=generator, dtype=images.dtype) for _ in range(self.samples)]
         copies = [forward.rerun(images + noise.to(images.device) * self.std) for noise in noises]
-        maps = []
         for column in torch.split(classes, 1, 1):
             powers = [features.new_zeros(1, 1)] * 3
             for copy in copies:
@@ -52,5 +66,4 @@ class SmoothGradCAMPlusPlus(Method):
             first, second, third = powers
             denominator = 2 * second + third * features.sum((2, 3), keepdim=True)[:, None]
             shares = (second * first.relu()).div_(denominator).masked_fill_(denominator == 0, 0)
-            maps.append(weighted_sum(shares.sum((3, 4)), features).relu())
-        return torch.cat(maps, 1)
+            yield shares.sum((3, 4))

@@ -27,6 +27,7 @@ class TSCAM(Method):
     """
 
     needs = "attention"
+    takes_target = False
 
     def maps(self, forward: Forward, classes: Tensor) -> Tensor:
         """Return maps with one value per patch, of any sign."""

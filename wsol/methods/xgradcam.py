@@ -20,6 +20,17 @@ class XGradCAM(GradientMethod):
 
     def combine(self, features: Tensor, gradients: Tensor) -> Tensor:
         """Return the maps by the formula of the class."""
-        total = features.sum((3, 4))
-        weights = (gradients * features).sum((3, 4)).div_(total).masked_fill_(total == 0, 0)
-        return weighted_sum(weights, features[:, 0]).relu()
+        return self.finish(weighted_sum(_compute_weights(features, gradients), features[:, 0]))
+
+    def products(self, features: Tensor, gradients: Tensor) -> Tensor:
+        """Return ``w_k A_k``."""
+        return _compute_weights(features, gradients)[..., None, None] * features
+
+    def finish(self, sums: Tensor) -> Tensor:
+        """Return the positive part."""
+        return sums.relu()
+
+
+def _compute_weights(features: Tensor, gradients: Tensor) -> Tensor:
+    total = features.sum((3, 4))
+    return (gradients * features).sum((3, 4)).div_(total).masked_fill_(total == 0, 0)
