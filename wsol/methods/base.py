@@ -74,28 +74,28 @@ class Forward:
             return self._compute_pooled_gradients(network, classes)
         leaf, logits = self._graph
         with torch.inference_mode(False), torch.enable_grad():
-            return self.differentiate(self.target(logits, classes), leaf)
+            chosen = self.target(logits, classes).T
+            if len(chosen) == 1:
+                (gradients,) = torch.autograd.grad(chosen.sum(), leaf, retain_graph=True, allow_unused=True)
+                gradients = None if gradients is None else gradients[None]
+            else:
+                identity = torch.eye(len(chosen), dtype=chosen.dtype, device=chosen.device)
+                seeds = identity[:, :, None].expand(-1, *chosen.shape)
+                (gradients,) = torch.autograd.grad(
+                    chosen, leaf, seeds, retain_graph=True, is_grads_batched=True, allow_unused=True
+                )
+        return self.check_gradients(gradients).transpose(0, 1)
 
-    def differentiate(self, numbers: Tensor, leaf: Tensor) -> Tensor:
-        """Return the gradients of numbers ``(n, k)`` with respect to the features, a leaf, ``(n, k, C, h, w)``.
+    def check_gradients(self, gradients: Tensor | None) -> Tensor:
+        """Return gradients with respect to the features.
 
         Raises:
-            InputError: The numbers do not depend on the features.
+            InputError: There are none, as no score depends on the features.
         """
-        chosen = numbers.T
-        if len(chosen) == 1:
-            (gradients,) = torch.autograd.grad(chosen.sum(), leaf, retain_graph=True, allow_unused=True)
-            gradients = None if gradients is None else gradients[None]
-        else:
-            identity = torch.eye(len(chosen), dtype=chosen.dtype, device=chosen.device)
-            seeds = identity[:, :, None].expand(-1, *chosen.shape)
-            (gradients,) = torch.autograd.grad(
-                chosen, leaf, seeds, retain_graph=True, is_grads_batched=True, allow_unused=True
-            )
         # In the last layers of a transformer only the class token reaches the scores.
         if gradients is None or not self.network.reads_places:
             raise InputError(f"no score depends on the maps of {self.network.layer}; name another --layer")
-        return gradients.transpose(0, 1)
+        return gradients
 
     def _compute_pooled_gradients(self, network: GapClassifier, classes: Tensor) -> Tensor:
         """Return the gradients where each score is a weighted sum of the mean features."""

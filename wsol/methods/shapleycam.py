@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from wsol.methods._target import class_score
@@ -22,23 +21,19 @@ class ShapleyCAM(GradientMethod):
     ``w_k = mean_ij (g - H A / 2)_kij``, where g and H are gradient and Hessian of the class score; the Shapley value of a
     feature map in a Taylor expansion to the second order. The paper also proposes another score (ReST), which is a target
     as any other. Where every layer behind the target layer is linear or piecewise linear (ReLU, max pooling), H is 0 and
-    this is Grad-CAM: ResNet and VGG with class scores as they are. Costs one pass of the layers after the target layer
-    that carries derivatives, and a backward pass through it for all classes; the package grad-cam differentiates the
-    whole network twice for each class.
+    this is Grad-CAM: ResNet and VGG with class scores as they are. Costs a forward pass of the layers after the target
+    layer and, for each class, a backward pass through them and one through that; nothing beyond Grad-CAM where global
+    pooling and one linear layer follow. The package grad-cam differentiates the whole network.
     """
 
     def differentiate(self, forward: Forward, classes: Tensor) -> Tensor:
         """Return ``g - H A / 2``."""
         if isinstance(forward.network, GapClassifier) and forward.target is class_score:
             return forward.gradients(classes)  # of pooled maps the Hessian is 0
-        # The derivative of the scores in the direction of the features; its gradient is H A. Fused attention has none.
         with torch.inference_mode(False), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
             leaf = forward.features.detach().requires_grad_()
-            with forward_ad.dual_level():
-                features = forward_ad.make_dual(leaf, forward.features.detach())
-                scores = forward.target(forward.network.forward_head(features, forward.extras), classes)
-                values, slopes = forward_ad.unpack_dual(scores)
-            return forward.differentiate(values if slopes is None else values - slopes / 2, leaf)
+            scores = forward.target(forward.network.forward_head(leaf, forward.extras), classes)
+            return torch.stack([_weigh(forward, column, leaf) for column in scores.unbind(1)], 1)
 
     def combine(self, features: Tensor, gradients: Tensor) -> Tensor:
         """Return the maps by the formula of the class."""
@@ -51,3 +46,13 @@ class ShapleyCAM(GradientMethod):
     def finish(self, sums: Tensor) -> Tensor:
         """Return the positive part."""
         return sums.relu()
+
+
+def _weigh(forward: Forward, scores: Tensor, leaf: Tensor) -> Tensor:
+    """Return ``g - H A / 2`` of one score per image, ``(n, C, h, w)``."""
+    (gradients,) = torch.autograd.grad(scores.sum(), leaf, create_graph=True, allow_unused=True)
+    gradients = forward.check_gradients(gradients)
+    if not gradients.requires_grad:  # linear
+        return gradients
+    (products,) = torch.autograd.grad(gradients, leaf, leaf.detach(), retain_graph=True, allow_unused=True)
+    return gradients.detach() if products is None else gradients.detach() - products / 2
