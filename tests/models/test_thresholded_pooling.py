@@ -160,7 +160,7 @@ def test_the_threshold_is_a_setting_of_the_name() -> None:
     }.items():
         with pytest.raises(InputError, match=f"^{message}$"):
             find_architecture(name)
-    with pytest.raises(InputError, match="unknown setting .backbone=alexnet."):
+    with pytest.raises(InputError, match="unknown setting 'backbone=alexnet'"):
         with_settings("x", find_architecture("resnet18-tap"), "theta=0.2,backbone=alexnet")
 
 

@@ -130,19 +130,17 @@ def _prove(classifier: Classifier, maps: Tensor, extras: tuple[Any, ...]) -> _Pr
             return _Proof(pooling, head, pooled, scores, base, theta, sign > 0)
         return None
 
-    poolings: tuple[Pooling, ...] = ("average", "max")
-    for pooling in poolings:
-        if (proof := prove(noise, scores - base, pooling, THETA, -1)) is not None:
+    candidates: list[tuple[Pooling, float]] = [("average", THETA), ("max", THETA)]
+    for pooling, theta in candidates:
+        if (proof := prove(noise, scores - base, pooling, theta, -1)) is not None:
             return proof
-    theta = find_theta(lambda each: _run(head, each, extras) - base, noise)
-    if theta is None:
+        if pooling == "max" and (found := find_theta(lambda each: _run(head, each, extras) - base, noise)) is not None:
+            candidates.append(("thresholded", found))
+    # Other code for thresholded pooling differs for negative maxima, which do not occur behind a ReLU.
+    if len(candidates) < 3 or maps.is_meta or not bool((maps >= 0).all()):
         return None
-    if (proof := prove(noise, scores - base, "thresholded", theta, -1)) is not None:
-        return proof
-    if maps.is_meta or not bool((maps >= 0).all()):
-        return None
-    # Other code for this pooling differs for negative maxima, which do not occur behind a ReLU.
-    return prove(noise.abs(), _run(head, noise.abs(), extras) - base, "thresholded", theta, 1)
+    noise = noise.abs()
+    return prove(noise, _run(head, noise, extras) - base, *candidates[-1], 1)
 
 
 def _identify(classifier: Classifier, maps: Tensor, extras: tuple[Any, ...], proof: _Proof) -> LinearHead:

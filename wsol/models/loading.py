@@ -92,7 +92,8 @@ def find_architecture(name: str) -> Architecture:
             timm's; ``FILE.py:FUNCTION`` for a user's own.
 
     Raises:
-        InputError: There is no such architecture or setting; the message suggests similar names, or says what is missing.
+        InputError: There is no such architecture or setting; the message suggests similar names, or says what is
+            missing.
     """
     if name.startswith("timm/"):
         return Timm(name.removeprefix("timm/"))

@@ -12,8 +12,8 @@ class ThresholdedAvgPool2d(nn.Module):
     """Thresholded average pooling (TAP): the mean of the high values of each feature map.
 
     Bae, Noh and Kim, "Rethinking Class Activation Mapping for Weakly Supervised Object Localization", ECCV 2020: the
-    mean over the places whose value is above ``theta`` times the maximum of the map, so that a feature that is active in
-    a small area does not need a larger weight than one that is active in a large area. It is between average pooling
+    mean over the places whose value is above ``theta`` times the maximum of the map, so that a feature that is active
+    in a small area does not need a larger weight than one that is active in a large area. It is between average pooling
     (all places) and max pooling (one place). The maximum itself always counts: a map without positive values is pooled
     to its maximum, where the authors' code gives 0; after a ReLU both are 0. The gradient is that of a mean over the
     places that count; the threshold has none.

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 _ROUNDS = 24
-_NARROW = 1e-6  # an interval that holds one number of a few digits
-_DIGITS = 6
+_NARROW = 1e-5  # an interval that holds one number of a few digits
+_ROUNDING = 1e-6  # of theta times the maximum
+_DIGITS = 5
 
 
 def find_theta(run: Callable[[Tensor], Tensor], noise: Tensor) -> float | None:
@@ -41,19 +42,18 @@ def find_theta(run: Callable[[Tensor], Tensor], noise: Tensor) -> float | None:
         means = values.cumsum(0) / torch.arange(1, len(values) + 1, device="cpu")
         count = int((means - ratio).abs().argmin()) + 1
         if not abs(float(means[count - 1]) - ratio) <= 1e-3 * float(means[0] - means[-1]):
-            break
-        low, high = float(values[count]) if count < len(values) else low, float(values[count - 1])
+            return None
+        low, high = float(values[count]) if count < len(values) else low, min(high, float(values[count - 1]))
         if high - low < _NARROW:
-            break
-    else:
-        return None
-    return _shortest_between(low, high)
+            return _find_shortest(max(0.0, low - _ROUNDING), high + _ROUNDING)
+    return None
 
 
-def _shortest_between(low: float, high: float) -> float | None:
+def _find_shortest(low: float, high: float) -> float | None:
     """Return the number of the fewest digits from ``low`` to below ``high``; None if it has too many."""
     for digits in range(1, _DIGITS + 1):
-        number = math.ceil(round(low * 10**digits, 6)) / 10**digits
+        scale = float(10**digits)
+        number = math.ceil(low * scale) / scale
         if number < high:
             return number
     return None

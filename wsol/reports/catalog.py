@@ -31,7 +31,7 @@ def list_models(patterns: Sequence[str]) -> Iterator[str]:
     for name in _expand_patterns(patterns):
         yield f"{name:<28} {describe_model(name)}"
     if not patterns:
-        yield "also: NAME-gap, NAME-gmp and NAME-tap of any backbone above, timm/NAME, and FILE.py:FUNCTION for your own model"
+        yield "also: NAME-gap, NAME-gmp, NAME-tap of any backbone above, timm/NAME, and FILE.py:FUNCTION for your model"
 
 
 def describe_model(name: str) -> str:
