@@ -90,7 +90,7 @@ def test_shapleycam_of_grad_cam(name: str) -> None:
         close(ours, case.maps("gradcam"))
 
 
-def test_shapleycam_in_a_transformer_and_in_float32() -> None:
+def test_shapleycam_in_a_transformer() -> None:
     """Fused attention has no second derivative; the Hessian is compared with torch's own, image by image."""
     from torchvision.models import VisionTransformer  # noqa: PLC0415  # slow to import
 
@@ -101,13 +101,12 @@ def test_shapleycam_in_a_transformer_and_in_float32() -> None:
     classes = torch.tensor([[0, 2], [4, 1]])
     found = find_method("shapleycam").maps(passed, classes)
     for i, row in enumerate(classes.tolist()):
-        features, (layout, others, *more) = passed.features[i : i + 1], passed.extras
-        assert others is not None
+        layout, *rest = passed.extras
+        features, extras = passed.features[i : i + 1], (layout, *(each[i : i + 1] for each in rest))
         for j, chosen in enumerate(row):
 
-            def score(maps: Tensor, i: int = i, chosen: int = chosen) -> Tensor:
-                rest = (layout, others[i : i + 1], *(each[i : i + 1] for each in more))
-                return classifier.forward_head(maps, rest)[0, chosen]
+            def score(maps: Tensor, extras: tuple = extras, chosen: int = chosen) -> Tensor:
+                return classifier.forward_head(maps, extras)[0, chosen]
 
             with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
                 gradient = torch.autograd.functional.jacobian(score, features)
