@@ -128,7 +128,8 @@ def split_graph_at(traced: TracedNetwork, cuts: Sequence[fx.Node]) -> list[fx.Gr
         for each in live:
             inputs[each] = graph.placeholder(each.name)
             inputs[each].meta = dict(each.meta)
-        if live and any(is_in_place(each, traced.network) for each in nodes[start:end]):  # which must not overwrite them
+        # No part overwrites its inputs.
+        if live and any(is_in_place(each, traced.network) for each in nodes[start:end]):
             inputs = {each: graph.call_function(_clone, (value,)) for each, value in inputs.items()}
         if end < len(nodes):
             copies = _copy_nodes(nodes[start:end], graph, inputs)

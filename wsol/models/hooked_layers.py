@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from wsol.errors import InputError
 from wsol.models.hooked import HookedClassifier, HookedPass, find_hooked_classifier
