@@ -1,6 +1,7 @@
 """Methods by name, or from a user's own Python file."""
 
 import inspect
+import re
 from dataclasses import is_dataclass
 from functools import cache
 from pathlib import Path
@@ -9,28 +10,31 @@ from types import ModuleType
 from wsol.errors import InputError, first_line
 from wsol.io.display import printable
 from wsol.io.python_file import run_file
+from wsol.methods._refined import refine
 from wsol.methods.base import METHODS, Method
-from wsol.registry import with_settings
 
 _OPTION = "--method takes a registered name or FILE.py:CLASS"
+_REGISTERED = re.compile(r"[\w.+-]+(:\w+=.*)?$", re.S)  # a setting may name a file too
 
 
 def find_method(text: str) -> Method:
     """Find a method by its name or in a file, with settings in place of its defaults: ``rise:masks=1000``.
 
     Args:
-        text: ``NAME`` or ``NAME:KEY=VALUE,KEY=VALUE``, the form of its signature. A name ``FILE.py:CLASS`` is a
-            subclass of ``Method`` in a Python file, which is run; its signature covers the file's content.
+        text: ``NAME`` or ``NAME:KEY=VALUE,KEY=VALUE``, the form of its signature; the settings are those of the method
+            and the refinements. A name ``FILE.py:CLASS`` is a subclass of ``Method`` in a Python file, which is run;
+            its signature covers the file's content.
 
     Raises:
         InputError: The name or a setting is unknown, or a value does not have the type of its setting.
     """
     path, in_file, rest = text.partition(".py:")
-    if not in_file:
-        return METHODS.find(text)
+    if not in_file or _REGISTERED.match(text):
+        name, _, settings = text.partition(":")
+        return refine(f"method {name}", METHODS.get(name), settings)
     name, _, settings = rest.partition(":")
     file = Path(f"{path}.py")
-    return with_settings(f"method {file.name}:{name}", _load_method(file, name), settings)
+    return refine(f"method {file.name}:{name}", _load_method(file, name), settings)
 
 
 def _load_method(path: Path, name: str) -> Method:
