@@ -18,7 +18,7 @@ def fuse_layers(
     """Return the fused maps of a pass that is read at several layers, in [0, 1].
 
     Args:
-        maps_of_layer: Computes the maps ``(n, k, h, w)`` of a pass that is read at one layer.
+        maps_of_layer: Computes the maps ``(n, k, h, w)`` of a pass that is read at one layer, in [0, 1].
         forward: The pass.
         classes: int64 ``(n, k)``.
         fusion: One of ``FUSIONS``, see ``fuse_maps``.
@@ -39,20 +39,18 @@ def fuse_layers(
 def fuse_maps(maps: Sequence[Tensor], fusion: str) -> Tensor:
     """Return the mean or the product of the maps of several layers.
 
-    Each map is scaled to [0, 1] by its minimum and maximum, a map without contrast to 0, and resized to the largest
-    height and width of all (bilinear, corners not aligned).
+    Maps are resized to the largest height and width of all (bilinear, corners not aligned) first.
 
     Args:
-        maps: Maps ``(n, k, h, w)`` of each layer; height and width may differ.
+        maps: Maps ``(n, k, h, w)`` of each layer, in [0, 1]; height and width may differ.
         fusion: ``mean`` or ``product``.
     """
     size = max(each.shape[2] for each in maps), max(each.shape[3] for each in maps)
     fused: Tensor | None = None
     with torch.no_grad():
         for each in maps:
-            scaled = scale_to_one(each)
             if each.shape[2:] != size:
-                scaled = functional.interpolate(scaled, size=size, mode="bilinear", align_corners=False)
-            fused = scaled if fused is None else fused + scaled if fusion == "mean" else fused * scaled
+                each = functional.interpolate(each, size=size, mode="bilinear", align_corners=False)  # noqa: PLW2901
+            fused = each if fused is None else fused + each if fusion == "mean" else fused * each
     assert fused is not None  # there are several layers
     return fused / len(maps) if fusion == "mean" else fused

@@ -5,8 +5,11 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
+from wsol.errors import InputError
+from wsol.methods._fusion import FUSIONS, fuse_layers
 from wsol.methods.base import Forward, Method
 from wsol.models import Classifier
+from wsol.models.layered import LayeredClassifier
 from wsol.registry import with_settings
 
 _SCALES = (1.0, 0.9, 1.1)
@@ -18,9 +21,20 @@ class Refinements:
 
     Attributes:
         aug_smooth: Whether the map is the mean over the image and its mirror image, each times 0.9, 1 and 1.1.
+        fusion: ``mean`` or ``product`` of the maps of several target layers; empty for one target layer.
     """
 
     aug_smooth: bool = False
+    fusion: str = ""
+
+    def __post_init__(self) -> None:
+        """Check that the fusion is known.
+
+        Raises:
+            ValueError: It is not.
+        """
+        if self.fusion and self.fusion not in FUSIONS:
+            raise ValueError(f"fusion is {self.fusion!r:.80}, and must be {' or '.join(FUSIONS)}")
 
     @property
     def signature(self) -> str:
@@ -45,6 +59,15 @@ class RefinedMethod(Method):
     method decides about negative values, and maps stay at their resolution. Costs five further forward passes and six
     times the method.
 
+    ``fusion`` combines the maps of several target layers (``--layer layer3,layer4``). Each layer's map is scaled to
+    [0, 1] by its minimum and maximum, a map without contrast to 0, and resized (bilinear) to the largest map among
+    them. ``mean`` is the mean of these, as in the package grad-cam with several target layers. ``product`` is their
+    product, RefineCAM: Domeniconi et al., "How to Evaluate and Refine your CAM", 2026, arXiv 2605.14641. Both packages
+    resize to the image instead, which is the same for layers with maps of one size; grad-cam sets negative values to 0
+    first and adds 1e-7 to the maximum, and both scale the result to [0, 1] again. A layer whose map has no contrast
+    makes a product of zeros. One forward pass serves all layers, and one backward pass, down to the first, methods of
+    gradients; methods that run the network themselves do so for each layer.
+
     Attributes:
         method: The method.
         refinements: The refinements.
@@ -55,11 +78,12 @@ class RefinedMethod(Method):
 
     def __post_init__(self) -> None:
         """Take over what is known of the method."""
-        for name in ("name", "needs", "class_specific"):
+        for name in ("name", "needs", "class_specific", "reads_layer"):
             object.__setattr__(self, name, getattr(self.method, name))
+        object.__setattr__(self, "fuses_layers", self.reads_layer and self.refinements.fusion != "")
 
     def maps(self, forward: Forward, classes: Tensor) -> Tensor:
-        """Return maps of the size of the method's, in [0, 1] with ``aug_smooth``."""
+        """Return maps of the size of the method's, the largest of several layers; refined ones are in [0, 1]."""
         forward = replace(forward, classes_checked=True)
         return self._average(forward, classes) if self.refinements.aug_smooth else self._maps(forward, classes)
 
@@ -75,12 +99,27 @@ class RefinedMethod(Method):
         return total.expand(-1, classes.shape[1], -1, -1)
 
     def _maps(self, forward: Forward, classes: Tensor) -> Tensor:
-        """Return the maps of one forward pass."""
+        """Return the maps of one forward pass, those of its layers fused."""
+        fusion = self.refinements.fusion
+        if not fusion:
+            return self._layer_maps(forward, classes)
+        if not forward.layers:
+            raise InputError(f"{self.name} cannot be applied: {self.unsupported_reason(forward.network)}")
+        by_class = self.needs == "gradients"
+        return fuse_layers(lambda *each: scale_to_one(self._layer_maps(*each)), forward, classes, fusion, by_class)
+
+    def _layer_maps(self, forward: Forward, classes: Tensor) -> Tensor:
+        """Return the maps of a forward pass that is read at one layer."""
         return self.method.maps(forward, classes)
 
     def unsupported_reason(self, network: Classifier) -> str | None:
-        """Require what the method requires."""
-        return self.method.unsupported_reason(network)
+        """Require what the method requires, at each of several layers."""
+        if not self.refinements.fusion:
+            return self.method.unsupported_reason(network)
+        if not isinstance(network, LayeredClassifier):
+            return f"fusion combines several layers, and {network.layer} is the only one; name more with --layer"
+        reasons = [self.method.unsupported_reason(each) for each in network.layers]
+        return next((each for each in reasons if each is not None), None)
 
     @property
     def signature(self) -> str:
@@ -107,6 +146,16 @@ def refine(title: str, method: Method, settings: str) -> Method:
     method = with_settings(title, method, ",".join(pair for pair in pairs if pair not in chosen))
     refinements = with_settings(title, Refinements(), ",".join(chosen))
     return method if refinements == Refinements() else RefinedMethod(method, refinements)
+
+
+def fit_layers(method: Method, network: Classifier) -> Method:
+    """Return a method, with the mean as its fusion if the network is read at several layers and no other is set."""
+    if not isinstance(network, LayeredClassifier):
+        return method
+    if not isinstance(method, RefinedMethod):
+        return RefinedMethod(method, Refinements(fusion="mean"))
+    refinements = method.refinements
+    return replace(method, refinements=replace(refinements, fusion=refinements.fusion or "mean"))
 
 
 def scale_to_one(maps: Tensor) -> Tensor:

@@ -191,10 +191,8 @@ class Method(ABC):
 def _with_class_check(maps: Callable[[Any, Forward, Tensor], Tensor]) -> Callable[[Any, Forward, Tensor], Tensor]:
     @wraps(maps)
     def checked_maps(self: Any, forward: Forward, classes: Tensor) -> Tensor:
-        if forward.layers and not self.fuses_layers:
-            raise InputError(
-                f"the pass is read at several layers, {forward.network.layer}; give {self.name} the setting fusion=mean"
-            )
+        if (reason := _layers_reason(self, forward.network)) is not None:
+            raise InputError(f"{self.name} cannot be applied: {reason}")
         if forward.classes_checked:
             return maps(self, forward, classes)
         last = forward.logits.shape[1] - 1
@@ -258,10 +256,19 @@ def unsupported_reason(method: Method, network: Classifier, classes: int) -> str
     if not classes and method.class_specific:
         applicable = (name for name in METHODS.names() if not METHODS.get(name).class_specific)
         return f"the network does not classify; use {' or '.join(applicable)}"
-    if isinstance(network, LayeredClassifier) and not method.reads_layer:
-        return f"it reads no target layer, and several are named ({network.layer}); leave out --layer"
+    if (reason := _layers_reason(method, network)) is not None:
+        return reason
     with arithmetic("float32"):  # it may run the network
         return method.unsupported_reason(network)
+
+
+def _layers_reason(method: Method, network: Classifier) -> str | None:
+    """Return why a method cannot be applied to several layers; None if it can, or if there is one."""
+    if method.fuses_layers or not isinstance(network, LayeredClassifier):
+        return None
+    if not method.reads_layer:
+        return f"it reads no target layer, and several are named ({network.layer}); leave out --layer"
+    return f"several target layers are named ({network.layer}); give it the setting fusion=mean"
 
 
 METHODS: Registry[Method] = Registry("method", "wsol.methods")

@@ -93,6 +93,11 @@ class LayeredClassifier(Classifier):
         return self.layers[-1].run_interpreted(interpreter, images)
 
 
+def list_layers(network: Classifier) -> tuple[Classifier, ...]:
+    """Return a network split at each of its target layers."""
+    return network.layers if isinstance(network, LayeredClassifier) else (network,)
+
+
 class TracedLayers(LayeredClassifier):
     """A traced network, split into consecutive parts at its layers.
 
