@@ -158,7 +158,10 @@ class EvalConfig:
         ),
     )
     layer: str | None = field(
-        default=None, metadata=_option(MAPS, "dotted name of the target layer (default: found in the network)")
+        default=None,
+        metadata=_option(
+            MAPS, "dotted name of the target layer, or of several: layer3,layer4 (default: found in the network)"
+        ),
     )
     output: str | None = field(
         default=None,

@@ -97,7 +97,8 @@ def evaluate(
         exact_images: Read every image file for its fingerprint in the signature. By default the fingerprint covers the
             sizes of all files and the content of 64 of them.
         method: Method that makes the score maps: a registered name, or one with settings such as ``rise:masks=1000``.
-        layer: Name of the target layer, unless ``model`` is a loaded one; None to find it.
+        layer: Name of the target layer, or of several, separated by commas, unless ``model`` is a loaded one; None to
+            find it.
         output: Name or index of the output that holds the class scores, of a network that returns several; None to find
             it.
         map_size: Side of the score maps for 224 x 224 input, where ``model`` is a name; None for the network's own.

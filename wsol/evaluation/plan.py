@@ -18,7 +18,7 @@ from wsol.datasets import (
 )
 from wsol.errors import InputError
 from wsol.evaluation.config import EvalConfig
-from wsol.methods import Method, find_method, unsupported_reason
+from wsol.methods import Method, find_method, fit_layers, unsupported_reason
 from wsol.metrics.tau import check_tau
 from wsol.models import Model, load_model, optimize
 from wsol.models.class_map import ClassMap
@@ -128,6 +128,7 @@ def prepare(config: EvalConfig, choice: Choice | None = None) -> Plan:
     images, held_out, own = _load_splits(config, choose_tau=tau == "val")
     model = _load_model(config, side)
     protocol = find_protocol(config.protocol, model.side).including(config.tau)
+    method = fit_layers(method, model.network)
     _check_method(method, model, config.precision)
     agreement = _match_classes(config, model, images, held_out)
     optimize(model.network, config.channels_last, config.compiled)

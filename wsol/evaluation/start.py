@@ -7,6 +7,7 @@ from wsol.evaluation.plan import Plan
 from wsol.methods import Method, constant_gradient_map
 from wsol.models import Classifier
 from wsol.models.layer_probe import LayerProbe
+from wsol.models.layered import list_layers
 
 
 def describe_start(plan: Plan) -> Iterator[str]:
@@ -17,14 +18,16 @@ def describe_start(plan: Plan) -> Iterator[str]:
     """
     inference, images = plan.inference, plan.splits[-1].images
     model, method, side = inference.model, inference.method, inference.protocol.view.crop
-    probe = LayerProbe(model.network, side)
+    probes = [LayerProbe(each, side) for each in list_layers(model.network)]
     name = PurePath(model.name).name if ".py:" in model.name else model.name
-    height, width = probe.size
+    sizes = ", ".join(f"{height} x {width}" for height, width in (probe.size for probe in probes))
     yield (
-        f"{name} on {images.name} {images.split}, {len(images)} images: {method.name} with the layer "
-        f"{model.network.layer}, whose feature maps are {height} x {width} for an input of {side} x {side}"
+        f"{name} on {images.name} {images.split}, {len(images)} images: {method.name} with the "
+        f"layer{'s' if len(probes) > 1 else ''} {model.network.layer}, whose feature maps are {sizes} for an input of "
+        f"{side} x {side}"
     )
-    yield from _compare_with_cam(method, model.network, probe)
+    if len(probes) == 1:
+        yield from _compare_with_cam(method, model.network, probes[0])
 
 
 def _compare_with_cam(method: Method, network: Classifier, probe: LayerProbe) -> Iterator[str]:

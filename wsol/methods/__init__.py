@@ -2,7 +2,7 @@
 
 from wsol.methods._constant_gradient import constant_gradient_map
 from wsol.methods._find import find_method
-from wsol.methods._refined import with_target
+from wsol.methods._refined import fit_layers, with_target
 from wsol.methods.base import METHODS, Forward, Method, forward, unsupported_reason
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "Method",
     "constant_gradient_map",
     "find_method",
+    "fit_layers",
     "forward",
     "unsupported_reason",
     "with_target",

@@ -7,11 +7,13 @@ from torch import Tensor
 
 from wsol.errors import InputError
 from wsol.methods._finer_target import FinerTarget
+from wsol.methods._fusion import FUSIONS, fuse_layers
 from wsol.methods._own_target import OwnTarget, name_target
 from wsol.methods._target import Target, class_score
 from wsol.methods.base import Forward, Method
 from wsol.methods.eigencam import compute_principal_map
 from wsol.models import Classifier
+from wsol.models.layered import LayeredClassifier
 
 _SCALES = (1.0, 0.9, 1.1)
 
@@ -27,6 +29,7 @@ class Refinements:
             FILE.py:FUNCTION, a function of class scores.
         finer_alpha: With target=finer, the strength of the comparison.
         finer_classes: With target=finer, the number of closest classes.
+        fusion: ``mean`` or ``product`` of the maps of several target layers; empty for one target layer.
     """
 
     aug_smooth: bool = False
@@ -34,13 +37,20 @@ class Refinements:
     target: str = "class-score"
     finer_alpha: float = FinerTarget.alpha
     finer_classes: int = FinerTarget.classes
+    fusion: str = ""
 
     def __post_init__(self) -> None:
-        """Check that the settings belong together."""
+        """Check that the settings belong together.
+
+        Raises:
+            ValueError: They do not.
+        """
         if self.target == "finer":
             FinerTarget(self.finer_alpha, self.finer_classes)
         elif (self.finer_alpha, self.finer_classes) != (FinerTarget.alpha, FinerTarget.classes):
             raise ValueError("finer_alpha and finer_classes go with target=finer")
+        if self.fusion and self.fusion not in FUSIONS:
+            raise ValueError(f"fusion is {self.fusion!r:.80}, and must be {' or '.join(FUSIONS)}")
 
     @property
     def signature(self) -> str:
@@ -70,6 +80,15 @@ class RefinedMethod(Method):
 
     A target takes the place of the class score in everything that the method computes from class scores.
 
+    ``fusion`` combines the maps of several target layers (``--layer layer3,layer4``). Each layer's map is scaled to
+    [0, 1] by its minimum and maximum, a map without contrast to 0, and resized (bilinear) to the largest map among
+    them. ``mean`` is the mean of these, as in the package grad-cam with several target layers. ``product`` is their
+    product, RefineCAM: Domeniconi et al., "How to Evaluate and Refine your CAM", 2026, arXiv 2605.14641. Both packages
+    resize to the image instead, which is the same for layers with maps of one size; grad-cam sets negative values to 0
+    first and adds 1e-7 to the maximum, and both scale the result to [0, 1] again. A layer whose map has no contrast
+    makes a product of zeros. One forward pass serves all layers, and one backward pass, down to the first, methods of
+    gradients; methods that run the network themselves do so for each layer.
+
     Attributes:
         method: The method.
         refinements: The refinements.
@@ -86,8 +105,9 @@ class RefinedMethod(Method):
         Raises:
             InputError: It does not.
         """
-        for name in ("name", "needs", "class_specific", "takes_target"):
+        for name in ("name", "needs", "class_specific", "takes_target", "reads_layer"):
             object.__setattr__(self, name, getattr(self.method, name))
+        object.__setattr__(self, "fuses_layers", self.reads_layer and self.refinements.fusion != "")
         if self.refinements.eigen_smooth and not self.method.is_weighted_sum:
             raise InputError(f"{self.name} is no sum of weighted feature maps; leave out eigen_smooth")
         if self.target is not None and not self.class_specific:
@@ -96,7 +116,7 @@ class RefinedMethod(Method):
             raise InputError(f"{self.name} takes no other target than its own; leave out target")
 
     def maps(self, forward: Forward, classes: Tensor) -> Tensor:
-        """Return maps of the size of the method's, in [0, 1] with ``aug_smooth``."""
+        """Return maps of the size of the method's, of the largest layer; averaged and fused ones are in [0, 1]."""
         asked = classes if self.class_specific else classes[:, :1]
         maps = self._average(forward, asked) if self.refinements.aug_smooth else self._compute(forward, asked)
         return maps.expand(-1, classes.shape[1], -1, -1)
@@ -115,29 +135,45 @@ class RefinedMethod(Method):
         """Return the maps of one forward pass."""
         forward = replace(forward, classes_checked=True)
         if self.target is None:
-            return self._smooth(forward, classes)
+            return self._fuse(forward, classes)
         if isinstance(self.target, FinerTarget):
             target, classes = self.target.fix(forward.logits, classes)
             counted = _CountedTarget(target)
         else:
             counted = _CountedTarget(self.target)
-        maps = self._smooth(replace(forward, target=counted), classes)
+        maps = self._fuse(replace(forward, target=counted), classes)
         if not counted.calls:
             raise InputError(f"{self.name} ignores its target; leave out target")
         return maps
 
+    def _fuse(self, forward: Forward, classes: Tensor) -> Tensor:
+        """Return the maps of one forward pass, those of its layers fused."""
+        fusion = self.refinements.fusion
+        if not fusion:
+            return self._smooth(forward, classes)
+        if not forward.layers:
+            raise InputError(f"{self.name} cannot be applied: {self.unsupported_reason(forward.network)}")
+        by_class = self.needs == "gradients"
+        return fuse_layers(lambda *each: scale_to_one(self._smooth(*each)), forward, classes, fusion, by_class)
+
     def _smooth(self, forward: Forward, classes: Tensor) -> Tensor:
+        """Return the maps of a forward pass that is read at one layer."""
         if not self.refinements.eigen_smooth:
             return self.method.maps(forward, classes)
         maps = [compute_principal_map(each[:, 0]) for each in self.method.weigh(forward, classes)]
         return self.method.finish(torch.stack(maps, 1))
 
     def unsupported_reason(self, network: Classifier) -> str | None:
-        """Require what the method requires, and of a network with target=finer a second class."""
-        reason = self.method.unsupported_reason(network)
-        if reason is None and isinstance(self.target, FinerTarget):
-            return self.target.unsupported_reason(network.classes)
-        return reason
+        """Require what the method requires, at each of several layers, and with target=finer a second class."""
+        layers: tuple[Classifier, ...] = (network,)
+        if self.refinements.fusion:
+            if not isinstance(network, LayeredClassifier):
+                return f"fusion combines several layers, and {network.layer} is the only one; name more with --layer"
+            layers = network.layers
+        reasons = [self.method.unsupported_reason(each) for each in layers]
+        if isinstance(self.target, FinerTarget):
+            reasons.append(self.target.unsupported_reason(network.classes))
+        return next((each for each in reasons if each is not None), None)
 
     @property
     def signature(self) -> str:
@@ -203,6 +239,16 @@ def with_target(method: Method, target: Target, name: str | None = None) -> Meth
     if refinements.target != Refinements.target:
         raise InputError(f"{method.name} has the target {refinements.target} already; leave out one of the two")
     return refine(plain, replace(refinements, target=name), OwnTarget(name, target))
+
+
+def fit_layers(method: Method, network: Classifier) -> Method:
+    """Return a method, with the mean as its fusion if the network is read at several layers and no other is set."""
+    if not isinstance(network, LayeredClassifier):
+        return method
+    if not isinstance(method, RefinedMethod):
+        return RefinedMethod(method, Refinements(fusion="mean"))
+    refinements = method.refinements
+    return replace(method, refinements=replace(refinements, fusion=refinements.fusion or "mean"))
 
 
 def scale_to_one(maps: Tensor) -> Tensor:

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from wsol.errors import InputError
+from wsol.methods._layer_graph import LayerGraph, differentiate, has_known_gradients
 from wsol.methods._target import Target, class_score
 from wsol.models import Classifier, GapClassifier
+from wsol.models.layered import LayeredClassifier, LayerPass
 from wsol.registry import Registry
 from wsol.runtime.precision import Precision, arithmetic
 
@@ -34,6 +36,9 @@ class Forward:
         classes_checked: Whether the caller asks only for classes of the network, as a ranking of the scores returns
             them; otherwise each call of ``maps`` checks that, for which a GPU has to be waited for.
         target: The number that a map explains, from the class scores ``(n, classes)`` and the classes of interest.
+        layers: Feature maps and extras of every target layer where there are several; ``network``, ``features`` and
+            ``extras`` are then those of the last. See ``at_layers``.
+        shared: The graph of gradients that the passes at several layers share, and the index of this layer.
     """
 
     network: Classifier
@@ -45,10 +50,29 @@ class Forward:
     precision: Precision
     classes_checked: bool = False
     target: Target = class_score
+    layers: tuple[LayerPass, ...] = ()
+    shared: tuple[LayerGraph, int] | None = None
+
+    def at_layers(self, classes: Tensor) -> "list[Forward]":
+        """Return the pass at each of its target layers, from first to last; the pass itself if it has one layer.
+
+        Args:
+            classes: int64 ``(n, k)``. The gradients of these classes are computed for all layers at once.
+        """
+        if not isinstance(self.network, LayeredClassifier):
+            return [self]
+        graph = LayerGraph(self.network, self.layers, self.target, classes)
+        return [
+            replace(self, network=layer, features=maps, extras=extras, layers=(), shared=(graph, i))
+            for i, (layer, (maps, extras)) in enumerate(zip(self.network.layers, self.layers, strict=True))
+        ]
 
     @cached_property
     def _graph(self) -> tuple[Tensor, Tensor]:
-        """The features as a leaf and the logits, with the graph of gradients between them."""
+        """The features, a leaf unless layers share the graph, and the logits, with the graph between them."""
+        if self.shared is not None:
+            graph, index = self.shared
+            return graph.outputs[0][index], graph.outputs[1]
         with torch.inference_mode(False), torch.enable_grad():
             leaf = self.features.detach().requires_grad_()
             return leaf, self.network.forward_head(leaf, self.extras)
@@ -70,21 +94,15 @@ class Forward:
             InputError: The class scores do not depend on the features.
         """
         network = self.network
-        if isinstance(network, GapClassifier) and network.pooling == "average" and self.target is class_score:
+        if has_known_gradients(network, self.target):
+            assert isinstance(network, GapClassifier)  # has_known_gradients
             return self._compute_pooled_gradients(network, classes)
-        leaf, logits = self._graph
-        with torch.inference_mode(False), torch.enable_grad():
-            chosen = self.target(logits, classes).T
-            if len(chosen) == 1:
-                (gradients,) = torch.autograd.grad(chosen.sum(), leaf, retain_graph=True, allow_unused=True)
-                gradients = None if gradients is None else gradients[None]
-            else:
-                identity = torch.eye(len(chosen), dtype=chosen.dtype, device=chosen.device)
-                seeds = identity[:, :, None].expand(-1, *chosen.shape)
-                (gradients,) = torch.autograd.grad(
-                    chosen, leaf, seeds, retain_graph=True, is_grads_batched=True, allow_unused=True
-                )
-        return self.check_gradients(gradients).transpose(0, 1)
+        if self.shared is not None and self.shared[0].covers(classes):
+            gradients = self.shared[0].gradients(self.shared[1])
+        else:
+            leaf, logits = self._graph
+            (gradients,) = differentiate(self.target, logits, classes, [leaf])
+        return self.check_gradients(gradients)
 
     def check_gradients(self, gradients: Tensor | None) -> Tensor:
         """Return gradients with respect to the features.
@@ -118,7 +136,7 @@ class Forward:
     def scores(self, images: Tensor) -> Tensor:
         """Return the class scores of other images, ``(m, classes)``."""
         with torch.no_grad():
-            return self.network.forward_head(*_run_trunk(self.network, images, self.precision))
+            return self.network.forward_head(*_run_trunk(self.network, images, self.precision)[-1])
 
 
 class Method(ABC):
@@ -133,16 +151,23 @@ class Method(ABC):
         class_specific: Whether the map depends on the class; if not, the network need not classify.
         takes_target: Whether the map of a class explains ``Forward.target``; false for a method that reads the weights
             of the class instead.
+        reads_layer: Whether the map is computed from the feature maps of the target layer, so that those of several
+            layers can be fused; unless a class says otherwise, methods of features and gradients do so.
+        fuses_layers: Whether ``maps`` takes a pass that is read at several layers.
     """
 
     name: ClassVar[str]
     class_specific: ClassVar[bool] = True
     takes_target: ClassVar[bool] = True
+    reads_layer: ClassVar[bool] = False
+    fuses_layers: ClassVar[bool] = False
     needs: ClassVar[Literal["features", "gradients", "image gradients", "forward passes", "attention"]]
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         """Let ``maps`` of every method, also of other packages, run in float32 and refuse classes that do not exist."""
         super().__init_subclass__(**arguments)
+        if "needs" in vars(cls) and "reads_layer" not in vars(cls):
+            cls.reads_layer = cls.needs in ("features", "gradients")
         if "maps" in vars(cls):
             in_float32 = arithmetic("float32")(_with_class_check(cls.maps))
             cls.maps = in_float32  # type: ignore[assignment]  # only adds a check
@@ -200,6 +225,8 @@ class Method(ABC):
 def _with_class_check(maps: Callable[[Any, Forward, Tensor], Tensor]) -> Callable[[Any, Forward, Tensor], Tensor]:
     @wraps(maps)
     def checked_maps(self: Any, forward: Forward, classes: Tensor) -> Tensor:
+        if (reason := _layers_reason(self, forward.network)) is not None:
+            raise InputError(f"{self.name} cannot be applied: {reason}")
         if forward.classes_checked:
             return maps(self, forward, classes)
         last = forward.logits.shape[1] - 1
@@ -291,8 +318,19 @@ def unsupported_reason(method: Method, network: Classifier, classes: int) -> str
     if not classes and method.class_specific:
         applicable = (name for name in METHODS.names() if not METHODS.get(name).class_specific)
         return f"the network does not classify; use {' or '.join(applicable)}"
+    if (reason := _layers_reason(method, network)) is not None:
+        return reason
     with arithmetic("float32"):  # it may run the network
         return method.unsupported_reason(network)
+
+
+def _layers_reason(method: Method, network: Classifier) -> str | None:
+    """Return why a method cannot be applied to several layers; None if it can, or if there is one."""
+    if method.fuses_layers or not isinstance(network, LayeredClassifier):
+        return None
+    if not method.reads_layer:
+        return f"it reads no target layer, and several are named ({network.layer}); leave out --layer"
+    return f"several target layers are named ({network.layer}); give it the setting fusion=mean"
 
 
 METHODS: Registry[Method] = Registry("method", "wsol.methods")
@@ -309,18 +347,29 @@ def forward(network: Classifier, images: Tensor, memory: int = MEMORY, precision
     """
     # Inference tensors cannot be used for gradients later.
     with arithmetic("float32"), torch.inference_mode(False), torch.no_grad():
-        features, extras = _run_trunk(network, images, precision)
+        passes = _run_trunk(network, images, precision)
+        features, extras = passes[-1]
         logits = network.forward_head(features, extras)
-    return Forward(network, images, features, logits, extras, memory, precision)
+    layers = tuple(passes) if isinstance(network, LayeredClassifier) else ()
+    return Forward(network, images, features, logits, extras, memory, precision, layers=layers)
 
 
-def _run_trunk(network: Classifier, images: Tensor, precision: Precision) -> tuple[Tensor, tuple[Any, ...]]:
+def _run_trunk(network: Classifier, images: Tensor, precision: Precision) -> list[LayerPass]:
+    """Return feature maps and extras, of every layer where the network is read at several."""
+
+    def run() -> list[LayerPass]:
+        if isinstance(network, LayeredClassifier):
+            return network.forward_layers(images)
+        return [network.forward_features(images)]
+
     if precision != "bfloat16":
         with arithmetic(precision):
-            return network.forward_features(images)
+            return run()
     autocast: AbstractContextManager[None] = torch.autocast(images.device.type, torch.bfloat16)
     with arithmetic(precision), autocast:
-        features, extras = network.forward_features(images)
-    return features.float(), tuple(
-        each.float() if isinstance(each, Tensor) and each.is_floating_point() else each for each in extras
-    )
+        passes = run()
+    return [(maps.float(), tuple(_to_float32(each) for each in extras)) for maps, extras in passes]
+
+
+def _to_float32(value: Any) -> Any:
+    return value.float() if isinstance(value, Tensor) and value.is_floating_point() else value

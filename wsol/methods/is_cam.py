@@ -25,6 +25,7 @@ class ISCAM(Method):
     """
 
     needs = "forward passes"
+    reads_layer = True
     samples: int = 10
 
     def __post_init__(self) -> None:

@@ -25,6 +25,7 @@ class ScoreCAM(Method):
     """
 
     needs = "forward passes"
+    reads_layer = True
 
     def maps(self, forward: Forward, classes: Tensor) -> Tensor:
         """Return maps of the size of the features."""

@@ -29,6 +29,7 @@ class SmoothGradCAMPlusPlus(Method):
     """
 
     needs = "forward passes"
+    reads_layer = True
     samples: int = 4
     std: float = 0.3
     seed: int = 0

@@ -28,6 +28,7 @@ class SSCAM(Method):
     """
 
     needs = "forward passes"
+    reads_layer = True
     samples: int = 35
     std: float = 2.0
     seed: int = 0

@@ -3,7 +3,7 @@
 import importlib
 import inspect
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,25 +105,44 @@ def split_graph(traced: TracedNetwork, node: fx.Node) -> tuple[fx.GraphModule, f
         The trunk, from images to one tuple of the node's output and whatever else the head needs; and the head, from
         those to the logits. They share their tensors with the network.
     """
+    trunk, head = split_graph_at(traced, [node])
+    return trunk, head
+
+
+def split_graph_at(traced: TracedNetwork, cuts: Sequence[fx.Node]) -> list[fx.GraphModule]:
+    """Split a network into consecutive parts.
+
+    Args:
+        traced: The network.
+        cuts: The last node of each part but the last, in the order of execution.
+
+    Returns:
+        The parts. Each but the last returns one tuple: the output of its last node, and whatever else the nodes behind
+        need; the next part takes these. They share their tensors with the network.
+    """
     nodes = list(traced.graph.nodes)
-    lower, upper = nodes[: nodes.index(node) + 1], nodes[nodes.index(node) + 1 :]
-    in_head = set(upper)
-    live = [node] + [other for other in lower if other is not node and in_head & set(other.users)]
-
-    trunk = fx.Graph()
-    copies = _copy_nodes(lower, trunk, {})
-    trunk.output(tuple(copies[each] for each in live))
-
-    head = fx.Graph()
-    inputs = {each: head.placeholder(each.name) for each in live}
-    for each, value in inputs.items():
-        value.meta = dict(each.meta)
-    if any(is_in_place(each, traced.network) for each in upper):  # the head must not overwrite its inputs
-        inputs = {each: head.call_function(_clone, (value,)) for each, value in inputs.items()}
-    copies = _copy_nodes(upper[:-1], head, inputs)
-    result = upper[-1].args[0]
-    head.output(copies[result] if isinstance(result, fx.Node) else fx.map_arg(result, copies.__getitem__))
-    return _to_module(traced, trunk), _to_module(traced, head)
+    ends = [nodes.index(cut) + 1 for cut in cuts]
+    parts: list[fx.GraphModule] = []
+    live: list[fx.Node] = []
+    for start, end in zip([0, *ends], [*ends, len(nodes)], strict=True):
+        graph, inputs = fx.Graph(), {}
+        for each in live:
+            inputs[each] = graph.placeholder(each.name)
+            inputs[each].meta = dict(each.meta)
+        # No part overwrites its inputs.
+        if live and any(is_in_place(each, traced.network) for each in nodes[start:end]):
+            inputs = {each: graph.call_function(_clone, (value,)) for each, value in inputs.items()}
+        if end < len(nodes):
+            copies = _copy_nodes(nodes[start:end], graph, inputs)
+            behind = set(nodes[end:])
+            cut = nodes[end - 1]
+            live = [cut] + [other for other in nodes[: end - 1] if behind & set(other.users)]
+            graph.output(tuple(copies[each] for each in live))
+        else:
+            copies, result = _copy_nodes(nodes[start:-1], graph, inputs), nodes[-1].args[0]
+            graph.output(copies[result] if isinstance(result, fx.Node) else fx.map_arg(result, copies.__getitem__))
+        parts.append(_to_module(traced, graph))
+    return parts
 
 
 def attention_kind(node: fx.Node, graph: nn.Module) -> str | None:

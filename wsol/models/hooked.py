@@ -1,7 +1,7 @@
 """Networks that cannot be traced: the output of one module is read and replaced by hooks."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from threading import get_ident
 from typing import Any
@@ -47,9 +47,9 @@ class HookedClassifier(Classifier):
             seen.append(output)
             return output.clone()  # what follows may overwrite it
 
-        logits = self._run(images, read)
+        logits = self.run(images, {self.layer: read})
         maps, others = layout.to_maps(seen[0])
-        return maps, (_Pass(layout, images, maps, logits), others)
+        return maps, (HookedPass(layout, images, maps, logits), others)
 
     def forward_head(self, maps: Tensor, extras: tuple[Any, ...]) -> Tensor:
         """Return the class scores ``(n, classes)`` of feature maps: those of the pass, or of another one."""
@@ -57,7 +57,8 @@ class HookedClassifier(Classifier):
         if maps is done.maps:
             scores: Tensor = done.logits
             return scores
-        return self._run(done.images, lambda _: done.layout.to_output(maps, others))
+        # A copy, which what follows may overwrite.
+        return self.run(done.images, {self.layer: lambda _: done.layout.to_output(maps, others).clone()})
 
     def run_interpreted(self, interpreter: Callable[[nn.Module], fx.Interpreter], images: Tensor) -> Tensor:
         """Refuse, because there is no graph to interpret."""
@@ -66,18 +67,21 @@ class HookedClassifier(Classifier):
     def measure_layout(self, images: PlaceTensor) -> Layout | None:
         """Return the layout of the layer's output for tracked images."""
         seen: list[Tensor] = []
-        self._run(images, lambda output: seen.append(output) or output)  # type: ignore[func-returns-value]
+        self.run(images, {self.layer: lambda output: seen.append(output) or output})  # type: ignore[func-returns-value]
         return find_layout(seen[0], len(images))
 
-    def _run(self, images: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
-        with _replace_output(self.trunk.get_submodule(self.layer), change):
+    def run(self, images: Tensor, changes: Mapping[str, Callable[[Tensor], Tensor]]) -> Tensor:
+        """Return the class scores of images, with the outputs of some layers replaced by functions of them."""
+        with ExitStack() as hooks:
+            for layer, change in changes.items():
+                hooks.enter_context(_replace_output(self.trunk.get_submodule(layer), change))
             returned = self.trunk(images.clone())
         scores: Tensor = choose_scores(returned, self._name, self._output, shape_of)
         return scores
 
 
 @dataclass(frozen=True)
-class _Pass:
+class HookedPass:
     """The results of one pass: layout, images, maps and class scores."""
 
     layout: Layout

@@ -61,7 +61,7 @@ def wrap_network(
         network: The network, inside ``borrow``; the model shares its tensors.
         preprocessing: As for ``read_preprocessing``; None for timm's, where the network has it, or else ImageNet's mean
             and standard deviation, which a note says.
-        layer: Dotted name of the target layer; None to find it.
+        layer: Dotted name of the target layer, or several, separated by commas; None to find it.
         side: Side of the square images that the network is to take; None for that of the preprocessing, or 224.
         output: Name or index of the output that holds the class scores, if the network returns several.
 
@@ -86,7 +86,7 @@ def wrap_network(
         sha256,
         0 if vars(network).get("num_classes") == 0 else classifier.classes,
         notes=(*notes, *cast_notes, *classifier.notes),
-        layer=layer,
+        layer=layer and classifier.layer,
         side=side,
         output=output,
         library=type(network).__module__.partition(".")[0],

@@ -17,6 +17,7 @@ from wsol.models.checkpoint import Checkpoint, check_finite, file_sha256, networ
 from wsol.models.classifier import Classifier
 from wsol.models.graph import UntraceableError, trace
 from wsol.models.hooked import HookedClassifier
+from wsol.models.hooked_layers import HookedLayers
 from wsol.models.target_layer import SIDE, find_classifier
 from wsol.models.unwrap import check_network, to_float32, unwrap
 from wsol.registry import with_settings
@@ -39,7 +40,7 @@ def load_model(
         weights: A ``.safetensors``, ``.pth`` or ``.caffemodel`` file, or the name of published weights,
             ``IMAGENET1K_V1``; None for weights that are bundled with this package, or that a user's own function loads.
         device: Device of the model.
-        layer: Dotted name of the target layer; None to find it.
+        layer: Dotted name of the target layer, or several, separated by commas; None to find it.
         map_size: Side of the feature maps for a 224 x 224 image; None for that in the weights file, or the network's
             own.
         side: Side of the square images that the network is to take; None for that of the weights, or 224.
@@ -74,7 +75,7 @@ def load_model(
         0 if vars(network).get("num_classes") == 0 else classifier.classes,
         loaded.class_names,
         (*loaded.notes, *cast_notes, *classifier.notes),
-        layer,
+        layer and classifier.layer,
         map_size,
         loaded.categories,
         architecture.code_sha256,
@@ -127,7 +128,7 @@ def optimize(network: Classifier, channels_last: bool, compiled: bool) -> None:
     Raises:
         InputError: The network cannot be traced, and is to be compiled.
     """
-    if compiled and isinstance(network, HookedClassifier):
+    if compiled and isinstance(network, (HookedClassifier, HookedLayers)):
         raise InputError("a network that is read by hooks cannot be compiled; leave out --compile")
     if channels_last:
         network.to(memory_format=torch.channels_last)

@@ -10,8 +10,10 @@ from torchvision.ops import Permute
 
 from wsol.errors import InputError
 from wsol.models.classifier import Classifier, GapClassifier
-from wsol.models.graph import TracedNetwork, UntraceableError, attention_kind, split_graph, trace
+from wsol.models.graph import TracedNetwork, UntraceableError, attention_kind, split_graph, split_graph_at, trace
 from wsol.models.hooked import find_hooked_classifier
+from wsol.models.hooked_layers import find_hooked_layers
+from wsol.models.layered import TracedLayers, check_distinct, split_names
 from wsol.models.layout import Layout
 from wsol.models.linear_head import find_linear_head
 from wsol.models.measure import Measurement, make_noise, measure
@@ -39,32 +41,29 @@ def find_classifier(
     Args:
         network: A network in evaluation mode; the classifier shares its tensors.
         name: Name of the network in messages.
-        layer: Dotted name of the target layer, as in ``named_modules``; None to find it.
+        layer: Dotted name of the target layer, as in ``named_modules``, or of several, separated by commas, in any
+            order: the classifier is then a ``LayeredClassifier``. None to find it.
         side: Side of the square images that the network is measured with.
         output: Name or index of the output that holds the class scores, if the network returns several.
 
     Raises:
-        InputError: The network cannot be run, there is no such layer, or the layer's output has no feature maps whose
-            places in the image are known.
+        InputError: The network cannot be run, there is no such layer, it is named twice, or its output has no feature
+            maps whose places in the image are known.
     """
-    network = unwrap(network)
+    network, layers = unwrap(network), split_names(layer, name)
     check_network(network, name)
     try:
         traced = trace(network, name)
     except UntraceableError as error:
+        if len(layers) > 1:
+            return find_hooked_layers(network, name, layers, side, output, error)
         return find_hooked_classifier(network, name, layer, side, output, error)
-    node = traced.find_node(layer) if layer else None
+    nodes = [traced.find_node(each) for each in layers]
+    check_distinct(layers, nodes, name)
     measurement = measure(traced, side)
     notes = select_traced_scores(traced, measurement, output)
-    if node is None:
-        classifier = _split_at_last_map(traced, measurement)
-    elif measurement.layout(node) is not None:
-        classifier = _split(traced, measurement, node, layer)
-    else:
-        raise InputError(
-            f"{name}: the output of {layer} is {format_shape(measurement.shape(node))}, not feature maps or patches "
-            "whose places are known; name another layer"
-        )
+    named = dict(zip(nodes, layers, strict=True))
+    classifier = _split_at(traced, measurement, named) if named else _split_at_last_map(traced, measurement)
     classifier.notes = notes
     classifier.classes = measurement.shape(traced.output_node.args[0])[1]
     _check_scores(classifier, traced, measurement)
@@ -87,6 +86,23 @@ def find_gap(network: nn.Module, name: str, side: int = SIDE) -> GapClassifier:
         reason = classifier.unsupported_reason or f"more than the maps of {classifier.layer} reaches the class scores"
         raise InputError(f"{name}: {reason}")
     return classifier
+
+
+def _split_at(traced: TracedNetwork, measurement: Measurement, named: dict[fx.Node, str]) -> Classifier:
+    """Split a network at named layers, whatever the order in which they are named.
+
+    Raises:
+        InputError: A layer has no feature maps.
+    """
+    for node, layer in named.items():
+        if measurement.layout(node) is None:
+            raise InputError(
+                f"{traced.name}: the output of {layer} is {format_shape(measurement.shape(node))}, not feature maps or "
+                "patches whose places are known; name another layer"
+            )
+    cuts = [node for node in traced.graph.nodes if node in named]
+    layers = [_split(traced, measurement, node, named[node]) for node in cuts]
+    return layers[0] if len(layers) == 1 else TracedLayers(layers, split_graph_at(traced, cuts)).eval()
 
 
 def _split_at_last_map(traced: TracedNetwork, measurement: Measurement) -> Classifier:

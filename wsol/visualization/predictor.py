@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from wsol.errors import InputError
 from wsol.evaluation.inference import check_maps, check_scores, forward_crops, rank_classes, score_maps
-from wsol.methods import find_method, unsupported_reason
+from wsol.methods import find_method, fit_layers, unsupported_reason
 from wsol.models import Model, load_model
 from wsol.runtime.device import find_device
 from wsol.runtime.precision import check_precision
@@ -70,7 +70,8 @@ class PhotoPredictor:
                 model = load_model(*network, find_device(device), layer, map_size, side=side, output=output)
             check_precision("float32", model.network.device)
             for _, method in self._methods:
-                if (reason := unsupported_reason(method, model.network, model.classes)) is not None:
+                fitted = fit_layers(method, model.network)
+                if (reason := unsupported_reason(fitted, model.network, model.classes)) is not None:
                     raise InputError(f"{method.name} cannot be applied to {model.name}: {reason}")
             if classes and not model.classes:
                 raise InputError(f"{model.name} does not classify; leave out the class")
@@ -110,7 +111,8 @@ class PhotoPredictor:
             ranked = classes[0].tolist() if model.classes else []
             names = tuple(all_names[i] if all_names else f"class {i}" for i in ranked)
             scores = probabilities[0, : len(ranked)].cpu().numpy()
-            for text, method in self._methods:
+            for text, chosen in self._methods:
+                method = fit_layers(chosen, model.network)
                 asked = classes if method.class_specific else classes[:, :1]
                 maps = score_maps(method, passed, asked).cpu().numpy()
                 check_maps(method, maps, where)

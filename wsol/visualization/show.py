@@ -59,7 +59,8 @@ def show(
         data_root: Folder of the data set; ``datasets/<name>`` if None.
         dataset_args: Additional arguments of the data set.
         split: Split of the data set.
-        layer: Name of the target layer, if ``model`` is a name; chosen automatically if None.
+        layer: Name of the target layer, or of several, separated by commas, if ``model`` is a name; chosen
+            automatically if None.
         output: Name or index of the output that holds the class scores, if ``model`` is a name and returns several.
         map_size: Side of the maps of a 224 x 224 image, if ``model`` is a name; the network's own if None.
         protocol: Registered name, or one with settings.
