@@ -13,6 +13,7 @@ from wsol.methods.base import GradientMethod
 from wsol.models import Classifier, GapClassifier, find_classifier
 
 CHEAP = ["cam", "gradcam", "gradcam++", "xgradcam", "layercam", "hirescam", "gradcam-elementwise", "eigencam"]
+CHEAP += ["nwc", "fem", "kpca-cam", "bagcams", "shapleycam", "eigengradcam"]
 CLASSES = torch.tensor([[0, 6, 3], [4, 4, 1]])
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 
