@@ -33,7 +33,8 @@ def compute_image_gradients(
         with torch.inference_mode(False), torch.enable_grad():
             leaf = batch.clone().requires_grad_()
             scores = forward.target(run_differentiable(forward.network, leaf, run), chosen).sum(0).unbind()
-        gradients = [torch.autograd.grad(score, leaf, retain_graph=True)[0] for score in scores]
+        last = len(scores) - 1  # whose backward pass frees the graph as it goes, so that its memory is used again
+        gradients = [torch.autograd.grad(s, leaf, retain_graph=i < last)[0] for i, s in enumerate(scores)]
         parts.append(torch.stack(gradients, 1))
     return torch.cat(parts)
 

@@ -1,7 +1,9 @@
 """Guided backpropagation to the image."""
 
+import copy
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, fx, nn
@@ -36,35 +38,46 @@ class GuidedBackprop(Method):
 
 
 def _run_guided(network: Classifier, images: Tensor) -> Tensor:
-    return network.run_interpreted(_GuidedInterpreter, images)
+    return network.run_replaced(_guide, images)
 
 
-class _GuidedInterpreter(fx.Interpreter):
-    def run_node(self, n: fx.Node) -> Any:
-        if not _is_relu(n, self.module):
-            return super().run_node(n)
-        values = self.fetch_args_kwargs_from_env(n)[0][0]
-        if not is_in_place(n, self.module):
-            return _apply_guided_relu(values)
-        return values.copy_(_apply_guided_relu(values.clone()))  # later nodes may read it under its old name
+_GUIDED: "WeakKeyDictionary[nn.Module, nn.Module]" = WeakKeyDictionary()
+
+
+def _guide(part: nn.Module) -> nn.Module:
+    """Return a part of a network with guided ReLUs; it shares its tensors, and is kept, as code is compiled for it."""
+    if not isinstance(part, fx.GraphModule):
+        return part
+    if part not in _GUIDED:
+        guided = fx.GraphModule(part, copy.deepcopy(part.graph))
+        for node in guided.graph.nodes:
+            if _is_relu(node, part):
+                # Where the ReLU works in place, later nodes may read its output under the name of its input.
+                arguments = (node.args[0], is_in_place(node, part))
+                node.op, node.target, node.args, node.kwargs = "call_function", _apply_guided_relu, arguments, {}
+        guided.recompile()
+        _GUIDED[part] = guided
+    return _GUIDED[part]
 
 
 class _GuidedReLU(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, values: Tensor) -> Tensor:
-        output = values.clamp(min=0)
+    def forward(ctx: Any, values: Tensor, in_place: bool) -> Tensor:
+        if in_place:
+            ctx.mark_dirty(values)
+        output = values.relu_() if in_place else values.relu()
         ctx.save_for_backward(output)
         return output
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> Tensor:
+    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, None]:
         (output,) = ctx.saved_tensors
-        gradient: Tensor = gradients[0].clamp(min=0) * (output > 0)
-        return gradient
+        gradient: Tensor = torch.ops.aten.threshold_backward(gradients[0].clamp(min=0), output, 0)
+        return gradient, None
 
 
-def _apply_guided_relu(values: Tensor) -> Tensor:
-    output: Tensor = _GuidedReLU.apply(values)
+def _apply_guided_relu(values: Tensor, in_place: bool) -> Tensor:
+    output: Tensor = _GuidedReLU.apply(values, in_place)
     return output
 
 

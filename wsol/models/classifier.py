@@ -88,8 +88,12 @@ class Classifier(nn.Module):
 
     def run_interpreted(self, interpreter: Callable[[nn.Module], fx.Interpreter], images: Tensor) -> Tensor:
         """Return the class scores of images, with trunk and head each run by an interpreter."""
+        return self.run_replaced(lambda part: interpreter(part).run, images)
+
+    def run_replaced(self, replace: Callable[[nn.Module], Callable[..., Any]], images: Tensor) -> Tensor:
+        """Return the class scores of images, with trunk and head each replaced by a function of the same arguments."""
         self.count_pass(len(images))
-        logits: Tensor = interpreter(self.head).run(*interpreter(self.trunk).run(images.clone()))
+        logits: Tensor = replace(self.head)(*replace(self.trunk)(images.clone()))
         return logits
 
     def forward(self, images: Tensor) -> Tensor:
@@ -167,9 +171,9 @@ class GapClassifier(Classifier):
         logits: Tensor = self.head(self.pool(maps))
         return logits
 
-    def run_interpreted(self, interpreter: Callable[[nn.Module], fx.Interpreter], images: Tensor) -> Tensor:
-        """Return the class scores of images, with the trunk run by an interpreter."""
+    def run_replaced(self, replace: Callable[[nn.Module], Callable[..., Any]], images: Tensor) -> Tensor:
+        """Return the class scores of images, with the trunk replaced by a function of the same arguments."""
         self.count_pass(len(images))
         layout = self.find_layout(images)
-        output, *_ = interpreter(self.trunk).run(images.clone())
+        output, *_ = replace(self.trunk)(images.clone())
         return self.forward_head(layout.to_maps(output)[0])

@@ -7,7 +7,7 @@ from threading import get_ident
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from wsol.errors import InputError
 from wsol.models.classifier import Classifier
@@ -60,8 +60,8 @@ class HookedClassifier(Classifier):
         # A copy, which what follows may overwrite.
         return self.run(done.images, {self.layer: lambda _: done.layout.to_output(maps, others).clone()})
 
-    def run_interpreted(self, interpreter: Callable[[nn.Module], fx.Interpreter], images: Tensor) -> Tensor:
-        """Refuse, because there is no graph to interpret."""
+    def run_replaced(self, replace: Callable[[nn.Module], Callable[..., Any]], images: Tensor) -> Tensor:
+        """Refuse, because there is no graph."""
         raise InputError(f"{self._name} cannot be traced; use a method of features and gradients")
 
     def measure_layout(self, images: PlaceTensor) -> Layout | None:

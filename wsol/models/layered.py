@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from wsol.errors import InputError
 from wsol.models.classifier import Classifier
@@ -88,9 +88,9 @@ class LayeredClassifier(Classifier):
         """Return the class scores ``(n, classes)`` of feature maps of the last layer."""
         return self.layers[-1].forward_head(maps, extras)
 
-    def run_interpreted(self, interpreter: Callable[[nn.Module], fx.Interpreter], images: Tensor) -> Tensor:
-        """Return the class scores of images, with trunk and head of the last layer each run by an interpreter."""
-        return self.layers[-1].run_interpreted(interpreter, images)
+    def run_replaced(self, replace: Callable[[nn.Module], Callable[..., Any]], images: Tensor) -> Tensor:
+        """Return the class scores of images, with trunk and head of the last layer replaced."""
+        return self.layers[-1].run_replaced(replace, images)
 
 
 def list_layers(network: Classifier) -> tuple[Classifier, ...]:
