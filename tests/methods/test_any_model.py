@@ -16,7 +16,8 @@ from wsol.models import find_classifier
 
 QUICK = {"ss-cam": ":samples=1", "is-cam": ":samples=1", "rise": ":masks=4", "integrated-gradients": ":steps=2"}
 QUICK |= {"occlusion": ":window=112,stride=112", "smoothgradcam++": ":samples=2"}
-ATTENTION = {"attention-rollout", "chefer", "self-attention", "ts-cam"}
+QUICK |= {"dino-seg": ":head=1", "lost": ":map=similarity"}
+ATTENTION = {"attention-rollout", "chefer", "self-attention", "ts-cam", "tokencut", "lost", "dino-seg"}
 
 
 class Dense(nn.Module):
