@@ -35,6 +35,8 @@ class Classifier(nn.Module):
         reads_places: Whether any place of the maps can reach the class scores.
         classes: Number of class scores.
         notes: Remarks that deserve a second look, one sentence each.
+        text_features: Normalized text features ``(classes, d)`` of a zero-shot classifier; None for other networks.
+        text_scale: Factor of the cosine in the scores of a zero-shot classifier, ``()``; None for other networks.
     """
 
     def __init__(self, trunk: nn.Module, head: nn.Module, layer: str, layout: Layout, size: tuple[int, int]) -> None:
@@ -51,6 +53,10 @@ class Classifier(nn.Module):
         self.reads_places = True
         self.classes = 0
         self.notes: tuple[str, ...] = ()
+        self.text_features: Tensor | None
+        self.text_scale: Tensor | None
+        self.register_buffer("text_features", None, persistent=False)
+        self.register_buffer("text_scale", None, persistent=False)
         self._layouts = {size: layout}
         self._passes: defaultdict[int, int] = defaultdict(int)  # by thread, so that adding needs no lock
 

@@ -17,6 +17,7 @@ from wsol.models.linear_head import find_linear_head
 from wsol.models.measure import Measurement, make_noise, measure
 from wsol.models.outputs import format_shape, select_traced_scores
 from wsol.models.unwrap import check_network, unwrap
+from wsol.models.zero_shot import ZeroShotClassifier
 from wsol.runtime.precision import arithmetic
 
 SIDE = 224  # of the images that most networks take
@@ -49,6 +50,13 @@ def find_classifier(
     """
     network = unwrap(network)
     check_network(network, name)
+    classifier = _split_network(network, name, layer, side, output)
+    if isinstance(network, ZeroShotClassifier):
+        classifier.text_features, classifier.text_scale = network.text_features, network.scale
+    return classifier
+
+
+def _split_network(network: nn.Module, name: str, layer: str | None, side: int, output: str | None) -> Classifier:
     try:
         traced = trace(network, name)
     except UntraceableError as error:
