@@ -68,7 +68,7 @@ def _find_blocks(network: Classifier, images: Tensor) -> tuple[Block, ...]:
         head.run(*outputs)
         returned = next(iter(reversed(network.trunk.graph.nodes))).args[0]
         inputs = [node for node in network.head.graph.nodes if node.op == "placeholder"]
-        steps += _list_steps(head, dict(zip(inputs, returned, strict=True)))  # type: ignore[arg-type]  # a tuple
+        steps += _list_steps(head, dict(zip(inputs, returned, strict=True)))
     additions = _find_bottlenecks(steps)
     attentions = [i for i, step in enumerate(steps) if step.attends]
     blocks = []

@@ -51,7 +51,8 @@ class LeGrad(Method):
                 scores = forward.target(logits, chosen.clone().repeat(len(blocks), 1)).sum(0).unbind()
             rows.append(torch.stack([_sum_gradients(recorded, score) for score in scores], 1))
         assert layout.places is not None  # tokens have positions
-        return torch.cat(rows)[..., layout.places.to(forward.images.device)].unflatten(-1, layout.grid)
+        patches = torch.cat(rows)[..., layout.places.to(forward.images.device)]
+        return patches.reshape(*classes.shape, *layout.grid)
 
     def unsupported_reason(self, network: Classifier) -> str | None:
         """Require blocks of attention with residual additions, as many as are summed over."""
@@ -97,9 +98,7 @@ def _run_blocks(
 class _BlockRecorder(_AttentionRecorder):
     """Interpreter that records the attention of some blocks, each with a graph of gradients of its own."""
 
-    def __init__(
-        self, part: nn.Module, blocks: tuple[Block, ...], recorded: list[Tensor], means: list[Tensor]
-    ) -> None:
+    def __init__(self, part: nn.Module, blocks: tuple[Block, ...], recorded: list[Tensor], means: list[Tensor]) -> None:
         super().__init__(part, recorded, gradients=True)
         self.attentions = {block.attention for block in blocks}
         self.outputs = {block.output: block.layout for block in blocks}
