@@ -98,7 +98,7 @@ class _AttentionRecorder(fx.Interpreter):
             return super().run_node(n)
         args, kwargs = self.fetch_args_kwargs_from_env(n)
         if kind == "call":
-            attention = self._record(_compute_attention(*args, **kwargs))
+            attention = self._record(compute_attention(*args, **kwargs))
             return attention @ args[2]
         if kind == "module":
             return self._run_multihead(str(n.target), *args, **kwargs)
@@ -112,27 +112,50 @@ class _AttentionRecorder(fx.Interpreter):
         self.recorded.append(attention)
         return attention
 
-    def _run_multihead(
-        self, name: str, query: Tensor, key: Tensor, value: Tensor, need_weights: bool = True, **others: Any
-    ) -> tuple[Tensor, None]:
+    def _run_multihead(self, name: str, *args: Any, **kwargs: Any) -> tuple[Tensor, None]:
         """Compute ``nn.MultiheadAttention`` from its parts, since the module returns no attention with gradients."""
         module: Any = self.module.get_submodule(name)
-        unusual = module.in_proj_weight is None or module.bias_k is not None or module.add_zero_attn
-        if unusual or any(each is not None and each is not False for each in others.values()):
-            raise InputError(f"the attention of {name} has masks or added keys; use another method")
-        biases = (None, None, None) if module.in_proj_bias is None else module.in_proj_bias.chunk(3)
-        if not module.batch_first:
-            query, key, value = (each.transpose(0, 1) for each in (query, key, value))
-        query, key, value = (
-            functional.linear(each, w, b).reshape(*each.shape[:2], module.num_heads, -1).transpose(1, 2)
-            for each, w, b in zip((query, key, value), module.in_proj_weight.chunk(3), biases, strict=True)
-        )
-        attention = self._record(_compute_attention(query, key, value))
-        output = module.out_proj((attention @ value).transpose(1, 2).flatten(2))
-        return output if module.batch_first else output.transpose(0, 1), None
+        query, key, value = project_heads(module, name, *args, **kwargs)
+        return join_heads(module, self._record(compute_attention(query, key, value)) @ value), None
 
 
-def _compute_attention(
+def project_heads(
+    module: Any, name: str, query: Tensor, key: Tensor, value: Tensor, need_weights: bool = True, **others: Any
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return queries, keys and values of ``nn.MultiheadAttention``, ``(n, heads, tokens, d)``.
+
+    Args:
+        module: The module.
+        name: Its name in messages.
+        query: First argument of the module.
+        key: Second argument.
+        value: Third argument.
+        need_weights: Ignored.
+        others: Its other arguments.
+
+    Raises:
+        InputError: The attention has masks or added keys.
+    """
+    unusual = module.in_proj_weight is None or module.bias_k is not None or module.add_zero_attn
+    if unusual or any(each is not None and each is not False for each in others.values()):
+        raise InputError(f"the attention of {name} has masks or added keys; use another method")
+    biases = (None, None, None) if module.in_proj_bias is None else module.in_proj_bias.chunk(3)
+    if not module.batch_first:
+        query, key, value = (each.transpose(0, 1) for each in (query, key, value))
+    query, key, value = (
+        functional.linear(each, w, b).reshape(*each.shape[:2], module.num_heads, -1).transpose(1, 2)
+        for each, w, b in zip((query, key, value), module.in_proj_weight.chunk(3), biases, strict=True)
+    )
+    return query, key, value
+
+
+def join_heads(module: Any, output: Tensor) -> Tensor:
+    """Return the output of ``nn.MultiheadAttention`` from attention times values, ``(n, heads, tokens, d)``."""
+    joined: Tensor = module.out_proj(output.transpose(1, 2).flatten(2))
+    return joined if module.batch_first else joined.transpose(0, 1)
+
+
+def compute_attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,

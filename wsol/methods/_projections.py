@@ -1,0 +1,202 @@
+"""Queries, keys and values of a vision transformer, recorded in a forward pass."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional
+
+from wsol.errors import InputError
+from wsol.methods._attention import attention_unsupported_reason, compute_attention, join_heads, project_heads
+from wsol.methods._memory import max_batch_size
+from wsol.methods._sites import Site, find_projected, find_sites
+from wsol.methods._tokens import Readout, find_readout
+from wsol.methods.base import Forward
+from wsol.models import Classifier
+from wsol.models.graph import attention_kind
+
+
+class Heads(NamedTuple):
+    """Queries, keys and values of a layer, each ``(n, heads, tokens, d)``."""
+
+    queries: Tensor
+    keys: Tensor
+    values: Tensor
+
+
+@dataclass(frozen=True)
+class AttentionLayer:
+    """What one layer of attention computes.
+
+    Attributes:
+        name: Dotted name of the operation, as in ``named_modules``; calls inside a module add ``.matmul`` and the like.
+        projected: Queries, keys and values as the linear layer projects them, before they are normalized, scaled or
+            rotated by position embeddings. Where heads share keys and values, these have fewer heads.
+        inputs: Queries, keys and values whose products the attention is made of.
+        attention: Attention after the softmax, ``(n, heads, tokens, tokens)``; None unless asked for.
+        output: What the rest of the network reads, attention times values, ``(n, heads, tokens, d)``; next the heads
+            are joined and projected.
+    """
+
+    name: str
+    projected: Heads
+    inputs: Heads
+    attention: Tensor | None
+    output: Tensor
+
+
+@dataclass(frozen=True)
+class ProjectionPass:
+    """A forward pass that recorded all layers in which all tokens attend to each other.
+
+    Attributes:
+        logits: Class scores, ``(n, classes)``.
+        layers: The layers in order, at least one.
+        readout: The tokens: ``readout.layout.places`` are the positions of the patches, row by row,
+            ``readout.layout.others`` those of class tokens and registers, ``readout.read`` those that are classified.
+    """
+
+    logits: Tensor
+    layers: list[AttentionLayer]
+    readout: Readout
+
+    def to_patches(self, heads: Tensor) -> Tensor:
+        """Return the vectors of the patches, row by row, with the heads joined: ``(n, h w, heads d)``.
+
+        Args:
+            heads: Queries, keys, values or output of a layer, ``(n, heads, tokens, d)``.
+        """
+        places = self.readout.layout.places
+        assert places is not None  # tokens have positions
+        return heads[:, :, places.to(heads.device)].transpose(1, 2).flatten(2)
+
+
+def record_projections(
+    forward: Forward,
+    classes: Tensor,
+    *,
+    attention: bool = False,
+    gradients: bool = False,
+    replace: Callable[[int, AttentionLayer], Tensor] | None = None,
+) -> Iterator[tuple[ProjectionPass, Tensor]]:
+    """Run the images again and record queries, keys and values, as many images at once as the memory budget allows.
+
+    Args:
+        forward: A forward pass with the network, the images and the memory budget.
+        classes: int64 ``(n, k)``.
+        attention: Whether the attention is recorded as well; otherwise the network computes it as it always does.
+        gradients: Whether the logits can be differentiated with respect to attention and output of the layers.
+        replace: Returns what the rest of the network reads in place of the output of a layer, from the number of the
+            layer, 0 for the first, and what was recorded; None to leave the network as it is.
+
+    Yields:
+        The recorded pass of each chunk of images, and their classes.
+
+    Raises:
+        InputError: No layer lets all tokens attend to each other, or its queries, keys and values cannot be told apart.
+    """
+    network, size = forward.network, max_batch_size(forward, gradients=True)
+    readout = find_readout(network, (forward.images.shape[2], forward.images.shape[3]))
+    assert readout is not None  # see attention_unsupported_reason
+    for images, chosen in zip(torch.split(forward.images, size), torch.split(classes, size), strict=True):
+        recorded: list[AttentionLayer] = []
+        settings = _Settings(recorded, len(images), readout.tokens, attention, replace)
+        with torch.inference_mode(False), torch.set_grad_enabled(gradients):
+            # The weights have no gradients; from the images on, every tensor has.
+            inputs = images.clone().requires_grad_() if gradients else images
+            logits = network.run_interpreted(lambda part: _Recorder(part, settings), inputs)  # noqa: B023  # runs now
+        if not recorded:
+            raise InputError("no layer lets all tokens attend to each other; use another method")
+        yield ProjectionPass(logits, recorded, readout), chosen
+
+
+def projections_unsupported_reason(network: Classifier) -> str | None:
+    """Return why queries, keys and values cannot be recorded, in one sentence; None if they can."""
+    reason = attention_unsupported_reason(network)
+    if reason is not None:
+        return reason
+    graphs = [part for part in (network.trunk, network.head) if isinstance(part, fx.GraphModule)]
+    if any(attention_kind(n, part) == "module" for part in graphs for n in part.graph.nodes) or any(
+        find_sites(part) for part in graphs
+    ):
+        return None
+    return f"queries, keys and values before {network.layer} cannot be told apart; use another method"
+
+
+class _Settings(NamedTuple):
+    """What to record of a batch."""
+
+    recorded: list[AttentionLayer]
+    images: int
+    tokens: int
+    attention: bool
+    replace: Callable[[int, AttentionLayer], Tensor] | None
+
+
+class _Recorder(fx.Interpreter):
+    """Interpreter that records every attention among all tokens."""
+
+    def __init__(self, part: nn.Module, settings: _Settings) -> None:
+        super().__init__(part)
+        self.settings = settings
+        sites = find_sites(part) if isinstance(part, fx.GraphModule) else []
+        self.sites = {site.output: site for site in sites}
+        self.kept = {node for site in sites for node in site.nodes}
+        self.results: dict[fx.Node, Any] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        if (site := self.sites.get(n)) is not None:
+            return self._run_site(n, site)
+        if attention_kind(n, self.module) == "module":
+            return self._run_multihead(n)
+        result = super().run_node(n)
+        if n in self.kept:
+            self.results[n] = result
+        return result
+
+    def _run_site(self, n: fx.Node, site: Site) -> Any:
+        paths = [[(node, self.results[node]) for node in path] for path in site.paths]
+        attention = self.results[site.softmax] if site.softmax is not None else None
+        for node in site.nodes:
+            self.results.pop(node, None)
+        inputs = [path[-1][1] for path in paths]
+        if attention is not None:  # queries times transposed keys
+            inputs[1] = inputs[1].transpose(-2, -1)
+        if not self._attends(inputs):
+            return super().run_node(n)
+        if attention is None and self.settings.attention:
+            args, kwargs = self.fetch_args_kwargs_from_env(n)
+            attention = compute_attention(*args, **kwargs)
+            output = attention @ inputs[2]
+        else:
+            output = super().run_node(n)
+            attention = attention if self.settings.attention else None
+        name = str(n.meta.get("layer", n.name))
+        projected = [find_projected(name, path, given) for path, given in zip(paths, inputs, strict=True)]
+        return self._record(AttentionLayer(name, Heads(*projected), Heads(*inputs), attention, output))
+
+    def _run_multihead(self, n: fx.Node) -> Any:
+        args, kwargs = self.fetch_args_kwargs_from_env(n)
+        module = self.module.get_submodule(str(n.target))
+        heads = Heads(*project_heads(module, str(n.target), *args, **kwargs))
+        if not self._attends(heads):
+            return super().run_node(n)
+        attention = compute_attention(*heads) if self.settings.attention else None
+        output = functional.scaled_dot_product_attention(*heads) if attention is None else attention @ heads.values
+        output = self._record(AttentionLayer(str(n.target), heads, heads, attention, output))
+        return join_heads(module, output), None
+
+    def _attends(self, inputs: Any) -> bool:
+        """Return whether the attention is one of all tokens to all tokens."""
+        queries, keys = inputs[:2]
+        if queries.dim() != 4 or len(queries) != self.settings.images:
+            return False
+        return bool(queries.shape[2] == keys.shape[2] == self.settings.tokens)
+
+    def _record(self, layer: AttentionLayer) -> Tensor:
+        self.settings.recorded.append(layer)
+        if self.settings.replace is None:
+            return layer.output
+        return self.settings.replace(len(self.settings.recorded) - 1, layer)
