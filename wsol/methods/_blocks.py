@@ -22,12 +22,14 @@ class Block:
 
     Attributes:
         attention: Computes the attention.
-        branch: What the first addition adds to the tokens that enter the block: the projected output of the attention.
+        addition: The first addition behind the attention: to the tokens that enter the block.
+        branch: What it adds to them: the projected output of the attention.
         output: The last addition before the next attention: the tokens that leave the block.
         layout: Layout of these tokens.
     """
 
     attention: fx.Node
+    addition: fx.Node
     branch: fx.Node
     output: fx.Node
     layout: Layout
@@ -54,6 +56,15 @@ def find_blocks(network: Classifier, size: tuple[int, int]) -> tuple[Block, ...]
     return found[size]
 
 
+def find_sources(network: Classifier) -> dict[fx.Node, fx.Node]:
+    """Return, for the inputs of a head, the nodes of the trunk that compute them; empty if a part has no graph."""
+    if not isinstance(network.trunk, fx.GraphModule) or not isinstance(network.head, fx.GraphModule):
+        return {}
+    returned: Any = next(iter(reversed(network.trunk.graph.nodes))).args[0]
+    inputs = [node for node in network.head.graph.nodes if node.op == "placeholder"]
+    return dict(zip(inputs, returned, strict=True))
+
+
 _FOUND: "WeakKeyDictionary[nn.Module, dict[tuple[int, int], tuple[Block, ...]]]" = WeakKeyDictionary()
 
 
@@ -66,9 +77,7 @@ def _find_blocks(network: Classifier, images: Tensor) -> tuple[Block, ...]:
     if isinstance(network.head, fx.GraphModule):
         head = _Recorder(network.head, len(images))
         head.run(*outputs)
-        returned = next(iter(reversed(network.trunk.graph.nodes))).args[0]
-        inputs = [node for node in network.head.graph.nodes if node.op == "placeholder"]
-        steps += _list_steps(head, dict(zip(inputs, returned, strict=True)))
+        steps += _list_steps(head, find_sources(network))
     additions = _find_bottlenecks(steps)
     attentions = [i for i, step in enumerate(steps) if step.attends]
     blocks = []
@@ -78,7 +87,8 @@ def _find_blocks(network: Classifier, images: Tensor) -> tuple[Block, ...]:
         if branch is not None:
             layout = steps[inside[-1]].layout
             assert layout is not None  # see _find_bottlenecks
-            blocks.append(Block(steps[first].node, branch, steps[inside[-1]].node, layout))
+            addition, output = (steps[inside[i]].node for i in (0, -1))
+            blocks.append(Block(steps[first].node, addition, branch, output, layout))
     if not blocks or not _is_only_source(steps, blocks[-1].output):
         return ()
     return tuple(blocks)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from wsol.errors import InputError
-from wsol.methods._attention import _AttentionRecorder, attention_unsupported_reason
+from wsol.methods._attention import AttentionRecorder, attention_unsupported_reason
 from wsol.methods._blocks import Block, find_blocks
 from wsol.methods._memory import max_batch_size
 from wsol.methods.base import METHODS, Forward, Method
@@ -22,7 +22,7 @@ class LeGrad(Method):
     """Gradient of the class score of each block with respect to its attention.
 
     Bousselham et al., "LeGrad: An Explainability Method for Vision Transformers via Feature Formation Sensitivity",
-    ICCV 2025, section 3: the mean of the tokens that leave block l, put through the network's own last normalization
+    ICCV 2025: the mean of the tokens that leave block l, put through the network's own last normalization
     and classifier, has the score ``s_l``; the map is ``sum_l mean_heads,queries(relu(ds_l/dA_l))`` over the last
     blocks, at the keys that are patches. As in the authors' code, the mean is that of all tokens, and so are the
     queries, with class token and registers; for CLIP, the score includes projection and normalization. The code resizes
@@ -95,7 +95,7 @@ def _run_blocks(
         yield recorded, logits, chosen
 
 
-class _BlockRecorder(_AttentionRecorder):
+class _BlockRecorder(AttentionRecorder):
     """Interpreter that records the attention of some blocks, each with a graph of gradients of its own."""
 
     def __init__(self, part: nn.Module, blocks: tuple[Block, ...], recorded: list[Tensor], means: list[Tensor]) -> None:
