@@ -102,7 +102,7 @@ def test_it_is_what_the_layers_compute(name: str, fused: bool) -> None:
             check_products(layer, recorded is recorded_both[1], name)
         keys = recorded.layers[-1].projected.keys
         assert recorded.readout.layout.grid == (SIDE, SIDE)
-        torch.testing.assert_close(recorded.to_patches(keys), join(keys)[:, prefix:])
+        torch.testing.assert_close(recorded.to_maps(keys).flatten(1, 2), join(keys)[:, prefix:])
 
 
 def check_products(layer: AttentionLayer, attention: bool, name: str) -> None:

@@ -1,8 +1,9 @@
 """Queries, keys and values of a vision transformer, recorded in a forward pass."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, fx, nn
@@ -14,8 +15,10 @@ from wsol.methods._memory import max_batch_size
 from wsol.methods._sites import Site, find_projected, find_sites
 from wsol.methods._tokens import Readout, find_readout
 from wsol.methods.base import Forward
-from wsol.models import Classifier
+from wsol.methods.base import forward as run_forward
+from wsol.models import Classifier, GapClassifier
 from wsol.models.graph import attention_kind
+from wsol.models.measure import make_noise
 
 
 class Heads(NamedTuple):
@@ -62,15 +65,16 @@ class ProjectionPass:
     layers: list[AttentionLayer]
     readout: Readout
 
-    def to_patches(self, heads: Tensor) -> Tensor:
-        """Return the vectors of the patches, row by row, with the heads joined: ``(n, h w, heads d)``.
+    def to_maps(self, heads: Tensor) -> Tensor:
+        """Return the vectors of the patches, with the heads joined, ``(n, h, w, heads d)``.
 
         Args:
             heads: Queries, keys, values or output of a layer, ``(n, heads, tokens, d)``.
         """
-        places = self.readout.layout.places
-        assert places is not None  # tokens have positions
-        return heads[:, :, places.to(heads.device)].transpose(1, 2).flatten(2)
+        layout = self.readout.layout
+        assert layout.places is not None  # tokens have positions
+        patches = heads[:, :, layout.places.to(heads.device)].transpose(1, 2)
+        return patches.reshape(len(heads), *layout.grid, -1)
 
 
 def record_projections(
@@ -112,17 +116,62 @@ def record_projections(
         yield ProjectionPass(logits, recorded, readout), chosen
 
 
+def project_patches(forward: Forward, name: str) -> Tensor:
+    """Return queries, keys or values of the patches in the last layer that lets all tokens attend to each other.
+
+    Where this layer comes after the target layer, as it does by default if a class token is classified, only what
+    follows the target layer is run again.
+
+    Args:
+        forward: A forward pass with the network, the images and the memory budget.
+        name: ``queries``, ``keys`` or ``values``: as the linear layer projects them, the heads joined.
+
+    Returns:
+        ``(n, h, w, heads d)``.
+
+    Raises:
+        InputError: See ``record_projections``.
+    """
+    with torch.no_grad():
+        passes = _record_head(forward)
+        if passes is None:
+            no_classes = torch.zeros(len(forward.images), 0, dtype=torch.int64, device=forward.images.device)
+            passes = (each for each, _ in record_projections(forward, no_classes))
+        parts = [each.to_maps(getattr(each.layers[-1].projected, name)) for each in passes]
+    return torch.cat(parts)
+
+
+def _record_head(forward: Forward) -> Iterable[ProjectionPass] | None:
+    """Return what the layers after the target layer compute; None if no attention among all tokens is one of them."""
+    network, images = forward.network, forward.images
+    if isinstance(network, GapClassifier) or not isinstance(network.head, fx.GraphModule):
+        return None
+    readout = find_readout(network, (images.shape[2], images.shape[3]))
+    assert readout is not None  # see projections_unsupported_reason
+    layout, others, *extras = forward.extras
+    settings = _Settings([], len(images), readout.tokens, attention=False, replace=None)
+    logits = _Recorder(network.head, settings).run(layout.to_output(forward.features, others), *extras)
+    return [ProjectionPass(logits, settings.recorded, readout)] if settings.recorded else None
+
+
 def projections_unsupported_reason(network: Classifier) -> str | None:
     """Return why queries, keys and values cannot be recorded, in one sentence; None if they can."""
-    reason = attention_unsupported_reason(network)
-    if reason is not None:
-        return reason
-    graphs = [part for part in (network.trunk, network.head) if isinstance(part, fx.GraphModule)]
-    if any(attention_kind(n, part) == "module" for part in graphs for n in part.graph.nodes) or any(
-        find_sites(part) for part in graphs
-    ):
-        return None
-    return f"queries, keys and values before {network.layer} cannot be told apart; use another method"
+    if network not in _REASONS:
+        _REASONS[network] = attention_unsupported_reason(network) or _try_to_record(network)
+    return _REASONS[network]
+
+
+_REASONS: "WeakKeyDictionary[nn.Module, str | None]" = WeakKeyDictionary()
+
+
+def _try_to_record(network: Classifier) -> str | None:
+    images = make_noise(network, network.size)
+    try:
+        with torch.inference_mode(False), torch.no_grad():
+            project_patches(run_forward(network, images), "keys")
+    except InputError as error:
+        return str(error)
+    return None
 
 
 class RecorderSettings(NamedTuple):
