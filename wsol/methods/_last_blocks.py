@@ -41,7 +41,10 @@ class LastBlocksPass:
 def run_last_blocks(
     forward: Forward, classes: Tensor, count: int, attend: Attend, *, gradients: bool = False, second_path: bool = False
 ) -> Iterator[tuple[LastBlocksPass, Tensor]]:
-    """Run the images again, with another output of the attention of the last blocks.
+    """Run the last blocks again, with another output of their attention.
+
+    Where they come after the target layer, as the last one does by default if a class token is classified, only what
+    follows the target layer is run; otherwise the images, as many at once as the memory budget allows.
 
     Args:
         forward: A forward pass with the network, the images and the memory budget.
@@ -62,17 +65,26 @@ def run_last_blocks(
     network, size = forward.network, (forward.images.shape[2], forward.images.shape[3])
     readout, blocks = find_readout(network, size), find_blocks(network, size)[-count:]
     assert readout is not None  # see last_blocks_unsupported_reason
-    at_once = max_batch_size(forward, gradients)
-    for images, chosen in zip(torch.split(forward.images, at_once), torch.split(classes, at_once), strict=True):
-        run = _Run(network, readout, blocks, attend, second_path)
+
+    def run(images: Tensor, execute: Callable[[Callable[[nn.Module], fx.Interpreter]], Tensor]) -> LastBlocksPass:
+        state = _State(network, readout, blocks, attend, second_path)
         replace = None if second_path else lambda _, layer: attend(layer)
-        settings = RecorderSettings(run.layers, len(images), readout.tokens, False, replace)
+        settings = RecorderSettings(state.layers, len(images), readout.tokens, attention=False, replace=replace)
         with torch.inference_mode(False), torch.set_grad_enabled(gradients):
-            logits = network.run_interpreted(lambda part: _Recorder(part, settings, run), images)  # noqa: B023  # runs now
-        if len(run.layers) != len(blocks):
+            logits = execute(lambda part: _Recorder(part, settings, state))
+        if len(state.layers) != len(blocks):
             raise InputError("queries, keys and values of the last blocks cannot be told apart; use another method")
         layout = network.find_layout(images) if readout.node is None else readout.layout
-        yield LastBlocksPass(logits, run.layers, layout.to_maps(run.tokens[0])[0], readout), chosen
+        return LastBlocksPass(logits, state.layers, layout.to_maps(state.tokens[0])[0], readout)
+
+    if isinstance(network.head, fx.GraphModule) and {each.attention for each in blocks} <= {*network.head.graph.nodes}:
+        target, others, *extras = forward.extras
+        inputs = (target.to_output(forward.features, others), *extras)
+        yield run(forward.images, lambda interpreter: interpreter(network.head).run(*inputs)), classes
+        return
+    at_once = max_batch_size(forward, gradients)
+    for images, chosen in zip(torch.split(forward.images, at_once), torch.split(classes, at_once), strict=True):
+        yield run(images, lambda interpreter: network.run_interpreted(interpreter, images)), chosen  # noqa: B023  # runs now
 
 
 def last_blocks_unsupported_reason(network: Classifier, count: int) -> str | None:
@@ -98,7 +110,7 @@ def take_values(layer: AttentionLayer) -> Tensor:
 
 
 @dataclass
-class _Run:
+class _State:
     """State of one pass, which the interpreters of trunk and head share.
 
     Attributes:
@@ -127,15 +139,15 @@ class _Run:
 class _Recorder(ProjectionRecorder):
     """Interpreter that replaces what attention outputs, or follows it along a second path."""
 
-    def __init__(self, part: nn.Module, settings: RecorderSettings, run: _Run) -> None:
+    def __init__(self, part: nn.Module, settings: RecorderSettings, state: _State) -> None:
         super().__init__(part, settings)
-        self.state = run
-        self.attentions = {block.attention for block in run.blocks}
-        self.branches = {block.addition: block.branch for block in run.blocks}
+        self.state = state
+        self.attentions = {block.attention for block in state.blocks}
+        self.branches = {block.addition: block.branch for block in state.blocks}
         self.sites = {node: site for node, site in self.sites.items() if (site.softmax or node) in self.attentions}
         self.kept = {node for site in self.sites.values() for node in site.nodes}
-        self.token_node = find_token_node(run.network, run.readout)
-        self.sources: dict[fx.Node, fx.Node] = find_sources(run.network) if part is run.network.head else {}
+        self.token_node = find_token_node(state.network, state.readout)
+        self.sources: dict[fx.Node, fx.Node] = find_sources(state.network) if part is state.network.head else {}
 
     def run_node(self, n: fx.Node) -> Any:
         state, recorded = self.state, len(self.state.layers)

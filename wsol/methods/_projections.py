@@ -149,8 +149,8 @@ def _record_head(forward: Forward) -> Iterable[ProjectionPass] | None:
     readout = find_readout(network, (images.shape[2], images.shape[3]))
     assert readout is not None  # see projections_unsupported_reason
     layout, others, *extras = forward.extras
-    settings = _Settings([], len(images), readout.tokens, attention=False, replace=None)
-    logits = _Recorder(network.head, settings).run(layout.to_output(forward.features, others), *extras)
+    settings = RecorderSettings([], len(images), readout.tokens, attention=False, replace=None)
+    logits = ProjectionRecorder(network.head, settings).run(layout.to_output(forward.features, others), *extras)
     return [ProjectionPass(logits, settings.recorded, readout)] if settings.recorded else None
 
 

@@ -27,8 +27,8 @@ class GradECLIP(Method):
     channels of all heads count as one head. As in the authors' code, the last attention itself is computed as that of
     one head, so that the score whose gradient is taken is not exactly the network's; ``heads=all`` leaves the network
     as it is. Queries, keys and values are taken as they are projected; the authors' script for ImageNet
-    also puts queries and keys through the projection of the output, their notebooks do not. Costs a second forward pass
-    and, for each class, a backward pass to the last attention. It cannot be applied where more than one token is
+    also puts queries and keys through the projection of the output, their notebooks do not. Costs the last block
+    once more and, for each class, a backward pass to its attention. It cannot be applied where more than one token is
     classified, such as the mean of the patches.
 
     Attributes:

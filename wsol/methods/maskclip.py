@@ -22,7 +22,8 @@ class MaskCLIP(Method):
     place of the class token. For CLIP, these are the cosines of patch and text, times the network's scale. As in the
     authors' code, the residual connection and the perceptron of the last block stay. Its key smoothing and prompt
     denoising, off by default there, are left out. Applies to any vision transformer that classifies one token or the
-    mean of tokens. Costs a second forward pass, and the classifier for each patch.
+    mean of tokens. Costs the last block once more where a class token is classified, else a second forward pass, and
+    the classifier for each patch.
     """
 
     needs = "attention"
