@@ -180,7 +180,7 @@ def is_in_place(node: fx.Node, root: nn.Module) -> bool:
         return bool(getattr(root.get_submodule(str(node.target)), "inplace", False))
     name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
     writes = (name.endswith("_") and not name.endswith("__")) or node.target is operator.setitem
-    return writes or bool(node.kwargs.get("inplace")) or "out" in node.kwargs
+    return writes or bool(node.kwargs.get("inplace")) or node.kwargs.get("out") is not None
 
 
 def _leaf_options(network: nn.Module) -> dict[str, Any]:
