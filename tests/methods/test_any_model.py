@@ -18,7 +18,8 @@ from wsol.models.zero_shot import ZeroShotClassifier
 QUICK = {"ss-cam": ":samples=1", "is-cam": ":samples=1", "rise": ":masks=4", "integrated-gradients": ":steps=2"}
 QUICK |= {"occlusion": ":window=112,stride=112", "smoothgradcam++": ":samples=2"}
 QUICK |= {"clip-surgery": ":layers=2"}
-ATTENTION = {"attention-rollout", "chefer", "self-attention", "ts-cam"}
+QUICK |= {"dino-seg": ":head=1", "lost": ":map=similarity"}
+ATTENTION = {"attention-rollout", "chefer", "self-attention", "ts-cam", "tokencut", "lost", "dino-seg"}
 ATTENTION |= {"clip-surgery", "grad-eclip", "legrad", "maskclip"}
 
 

@@ -14,7 +14,7 @@ MASKS = st.tuples(st.integers(1, 3), st.integers(1, 9), st.integers(1, 9)).flatm
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(MASKS)
 def test_labels_are_those_of_scipy(masks: np.ndarray) -> None:
     found = label_components(torch.from_numpy(masks)).numpy()
@@ -31,7 +31,7 @@ def test_labels_are_those_of_scipy(masks: np.ndarray) -> None:
         assert big.tolist() == wanted.tolist()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(MASKS, st.integers(0, 80))
 def test_the_component_of_a_patch(masks: np.ndarray, seed: int) -> None:
     seed %= masks[0].size

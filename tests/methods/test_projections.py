@@ -28,7 +28,7 @@ BUILDS: dict[str, tuple[Callable[[], nn.Module], int]] = {
     "rope, three projections": (lambda: Eva(**SIZES, **ROPE, qkv_fused=False), 3),
     "beit": (lambda: Beit(**SIZES, use_abs_pos_emb=False, use_rel_pos_bias=True), 1),
 }
-QUICK = (("torchvision", True), ("rope", True), ("registers", False))
+QUICK = (("torchvision", True), ("registers", False))
 NAMES = [
     pytest.param(name, fused, marks=() if (name, fused) in QUICK else pytest.mark.slow)
     for name in BUILDS
@@ -122,7 +122,7 @@ def check_products(layer: AttentionLayer, attention: bool, name: str) -> None:
     assert changed == (name.startswith(("rope", "normalized")))
 
 
-@pytest.mark.parametrize(("name", "fused"), QUICK)
+@pytest.mark.parametrize(("name", "fused"), [*QUICK, pytest.param("rope", True, marks=pytest.mark.slow)])
 def test_gradients_by_differences(name: str, fused: bool) -> None:
     recorded = record(name, fused, attention=True, gradients=True)
     layers = recorded.layers
@@ -145,10 +145,10 @@ def test_gradients_by_differences(name: str, fused: bool) -> None:
 
 def test_the_replacement_is_what_the_rest_reads() -> None:
     # Attention of each token to itself alone: the output is the values.
-    net = network("registers")
-    recorded = record("registers", replace=lambda i, layer: layer.inputs.values if i == 1 else layer.output)
+    net = network("registers", fused=False)
+    recorded = record("registers", False, replace=lambda i, layer: layer.inputs.values if i == 1 else layer.output)
     last = net.blocks[1]
-    tokens = net.blocks[0](net._pos_embed(net.patch_embed(run("registers").images)))
+    tokens = net.blocks[0](net._pos_embed(net.patch_embed(run("registers", False).images)))
     values = project(last.attn, last.norm1(tokens))[2]
     tokens = tokens + last.attn.proj(values)
     tokens = net.norm(tokens + last.mlp(last.norm2(tokens)))
@@ -156,10 +156,10 @@ def test_the_replacement_is_what_the_rest_reads() -> None:
 
 
 def test_neither_batch_nor_memory_matters() -> None:
-    passed = forward(run("rope").network, run("rope").images, memory=1)
+    passed = forward(run("registers", False).network, run("registers", False).images, memory=1)
     parts = [recorded for recorded, _ in record_projections(passed, CLASSES)]
     assert len(parts) == 3
-    together = record("rope")
+    together = record("registers", False)
     for number in range(2):
         for field in range(3):
             apart = torch.cat([each.layers[number].projected[field] for each in parts])

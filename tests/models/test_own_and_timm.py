@@ -355,6 +355,8 @@ def test_a_network_that_does_not_classify(tmp_path: Path, csv_data: Path) -> Non
     assert {"gt_known_loc_acc", "mean_iou", "max_box_acc"} <= metrics
     assert not [metric for metric in metrics if "cls" in metric or "top1" in metric or "top5" in metric]
     assert set(result.predictions["rank"]) == {0}
+    for method in ("tokencut", "lost", "dino-seg"):
+        assert {*run(method).metrics.metric} == metrics
     for method in ("gradcam", "chefer", "cam", "rise"):
         with pytest.raises(InputError, match=rf"{method} cannot be applied: .* does not classify"):
             run(method)

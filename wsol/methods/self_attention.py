@@ -16,7 +16,9 @@ class SelfAttention(Method):
     """Attention of the class token in the last layer, averaged over heads; the same map for every class.
 
     Caron et al., "Emerging Properties in Self-Supervised Vision Transformers", ICCV 2021, section 4.2.2.
-    Where the mean of the patches is classified, it is the mean attention of the patches. Costs a second forward pass.
+    Where the mean of the patches is classified, it is the mean attention of the patches. Class tokens and registers are
+    left out. DINO's ``visualize_attention.py`` shows the heads one by one, as ``dino-seg:map=attention`` does, or the
+    patches with most of a head's attention, ``dino-seg:map=mask``. Costs a second forward pass.
     """
 
     needs = "attention"
