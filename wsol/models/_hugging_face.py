@@ -59,6 +59,10 @@ class HuggingFace(Source):
             return network if _classifies(network) else _WithoutClassifier(network)
         return ZeroShotClassifier(_ImageFeatures(network), torch.empty(1000, config.projection_dim), torch.empty(()))
 
+    def input_size(self, network: nn.Module) -> int | None:
+        config = next(each.config for each in network.modules() if hasattr(each, "config"))
+        return _find_side(config)
+
     def load(self, weights: str | Path | None, prompts: Prompts | None, device: torch.device) -> LoadedNetwork:
         folder, files = self._find_files(weights)
         config = self._read_config(str(folder), local_files_only=True)
@@ -133,7 +137,7 @@ class HuggingFace(Source):
 
     def _find_class(self, config: Any) -> Any:
         names = getattr(config, "architectures", None) or ["nothing"]
-        kind = getattr(self._transformers, str(names[0]), None)
+        kind: Any = getattr(self._transformers, str(names[0]), None)
         if not (isinstance(kind, type) and issubclass(kind, self._transformers.PreTrainedModel)):
             raise InputError(f"{self.name}: its {_CONFIG} names {names[0]!r:.80}, which is no network of transformers")
         if kind.main_input_name != "pixel_values" and not hasattr(kind, "get_image_features"):
@@ -238,6 +242,12 @@ class _WithoutClassifier(nn.Module):
         """Return one feature vector for each image."""
         last: Tensor = self.network(pixel_values=images).last_hidden_state
         return last[:, 0] if last.dim() == 3 else last.mean((2, 3))
+
+
+def _find_side(config: Any) -> int | None:
+    """Return the side of the images that a configuration names; None if it names none, or one that is not square."""
+    size = getattr(getattr(config, "vision_config", config), "image_size", None)
+    return size if isinstance(size, int) else None
 
 
 def _to_tensor(features: Any) -> Tensor:

@@ -49,7 +49,8 @@ class OpenClip(Source):
         self, state: Mapping[str, Tensor], published: PublishedWeights | None, map_size: int | None = None
     ) -> nn.Module:
         dimensions = self._open_clip.get_model_config(self._name)["embed_dim"]
-        return ZeroShotClassifier(self._create().visual, torch.empty(1000, dimensions), torch.empty(()))
+        visual = self._create("meta").visual
+        return ZeroShotClassifier(visual, torch.empty(1000, dimensions), torch.empty(()))
 
     def preprocessing(self) -> Preprocessing:
         """Return that of all published weights, if they agree; else that of CLIP."""
@@ -122,7 +123,7 @@ class OpenClip(Source):
 
     def _convert(self, checkpoint: Checkpoint, clip: nn.Module) -> dict[str, Tensor]:
         """Return weights under the names of the network; other programs and older versions name them differently."""
-        state = checkpoint.select(clip.state_dict())
+        state: dict[str, Tensor] = checkpoint.select(clip.state_dict())
         state = importlib.import_module("open_clip.convert").convert_state_dict(clip, state)
         model = importlib.import_module("open_clip.model")
         if "positional_embedding" in state and not hasattr(clip, "positional_embedding"):
@@ -153,10 +154,12 @@ class OpenClip(Source):
         size = self._open_clip.get_model_config(self._name)["vision_cfg"].get("image_size")
         return size if isinstance(size, int) else None
 
-    def _create(self) -> Any:
+    def _create(self, device: str = "cpu") -> Any:
         try:
             with _quiet():
-                clip = self._open_clip.create_model(self._name, load_weights=False, pretrained_text=False)
+                clip = self._open_clip.create_model(
+                    self._name, device=device, load_weights=False, pretrained_text=False
+                )
         except Exception as error:  # the configuration of another package's text encoder is downloaded
             raise InputError(f"{self.name} cannot be built ({first_line(error)})") from error
         if getattr(clip.visual, "output_tokens", False):

@@ -58,7 +58,7 @@ def require_prompts(prompts: Prompts | None, name: str) -> Prompts:
     """
     if prompts is None:
         raise InputError(
-            f"{name} is a zero-shot classifier, which needs the names of classes; evaluate it on a data set, or give "
-            "load_model prompts=wsol.models.Prompts(('cat', 'dog'))"
+            f"{name} is a zero-shot classifier, which needs the names of classes; give --dataset or --class-names FILE "
+            "(in Python, prompts=wsol.models.Prompts(('cat', 'dog')) of load_model)"
         )
     return prompts
