@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from wsol.errors import InputError, first_line
-from wsol.models._hugging_face_images import read_image_processor
+from wsol.models._hugging_face_images import find_side, read_image_processor
 from wsol.models.base import PublishedWeights
 from wsol.models.checkpoint import Checkpoint, check_finite, file_sha256, read_checkpoint
 from wsol.models.class_lists import shorten
@@ -54,14 +54,14 @@ class HuggingFace(Source):
     ) -> nn.Module:
         """Return the network without weights; its configuration is downloaded unless it is cached."""
         config = self._read_config(self._name)
-        network = self._find_class(config)(config)
+        network = self._find_class(config)(config).to("meta")
         if not _has_texts(network):
             return network if _classifies(network) else _WithoutClassifier(network)
         return ZeroShotClassifier(_ImageFeatures(network), torch.empty(1000, config.projection_dim), torch.empty(()))
 
     def input_size(self, network: nn.Module) -> int | None:
         config = next(each.config for each in network.modules() if hasattr(each, "config"))
-        return _find_side(config)
+        return find_side(config)
 
     def load(self, weights: str | Path | None, prompts: Prompts | None, device: torch.device) -> LoadedNetwork:
         folder, files = self._find_files(weights)
@@ -242,12 +242,6 @@ class _WithoutClassifier(nn.Module):
         """Return one feature vector for each image."""
         last: Tensor = self.network(pixel_values=images).last_hidden_state
         return last[:, 0] if last.dim() == 3 else last.mean((2, 3))
-
-
-def _find_side(config: Any) -> int | None:
-    """Return the side of the images that a configuration names; None if it names none, or one that is not square."""
-    size = getattr(getattr(config, "vision_config", config), "image_size", None)
-    return size if isinstance(size, int) else None
 
 
 def _to_tensor(features: Any) -> Tensor:

@@ -33,8 +33,7 @@ def read_image_processor(
     """
     if not (folder / _FILE).is_file():
         note = f"{folder} has no {_FILE}: images are normalized with the mean and standard deviation of ImageNet"
-        size = getattr(getattr(config, "vision_config", config), "image_size", None)
-        return Preprocessing(size=size if isinstance(size, int) else None), (note,)
+        return Preprocessing(size=find_side(config)), (note,)
     try:
         processor = transformers.AutoImageProcessor.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
@@ -57,6 +56,12 @@ def read_image_processor(
     height, width = black.shape[1:]
     side = height if height == width != _SIDE else None
     return Preprocessing(tuple(mean.tolist()), tuple(std.tolist()), side), ()
+
+
+def find_side(config: Any) -> int | None:
+    """Return the side of the images that a configuration names; None if it names none, or one that is not square."""
+    size = getattr(getattr(config, "vision_config", config), "image_size", None)
+    return size if isinstance(size, int) else None
 
 
 def _process(processor: Any, color: tuple[int, int, int]) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -72,8 +72,10 @@ class Prompts:
         if not self.templates:
             raise InputError("there are no templates; give one or more, such as 'a photo of a {}.'")
         for each in self.templates:
-            if each.count("{}") != 1 or each.replace("{}", "").strip("{}") != each.replace("{}", ""):
-                raise InputError(f"the template {quote(each)} should have {{}} once, where the class name belongs")
+            if "{}" not in each or {"{", "}"} & {*each.replace("{}", "", 1)}:
+                raise InputError(
+                    f"the template {quote(each)} should have {{}} once, where the class name belongs, and no other brace"
+                )
 
     @property
     def texts(self) -> list[str]:
