@@ -94,19 +94,19 @@ def test_faults(tmp_path: Path) -> None:
     state = dict(clip.state_dict())
     state.pop("ln_final.weight")  # of the texts: a graph of the images does not use it
     save_file(state, tmp_path / "less.safetensors")
-    with pytest.raises(InputError, match="missing in the file: ln_final.weight"):
+    with pytest.raises(InputError, match=r"missing in the file: ln_final.weight"):
         load_model("open_clip/tiny", tmp_path / "less.safetensors", prompts=PROMPTS)
     with pytest.raises(InputError, match="zero-shot classifier, which needs the names of classes"):
         load_model("open_clip/tiny", tmp_path / "w.safetensors")
     with pytest.raises(InputError, match="no weights; give --weights"):
         load_model("open_clip/tiny", prompts=PROMPTS)
-    with pytest.raises(InputError, match="open_clip has no model 'ViTB32'; did you mean .*ViT-B-32"):
+    with pytest.raises(InputError, match=r"open_clip has no model 'ViTB32'; did you mean .*ViT-B-32"):
         load_model("open_clip/ViTB32")
     with pytest.raises(InputError, match="activation of open_clip/ViT-B-32-quickgelu"):
         load_model("open_clip/ViT-B-32", "openai", prompts=PROMPTS)
     with pytest.raises(InputError, match="fixed map size"):
         load_model("open_clip/tiny", tmp_path / "w.safetensors", map_size=14, prompts=PROMPTS)
-    with pytest.raises(InputError, match="cannot be trained by wsol.train"):
+    with pytest.raises(InputError, match=r"cannot be trained by wsol.train"):
         wsol.train("open_clip/tiny", "synthetic", out=tmp_path / "run")
 
 

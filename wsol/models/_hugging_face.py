@@ -138,7 +138,8 @@ class HuggingFace(Source):
     def _find_class(self, config: Any) -> Any:
         names = getattr(config, "architectures", None) or ["nothing"]
         kind: Any = getattr(self._transformers, str(names[0]), None)
-        if not (isinstance(kind, type) and issubclass(kind, self._transformers.PreTrainedModel)):
+        is_network = isinstance(kind, type) and issubclass(kind, self._transformers.PreTrainedModel)
+        if not is_network:
             raise InputError(f"{self.name}: its {_CONFIG} names {names[0]!r:.80}, which is no network of transformers")
         if kind.main_input_name != "pixel_values" and not hasattr(kind, "get_image_features"):
             raise InputError(f"{self.name} is a {names[0]}, which takes no images; give an image classifier or a CLIP")

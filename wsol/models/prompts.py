@@ -74,7 +74,8 @@ class Prompts:
         for each in self.templates:
             if "{}" not in each or {"{", "}"} & {*each.replace("{}", "", 1)}:
                 raise InputError(
-                    f"the template {quote(each)} should have {{}} once, where the class name belongs, and no other brace"
+                    f"the template {quote(each)} should have {{}} once, where the class name belongs, and no other "
+                    "braces"
                 )
 
     @property
