@@ -36,6 +36,7 @@ def test_ensemble_by_hand() -> None:
     torch.testing.assert_close(ensemble(features), torch.tensor([[0.5**0.5, 0.5**0.5], [0.0, 1.0]]))
 
 
+@pytest.mark.slow
 def test_open_clip_is_traced_and_split() -> None:
     network = make_open_clip()
     classifier = find_classifier(network, "clip", side=32)

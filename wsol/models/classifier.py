@@ -35,6 +35,7 @@ class Classifier(nn.Module):
         reads_places: Whether any place of the maps can reach the class scores.
         classes: Number of class scores.
         notes: Remarks that deserve a second look, one sentence each.
+        has_fixed_size: Whether its graph holds for images of ``size`` alone.
         text_features: Normalized text features ``(classes, d)`` of a zero-shot classifier; None for other networks.
         text_scale: Factor of the cosine in the scores of a zero-shot classifier, ``()``; None for other networks.
     """
@@ -53,6 +54,7 @@ class Classifier(nn.Module):
         self.reads_places = True
         self.classes = 0
         self.notes: tuple[str, ...] = ()
+        self.has_fixed_size = False
         self.text_features: Tensor | None
         self.text_scale: Tensor | None
         self.register_buffer("text_features", None, persistent=False)
@@ -108,9 +110,11 @@ class Classifier(nn.Module):
         """Return the layout of the layer's output for images of this size.
 
         Raises:
-            InputError: The places of the output are not known for this size.
+            InputError: The places of the output are not known for this size, or the network does not take it.
         """
         size = (images.shape[2], images.shape[3])
+        if self.has_fixed_size and size != self.size:
+            raise InputError(f"it was loaded for images of {self.size[1]} x {self.size[0]}; load it for this size")
         if self.layout.places is None:
             return self.layout
         if size not in self._layouts:

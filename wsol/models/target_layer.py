@@ -15,7 +15,7 @@ from wsol.models.hooked import find_hooked_classifier
 from wsol.models.layout import Layout
 from wsol.models.linear_head import find_linear_head
 from wsol.models.measure import Measurement, make_noise, measure
-from wsol.models.outputs import format_shape, select_traced_scores
+from wsol.models.outputs import check_graph, format_shape, select_traced_scores
 from wsol.models.unwrap import check_network, unwrap
 from wsol.models.zero_shot import ZeroShotClassifier
 from wsol.runtime.precision import arithmetic
@@ -58,7 +58,8 @@ def find_classifier(
 
 def _split_network(network: nn.Module, name: str, layer: str | None, side: int, output: str | None) -> Classifier:
     try:
-        traced = trace(network, name)
+        traced = trace(network, name, side)
+        check_graph(traced, side)
     except UntraceableError as error:
         return find_hooked_classifier(network, name, layer, side, output, error)
     node = traced.find_node(layer) if layer else None
@@ -73,6 +74,7 @@ def _split_network(network: nn.Module, name: str, layer: str | None, side: int, 
             f"{name}: the output of {layer} is {format_shape(measurement.shape(node))}, not feature maps or patches "
             "whose places are known; name another layer"
         )
+    classifier.has_fixed_size = traced.has_shapes
     classifier.notes = notes
     classifier.classes = measurement.shape(traced.output_node.args[0])[1]
     _check_scores(classifier, traced, measurement)

@@ -1,7 +1,14 @@
 """Zero-shot classifiers: class scores from the similarity of an image to the texts of the classes."""
 
+from collections.abc import Callable
+
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from wsol.models.prompts import Prompts
+from wsol.runtime.precision import arithmetic
+from wsol.runtime.progress import track
 
 
 class ZeroShotClassifier(nn.Module):
@@ -48,3 +55,24 @@ def ensemble(features: Tensor) -> Tensor:
         ``(classes, d)``.
     """
     return functional.normalize(functional.normalize(features, dim=-1).mean(1), dim=-1)
+
+
+_TEXTS = 320  # at once: four classes with 80 templates
+
+
+@arithmetic("float32")
+def encode_prompts(encode: Callable[[list[str]], Tensor], prompts: Prompts) -> Tensor:
+    """Return the text features of all classes, ``(classes, d)``, on the CPU.
+
+    Args:
+        encode: Maps texts to their features, ``(texts, d)``.
+        prompts: The classes and the texts about them.
+    """
+    texts, templates = prompts.texts, len(prompts.templates)
+    step = templates * max(1, _TEXTS // templates)
+    found = []
+    with torch.inference_mode(False), torch.no_grad():
+        for start in track(range(0, len(texts), step), "class texts", unit="batch"):
+            features = encode(texts[start : start + step])
+            found.append(ensemble(features.reshape(-1, templates, features.shape[-1])).cpu())
+    return torch.cat(found)
