@@ -164,7 +164,7 @@ def test_methods_are_grouped_by_their_needs() -> None:
     for path in (DOCS / "methods").glob("*.md"):
         names = re.findall(r"^## (\S+)$", path.read_text(encoding="utf-8"), re.M)
         needs = {METHODS.get(name).needs for name in names if name in METHODS.names()}
-        page = "attention" if path.stem == "discovery" else path.stem.replace("-", " ")
+        page = "attention" if path.stem in ("clip", "discovery") else path.stem.replace("-", " ")
         assert needs in (set(), {page})
 
 

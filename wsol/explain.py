@@ -52,7 +52,8 @@ def _make_parser() -> argparse.ArgumentParser:
         "wsol.explain", description="Draw the score maps of a classifier over photos, one map per predicted class."
     )
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="a photo, a folder, or an image id of the data set")
-    add_options(parser, ("model", "weights", "layer", "output", "map_size", "method", "device", "memory"))
+    network = ("model", "weights", "layer", "output", "map_size", "method", "device", "memory")
+    add_options(parser, (*network, "class_names", "templates"))
     rows = parser.add_argument_group("several networks or methods")
     rows.add_argument("--compare-models", metavar="NAME[=WEIGHTS],...", help="one row per model, in place of --model")
     rows.add_argument("--compare-methods", metavar="NAME,...", help="one row per method, in place of --method")

@@ -13,11 +13,14 @@ from torchvision.models import VisionTransformer, squeezenet1_1
 
 from wsol.methods import METHODS, find_method, forward
 from wsol.models import find_classifier
+from wsol.models.zero_shot import ZeroShotClassifier
 
 QUICK = {"ss-cam": ":samples=1", "is-cam": ":samples=1", "rise": ":masks=4", "integrated-gradients": ":steps=2"}
 QUICK |= {"occlusion": ":window=112,stride=112", "smoothgradcam++": ":samples=2"}
+QUICK |= {"clip-surgery": ":layers=2"}
 QUICK |= {"dino-seg": ":head=1", "lost": ":map=similarity"}
 ATTENTION = {"attention-rollout", "chefer", "self-attention", "ts-cam", "tokencut", "lost", "dino-seg"}
+ATTENTION |= {"clip-surgery", "grad-eclip", "legrad", "maskclip"}
 
 
 class Dense(nn.Module):
@@ -59,9 +62,18 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], set[str]]] = {
         lambda: MlpMixer(img_size=224, patch_size=32, num_blocks=2, embed_dim=16, num_classes=5),
         {"guided-backprop"} | ATTENTION,
     ),
-    "vit": (lambda: VisionTransformer(224, 56, 2, 2, 16, 32, num_classes=5), {"cam", "nwc", "guided-backprop"}),
+    "vit": (
+        lambda: VisionTransformer(224, 56, 2, 2, 16, 32, num_classes=5),
+        {"cam", "clip-surgery", "nwc", "guided-backprop"},
+    ),
     "vit of timm": (
         lambda: timm.models.VisionTransformer(patch_size=56, embed_dim=16, depth=2, num_heads=2, num_classes=5),
+        {"cam", "clip-surgery", "nwc", "guided-backprop"},
+    ),
+    "zero-shot": (
+        lambda: ZeroShotClassifier(
+            VisionTransformer(224, 56, 2, 2, 16, 32, num_classes=8), torch.eye(5, 8), torch.tensor(9.0)
+        ),
         {"cam", "nwc", "guided-backprop"},
     ),
 }

@@ -79,15 +79,16 @@ class EvalConfig:
         default=None,
         metadata=_option(
             NETWORK,
-            "registered name, timm/NAME or FILE.py:FUNCTION; see python -m wsol.list models (default: the model that "
-            "the weights file names)",
+            "registered name, timm/NAME, open_clip/NAME, hf/ORG/NAME or FILE.py:FUNCTION; see python -m wsol.list "
+            "models (default: the model that the weights file names)",
         ),
     )
     weights: "str | Path | None" = field(
         default=None,
         metadata=_option(
             NETWORK,
-            "a .safetensors, .pth or .caffemodel file, or the name of published weights (default: bundled weights)",
+            "a .safetensors, .pth or .caffemodel file, a folder of transformers, or the name of published weights "
+            "(default: bundled weights)",
         ),
     )
     preprocessing: object = None
@@ -281,6 +282,24 @@ class EvalConfig:
             "et al., or a file in COCO's JSON format",
             parse=Path,
             metavar="DIR",
+        ),
+    )
+    class_names: "str | Path | None" = field(
+        default=None,
+        metadata=_option(
+            NETWORK,
+            "text file with what the texts of a zero-shot classifier call the classes, one name a line in label order; "
+            "or clip for CLIP's names of ImageNet's classes (default: the names of the data set)",
+            metavar="FILE",
+        ),
+    )
+    templates: "str | Path | None" = field(
+        default=None,
+        metadata=_option(
+            NETWORK,
+            "texts of a zero-shot classifier: clip80, photo, or a text file with one a line and {} in place of the "
+            "class name (default: clip80)",
+            metavar="FILE",
         ),
     )
 

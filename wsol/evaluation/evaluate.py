@@ -69,6 +69,8 @@ def evaluate(
     resume: bool = False,
     attribution: bool = False,
     val_boxes: str | Path | None = None,
+    class_names: str | Path | None = None,
+    templates: str | Path | None = None,
 ) -> Evaluation:
     """Evaluate how well a classifier's score maps localize objects.
 
@@ -123,6 +125,10 @@ def evaluate(
             on it.
         val_boxes: Pseudo boxes that replace those of the validation split, see ``wsol.datasets.with_pseudo_boxes``. A
             tau of ``val`` is chosen with them; a note says what the data set's own boxes would choose.
+        class_names: Text file with what the texts of a zero-shot classifier call the classes, one name a line in label
+            order; ``clip`` for CLIP's names of ImageNet's classes; None for the readable names of the data set.
+        templates: Texts of a zero-shot classifier: a name in ``wsol.models.prompts.TEMPLATES``, or a text file with
+            one a line; None for ``clip80``.
 
     Returns:
         Tables and metadata of the run.

@@ -17,6 +17,7 @@ _WITHOUT_EFFECT = {  # on the numbers
     *("device", "batch_size", "workers", "memory", "channels_last", "compiled"),
 }
 _WEIGHTS_SUFFIX = re.compile(r"\.(safetensors|pth|pt|caffemodel)$")
+_SOURCE = re.compile(r"^(timm/|open_clip/|hf/[\w.-]+/)(?=[^/]+$)")  # the first part of a model's name
 _MAX_BYTES = 150  # of a name; file systems take 255
 _DIGEST_BYTES = 3
 
@@ -90,7 +91,7 @@ def _pairs(table: Mapping[str, str] | None) -> list[str]:
 
 def _show(value: str) -> tuple[str, bool]:
     """Return what a name shows of a value, of a path only its end; and whether this tells the value."""
-    whole = re.sub("^timm/", "timm-", value.removeprefix(f"{_RESULTS}/")).replace(":", "-")
+    whole = _SOURCE.sub(lambda match: match[0].replace("/", "-"), value.removeprefix(f"{_RESULTS}/")).replace(":", "-")
     end = re.sub("[^=]*/", "", whole)
     text = file_name(_WEIGHTS_SUFFIX.sub("", end))
     return text, text == whole

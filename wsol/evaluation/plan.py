@@ -23,6 +23,7 @@ from wsol.metrics.tau import check_tau
 from wsol.models import Model, load_model, optimize
 from wsol.models.class_map import ClassMap
 from wsol.models.classes import Agreement, check_classes
+from wsol.models.find_prompts import find_prompts
 from wsol.models.live import wrap_network
 from wsol.protocols import Protocol, find_protocol, find_side
 from wsol.runs.metadata import package_versions
@@ -126,7 +127,7 @@ def prepare(config: EvalConfig, choice: Choice | None = None) -> Plan:
     method, side = find_method(config.method), find_side(config.protocol)
     tau = check_tau(config.tau, find_protocol(config.protocol).including(config.tau).taus)
     images, held_out, own = _load_splits(config, choose_tau=tau == "val")
-    model = _load_model(config, side)
+    model = _load_model(config, side, images)
     protocol = find_protocol(config.protocol, model.side).including(config.tau)
     method = fit_layers(method, model.network)
     _check_method(method, model, config.precision)
@@ -212,8 +213,23 @@ def _limit(config: EvalConfig, images: Dataset) -> Dataset:
     return images if config.limit is None else images.limit(config.limit)
 
 
-def _load_model(config: EvalConfig, side: int | None) -> Model:
-    """Return the model, measured with images of the side that the protocol asks for, or of the weights' own."""
+def _load_model(config: EvalConfig, side: int | None, images: Dataset) -> Model:
+    """Return the model, measured with images of the side that the protocol asks for, or of the weights' own.
+
+    A zero-shot classifier is one of the classes of the images.
+    """
+    model = _load_network(config, side, images)
+    if (config.class_names, config.templates) != (None, None) and (
+        model.prompts is None or isinstance(config.model, Model)
+    ):
+        raise InputError(
+            f"class_names and templates go with a zero-shot classifier that is loaded by its name, which {model.name} "
+            "is not; leave them out"
+        )
+    return model
+
+
+def _load_network(config: EvalConfig, side: int | None, images: Dataset) -> Model:
     if isinstance(config.model, nn.Module):
         if (config.weights, config.map_size) != (None, None):
             raise InputError("a live network has its weights and its map size; leave out weights and map_size")
@@ -222,8 +238,9 @@ def _load_model(config: EvalConfig, side: int | None) -> Model:
         raise InputError("preprocessing goes with a live network; other models have that of their weights")
     if not isinstance(config.model, Model):
         device = find_device(config.device)
+        prompts = find_prompts(images.classes, images.synsets, config.class_names, config.templates)
         return load_model(
-            config.model, config.weights, device, config.layer, config.map_size, side=side, output=config.output
+            config.model, config.weights, device, config.layer, config.map_size, side, config.output, prompts
         )
     if (config.weights, config.layer, config.map_size, config.output) != (None, None, None, None):
         raise InputError("a loaded model has its weights, layer, map size and output; give them to load_model")

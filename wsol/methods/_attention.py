@@ -66,7 +66,7 @@ def record_attention(
         recorded: list[Tensor] = []
         with torch.inference_mode(False), torch.set_grad_enabled(gradients):
             logits = network.run_interpreted(
-                lambda part: _AttentionRecorder(part, recorded, gradients),  # noqa: B023
+                lambda part: AttentionRecorder(part, recorded, gradients),  # noqa: B023
                 images,
             )
         square = (readout.tokens, readout.tokens)
@@ -85,7 +85,7 @@ def attention_unsupported_reason(network: Classifier) -> str | None:
     return f"{network.layer} has no tokens that attend to each other; use a vision transformer or another method"
 
 
-class _AttentionRecorder(fx.Interpreter):
+class AttentionRecorder(fx.Interpreter):
     """Interpreter that records every attention; gradients are tracked from the first one on."""
 
     def __init__(self, part: nn.Module, recorded: list[Tensor], gradients: bool) -> None:

@@ -106,11 +106,11 @@ def record_projections(
     assert readout is not None  # see attention_unsupported_reason
     for images, chosen in zip(torch.split(forward.images, size), torch.split(classes, size), strict=True):
         recorded: list[AttentionLayer] = []
-        settings = _Settings(recorded, len(images), readout.tokens, attention, replace)
+        settings = RecorderSettings(recorded, len(images), readout.tokens, attention, replace)
         with torch.inference_mode(False), torch.set_grad_enabled(gradients):
             # The weights have no gradients; from the images on, every tensor has.
             inputs = images.clone().requires_grad_() if gradients else images
-            logits = network.run_interpreted(lambda part: _Recorder(part, settings), inputs)  # noqa: B023  # runs now
+            logits = network.run_interpreted(lambda part: ProjectionRecorder(part, settings), inputs)  # noqa: B023  # runs now
         if not recorded:
             raise InputError("no layer lets all tokens attend to each other; use another method")
         yield ProjectionPass(logits, recorded, readout), chosen
@@ -149,8 +149,8 @@ def _record_head(forward: Forward) -> Iterable[ProjectionPass] | None:
     readout = find_readout(network, (images.shape[2], images.shape[3]))
     assert readout is not None  # see projections_unsupported_reason
     layout, others, *extras = forward.extras
-    settings = _Settings([], len(images), readout.tokens, attention=False, replace=None)
-    logits = _Recorder(network.head, settings).run(layout.to_output(forward.features, others), *extras)
+    settings = RecorderSettings([], len(images), readout.tokens, attention=False, replace=None)
+    logits = ProjectionRecorder(network.head, settings).run(layout.to_output(forward.features, others), *extras)
     return [ProjectionPass(logits, settings.recorded, readout)] if settings.recorded else None
 
 
@@ -174,7 +174,7 @@ def _try_to_record(network: Classifier) -> str | None:
     return None
 
 
-class _Settings(NamedTuple):
+class RecorderSettings(NamedTuple):
     """What to record of a batch."""
 
     recorded: list[AttentionLayer]
@@ -184,10 +184,10 @@ class _Settings(NamedTuple):
     replace: Callable[[int, AttentionLayer], Tensor] | None
 
 
-class _Recorder(fx.Interpreter):
+class ProjectionRecorder(fx.Interpreter):
     """Interpreter that records every attention among all tokens."""
 
-    def __init__(self, part: nn.Module, settings: _Settings) -> None:
+    def __init__(self, part: nn.Module, settings: RecorderSettings) -> None:
         super().__init__(part)
         self.settings = settings
         sites = find_sites(part) if isinstance(part, fx.GraphModule) else []

@@ -6,7 +6,9 @@ from wsol.models.checkpoint import WeightsMetadata
 from wsol.models.classifier import Classifier, GapClassifier
 from wsol.models.initialize import InitReport, load_matching
 from wsol.models.loading import complete_name, find_architecture, load_model, optimize
+from wsol.models.prompts import Prompts
 from wsol.models.target_layer import find_classifier, find_gap
+from wsol.models.zero_shot import ZeroShotClassifier
 
 __all__ = [
     "MODELS",
@@ -15,7 +17,9 @@ __all__ = [
     "InitReport",
     "Model",
     "Preprocessing",
+    "Prompts",
     "WeightsMetadata",
+    "ZeroShotClassifier",
     "complete_name",
     "find_architecture",
     "find_classifier",

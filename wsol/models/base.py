@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from wsol.errors import InputError, first_line
 from wsol.models.classifier import Classifier
+from wsol.models.prompts import Prompts
 from wsol.registry import Registry
 from wsol.runtime.precision import arithmetic
 
@@ -186,10 +187,12 @@ class Model:
         map_size: Side of the feature maps for a 224 x 224 image if it was given.
         categories: Names that the authors of published weights give the outputs, in order; they may spell the names of
             a data set's classes differently. Empty for other weights.
-        code_sha256: SHA-256 (hex) of the Python file that builds the network, where it is a user's own.
+        code_sha256: SHA-256 (hex) of the file that says how the network is built: a user's own Python file, or the
+            config.json of transformers; empty where the package alone does.
         side: Side of the square images that the network was measured with.
         output: Name or index of the output that holds the class scores, if it was given.
         library: Package that defines the class of the network, such as ``torchvision``; empty if it is unknown.
+        prompts: Classes of a zero-shot classifier and the texts about them; None for other networks.
     """
 
     name: str
@@ -207,6 +210,7 @@ class Model:
     side: int = 224
     output: str | None = None
     library: str = ""
+    prompts: Prompts | None = field(default=None, repr=False)
 
     def check_side(self, side: int | None) -> None:
         """Check that the network takes square images of a side.
@@ -224,7 +228,7 @@ class Model:
 
     @property
     def signature(self) -> str:
-        """Name, and what was chosen: map size, target layer, weights, normalization unless it is ImageNet's.
+        """Name, and what was chosen: map size, target layer, weights, normalization unless it is ImageNet's, prompts.
 
         A user's own file, the weights and the normalization are shown by the first digits of their SHA-256.
         """
@@ -233,7 +237,8 @@ class Model:
         map_size = f"+{self.map_size}" if self.map_size else ""
         layer = f"@{self.layer}" if self.layer else ""
         layer += f">{self.output.replace('|', '_')}" if self.output else ""
-        return f"{name.replace('|', '_')}{code}{map_size}{layer}:{self.sha256[:8]}{self.preprocessing.suffix}"
+        suffix = self.preprocessing.suffix + (self.prompts.suffix if self.prompts else "")
+        return f"{name.replace('|', '_')}{code}{map_size}{layer}:{self.sha256[:8]}{suffix}"
 
 
 MODELS: Registry[Architecture] = Registry("model", "wsol.models.architectures", group="wsol.models")

@@ -33,6 +33,9 @@ class Classifier(nn.Module):
         reads_places: Whether any place of the maps can reach the class scores.
         classes: Number of class scores.
         notes: Remarks that deserve a second look, one sentence each.
+        has_fixed_size: Whether its graph holds for images of ``size`` alone.
+        text_features: Normalized text features ``(classes, d)`` of a zero-shot classifier; None for other networks.
+        text_scale: Factor of the cosine in the scores of a zero-shot classifier, ``()``; None for other networks.
     """
 
     def __init__(self, trunk: nn.Module, head: nn.Module, layer: str, layout: Layout, size: tuple[int, int]) -> None:
@@ -49,6 +52,11 @@ class Classifier(nn.Module):
         self.reads_places = True
         self.classes = 0
         self.notes: tuple[str, ...] = ()
+        self.has_fixed_size = False
+        self.text_features: Tensor | None
+        self.text_scale: Tensor | None
+        self.register_buffer("text_features", None, persistent=False)
+        self.register_buffer("text_scale", None, persistent=False)
         self._layouts = {size: layout}
         self._passes: defaultdict[int, int] = defaultdict(int)  # by thread, so that adding needs no lock
 
@@ -104,9 +112,11 @@ class Classifier(nn.Module):
         """Return the layout of the layer's output for images of this size.
 
         Raises:
-            InputError: The places of the output are not known for this size.
+            InputError: The places of the output are not known for this size, or the network does not take it.
         """
         size = (images.shape[2], images.shape[3])
+        if self.has_fixed_size and size != self.size:
+            raise InputError(f"it was loaded for images of {self.size[1]} x {self.size[0]}; load it for this size")
         if self.layout.places is None:
             return self.layout
         if size not in self._layouts:

@@ -12,6 +12,7 @@ from torch import Tensor, fx, nn
 from torchvision.models.feature_extraction import NodePathTracer
 
 from wsol.errors import InputError, first_line
+from wsol.models._shape_tracer import ShapeTracer
 from wsol.models.pooling import ThresholdedAvgPool2d
 
 
@@ -28,12 +29,14 @@ class TracedNetwork:
         name: Name of the network in messages.
         graph: From images to logits, in the order of execution.
         names: Dotted name of every node, as in ``named_modules``; calls inside a module add ``.add`` and the like.
+        has_shapes: Whether shapes were known in tracing, so that the graph holds for images of one size alone.
     """
 
     network: nn.Module
     name: str
     graph: fx.Graph
     names: dict[fx.Node, str]
+    has_shapes: bool = False
 
     def module(self, node: Any) -> nn.Module | None:
         """Return the module that a node calls; None if it calls none."""
@@ -62,17 +65,20 @@ class TracedNetwork:
         return nodes[-1]
 
 
-def trace(network: nn.Module, name: str) -> TracedNetwork:
+def trace(network: nn.Module, name: str, side: int | None = None) -> TracedNetwork:
     """Trace a network symbolically.
 
     Args:
         network: A network in evaluation mode, so that parts for training alone are left out.
         name: Name of the network in messages.
+        side: Side of the square images that it will run; networks of transformers, whose code looks at shapes, can only
+            be traced for one. None for any.
 
     Raises:
         UntraceableError: The network cannot be traced.
     """
-    tracer = NodePathTracer(**_leaf_options(network))
+    tracer = _make_tracer(network, side)
+    has_shapes = isinstance(tracer, ShapeTracer)
     caches = [(d, dict(d)) for m in network.modules() for k, d in vars(m).items() if type(d) is dict and k[0] != "_"]
     try:
         graph = tracer.trace(network, _default_arguments(network))
@@ -91,7 +97,7 @@ def trace(network: nn.Module, name: str) -> TracedNetwork:
     names = {node: str(node.target) if node.op == "call_module" else n for node, n in tracer.node_to_qualname.items()}
     for node in graph.nodes:
         node.meta["layer"] = names.get(node, "")  # copies of the node keep its meta
-    return TracedNetwork(network, name, graph, {node: names[node] for node in graph.nodes if node in names})
+    return TracedNetwork(network, name, graph, {node: names[node] for node in graph.nodes if node in names}, has_shapes)
 
 
 def split_graph(traced: TracedNetwork, node: fx.Node) -> tuple[fx.GraphModule, fx.GraphModule]:
@@ -200,7 +206,13 @@ def is_in_place(node: fx.Node, root: nn.Module) -> bool:
         return bool(getattr(root.get_submodule(str(node.target)), "inplace", False))
     name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
     writes = (name.endswith("_") and not name.endswith("__")) or node.target is operator.setitem
-    return writes or bool(node.kwargs.get("inplace")) or "out" in node.kwargs
+    return writes or bool(node.kwargs.get("inplace")) or node.kwargs.get("out") is not None
+
+
+def _make_tracer(network: nn.Module, side: int | None) -> Any:
+    if side is None or not any(type(module).__module__.startswith("transformers.") for module in network.modules()):
+        return NodePathTracer(**_leaf_options(network))
+    return ShapeTracer(side, next(network.parameters()))
 
 
 def _leaf_options(network: nn.Module) -> dict[str, Any]:

@@ -1,23 +1,25 @@
 """Models by name, with their weights."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor, fx, nn
+from torch import nn
 
-from wsol.errors import InputError, first_line
-from wsol.io.display import printable
+from wsol.errors import InputError
+from wsol.models._hugging_face import HuggingFace
+from wsol.models._open_clip import OpenClip
 from wsol.models._timm import Timm
 from wsol.models._user_file import UserArchitecture
-from wsol.models.base import MODELS, Architecture, Model, Preprocessing
+from wsol.models.base import MODELS, Architecture, Model
 from wsol.models.caffe import read_caffemodel
-from wsol.models.checkpoint import Checkpoint, check_finite, file_sha256, network_sha256, read_checkpoint
+from wsol.models.checkpoint import check_finite, file_sha256, network_sha256, read_checkpoint
 from wsol.models.classifier import Classifier
-from wsol.models.graph import UntraceableError, trace
 from wsol.models.hooked import HookedClassifier
 from wsol.models.hooked_layers import HookedLayers
+from wsol.models.load_state import load_state
+from wsol.models.prompts import Prompts
+from wsol.models.source import LoadedNetwork, Source
 from wsol.models.target_layer import SIDE, find_classifier
 from wsol.models.unwrap import check_network, to_float32, unwrap
 from wsol.registry import with_settings
@@ -31,11 +33,13 @@ def load_model(
     map_size: int | None = None,
     side: int | None = None,
     output: str | None = None,
+    prompts: Prompts | None = None,
 ) -> Model:
     """Build a model and load its weights.
 
     Args:
-        name: Registered name, see ``python -m wsol.list models``; ``timm/NAME``; ``FILE.py:FUNCTION``; None to take the
+        name: Registered name, see ``python -m wsol.list models``; ``timm/NAME``; ``open_clip/NAME``;
+            ``hf/ORG/NAME``; ``FILE.py:FUNCTION``; None to take the
             name from the weights file, which those of ``wsol.train`` contain.
         weights: A ``.safetensors``, ``.pth`` or ``.caffemodel`` file, or the name of published weights,
             ``IMAGENET1K_V1``; None for weights that are bundled with this package, or that a user's own function loads.
@@ -45,6 +49,7 @@ def load_model(
             own.
         side: Side of the square images that the network is to take; None for that of the weights, or 224.
         output: Name or index of the output that holds the class scores, if the network returns several.
+        prompts: Classes of a zero-shot classifier, and the texts about them; other networks ignore them.
 
     Returns:
         The model in evaluation mode. Its number of classes is that of the weights. A file that the authors published
@@ -57,11 +62,7 @@ def load_model(
         name = _read_model_name(weights)
     architecture = find_architecture(name)
     name = complete_name(name, architecture)
-    path = _find_weights_file(name, weights, architecture)
-    if path is not None and path.suffix == ".caffemodel":
-        loaded = _load_caffe(name, architecture, path, map_size)
-    else:
-        loaded = _load_checkpoint(name, architecture, path, weights, map_size)
+    loaded = _load(name, architecture, weights, map_size, prompts, device)
     network, cast_notes = to_float32(loaded.network, name)
     side = side or loaded.preprocessing.size or SIDE
     classifier = find_classifier(network, name, layer, side, output)
@@ -78,10 +79,11 @@ def load_model(
         layer and classifier.layer,
         map_size,
         loaded.categories,
-        architecture.code_sha256,
+        loaded.code_sha256 or architecture.code_sha256,
         side,
         output,
         type(loaded.network).__module__.partition(".")[0],
+        loaded.prompts,
     )
 
 
@@ -89,17 +91,20 @@ def find_architecture(name: str) -> Architecture:
     """Find an architecture.
 
     Args:
-        name: Registered name, with settings if it takes any, ``resnet18-tap:theta=0.2``; ``timm/NAME`` for one of
-            timm's; ``FILE.py:FUNCTION`` for a user's own.
+        name: Registered name, with settings if it takes any, ``resnet18-tap:theta=0.2``; ``timm/NAME``,
+            ``open_clip/NAME`` or ``hf/ORG/NAME`` for one of timm, open_clip or transformers; ``FILE.py:FUNCTION`` for a
+            user's own.
 
     Raises:
         InputError: There is no such architecture or setting; the message suggests similar names, or says what is
             missing.
     """
-    if name.startswith("timm/"):
-        return Timm(name.removeprefix("timm/"))
     if ".py:" in name:
         return UserArchitecture(name)
+    source, _, rest = name.partition("/")
+    sources: dict[str, type[Architecture]] = {"timm": Timm, "open_clip": OpenClip, "hf": HuggingFace}
+    if rest and source in sources:
+        return sources[source](rest)  # type: ignore[call-arg]  # each takes the name
     base, _, settings = name.partition(":")
     architecture = MODELS.get(base)
     if not settings:
@@ -136,19 +141,6 @@ def optimize(network: Classifier, channels_last: bool, compiled: bool) -> None:
         network.trunk.compile()
 
 
-@dataclass(frozen=True)
-class _LoadedNetwork:
-    """A network with its weights, and the attributes of its ``Model``."""
-
-    network: nn.Module
-    preprocessing: Preprocessing
-    weights: str
-    sha256: str
-    class_names: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    categories: tuple[str, ...] = ()
-
-
 def _read_model_name(weights: str | Path | None) -> str:
     if weights is None or not Path(weights).is_file():
         raise InputError("give --model, or --weights with a file of wsol.train, which names its model")
@@ -160,6 +152,24 @@ def _read_model_name(weights: str | Path | None) -> str:
             f"{weights} was trained as {metadata.architecture!r:.200}, which would be run; give --model if you trust it"
         )
     return metadata.architecture
+
+
+def _load(
+    name: str,
+    architecture: Architecture,
+    weights: str | Path | None,
+    map_size: int | None,
+    prompts: Prompts | None,
+    device: str | torch.device,
+) -> LoadedNetwork:
+    if isinstance(architecture, Source):
+        if map_size is not None:
+            raise InputError(f"{name} has a fixed map size; leave out --map-size")
+        return architecture.load(weights, prompts, torch.device(device))
+    path = _find_weights_file(name, weights, architecture)
+    if path is not None and path.suffix == ".caffemodel":
+        return _load_caffe(name, architecture, path, map_size)
+    return _load_checkpoint(name, architecture, path, weights, map_size)
 
 
 def _find_weights_file(name: str, weights: str | Path | None, architecture: Architecture) -> Path | None:
@@ -179,7 +189,7 @@ def _find_weights_file(name: str, weights: str | Path | None, architecture: Arch
     )
 
 
-def _load_caffe(name: str, architecture: Architecture, path: Path, map_size: int | None) -> _LoadedNetwork:
+def _load_caffe(name: str, architecture: Architecture, path: Path, map_size: int | None) -> LoadedNetwork:
     """Read structure and weights from the file; the named architecture serves as a check."""
     if map_size is not None:
         raise InputError(f"{path} defines its own network; leave out --map-size")
@@ -189,18 +199,18 @@ def _load_caffe(name: str, architecture: Architecture, path: Path, map_size: int
     check_finite(model.network.state_dict(), path)
     if (count := _count_convolutions(model.network)) != expected:
         raise InputError(f"{path} has {count} convolutions, {name} has {expected}; fix --model or --weights")
-    return _LoadedNetwork(model.network, model.preprocessing, path.name, file_sha256(path))
+    return LoadedNetwork(model.network, model.preprocessing, path.name, file_sha256(path))
 
 
 def _load_checkpoint(
     name: str, architecture: Architecture, path: Path | None, weights: str | Path | None, map_size: int | None
-) -> _LoadedNetwork:
+) -> LoadedNetwork:
     if path is None:
         network = _to_evaluation(architecture.build({}, None, map_size), name)
         if any(tensor.is_meta for tensor in network.state_dict().values()):
             raise InputError(f"{name} is on the meta device, without weights; give --weights")
         note = f"no --weights given: {name} provides its own"
-        return _LoadedNetwork(network, architecture.preprocessing(), "own", network_sha256(network), notes=(note,))
+        return LoadedNetwork(network, architecture.preprocessing(), "own", network_sha256(network), notes=(note,))
     checkpoint = read_checkpoint(path)
     metadata = checkpoint.metadata
     if metadata and metadata.architecture != name:
@@ -211,7 +221,7 @@ def _load_checkpoint(
         raise InputError(f"{path} is not the file published as {weights}; delete it and try again")
     map_size = map_size or (metadata.map_size if metadata else None)
     network = _to_evaluation(architecture.build(checkpoint.state, published, map_size), name)
-    _load_state(network, checkpoint, name)
+    load_state(network, checkpoint, name)
     source = metadata or published
     preprocessing = source.preprocessing if source else architecture.preprocessing()
     if preprocessing.size is None:
@@ -225,7 +235,7 @@ def _load_checkpoint(
         )
     class_names = metadata.classes if metadata else ()
     categories = published.categories if published else ()
-    return _LoadedNetwork(network, preprocessing, label, checkpoint.sha256, class_names, tuple(notes), categories)
+    return LoadedNetwork(network, preprocessing, label, checkpoint.sha256, class_names, tuple(notes), categories)
 
 
 def _to_evaluation(network: nn.Module, name: str) -> nn.Module:
@@ -245,58 +255,3 @@ def _to_evaluation(network: nn.Module, name: str) -> nn.Module:
 
 def _count_convolutions(network: nn.Module) -> int:
     return sum(isinstance(module, nn.Conv2d) for module in network.modules())
-
-
-def _load_state(network: nn.Module, checkpoint: Checkpoint, name: str) -> None:
-    """Load the weights into the network; an error says which tensors do not fit."""
-    target = network.state_dict()
-    used = _find_used_tensors(network, name)
-    state = checkpoint.select(target)
-    faults = []
-    missing = [key for key in target if key not in state and key in used and not key.endswith("num_batches_tracked")]
-    if missing:
-        faults.append(f"missing in the file: {_summarize(missing)}")
-    unknown = [key for key in state if key not in target]
-    if unknown:
-        faults.append(f"unknown to the network: {_summarize(unknown)}")
-    shapes = [
-        f"{key} is {_format_shape(state[key])}, not {_format_shape(target[key])}"
-        for key in target
-        if key in state and state[key].shape != target[key].shape
-    ]
-    if shapes:
-        faults.append(f"of another shape: {_summarize(shapes)}")
-    if faults:
-        raise InputError(f"{checkpoint.path} does not fit {name}: {'; '.join(faults)}; check --model and --weights")
-    for key, value in target.items():
-        if value.is_floating_point() and key in state and not state[key].is_floating_point():
-            raise InputError(f"{checkpoint.path}: {key} holds {state[key].dtype}, not real numbers; save float tensors")
-    try:
-        network.load_state_dict(state, strict=False)
-    except (RuntimeError, NotImplementedError) as error:  # number formats that torch can only store
-        raise InputError(
-            f"{checkpoint.path} cannot be loaded into {name} ({first_line(error)}); save float32 tensors"
-        ) from error
-    check_finite(target, checkpoint.path)
-
-
-def _find_used_tensors(network: nn.Module, name: str) -> set[str]:
-    """Return the tensors that evaluation uses; those for training alone, such as GoogLeNet's heads, may be missing."""
-    try:
-        traced = fx.GraphModule(network, trace(network, name).graph)  # has only the modules that the graph calls
-    except UntraceableError:
-        return set(network.state_dict())
-    alive = {tensor.data_ptr() for tensor in (*traced.parameters(), *traced.buffers())}
-    return {key for key, value in network.state_dict().items() if value.data_ptr() in alive}
-
-
-_MAX_NAME_LENGTH = 80
-
-
-def _summarize(items: Iterable[str]) -> str:
-    items = [printable(item)[:_MAX_NAME_LENGTH] for item in items]  # a file may use any names
-    return ", ".join(items[:4]) + (f" and {len(items) - 4} more" if len(items) > 4 else "")
-
-
-def _format_shape(tensor: Tensor) -> str:
-    return " x ".join(map(str, tensor.shape)) or "a scalar"

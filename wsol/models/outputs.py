@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn
 
 from wsol.errors import InputError
-from wsol.models.graph import TracedNetwork
-from wsol.models.measure import Measurement
+from wsol.models.graph import TracedNetwork, UntraceableError
+from wsol.models.measure import Measurement, make_noise
 
 
 def select_traced_scores(traced: TracedNetwork, measurement: Measurement, output: str | None) -> tuple[str, ...]:
@@ -35,6 +36,32 @@ def select_traced_scores(traced: TracedNetwork, measurement: Measurement, output
         notes = (f"{traced.name} ends in a softmax: the class scores are what it is computed from",)
     end.args = (node,)
     return notes
+
+
+def check_graph(traced: TracedNetwork, side: int) -> None:
+    """Check that a network that was traced with known shapes computes what it computes as it is.
+
+    Raises:
+        UntraceableError: It does not.
+    """
+    images = make_noise(traced.network, (side, side))
+    if not traced.has_shapes or images.is_meta:
+        return
+    with torch.inference_mode(False), torch.no_grad():
+        expected = traced.network(images.clone())
+        try:
+            found = fx.GraphModule(traced.network, traced.graph)(images)
+        except Exception as error:  # the number of images may be built in
+            raise UntraceableError(f"{traced.name}: its structure depends on the images") from error
+    outputs, others = (list_outputs(each) or {"": each} for each in (expected, found))
+    for key, one in outputs.items():
+        other = others.get(key)
+        if isinstance(one, Tensor) and not (isinstance(other, Tensor) and _agree(one, other)):
+            raise UntraceableError(f"{traced.name}: its structure depends on the images")
+
+
+def _agree(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and bool(((one - other).abs() <= 1e-4 * one.abs().max()).all())
 
 
 def choose_scores(returned: Any, name: str, output: str | None, shape: Any) -> Any:

@@ -13,12 +13,13 @@ from wsol.models.classifier import Classifier, GapClassifier
 from wsol.models.graph import TracedNetwork, UntraceableError, attention_kind, split_graph, split_graph_at, trace
 from wsol.models.hooked import find_hooked_classifier
 from wsol.models.hooked_layers import find_hooked_layers
-from wsol.models.layered import TracedLayers, check_distinct, split_names
+from wsol.models.layered import TracedLayers, check_distinct, list_layers, split_names
 from wsol.models.layout import Layout
 from wsol.models.linear_head import find_linear_head
 from wsol.models.measure import Measurement, make_noise, measure
-from wsol.models.outputs import format_shape, select_traced_scores
+from wsol.models.outputs import check_graph, format_shape, select_traced_scores
 from wsol.models.unwrap import check_network, unwrap
+from wsol.models.zero_shot import ZeroShotClassifier
 from wsol.runtime.precision import arithmetic
 
 SIDE = 224  # of the images that most networks take
@@ -52,18 +53,29 @@ def find_classifier(
     """
     network, layers = unwrap(network), split_names(layer, name)
     check_network(network, name)
+    classifier = _split_network(network, name, layers, side, output)
+    if isinstance(network, ZeroShotClassifier):
+        for each in (classifier, *list_layers(classifier)):
+            each.text_features, each.text_scale = network.text_features, network.scale
+    return classifier
+
+
+def _split_network(network: nn.Module, name: str, layers: list[str], side: int, output: str | None) -> Classifier:
     try:
-        traced = trace(network, name)
+        traced = trace(network, name, side)
+        check_graph(traced, side)
     except UntraceableError as error:
         if len(layers) > 1:
             return find_hooked_layers(network, name, layers, side, output, error)
-        return find_hooked_classifier(network, name, layer, side, output, error)
+        return find_hooked_classifier(network, name, layers[0] if layers else None, side, output, error)
     nodes = [traced.find_node(each) for each in layers]
     check_distinct(layers, nodes, name)
     measurement = measure(traced, side)
     notes = select_traced_scores(traced, measurement, output)
     named = dict(zip(nodes, layers, strict=True))
     classifier = _split_at(traced, measurement, named) if named else _split_at_last_map(traced, measurement)
+    for each in (classifier, *list_layers(classifier)):
+        each.has_fixed_size = traced.has_shapes
     classifier.notes = notes
     classifier.classes = measurement.shape(traced.output_node.args[0])[1]
     _check_scores(classifier, traced, measurement)

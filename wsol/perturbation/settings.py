@@ -21,7 +21,7 @@ NOISE = 0.01
 OPTIONS = (
     *("model", "weights", "dataset", "data_root", "dataset_args", "split", "assume_class_order", "classes"),
     *("rank_among", "method", "layer", "output", "map_size", "limit", "bootstrap", "device", "batch_size", "workers"),
-    *("memory", "skip_bad_images"),
+    *("memory", "skip_bad_images", "class_names", "templates"),
 )
 """Options of ``wsol.evaluate`` that a measurement takes from the command line."""
 

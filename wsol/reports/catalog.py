@@ -22,7 +22,8 @@ def list_models(patterns: Sequence[str]) -> Iterator[str]:
 
     Args:
         patterns: Names, or patterns of names such as ``resnet*``; if empty, all registered names except ``-gap``,
-            ``-gmp`` and ``-tap`` variants of registered names. Names of timm and of user files are not expanded.
+            ``-gmp`` and ``-tap`` variants of registered names. Names of other packages and of user files are not
+            expanded.
 
     Raises:
         InputError: A pattern matches no name.
@@ -31,7 +32,8 @@ def list_models(patterns: Sequence[str]) -> Iterator[str]:
     for name in _expand_patterns(patterns):
         yield f"{name:<28} {describe_model(name)}"
     if not patterns:
-        yield "also: NAME-gap, NAME-gmp, NAME-tap of any backbone above, timm/NAME, and FILE.py:FUNCTION for your model"
+        yield "also: NAME-gap, NAME-gmp, NAME-tap of any backbone above, timm/NAME, open_clip/NAME, hf/ORG/NAME,"
+        yield "and FILE.py:FUNCTION for your own model"
 
 
 def describe_model(name: str) -> str:
@@ -67,7 +69,7 @@ def _expand_patterns(patterns: Sequence[str]) -> list[str]:
         return [name for name in names if name[-4:] not in ("-gap", "-gmp", "-tap") or name[:-4] not in names]
     expanded = []
     for pattern in patterns:
-        matches = [pattern] if pattern.startswith("timm/") or ".py:" in pattern else fnmatch.filter(names, pattern)
+        matches = [pattern] if "/" in pattern or ".py:" in pattern else fnmatch.filter(names, pattern)
         if not matches:
             MODELS.get(pattern)  # raises with similar names
         expanded += matches

@@ -37,6 +37,8 @@ def explain(
     alpha: float,
     skip_bad_images: bool,
     save_maps: bool,
+    class_names: str | None,
+    templates: str | None,
 ) -> Iterator[str]:
     """Write a figure of every photo.
 
@@ -66,6 +68,8 @@ def explain(
         alpha: See ``wsol.show``.
         skip_bad_images: Whether to continue after a photo that cannot be read.
         save_maps: Whether to write arrays next to each figure.
+        class_names: See ``wsol.models.find_prompts``; with ``clip``, the classes are those of ImageNet.
+        templates: See ``wsol.models.find_prompts``.
 
     Yields:
         One line for the terminal per photo.
@@ -81,13 +85,17 @@ def explain(
             renderer.submit("warm_up")
             gc.disable()  # importing leaves little garbage, and looking for it takes half a second
             try:
-                from wsol.visualization.predictor import PhotoPredictor  # noqa: PLC0415  # torch takes seconds, which the child uses
+                from wsol.models.find_prompts import find_prompts  # noqa: PLC0415  # torch takes seconds, which the child uses
+                from wsol.visualization.predictor import PhotoPredictor  # noqa: PLC0415
             finally:
                 gc.enable()
 
             names, dataset_classes = photos.result()
             side = renderer.submit("find_side").result()
-            predictor = PhotoPredictor(networks, methods, top, classes, layer, map_size, output, side, device, memory)
+            prompts = find_prompts(dataset_classes, (), class_names, templates)
+            predictor = PhotoPredictor(
+                networks, methods, top, classes, layer, map_size, output, side, device, memory, prompts
+            )
             if renderer.submit("use_side", predictor.side).result():
                 next_crops = renderer.submit("load", 0)
             pending: deque[Future[str]] = deque()

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from wsol.errors import InputError
 from wsol.evaluation.inference import check_maps, check_scores, forward_crops, rank_classes, score_maps
 from wsol.methods import find_method, fit_layers, unsupported_reason
-from wsol.models import Model, load_model
+from wsol.models import Model, Prompts, load_model
 from wsol.runtime.device import find_device
 from wsol.runtime.precision import check_precision
 from wsol.visualization.class_names import class_names, find_class
@@ -33,6 +33,7 @@ class PhotoPredictor:
         side: Side of the images that the protocol shows to the networks; None for that of their weights.
         device: Device of the networks that are loaded here, or ``auto``.
         memory: Memory budget of a method in GiB.
+        prompts: Classes of the zero-shot classifiers that are loaded here, see ``load_model``.
 
     Attributes:
         side: Side of the square images that the networks take.
@@ -53,6 +54,7 @@ class PhotoPredictor:
         side: int | None = None,
         device: str = "auto",
         memory: float = 2.0,
+        prompts: Prompts | None = None,
     ) -> None:
         if top < 1:
             raise InputError(f"top is {top}; give 1 or more")
@@ -67,7 +69,7 @@ class PhotoPredictor:
                 model = network
                 model.check_side(side)
             else:
-                model = load_model(*network, find_device(device), layer, map_size, side=side, output=output)
+                model = load_model(*network, find_device(device), layer, map_size, side, output, prompts)
             check_precision("float32", model.network.device)
             for _, method in self._methods:
                 fitted = fit_layers(method, model.network)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from wsol.datasets import Dataset, Split
 from wsol.errors import InputError
-from wsol.models import Model
+from wsol.models import Model, Prompts
 from wsol.reports.heat_map import DEFAULT_ALPHA, DEFAULT_COLORMAP
 from wsol.visualization.photos import Source
 from wsol.visualization.predictor import PhotoPredictor
@@ -95,6 +95,7 @@ def show(
         renderer.find_side(),
         device,
         memory,
+        Prompts(dataset_classes) if dataset_classes else None,
     )
     renderer.use_side(predictor.side)
     predict = predictor.predict
