@@ -3,6 +3,7 @@
 import matplotlib.figure  # noqa: F401
 import pandas as pd  # noqa: F401
 import pyarrow.parquet  # noqa: F401
+import torch.distributed.tensor  # noqa: F401  # with sympy; every evaluation imports it, which takes longer than the rest
 from killed_processes import warm
 
 import wsol.evaluation.evaluate

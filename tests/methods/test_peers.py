@@ -12,7 +12,7 @@ import torchvision.models
 from torch import Tensor, nn
 
 from wsol.methods import find_method, forward
-from wsol.models import find_classifier
+from wsol.models import Classifier, find_classifier
 
 pytestmark = pytest.mark.slow
 
@@ -141,6 +141,12 @@ class Head(nn.Module):
         return self.classifier(torch.flatten(self.pool(self.features(images)), 1))
 
 
+@cache
+def cut(network: nn.Module, layer: str) -> Classifier:
+    """The network cut at a layer, once for all its maps: that takes longer than the maps of such small networks."""
+    return find_classifier(network, "peer", layer)
+
+
 @dataclass(frozen=True)
 class Case:
     """A network, its layer, and a batch with classes of interest that differ between the images."""
@@ -164,8 +170,8 @@ class Case:
         ]
 
     def maps(self, spec: str, memory: int = MEMORY) -> np.ndarray:
-        classifier = find_classifier(self.network, "peer", self.layer)
-        return find_method(spec).maps(forward(classifier, self.images, memory=memory), self.classes).cpu().numpy()
+        passed = forward(cut(self.network, self.layer), self.images, memory=memory)
+        return find_method(spec).maps(passed, self.classes).cpu().numpy()
 
 
 def draw_images(n: int, height: int, width: int, seed: int = 7) -> Tensor:
@@ -313,7 +319,7 @@ def test_noise_is_the_seeds_alone(spec):
 def test_gradients_give_cam_where_pooling_and_one_linear_layer_follow(name):
     # d logit / d A is the class's weight over the number of positions, everywhere: four formulas, one map.
     network = randomize(torchvision.models.get_model(name, weights=None, num_classes=10))
-    classifier = find_classifier(network, name)
+    classifier = find_classifier(network, name, side=64)
     passed = forward(classifier, draw_images(2, 64, 64), memory=MEMORY)
     classes = torch.tensor([[0, 4, 9], [3, 4, 1]])
     cam = find_method("cam").maps(passed, classes)
