@@ -12,7 +12,10 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget, FinerWe
 from test_peers import Case, assert_same, draw_images, make, minmax, randomize
 from torch import Tensor, nn
 
-from wsol.methods import with_target
+from wsol.methods import find_method, forward, with_target
+from wsol.methods._finer_target import FinerTarget
+from wsol.methods.eigencam import compute_principal_map
+from wsol.models import find_classifier
 
 pytestmark = pytest.mark.slow
 
@@ -23,6 +26,7 @@ METHODS = {
     "hirescam": pytorch_grad_cam.HiResCAM,
     "gradcam-elementwise": pytorch_grad_cam.GradCAMElementWise,
 }
+CLIPPED = {"gradcam", "xgradcam", "layercam"}
 
 
 class Full(nn.Module):
@@ -67,28 +71,30 @@ def test_aug_smooth(name):
     assert np.ptp(theirs) > 0.3
 
 
-@pytest.mark.parametrize("network", ["residual", "head", "signed", "resnet18"])
+@pytest.mark.parametrize("network", ["head", "signed"])
 @pytest.mark.parametrize("name", METHODS)
 def test_eigen_smooth(name, network):
     case = make(network)
-    ours, theirs = np.maximum(case.maps(f"{name}:eigen_smooth=true"), 0), run(case, METHODS[name], eigen_smooth=True)
-    size = case.images.shape[3], case.images.shape[2]
+    ours, theirs = case.maps(f"{name}:eigen_smooth=true"), run(case, METHODS[name], eigen_smooth=True)
+    method, passed = find_method(name), forward(find_classifier(case.network, "peer", case.layer), case.images)
+    components = [compute_principal_map(each[:, 0]) for each in method.weigh(passed, case.classes)]
+    component = torch.stack(components, 1).numpy()
+    # Negative values are cut as the method's own formula does; theirs always are.
+    np.testing.assert_array_equal(ours, np.maximum(component, 0) if name in CLIPPED else component)
     # Their sign is that of the solver: the map is what is left of ours, or of its negative.
-    negative = np.maximum(-unclipped(case, name), 0)
     for i, j in np.ndindex(*case.classes.shape):
-        candidates = [minmax(cv2.resize(np.float32(minmax(each[i, j])), size)) for each in (ours, negative)]
+        candidates = [enlarge(np.maximum(sign * component[i, j], 0), case) for sign in (1, -1)]
         difference = [np.abs(candidate - theirs[i, j]).max() for candidate in candidates]
         assert min(difference) < 1e-5, difference
 
 
-def unclipped(case: Case, name: str) -> np.ndarray:
-    """The component before the ReLU, in our sign: that of the products, which the method may weigh by place."""
-    return case.maps({"gradcam": "gradcam:relu=false,eigen_smooth=true"}.get(name, f"{name}:eigen_smooth=true"))
+def enlarge(score_map: np.ndarray, case: Case) -> np.ndarray:
+    """As they do: to [0, 1], to the size of the image, to [0, 1]."""
+    return minmax(cv2.resize(np.float32(minmax(score_map)), (case.images.shape[3], case.images.shape[2])))
 
 
-@pytest.mark.parametrize("network", ["head", "residual", "plain", "resnet18"])
-@pytest.mark.parametrize("alpha", [1.0, 0.6])
-@pytest.mark.parametrize("name", ["gradcam", "layercam", "xgradcam"])
+@pytest.mark.parametrize("network", ["head", "residual"])
+@pytest.mark.parametrize(("name", "alpha"), [("gradcam", 1.0), ("gradcam", 0.6), ("layercam", 1.0)])
 def test_finer_cam(name, alpha, network):
     case = make(network)
     peer_network, layer = case.peer()
@@ -98,8 +104,7 @@ def test_finer_cam(name, alpha, network):
     ours = case.maps(f"{name}:target=finer,finer_alpha={alpha}")
     if name == "gradcam":
         np.testing.assert_array_equal(case.maps(f"finercam:alpha={alpha}"), ours)
-    size = case.images.shape[3], case.images.shape[2]
-    resized = np.stack([cv2.resize(np.float32(each), size) for each in minmax(ours).reshape(-1, *ours.shape[2:])])
+    resized = np.stack([enlarge(each, case) for each in ours.reshape(-1, *ours.shape[2:])])
     assert_same(resized.reshape(theirs.shape), theirs)
 
 
@@ -108,8 +113,6 @@ def test_finer_target_of_scores_alone():
     case = make("head")
     with torch.no_grad():
         logits = case.network(case.images)
-    from wsol.methods._finer_target import FinerTarget  # noqa: PLC0415
-
     target, pairs = FinerTarget(0.8, 2).fix(logits, case.classes)
     leaf = logits.clone().requires_grad_()
     target(leaf, pairs).sum().backward()
@@ -140,6 +143,5 @@ def test_a_target_of_ones_own(name):
     method = with_target(name, log_probability)
     theirs = run(case, METHODS[name], LogProbability)
     ours = Case(copy.deepcopy(case.network), case.layer, case.images, case.classes).maps(method)
-    size = case.images.shape[3], case.images.shape[2]
-    resized = np.stack([cv2.resize(np.float32(each), size) for each in minmax(ours).reshape(-1, *ours.shape[2:])])
+    resized = np.stack([enlarge(each, case) for each in ours.reshape(-1, *ours.shape[2:])])
     assert_same(resized.reshape(theirs.shape), theirs)
