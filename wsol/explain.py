@@ -40,7 +40,7 @@ def parse_methods(text: str) -> list[str]:
     """Parse methods separated by commas; ``KEY=VALUE`` after a comma is a setting of the method before it."""
     methods: list[str] = []
     for part in text.split(","):
-        if methods and "=" in part and ":" not in part:
+        if methods and (("=" in part and ":" not in part) or part.startswith("target=")):
             methods[-1] += f",{part}"
         elif part:
             methods.append(part)

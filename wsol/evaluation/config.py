@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # torch takes seconds that --help need not wait for
     from torch import nn
 
     from wsol.datasets import Dataset, Split
+    from wsol.methods import Method
     from wsol.models import Model
     from wsol.models.class_map import RankAmong
     from wsol.runtime.precision import Precision
@@ -150,7 +151,7 @@ class EvalConfig:
             IMAGES, "read every image file for its fingerprint in the signature, not only 64 of them", **_FLAG
         ),
     )
-    method: str = field(
+    method: "str | Method" = field(
         default="cam",
         metadata=_option(
             MAPS,

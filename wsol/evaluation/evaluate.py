@@ -18,6 +18,7 @@ from wsol.evaluation.kernels import SCORING, TABLES, start_compiling, wait_for_k
 from wsol.evaluation.plan import Choice, Plan, SplitPlan, prepare
 from wsol.evaluation.tables import choose_tau_index
 from wsol.io.lock import lock_folder
+from wsol.methods import Method
 from wsol.metrics.resamples import RESAMPLES
 from wsol.metrics.tau import DEFAULT_TAU, Tau
 from wsol.models import Model
@@ -49,7 +50,7 @@ def evaluate(
     classes: str | Path | None = None,
     rank_among: RankAmong = "dataset",
     exact_images: bool = False,
-    method: str = "cam",
+    method: str | Method = "cam",
     layer: str | None = None,
     output: str | None = None,
     map_size: int | None = None,
@@ -98,7 +99,8 @@ def evaluate(
             among all outputs of the network.
         exact_images: Read every image file for its fingerprint in the signature. By default the fingerprint covers the
             sizes of all files and the content of 64 of them.
-        method: Method that makes the score maps: a registered name, or one with settings such as ``rise:masks=1000``.
+        method: Method that makes the score maps: a registered name, one with settings such as ``rise:masks=1000``, or
+            an object, as ``wsol.methods.with_target`` returns it.
         layer: Name of the target layer, or of several, separated by commas, unless ``model`` is a loaded one; None to
             find it.
         output: Name or index of the output that holds the class scores, of a network that returns several; None to find

@@ -10,8 +10,9 @@ from types import ModuleType
 from wsol.errors import InputError, first_line
 from wsol.io.display import printable
 from wsol.io.python_file import run_file
-from wsol.methods._own_target import RESERVED, OwnTarget
-from wsol.methods._refined import Refinements, refine
+from wsol.methods._own_target import RESERVED, OwnTarget, name_target
+from wsol.methods._refined import RefinedMethod, Refinements, refine
+from wsol.methods._target import Target, class_score
 from wsol.methods.base import METHODS, Method
 from wsol.registry import with_settings
 
@@ -42,12 +43,40 @@ def find_method(method: str | Method) -> Method:
     return _with_settings(f"method {file.name}:{name}", _load_method(file, name), settings)
 
 
+def with_target(method: str | Method, target: Target, name: str | None = None) -> Method:
+    """Return a method whose maps explain a function of the class scores, in place of the class score.
+
+    Args:
+        method: As for ``find_method``, without another target.
+        target: Differentiable function from class scores, float ``(n, classes)``, and classes of interest, int64
+            ``(n, k)``, to numbers ``(n, k)``. Each row depends on the same row of the scores alone. The scores may be
+            those of changed copies of an image, in any number.
+        name: Name in the signature, which then stands for all that the function does. None for its own name with the
+            hash of its source, which does not cover what it reads outside of it.
+
+    Raises:
+        InputError: The method is unknown, takes no target or has one, or the target has no name that tells what it
+            does.
+    """
+    found, name = find_method(method), name_target(target, name)
+    if target is class_score:
+        return found
+    plain, refinements = found, Refinements()
+    if isinstance(found, RefinedMethod):
+        plain, refinements = found.method, found.refinements
+    if refinements.target != Refinements.target:
+        raise InputError(f"{found.name} has the target {refinements.target} already; leave out one of the two")
+    return refine(plain, replace(refinements, target=name), OwnTarget(name, target))
+
+
 def _with_settings(title: str, method: Method, settings: str) -> Method:
     """Return a method with settings of its own, which hide refinements of the same name, and with refinements."""
-    own = {each.name for each in fields(method)}  # type: ignore[arg-type]  # all methods are dataclasses
-    general = {each.name for each in fields(Refinements)} - own
+    own = [each.name for each in fields(method)]  # type: ignore[arg-type]  # all methods are dataclasses
+    general = [each.name for each in fields(Refinements) if each.name not in own]
     pairs = settings.split(",") if settings else []
     chosen = [pair for pair in pairs if pair.partition("=")[0] in general]
+    if unknown := [pair for pair in pairs if pair.partition("=")[0] not in [*own, *general]]:
+        raise InputError(f"{title}: unknown setting {unknown[0]!r:.80}; it takes {', '.join([*own, *general])}")
     method = with_settings(title, method, ",".join(pair for pair in pairs if pair not in chosen))
     refinements = with_settings(title, Refinements(), ",".join(chosen))
     if refinements.target in RESERVED:

@@ -8,8 +8,8 @@ from torch import Tensor
 from wsol.errors import InputError
 from wsol.methods._finer_target import FinerTarget
 from wsol.methods._fusion import FUSIONS, fuse_layers
-from wsol.methods._own_target import OwnTarget, name_target
-from wsol.methods._target import Target, class_score
+from wsol.methods._own_target import OwnTarget
+from wsol.methods._target import Target
 from wsol.methods.base import Forward, Method
 from wsol.methods.eigencam import compute_principal_map
 from wsol.models import Classifier
@@ -214,31 +214,6 @@ def refine(method: Method, refinements: Refinements, target: OwnTarget | None = 
         finer = FinerTarget(refinements.finer_alpha, refinements.finer_classes)
         return RefinedMethod(method, refinements, finer)
     return RefinedMethod(method, refinements, target)
-
-
-def with_target(method: Method, target: Target, name: str | None = None) -> Method:
-    """Return a method whose maps explain a function of the class scores, in place of the class score.
-
-    Args:
-        method: Any method, as ``find_method`` returns it, without another target.
-        target: Differentiable function from class scores, float ``(n, classes)``, and classes of interest, int64
-            ``(n, k)``, to numbers ``(n, k)``. Each row depends on the same row of the scores alone. The scores may be
-            those of changed copies of an image, of which there are any number.
-        name: Name in the signature, which then stands for all that the function does. None for its own name with the
-            hash of its source, which does not cover what it reads outside of it.
-
-    Raises:
-        InputError: The method takes no target or has one, or the target has no name that tells what it does.
-    """
-    name = name_target(target, name)
-    if target is class_score:
-        return method
-    plain, refinements = (
-        (method.method, method.refinements) if isinstance(method, RefinedMethod) else (method, Refinements())
-    )
-    if refinements.target != Refinements.target:
-        raise InputError(f"{method.name} has the target {refinements.target} already; leave out one of the two")
-    return refine(plain, replace(refinements, target=name), OwnTarget(name, target))
 
 
 def fit_layers(method: Method, network: Classifier) -> Method:

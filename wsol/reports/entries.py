@@ -19,13 +19,21 @@ def list_protocols(protocols: Registry[Any]) -> Iterator[str]:
 
 
 def list_methods(methods: Registry[Any]) -> Iterator[str]:
-    """Yield one line per method: name, requirements beyond the forward pass and summary; then its settings."""
+    """Yield one line per method: name, requirements beyond the forward pass and summary; then its settings.
+
+    The refinements, which are settings of any method, come last.
+    """
+    from wsol.methods import Refinements  # noqa: PLC0415  # torch takes seconds that other lists need not wait for
+
     for name in methods.names():
         method = methods.get(name)
         yield f"{name:<22} {method.needs:<16} {_summary(method)}"
         if method.signature != name:
             yield f"{'':<22} {'':<16} {method.signature}"
             yield from (f"{'':<35} {line}" for line in describe_settings(method))
+    yield ""
+    yield "settings of any method that can take them, such as gradcam:aug_smooth=true,target=finer"
+    yield from describe_settings(Refinements())
 
 
 def describe_settings(entry: Any) -> list[str]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from wsol.errors import InputError
 from wsol.evaluation.inference import check_maps, check_scores, forward_crops, rank_classes, score_maps
-from wsol.methods import find_method, fit_layers, unsupported_reason
+from wsol.methods import Method, find_method, fit_layers, unsupported_reason
 from wsol.models import Model, Prompts, load_model
 from wsol.runtime.device import find_device
 from wsol.runtime.precision import check_precision
@@ -24,7 +24,7 @@ class PhotoPredictor:
 
     Args:
         networks: Name (None if the weights file contains it) and weights of each network, or a loaded model.
-        methods: Names, or names with settings.
+        methods: Names, names with settings, or objects.
         top: Number of classes: those with the highest scores.
         classes: Names or numbers of classes in place of the top classes, see ``find_class``.
         layer: Target layer of the networks that are loaded here, see ``load_model``.
@@ -45,7 +45,7 @@ class PhotoPredictor:
     def __init__(
         self,
         networks: Sequence[Model | tuple[str | None, Weights]],
-        methods: Sequence[str],
+        methods: Sequence[str | Method],
         top: int = 5,
         classes: Sequence[str | int] = (),
         layer: str | None = None,
@@ -62,7 +62,7 @@ class PhotoPredictor:
             raise InputError(f"memory is {memory}; give more than 0 GiB")
         self._top, self._classes = top, classes
         self._memory = int(memory * 2**30)
-        self._methods = [(text, find_method(text)) for text in methods]
+        self._methods = [(each if isinstance(each, str) else each.signature, find_method(each)) for each in methods]
         self._models: list[Model] = []
         for network in networks:
             if isinstance(network, Model):
@@ -120,7 +120,7 @@ class PhotoPredictor:
                 check_maps(method, maps, where)
                 fields = model.signature, method.signature
                 prediction = np.array(ranked, np.int64), names, scores, maps[0], method.class_specific
-                rows.append(PhotoPrediction(label, _shorten(text), fields, *prediction))
+                rows.append(PhotoPrediction(label, _shorten_method(text), fields, *prediction))
         return rows
 
 
@@ -135,3 +135,8 @@ def _model_labels(models: Sequence[Model]) -> list[str]:
 def _shorten(name: str) -> str:
     """Return a name, without the folder if it is in a file of the user."""
     return PurePath(name).name if ".py:" in name else name
+
+
+def _shorten_method(text: str) -> str:
+    """Return a method with its settings, without the folders of the user's files that it or its target is in."""
+    return "target=".join(map(_shorten, text.split("target=")))

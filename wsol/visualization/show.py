@@ -9,6 +9,7 @@ from PIL import Image
 
 from wsol.datasets import Dataset, Split
 from wsol.errors import InputError
+from wsol.methods import Method
 from wsol.models import Model, Prompts
 from wsol.reports.heat_map import DEFAULT_ALPHA, DEFAULT_COLORMAP
 from wsol.visualization.photos import Source
@@ -21,7 +22,7 @@ def show(
     model: str | Model | Sequence[str | Model] | None = None,
     weights: str | Path | Sequence[str | Path | None] | None = None,
     *,
-    method: str | Sequence[str] = "cam",
+    method: str | Method | Sequence[str | Method] = "cam",
     top: int = 5,
     classes: str | int | Sequence[str | int] = (),
     dataset: str | Dataset | None = None,
@@ -51,7 +52,8 @@ def show(
             name.
         weights: Weights file or published name; a list as long as that of the models. None for bundled weights and for
             loaded models.
-        method: Registered name, or one with settings; a list gives one row per method.
+        method: Registered name, one with settings, or an object, as ``wsol.methods.with_target`` returns it; a list
+            gives one row per method.
         top: Number of classes in a row: those with the highest scores.
         classes: Name or number of a class, or a list of these, in place of the top classes. Names are those in a
             weights file of ``wsol.train``, of a data set with as many classes, or of published weights.
@@ -82,7 +84,7 @@ def show(
     if not sources:
         raise InputError("the list of images is empty; give at least one")
     names, dataset_classes = renderer.find(sources, dataset, data_root, split, dataset_args)
-    methods = [method] if isinstance(method, str) else [*method]
+    methods = [method] if isinstance(method, str | Method) else [*method]
     chosen = [classes] if isinstance(classes, str | int) else [*classes]
     predictor = PhotoPredictor(
         _pair_weights(model, weights),
