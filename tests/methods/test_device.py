@@ -66,7 +66,7 @@ def test_no_gradients_are_computed_where_they_are_known(monkeypatch: pytest.Monk
 def test_all_classes_in_one_call_have_the_maps_of_one_class_after_the_other(name: str) -> None:
     passed, method = forward(build("more"), images()), find_method(name)
     assert isinstance(method, GradientMethod)
-    gradients = passed.gradients(CLASSES)
+    gradients = method.differentiate(passed, CLASSES)
     (together,) = method._combine_classes(passed.features, gradients, 3)
     torch.testing.assert_close(together, method.maps(passed, CLASSES), rtol=1e-5, atol=1e-6)
 
