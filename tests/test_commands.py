@@ -171,7 +171,9 @@ def test_list_of_models_says_head_map_size_and_methods(capsys: pytest.CaptureFix
     assert found["regnet_x_400mf"] == f"GAP + linear 400 x 7 x 7 {without}"
     assert found["vit_b_32"] == "other 768 x 7 x 7 all but cam, clip-surgery, guided-backprop"
     assert found["timm/vit_base_patch16_384"] == "other 768 x 24 x 24 at 384 all but cam, clip-surgery, guided-backprop"
-    assert found[dino].startswith("none 384 x 14 x 14 all but ablationcam, backprop, cam, chefer, fullgrad, gradcam")
+    assert found[dino].startswith(
+        "none 384 x 14 x 14 all but ablationcam, backprop, cam, chefer, clip-surgery, fullgrad, grad-eclip"
+    )
     assert "self-attention" not in found[dino]
     assert list_(["models", "resnet18x"]) == 2
     assert "did you mean resnet18" in capsys.readouterr().err

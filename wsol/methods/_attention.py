@@ -101,6 +101,8 @@ class AttentionRecorder(fx.Interpreter):
             attention = self._record(compute_attention(*args, **kwargs))
             return attention @ args[2]
         if kind == "module":
+            if not attends_to_itself(n):  # other tokens, such as those of a pooling by attention
+                return super().run_node(n)
             return self._run_multihead(str(n.target), *args, **kwargs)
         return self._record(super().run_node(n))
 
@@ -117,6 +119,12 @@ class AttentionRecorder(fx.Interpreter):
         module: Any = self.module.get_submodule(name)
         query, key, value = project_heads(module, name, *args, **kwargs)
         return join_heads(module, self._record(compute_attention(query, key, value)) @ value), None
+
+
+def attends_to_itself(node: fx.Node) -> bool:
+    """Return whether a node calls ``nn.MultiheadAttention`` with the same tensor as queries and keys."""
+    given = {**dict(zip(("query", "key"), node.args, strict=False)), **node.kwargs}
+    return given["query"] is given["key"]
 
 
 def project_heads(

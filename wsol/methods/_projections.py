@@ -9,8 +9,14 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from wsol.errors import InputError
-from wsol.methods._attention import attention_unsupported_reason, compute_attention, join_heads, project_heads
+from wsol.errors import InputError, first_line
+from wsol.methods._attention import (
+    attends_to_itself,
+    attention_unsupported_reason,
+    compute_attention,
+    join_heads,
+    project_heads,
+)
 from wsol.methods._memory import max_batch_size
 from wsol.methods._sites import Site, find_projected, find_sites
 from wsol.methods._tokens import Readout, find_readout
@@ -170,7 +176,7 @@ def _try_to_record(network: Classifier) -> str | None:
         with torch.inference_mode(False), torch.no_grad():
             project_patches(run_forward(network, images), "keys")
     except InputError as error:
-        return str(error)
+        return first_line(error)  # fx adds an explanation of its own
     return None
 
 
@@ -198,7 +204,7 @@ class ProjectionRecorder(fx.Interpreter):
     def run_node(self, n: fx.Node) -> Any:
         if (site := self.sites.get(n)) is not None:
             return self._run_site(n, site)
-        if attention_kind(n, self.module) == "module":
+        if attention_kind(n, self.module) == "module" and attends_to_itself(n):
             return self._run_multihead(n)
         result = super().run_node(n)
         if n in self.kept:

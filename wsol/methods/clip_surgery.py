@@ -25,8 +25,8 @@ class CLIPSurgery(Method):
     t, and ``w_t = classes softmax_t(2 c_t)`` from the cosines ``c_t`` of the image, the map of class t is
     ``w_t c_pt - mean_t(w_t c_pt)``: the authors' product of features, summed over channels. It depends on the other
     classes, and is 0 where there is one alone; the authors' variant for a single text is left out. Applies to zero-shot
-    classifiers, whose class scores are scaled cosines. Costs a second forward pass, in which the last blocks have two
-    paths, and the classifier for each patch.
+    classifiers, whose class scores are scaled cosines; a bias of the scores adds a constant to each map. Costs a second
+    forward pass, in which the last blocks have two paths, and the classifier for each patch.
 
     Attributes:
         layers: Number of last blocks with a second path; 6 in the authors' code.
