@@ -21,7 +21,7 @@ from wsol.reports.catalog import describe_model
 open_clip = pytest.importorskip("open_clip")
 pytestmark = pytest.mark.slow
 
-NAMES, TEMPLATES = ("cat", "black dog", "bird"), ("a photo of a {}.", "art of the {}.", "itap of my {}.")
+NAMES, TEMPLATES = ("cat", "black dog", "bird"), ("a photo of a {}.", "art of the {}.")  # unlike the classes in number
 PROMPTS = Prompts(NAMES, templates=TEMPLATES)
 FEWER_PASSES = {"rise": "rise:masks=20"}
 
