@@ -49,6 +49,12 @@ CHEAP = {  # class of each method in each package
     "hirescam": {"grad-cam": "HiResCAM"},
     "gradcam-elementwise": {"grad-cam": "GradCAMElementWise"},
     "eigencam": {"grad-cam": "EigenCAM"},
+    "eigengradcam": {"grad-cam": "EigenGradCAM"},
+    "shapleycam": {"grad-cam": "ShapleyCAM"},
+    "bagcams": {},
+    "nwc": {},
+    "fem": {"grad-cam": "FEM"},
+    "kpca-cam": {"grad-cam": "KPCA_CAM"},
 }
 SLOW = {
     "scorecam": {"grad-cam": "ScoreCAM", "torchcam": "ScoreCAM"},

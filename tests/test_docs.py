@@ -116,7 +116,7 @@ def test_options_in_the_text_exist(path: Path, parser) -> None:
 @pytest.mark.parametrize("path", TEXTS, ids=relative_path)
 def test_settings_in_the_text_are_valid(path: Path) -> None:
     text = text_of(path)
-    finders = {name: PROTOCOLS.find for name in PROTOCOLS.names()} | dict.fromkeys(METHODS.names(), find_method)
+    finders = dict.fromkeys(PROTOCOLS.names(), PROTOCOLS.find) | dict.fromkeys(METHODS.names(), find_method)
     for name, settings in re.findall(r"(?<![\w-])([a-z][\w+-]*):((?:\w+=[\w.]+)(?:,\w+=[\w.]+)*)", text):
         if name in finders and ".py" not in settings:  # a file of the reader
             finders[name](f"{name}:{settings}")

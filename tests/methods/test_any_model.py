@@ -45,10 +45,10 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], set[str]]] = {
         ),
         ATTENTION,
     ),
-    "dense": (Dense, {"cam"} | ATTENTION),
+    "dense": (Dense, {"cam", "nwc"} | ATTENTION),
     "convnext": (
         lambda: ConvNeXt(depths=(1, 1, 1, 1), dims=(8, 8, 16, 16), num_classes=5),
-        {"cam", "guided-backprop"} | ATTENTION,
+        {"cam", "nwc", "guided-backprop"} | ATTENTION,
     ),
     "swin": (
         lambda: SwinTransformer(embed_dim=8, depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 2), num_classes=5),
@@ -58,10 +58,10 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], set[str]]] = {
         lambda: MlpMixer(img_size=224, patch_size=32, num_blocks=2, embed_dim=16, num_classes=5),
         {"guided-backprop"} | ATTENTION,
     ),
-    "vit": (lambda: VisionTransformer(224, 56, 2, 2, 16, 32, num_classes=5), {"cam", "guided-backprop"}),
+    "vit": (lambda: VisionTransformer(224, 56, 2, 2, 16, 32, num_classes=5), {"cam", "nwc", "guided-backprop"}),
     "vit of timm": (
         lambda: timm.models.VisionTransformer(patch_size=56, embed_dim=16, depth=2, num_heads=2, num_classes=5),
-        {"cam", "guided-backprop"},
+        {"cam", "nwc", "guided-backprop"},
     ),
 }
 

@@ -20,6 +20,9 @@ EXPECTED = {
     "gradcam-elementwise:relu=false": "cam",
     "gradcam++": None,  # positive weights alone
     "layercam": None,
+    "shapleycam": "positive cam",  # the second derivative is 0
+    "bagcams": None,
+    "eigengradcam": None,
 }
 
 

@@ -18,12 +18,12 @@ class ShapleyCAM(GradientMethod):
     """Feature maps weighted by their mean gradient less half of the mean product of Hessian and features.
 
     Cai, "CAMs as Shapley Value-based Explainers", The Visual Computer, 2025: ``relu(sum_k w_k A_k)`` with
-    ``w_k = mean_ij (g - H A / 2)_kij``, where g and H are gradient and Hessian of the class score; the Shapley value of a
-    feature map in a Taylor expansion to the second order. The paper also proposes another score (ReST), which is a target
-    as any other. Where every layer behind the target layer is linear or piecewise linear (ReLU, max pooling), H is 0 and
-    this is Grad-CAM: ResNet and VGG with class scores as they are. Costs a forward pass of the layers after the target
-    layer and, for each class, a backward pass through them and one through that; nothing beyond Grad-CAM where global
-    pooling and one linear layer follow. The package grad-cam differentiates the whole network.
+    ``w_k = mean_ij (g - H A / 2)_kij``, where g and H are gradient and Hessian of the class score: the Shapley value of
+    a feature map in a Taylor expansion to the second order. The paper also proposes another score than the logit, ReST.
+    Where all layers after the target layer are linear or piecewise linear (ReLU, max pooling), as at any layer of
+    ResNet or VGG, H is 0 and this is Grad-CAM. Costs a forward pass of the layers after the target layer and, for each
+    class, a backward pass through them and one through that; nothing beyond Grad-CAM where global pooling and one
+    linear layer follow. The package grad-cam differentiates the whole network.
     """
 
     def differentiate(self, forward: Forward, classes: Tensor) -> Tensor:

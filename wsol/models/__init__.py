@@ -5,7 +5,7 @@ from wsol.models.base import MODELS, Model, Preprocessing
 from wsol.models.checkpoint import WeightsMetadata
 from wsol.models.classifier import Classifier, GapClassifier
 from wsol.models.initialize import InitReport, load_matching
-from wsol.models.loading import find_architecture, load_model, optimize
+from wsol.models.loading import complete_name, find_architecture, load_model, optimize
 from wsol.models.target_layer import find_classifier, find_gap
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Model",
     "Preprocessing",
     "WeightsMetadata",
+    "complete_name",
     "find_architecture",
     "find_classifier",
     "find_gap",

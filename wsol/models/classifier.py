@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from itertools import chain
 from threading import get_ident
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -12,9 +12,7 @@ from torch import Tensor, fx, nn
 from wsol.errors import InputError
 from wsol.models.layout import Layout, find_layout
 from wsol.models.places import PlaceTensor, track_images
-
-Pooling = Literal["average", "max"]
-POOLINGS: dict[Pooling, type[nn.Module]] = {"average": nn.AdaptiveAvgPool2d, "max": nn.AdaptiveMaxPool2d}
+from wsol.models.pooling import THETA, Pooling, pool_maps
 
 
 class Classifier(nn.Module):
@@ -129,15 +127,16 @@ class GapClassifier(Classifier):
 
     With features ``F`` the logits are ``W mean(F) + b``, or ``mean(F)`` where the network's last convolution outputs
     one map per class and nothing follows the pooling. Global max pooling takes the maximum instead of the mean (GMP,
-    Oquab et al., "Is object localization for free?", CVPR 2015).
+    Oquab et al., "Is object localization for free?", CVPR 2015), thresholded average pooling the mean of high values.
 
     Args:
         trunk: Maps images ``(n, 3, H, W)`` to a tuple of one tensor, which is pooled.
         linear: The layer after the pooling, ``C`` to classes; None where the features are one map per class.
-        pooling: ``average`` or ``max``.
+        pooling: ``average``, ``max`` or ``thresholded``.
         layer: Name of the layer that is pooled.
         layout: Layout of that layer's output.
         size: Height and width of the images that the layout was found with.
+        theta: Share of the maximum that counts in thresholded average pooling.
     """
 
     def __init__(
@@ -148,10 +147,12 @@ class GapClassifier(Classifier):
         layer: str,
         layout: Layout,
         size: tuple[int, int],
+        theta: float = THETA,
     ) -> None:
         super().__init__(trunk, nn.Identity() if linear is None else linear, layer, layout, size)
         self.linear = linear
         self.pooling = pooling
+        self.theta = theta
 
     def features(self, images: Tensor) -> Tensor:
         """Return the features that are pooled, ``(n, C, h, w)``."""
@@ -159,7 +160,7 @@ class GapClassifier(Classifier):
 
     def pool(self, features: Tensor) -> Tensor:
         """Return the input of the linear layer, ``(n, C)``."""
-        return features.mean((2, 3)) if self.pooling == "average" else features.amax((2, 3))
+        return pool_maps(features, self.pooling, self.theta)
 
     def forward_head(self, maps: Tensor, extras: tuple[Any, ...] = ()) -> Tensor:
         """Return the class scores of features, ``(n, classes)``."""

@@ -12,6 +12,7 @@ from torch import Tensor, fx, nn
 from torchvision.models.feature_extraction import NodePathTracer
 
 from wsol.errors import InputError, first_line
+from wsol.models.pooling import ThresholdedAvgPool2d
 
 
 class UntraceableError(InputError):
@@ -184,8 +185,10 @@ def is_in_place(node: fx.Node, root: nn.Module) -> bool:
 
 
 def _leaf_options(network: nn.Module) -> dict[str, Any]:
-    """Return the tracer's options for the parts of timm's networks that timm marks as not traceable."""
+    """Return the tracer's options: one node for thresholded pooling, and for what timm marks as not traceable."""
+    leaves: list[type[nn.Module]] = [ThresholdedAvgPool2d]
     if not any(type(module).__module__.startswith("timm.") for module in network.modules()):
-        return {}
+        return {"leaf_modules": leaves}
     marks: Any = importlib.import_module("timm.models._features_fx")  # an optional package
-    return {"leaf_modules": marks.get_notrace_modules(), "autowrap_functions": tuple(marks.get_notrace_functions())}
+    leaves += marks.get_notrace_modules()
+    return {"leaf_modules": leaves, "autowrap_functions": tuple(marks.get_notrace_functions())}

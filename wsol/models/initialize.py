@@ -42,7 +42,7 @@ def load_matching(network: nn.Module, name: str, weights: str | Path) -> InitRep
     Raises:
         InputError: There are no such weights, or no tensor fits.
     """
-    backbone = name.removesuffix("-gap").removesuffix("-gmp")
+    backbone = name.partition("-tap:")[0].removesuffix("-gap").removesuffix("-gmp").removesuffix("-tap")
     base = find_architecture(backbone if backbone in MODELS.names() else name)
     published = {p.name: p for p in base.published_weights()}
     path = base.fetch(str(weights)) if str(weights) in published else Path(weights)

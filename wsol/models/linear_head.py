@@ -13,19 +13,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wsol.models.classifier import POOLINGS, Classifier, Pooling
+from wsol.models.classifier import Classifier
+from wsol.models.pooling import THETA, Pooling, pool_maps
+from wsol.models.theta import find_theta
 
 
 @dataclass(frozen=True)
 class LinearHead:
-    """Layers behind a target layer whose scores are linear in the mean or maximum of the maps over all places.
+    """Layers behind a target layer whose scores are linear in the globally pooled maps.
 
     Attributes:
-        pooling: ``average`` or ``max``.
+        pooling: ``average``, ``max`` or ``thresholded``.
         weights: ``(classes, C)``; None where the scores are the pooled maps themselves.
         bias: ``(classes,)``, the scores of maps of zeros.
         module: The module that has these weights, if one has.
         is_computed: Whether the weights are no tensor of the network, but the product of several layers.
+        theta: Share of the maximum that counts in thresholded average pooling.
+        is_positive: Whether the scores are linear for maps without negative values alone.
     """
 
     pooling: Pooling
@@ -33,6 +37,8 @@ class LinearHead:
     bias: Tensor
     module: nn.Module | None
     is_computed: bool = False
+    theta: float = THETA
+    is_positive: bool = False
 
     def to_linear(self) -> nn.Linear | None:
         """Return the linear layer after the pooling, which shares its tensors; None if nothing follows the pooling."""
@@ -62,7 +68,10 @@ def find_linear_head(classifier: Classifier, images: Tensor) -> LinearHead | Non
         with torch.inference_mode(False), torch.no_grad(), contextlib.redirect_stderr(io.StringIO()):
             maps, extras = classifier.forward_features(images)
             proof = _prove(classifier, maps, extras)
-            return None if proof is None else _identify(classifier, maps, extras, proof)
+            if proof is None:
+                return None
+            linear = _identify(classifier, maps, extras, proof)
+            return linear if maps.is_meta or _holds_for(classifier, linear, -images.flip(3)) else None
     except (RuntimeError, NotImplementedError, TypeError, ValueError, IndexError):  # layers that refuse random maps
         return None
 
@@ -72,11 +81,13 @@ class _Proof:
     """Scores that are linear in pooled maps.
 
     Attributes:
-        pooling: ``average`` or ``max``.
+        pooling: ``average``, ``max`` or ``thresholded``.
         head: Classifier whose head was run.
         pooled: Random pooled maps ``(n, C)``.
         scores: Their scores ``(n, classes)``, less those of maps of zeros.
         base: The scores of maps of zeros.
+        theta: Share of the maximum that counts in thresholded average pooling.
+        is_positive: Whether the maps had no negative values.
     """
 
     pooling: Pooling
@@ -84,6 +95,8 @@ class _Proof:
     pooled: Tensor
     scores: Tensor
     base: Tensor
+    theta: float = THETA
+    is_positive: bool = False
 
     def is_product(self, expected: Tensor) -> bool:
         """Return whether the scores are these, up to rounding."""
@@ -105,17 +118,29 @@ def _prove(classifier: Classifier, maps: Tensor, extras: tuple[Any, ...]) -> _Pr
     def spread(vectors: Tensor) -> Tensor:
         return _run(head, vectors[:, :, None, None].expand_as(noise), extras) - base
 
-    for pooling in POOLINGS:
-        pooled = _pool(noise, pooling)
+    def prove(noise: Tensor, scores: Tensor, pooling: Pooling, theta: float, sign: float) -> _Proof | None:
+        pooled = pool_maps(noise, pooling, theta)
         # f(-2 a) and f(a + b) show every ReLU and norm.
         pairs = (
-            (scores - base, spread(pooled)),
-            (base - scores, spread(-2 * pooled) / 2),
-            (scores - base + spread(pooled.flip(1)), spread(pooled + pooled.flip(1))),
+            (scores, spread(pooled)),
+            (sign * scores, spread(2 * sign * pooled) / 2),
+            (scores + spread(pooled.flip(1)), spread(pooled + pooled.flip(1))),
         )
-        if all(_agree(one, other, scores - base, base) for one, other in pairs):
-            return _Proof(pooling, head, pooled, scores - base, base)
-    return None
+        if all(_agree(one, other, scores, base) for one, other in pairs):
+            return _Proof(pooling, head, pooled, scores, base, theta, sign > 0)
+        return None
+
+    candidates: list[tuple[Pooling, float]] = [("average", THETA), ("max", THETA)]
+    for pooling, theta in candidates:
+        if (proof := prove(noise, scores - base, pooling, theta, -1)) is not None:
+            return proof
+        if pooling == "max" and (found := find_theta(lambda each: _run(head, each, extras) - base, noise)) is not None:
+            candidates.append(("thresholded", found))
+    # Other code for thresholded pooling differs for negative maxima, which do not occur behind a ReLU.
+    if len(candidates) < 3 or maps.is_meta or not bool((maps >= 0).all()):
+        return None
+    noise = noise.abs()
+    return prove(noise, _run(head, noise, extras) - base, *candidates[-1], 1)
 
 
 def _identify(classifier: Classifier, maps: Tensor, extras: tuple[Any, ...], proof: _Proof) -> LinearHead:
@@ -123,20 +148,36 @@ def _identify(classifier: Classifier, maps: Tensor, extras: tuple[Any, ...], pro
     classes, channels = proof.scores.shape[1], proof.pooled.shape[1]
     base = proof.base if proof.head is not classifier else _run(classifier, torch.zeros_like(maps), extras)
     bias = base[0]
+
+    def linear_head(
+        weights: Tensor | None, bias: Tensor, module: nn.Module | None, is_computed: bool = False
+    ) -> LinearHead:
+        return LinearHead(proof.pooling, weights, bias, module, is_computed, proof.theta, proof.is_positive)
+
     if classes == channels and not proof.base.any() and proof.is_product(proof.pooled):
-        return LinearHead(proof.pooling, None, bias, None)
+        return linear_head(None, bias, None)
     pairs = zip(_list_weights(classifier.head), _list_weights(proof.head.head), strict=True)
     for (module, weights), (_, tried) in pairs:
         if tried.shape == (classes, channels) and proof.is_product(proof.pooled @ tried.T):
-            return LinearHead(proof.pooling, weights, bias, module)
+            return linear_head(weights, bias, module)
         if tried.shape == (channels, classes) and proof.is_product(proof.pooled @ tried):
-            return LinearHead(proof.pooling, weights.T, bias, None)
+            return linear_head(weights.T, bias, None)
     if maps.is_meta:
-        return LinearHead(proof.pooling, maps.new_empty(classes, channels), bias, None, is_computed=True)
+        return linear_head(maps.new_empty(classes, channels), bias, None, True)
     # One channel at a time: the scores of maps that are 1 there and 0 elsewhere.
     unit = torch.eye(channels, dtype=maps.dtype, device=maps.device)[:, :, None, None]
     rows = [_run(classifier, each.expand_as(maps), extras)[0] - bias for each in unit]
-    return LinearHead(proof.pooling, torch.stack(rows, 1), bias, None, is_computed=True)
+    return linear_head(torch.stack(rows, 1), bias, None, True)
+
+
+def _holds_for(classifier: Classifier, linear: LinearHead, images: Tensor) -> bool:
+    """Return whether computed weights hold for other images, whose further inputs of the head may scale the maps."""
+    if not linear.is_computed or linear.weights is None:
+        return True
+    maps, extras = classifier.forward_features(images)
+    scores, base = _run(classifier, maps, extras), _run(classifier, torch.zeros_like(maps), extras)
+    pooled = pool_maps(maps, linear.pooling, linear.theta)
+    return _agree(scores - base, pooled @ linear.weights.T, scores - base, base)
 
 
 def _run(classifier: Classifier, maps: Tensor, extras: tuple[Any, ...]) -> Tensor:
@@ -150,10 +191,6 @@ def _agree(one: Tensor, other: Tensor, scores: Tensor, base: Tensor) -> bool:
     """Return whether scores are equal up to rounding, which is that of the scores and of what they were less."""
     bound = _TOLERANCE * scores.abs().max() + 1e-6 * base.abs().max()
     return bool(((one - other).abs() <= bound).all())
-
-
-def _pool(maps: Tensor, pooling: Pooling) -> Tensor:
-    return maps.mean((2, 3)) if pooling == "average" else maps.amax((2, 3))
 
 
 def _list_weights(head: nn.Module) -> list[tuple[nn.Module, Tensor]]:

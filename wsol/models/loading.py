@@ -1,7 +1,7 @@
 """Models by name, with their weights."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 
 import torch
@@ -19,6 +19,7 @@ from wsol.models.graph import UntraceableError, trace
 from wsol.models.hooked import HookedClassifier
 from wsol.models.target_layer import SIDE, find_classifier
 from wsol.models.unwrap import check_network, to_float32, unwrap
+from wsol.registry import with_settings
 
 
 def load_model(
@@ -54,6 +55,7 @@ def load_model(
     if name is None:
         name = _read_model_name(weights)
     architecture = find_architecture(name)
+    name = complete_name(name, architecture)
     path = _find_weights_file(name, weights, architecture)
     if path is not None and path.suffix == ".caffemodel":
         loaded = _load_caffe(name, architecture, path, map_size)
@@ -86,16 +88,32 @@ def find_architecture(name: str) -> Architecture:
     """Find an architecture.
 
     Args:
-        name: Registered name; ``timm/NAME`` for one of timm's; ``FILE.py:FUNCTION`` for a user's own.
+        name: Registered name, with settings if it takes any, ``resnet18-tap:theta=0.2``; ``timm/NAME`` for one of
+            timm's; ``FILE.py:FUNCTION`` for a user's own.
 
     Raises:
-        InputError: There is no such architecture; the message suggests similar names, or says what is missing.
+        InputError: There is no such architecture or setting; the message suggests similar names, or says what is
+            missing.
     """
     if name.startswith("timm/"):
         return Timm(name.removeprefix("timm/"))
     if ".py:" in name:
         return UserArchitecture(name)
-    return MODELS.get(name)
+    base, _, settings = name.partition(":")
+    architecture = MODELS.get(base)
+    if not settings:
+        return architecture
+    if not is_dataclass(architecture):
+        raise InputError(f"model {base} takes no settings; leave out {settings!r:.80}")
+    return with_settings(f"model {base}", architecture, settings)
+
+
+def complete_name(name: str, architecture: Architecture) -> str:
+    """Return a name with all settings of its architecture, if it takes any: ``resnet18-tap:theta=0.1``."""
+    if not is_dataclass(architecture):
+        return name
+    settings = ",".join(f"{each.name}={getattr(architecture, each.name)}" for each in fields(architecture))
+    return f"{name.partition(':')[0]}:{settings}" if settings else name
 
 
 def optimize(network: Classifier, channels_last: bool, compiled: bool) -> None:

@@ -97,6 +97,10 @@ def _split_at_last_map(traced: TracedNetwork, measurement: Measurement) -> Class
             f"{measurement.side} x {measurement.side}; name one"
         )
     _check_last_map(traced, measurement, maps[-1])
+    for node in _list_compared_maps(traced, maps):
+        classifier = _split(traced, measurement, node)
+        if classifier.unsupported_reason is None:
+            return classifier
     last = node = _skip_moves(traced, measurement, maps[-1])
     classifier = _split(traced, measurement, last)
     if isinstance(classifier, GapClassifier):
@@ -134,11 +138,11 @@ def _split(traced: TracedNetwork, measurement: Measurement, node: fx.Node, layer
             f"class activation maps need class scores that are linear in the mean or maximum of {name} over all "
             "places; use gradcam or another method"
         )
-    elif layout.has_others or linear.is_computed or _reads_more(head, measurement):
+    elif layout.has_others or linear.is_computed or linear.is_positive or _reads_more(head, measurement):
         channels = linear.weights.shape[1] if linear.weights is not None else len(linear.bias)
         classifier.class_weights = torch.eye(channels) if linear.weights is None else linear.weights.detach()
     else:
-        gap = GapClassifier(trunk, linear.to_linear(), linear.pooling, name, layout, size)
+        gap = GapClassifier(trunk, linear.to_linear(), linear.pooling, name, layout, size, linear.theta)
         gap.overwrites_images = classifier.overwrites_images
         classifier = gap
     return classifier.eval()
@@ -197,6 +201,20 @@ def _list_maps(traced: TracedNetwork, measurement: Measurement) -> list[fx.Node]
         for node in traced.graph.nodes
         if node in to_scores and node.op != "placeholder" and measurement.layout(node) is not None
     ]
+
+
+_COMPARISONS = frozenset(("gt", "ge", "lt", "le"))
+_MAX_COMPARED = 3
+
+
+def _list_compared_maps(traced: TracedNetwork, maps: list[fx.Node]) -> list[fx.Node]:
+    """Return the first few maps that are compared with something: pooling by a threshold may follow, as code."""
+    compared = []
+    for node in traced.graph.nodes:
+        name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+        if node.op in ("call_function", "call_method") and name in _COMPARISONS:
+            compared += [each for each in node.all_input_nodes if each in maps]
+    return [*dict.fromkeys(compared)][:_MAX_COMPARED]
 
 
 def _skip_moves(traced: TracedNetwork, measurement: Measurement, node: fx.Node) -> fx.Node:

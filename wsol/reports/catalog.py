@@ -21,8 +21,8 @@ def list_models(patterns: Sequence[str]) -> Iterator[str]:
     """Yield one line per model: name, head, size of the maps of a 224 x 224 image, and the supported methods.
 
     Args:
-        patterns: Names, or patterns of names such as ``resnet*``; if empty, all registered names except ``-gap`` and
-            ``-gmp`` variants of registered names. Names of timm and of user files are not expanded.
+        patterns: Names, or patterns of names such as ``resnet*``; if empty, all registered names except ``-gap``,
+            ``-gmp`` and ``-tap`` variants of registered names. Names of timm and of user files are not expanded.
 
     Raises:
         InputError: A pattern matches no name.
@@ -31,7 +31,7 @@ def list_models(patterns: Sequence[str]) -> Iterator[str]:
     for name in _expand_patterns(patterns):
         yield f"{name:<28} {describe_model(name)}"
     if not patterns:
-        yield "also: NAME-gap and NAME-gmp of any backbone above, timm/NAME, and FILE.py:FUNCTION for your own model"
+        yield "also: NAME-gap, NAME-gmp, NAME-tap of any backbone above, timm/NAME, and FILE.py:FUNCTION for your model"
 
 
 def describe_model(name: str) -> str:
@@ -49,7 +49,7 @@ def describe_model(name: str) -> str:
         return str(error).removeprefix(f"{name}: ").removeprefix(f"{name} ")
     head = "other"
     if isinstance(classifier, GapClassifier):
-        head = "GAP" if classifier.pooling == "average" else "GMP"
+        head = {"average": "GAP", "max": "GMP", "thresholded": "TAP"}[classifier.pooling]
         head += " + linear" if classifier.linear is not None else ", class maps"
     classes = 0 if vars(network).get("num_classes") == 0 else 1000
     head = head if classes else "none"
@@ -64,7 +64,7 @@ def describe_model(name: str) -> str:
 def _expand_patterns(patterns: Sequence[str]) -> list[str]:
     names = MODELS.names()
     if not patterns:
-        return [name for name in names if name[-4:] not in ("-gap", "-gmp") or name[:-4] not in names]
+        return [name for name in names if name[-4:] not in ("-gap", "-gmp", "-tap") or name[:-4] not in names]
     expanded = []
     for pattern in patterns:
         matches = [pattern] if pattern.startswith("timm/") or ".py:" in pattern else fnmatch.filter(names, pattern)

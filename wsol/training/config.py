@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from wsol.datasets import Dataset, Split
 from wsol.errors import InputError
 from wsol.io.display import quote
-from wsol.models import Preprocessing, WeightsMetadata, find_architecture, load_matching
+from wsol.models import Preprocessing, WeightsMetadata, complete_name, find_architecture, load_matching
 from wsol.models.base import Architecture
 from wsol.runtime.device import find_device
 from wsol.runtime.distributed import ProcessGroup
@@ -93,7 +93,12 @@ class TrainPlan:
         if half:
             tensors = {key: value.half() if value.is_floating_point() else value for key, value in tensors.items()}
         metadata = WeightsMetadata(
-            config.model, self.classes, self.preprocessing, config.map_size, self.request, scores
+            complete_name(config.model, self.architecture),
+            self.classes,
+            self.preprocessing,
+            config.map_size,
+            self.request,
+            scores,
         )
         return tensors, metadata.to_metadata()
 
@@ -148,7 +153,7 @@ def prepare_training(config: TrainConfig, group: ProcessGroup) -> TrainPlan:
         head=head,
         frozen=frozen,
         request={
-            "model": config.model,
+            "model": complete_name(config.model, architecture),
             "map_size": config.map_size,
             "weights": start.sha256 if start else None,
             "freeze": config.freeze,

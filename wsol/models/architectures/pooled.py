@@ -1,6 +1,8 @@
-"""Any torchvision backbone as a classifier that ends in global pooling: ``alexnet-gap``, ``googlenet-gmp`` ..."""
+"""Any torchvision backbone before global pooling: ``alexnet-gap``, ``googlenet-gmp``, ``resnet18-tap`` ..."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 import torchvision.models
@@ -9,7 +11,7 @@ from torch import Tensor, nn
 from wsol.models._feature_extractor import FeatureExtractor, enlarge_maps, measure_maps
 from wsol.models.architectures._inception import build_padded_inception_v3
 from wsol.models.base import MODELS, Architecture, Preprocessing, PublishedWeights
-from wsol.models.classifier import POOLINGS, Pooling
+from wsol.models.pooling import THETA, Pooling, check_theta, make_pooling
 
 
 class PooledClassifier(nn.Module):
@@ -22,11 +24,14 @@ class PooledClassifier(nn.Module):
     Args:
         name: Name of torchvision's classifier.
         classes: Number of classes.
-        pooling: ``average`` or ``max``.
+        pooling: ``average``, ``max`` or ``thresholded``.
         map_size: Side of the feature maps for a 224 x 224 image; None for the backbone's own.
+        theta: Share of the maximum that counts in thresholded average pooling.
     """
 
-    def __init__(self, name: str, classes: int, pooling: Pooling, map_size: int | None = None) -> None:
+    def __init__(
+        self, name: str, classes: int, pooling: Pooling, map_size: int | None = None, theta: float = THETA
+    ) -> None:
         super().__init__()
         map_size = _MAP_SIZES.get(name) if map_size is None else map_size
         if name == "inception_v3":
@@ -44,7 +49,7 @@ class PooledClassifier(nn.Module):
         if not self.backbone.pools_to_one:
             self.added = nn.Sequential(nn.Conv2d(channels, 1024, 3, padding=1), nn.ReLU(inplace=True))
             channels = 1024
-        self.pool = POOLINGS[pooling](1)
+        self.pool = make_pooling(pooling, theta)
         self.dropout = nn.Dropout(0.5)
         self.fc = nn.Linear(channels, classes)
 
@@ -61,25 +66,41 @@ _MAP_SIZES = {"alexnet": 13} | {f"vgg{depth}{norm}": 14 for depth in (11, 13, 16
 
 
 class _PooledArchitecture(Architecture):
-    def __init__(self, name: str, pooling: Pooling) -> None:
-        self.name, self.pooling = name, pooling
+    backbone: ClassVar[str]
+    pooling: ClassVar[Pooling]
+    theta: float = THETA
 
     def build(
         self, state: Mapping[str, Tensor], published: PublishedWeights | None, map_size: int | None = None
     ) -> nn.Module:
         head = state.get("fc.weight", torch.empty(1000, 0))
-        return PooledClassifier(self.name, len(head) if head.dim() else 1000, self.pooling, map_size)
+        classes = len(head) if head.dim() else 1000
+        return PooledClassifier(self.backbone, classes, self.pooling, map_size, self.theta)
 
     def build_for_training(self, classes: int, map_size: int | None = None, from_scratch: bool = True) -> nn.Module:
-        return PooledClassifier(self.name, classes, self.pooling, map_size)
+        return PooledClassifier(self.backbone, classes, self.pooling, map_size, self.theta)
 
     def preprocessing(self) -> Preprocessing:
-        return MODELS.get(self.name).preprocessing()
+        return MODELS.get(self.backbone).preprocessing()
 
 
-_POOLINGS: dict[str, Pooling] = {"gap": "average", "gmp": "max"}
+@dataclass(frozen=True)
+class _ThresholdedArchitecture(_PooledArchitecture):
+    pooling: ClassVar[Pooling] = "thresholded"
+    theta: float = THETA
+
+    def __post_init__(self) -> None:
+        check_theta(self.theta)
+
+
+def _pooled(name: str, pooling: Pooling) -> Architecture:
+    kind: Any = _ThresholdedArchitecture if pooling == "thresholded" else _PooledArchitecture
+    return type(kind.__name__, (kind,), {"backbone": name, "pooling": pooling})()  # type: ignore[no-any-return]
+
+
+_POOLINGS: dict[str, Pooling] = {"gap": "average", "gmp": "max", "tap": "thresholded"}
 
 for _name in torchvision.models.list_models(module=torchvision.models):
     for _suffix, _pooling in _POOLINGS.items():
         if not _name.startswith("vit_") and _name != "vgg16":  # vit_* has no feature map, VGG16-GAP its own file
-            MODELS.register(f"{_name}-{_suffix}")(_PooledArchitecture(_name, _pooling))
+            MODELS.register(f"{_name}-{_suffix}")(_pooled(_name, _pooling))

@@ -1,7 +1,9 @@
 """VGG16-GAP, the network of the CAM paper, and VGG16-GMP."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +11,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from wsol.models._feature_extractor import enlarge_maps
 from wsol.models.base import MODELS, Architecture, PublishedWeights
-from wsol.models.classifier import POOLINGS, Pooling
+from wsol.models.pooling import THETA, Pooling, check_theta, make_pooling
 
 
 class VGG16GAP(nn.Module):
@@ -24,7 +26,8 @@ class VGG16GAP(nn.Module):
         groups: Groups of the added convolution; 2 in the authors' deploy file.
         bias: Whether the linear layer has a bias; reimplementations by others do.
         batch_norm: Whether batch normalization follows each convolution.
-        pooling: ``average``, or ``max`` for VGG16-GMP.
+        pooling: ``average``; ``max`` for VGG16-GMP, ``thresholded`` for VGG16-TAP.
+        theta: Share of the maximum that counts in thresholded average pooling.
     """
 
     def __init__(
@@ -34,6 +37,7 @@ class VGG16GAP(nn.Module):
         bias: bool = False,
         batch_norm: bool = False,
         pooling: Pooling = "average",
+        theta: float = THETA,
     ) -> None:
         super().__init__()
         from torchvision.models import vgg16, vgg16_bn  # noqa: PLC0415  # slow to import
@@ -42,7 +46,7 @@ class VGG16GAP(nn.Module):
         self.conv6 = nn.Conv2d(512, 1024, 3, padding=1, groups=groups)
         self.norm6 = nn.BatchNorm2d(1024) if batch_norm else nn.Identity()
         self.relu = nn.ReLU(inplace=True)
-        self.pool = POOLINGS[pooling](1)
+        self.pool = make_pooling(pooling, theta)
         self.dropout = nn.Dropout(0.5)
         self.fc = nn.Linear(1024, classes, bias=bias)
 
@@ -54,8 +58,8 @@ class VGG16GAP(nn.Module):
 
 
 class _VGG16(Architecture):
-    def __init__(self, pooling: Pooling) -> None:
-        self.pooling = pooling
+    pooling: ClassVar[Pooling] = "average"
+    theta: float = THETA
 
     def build(
         self, state: Mapping[str, Tensor], published: PublishedWeights | None, map_size: int | None = None
@@ -63,7 +67,7 @@ class _VGG16(Architecture):
         head = state.get("fc.weight", torch.empty(1000, 1024))
         classes = head.shape[0] if head.dim() else 1000
         grouped = state.get("conv6.weight", torch.empty(0)).shape[1:2] != (512,)
-        network = VGG16GAP(classes, groups=2 if grouped else 1, bias="fc.bias" in state, pooling=self.pooling)
+        network = VGG16GAP(classes, groups=2 if grouped else 1, bias="fc.bias" in state, **self._pooling)
         return self._enlarge_maps(network, map_size)
 
     def bundled_weights(self) -> Path | None:
@@ -71,7 +75,7 @@ class _VGG16(Architecture):
 
     def build_for_training(self, classes: int, map_size: int | None = None, from_scratch: bool = True) -> nn.Module:
         # Without batch normalization a network this deep does not train from random weights.
-        network = VGG16GAP(classes, batch_norm=from_scratch, pooling=self.pooling)
+        network = VGG16GAP(classes, batch_norm=from_scratch, **self._pooling)
         self._enlarge_maps(network, map_size)
         nn.init.kaiming_normal_(network.conv6.weight, mode="fan_out", nonlinearity="relu")
         return network
@@ -90,13 +94,31 @@ class _VGG16(Architecture):
         plain.fc.load_state_dict(network.fc.state_dict())
         return plain.state_dict()
 
+    @property
+    def _pooling(self) -> dict[str, Any]:
+        return {"pooling": self.pooling, "theta": self.theta}
+
     def _enlarge_maps(self, network: VGG16GAP, map_size: int | None) -> VGG16GAP:
         if map_size is not None:
             enlarge_maps(network.features, map_size, "vgg16")
         return network
 
 
+class _VGG16GMP(_VGG16):
+    pooling: ClassVar[Pooling] = "max"
+
+
+@dataclass(frozen=True)
+class _VGG16TAP(_VGG16):
+    pooling: ClassVar[Pooling] = "thresholded"
+    theta: float = THETA
+
+    def __post_init__(self) -> None:
+        check_theta(self.theta)
+
+
 BUNDLED = Path(__file__).parents[1] / "weights" / "vgg16-gap-synthetic.safetensors"
 
-MODELS.register("vgg16-gap")(_VGG16("average"))
-MODELS.register("vgg16-gmp")(_VGG16("max"))
+MODELS.register("vgg16-gap")(_VGG16())
+MODELS.register("vgg16-gmp")(_VGG16GMP())
+MODELS.register("vgg16-tap")(_VGG16TAP())
