@@ -14,14 +14,16 @@ from torchvision.models import resnet18
 
 import wsol
 from wsol.errors import InputError
+from wsol.methods import METHODS, find_method, forward, unsupported_reason
 from wsol.models import Model, Prompts, load_model
 from wsol.reports.catalog import describe_model
 
 open_clip = pytest.importorskip("open_clip")
 pytestmark = pytest.mark.slow
 
-NAMES, TEMPLATES = ("cat", "black dog", "bird"), ("a photo of a {}.", "art of the {}.", "itap of my {}.")
+NAMES, TEMPLATES = ("cat", "black dog", "bird"), ("a photo of a {}.", "art of the {}.")  # unlike the classes in number
 PROMPTS = Prompts(NAMES, templates=TEMPLATES)
+FEWER_PASSES = {"rise": "rise:masks=20"}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -126,3 +128,20 @@ def test_evaluation(tmp_path: Path) -> None:
 
 def test_list() -> None:
     assert describe_model("open_clip/tiny").startswith("other            32 x 4 x 4 at 64   all but cam")
+
+
+def test_every_method_works_or_says_why(tmp_path: Path) -> None:
+    make("tiny", tmp_path / "w.safetensors")
+    model = load_model("open_clip/tiny", tmp_path / "w.safetensors", prompts=PROMPTS)
+    passed = forward(model.network, torch.randn(2, 3, 64, 64))
+    refused = []
+    for name in METHODS.names():
+        method = find_method(FEWER_PASSES.get(name, name))
+        if unsupported_reason(method, model.network, model.classes) is not None:
+            refused.append(name)
+            continue
+        maps = method.maps(passed, torch.tensor([[0, 1], [2, 0]]))
+        assert maps.shape[:2] == (2, 2), name
+        assert maps.isfinite().all(), name
+    assert {"cam", "guided-backprop"} <= {*refused}
+    assert not {"attention-rollout", "chefer", "gradcam", "scorecam", "self-attention", "ts-cam"} & {*refused}

@@ -1,12 +1,14 @@
 """Zero-shot classifiers: scores, splitting and the libraries that they come from."""
 
+import zlib
+
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
 
-from wsol.models import find_classifier
-from wsol.models.zero_shot import ZeroShotClassifier, ensemble
+from wsol.models import Prompts, find_classifier
+from wsol.models.zero_shot import ZeroShotClassifier, encode_prompts, ensemble
 
 
 def make_open_clip(classes: int = 4) -> nn.Module:
@@ -34,6 +36,22 @@ def test_ensemble_by_hand() -> None:
     # Directions (1, 0) and (0, 1) of any length: the mean (0.5, 0.5) has the direction (1, 1).
     features = torch.tensor([[[3.0, 0.0], [0.0, 0.2]], [[0.0, 5.0], [0.0, 1.0]]])
     torch.testing.assert_close(ensemble(features), torch.tensor([[0.5**0.5, 0.5**0.5], [0.0, 1.0]]))
+
+
+def test_prompts_are_encoded_in_batches_of_whole_classes() -> None:
+    prompts = Prompts(tuple("abcdefg"))  # with 80 templates each
+    lengths: list[int] = []
+
+    def encode(texts: list[str]) -> torch.Tensor:
+        lengths.append(len(texts))
+        generators = [torch.Generator().manual_seed(zlib.crc32(text.encode())) for text in texts]
+        return torch.stack([torch.randn(6, generator=each) for each in generators])
+
+    found = encode_prompts(encode, prompts)
+    assert lengths == [320, 240]
+    for i, name in enumerate("abcdefg"):
+        one = functional.normalize(encode([template.format(name) for template in prompts.templates]), dim=1)
+        torch.testing.assert_close(found[i], functional.normalize(one.sum(0), dim=0))
 
 
 @pytest.mark.slow
