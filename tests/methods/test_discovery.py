@@ -19,7 +19,6 @@ from wsol.boxes.components import boxes_at_taus
 from wsol.boxes.resize import cubic_taps, linear_taps, resize_and_normalize
 from wsol.errors import InputError
 from wsol.methods import Forward, find_method, forward, unsupported_reason
-from wsol.methods._normalized_cut import cut_graphs, find_second_eigenvector
 from wsol.methods.dino_seg import DINOSeg
 from wsol.methods.lost import LOST
 from wsol.methods.tokencut import TokenCut
@@ -251,41 +250,6 @@ def test_at_a_tau_of_one_half_the_box_is_that_of_the_component() -> None:
             large = resize_and_normalize(maps, (224, 224), taps)
             found = boxes_at_taus(large, np.array([0.5]))[0, 0]
             assert np.abs(found - published).max() <= most
-
-
-def make_graphs(size: int, density: float, seed: int) -> Tensor:
-    """Symmetric weights 1 and 1e-5 with some structure, also patches that are like no other."""
-    generator = torch.Generator().manual_seed(seed)
-    vectors = torch.randn(3, size, 6, generator=generator, dtype=torch.float64)
-    vectors[:, : size // 2] += torch.tensor([2.0, 0, 0, 0, 0, 0])
-    vectors = nn.functional.normalize(vectors, dim=2)
-    weights = torch.where(vectors @ vectors.transpose(1, 2) > density, 1.0, 1e-5).double()
-    return (weights + weights.transpose(1, 2)) / 2
-
-
-@pytest.mark.parametrize("way", ["library", "products, as on a GPU"])
-@pytest.mark.parametrize("density", [0.0, 0.2, 0.6, 0.8])
-@pytest.mark.parametrize("size", [4, 16, 49])
-def test_the_eigenvector_is_that_of_scipy(size: int, density: float, way: str) -> None:
-    compared = 0
-    for weights in (make_graphs(size, density, seed) for seed in range(3)):
-        degrees = weights.sum(2)
-        scale = degrees.rsqrt()
-        found = cut_graphs(weights)
-        if way != "library":
-            matrices = weights * scale[:, :, None] * scale[:, None, :]
-            found = find_second_eigenvector(matrices, degrees) * scale
-        for vector, weight in zip(found.numpy(), weights.numpy(), strict=True):
-            degree = np.diag(weight.sum(1))
-            values, vectors = linalg.eigh(degree - weight, degree)
-            if values[2] - values[1] < 1e-7:  # several patches like no other: any mixture is an eigenvector
-                continue
-            compared += 1
-            expected = vectors[:, 1]
-            sign = np.sign(expected[np.argmax(np.abs(expected))] * vector[np.argmax(np.abs(expected))])
-            np.testing.assert_allclose(sign * vector, expected, rtol=1e-5, atol=1e-7 * np.abs(expected).max())
-            assert vector @ degree @ vector == pytest.approx(1, abs=1e-9)
-    assert compared >= 2
 
 
 @settings(max_examples=15, deadline=None)
