@@ -10,10 +10,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
-from torchvision.models import resnet18
 
 import wsol
 from wsol.errors import InputError
+from wsol.evaluation.config import EvalConfig
+from wsol.evaluation.plan import prepare
 from wsol.methods import METHODS, find_method, forward, unsupported_reason
 from wsol.models import Model, Prompts, load_model
 from wsol.reports.catalog import describe_model
@@ -117,13 +118,15 @@ def test_evaluation(tmp_path: Path) -> None:
     (tmp_path / "templates.txt").write_text("a {}\n")
     given = {"weights": tmp_path / "w.safetensors", "limit": 2, "device": "cpu", "bootstrap": 0}
     one = wsol.evaluate("open_clip/tiny", method="attention-rollout", templates="photo", **given)
-    other = wsol.evaluate("open_clip/tiny", method="gradcam", templates=tmp_path / "templates.txt", **given)
-    assert "+text:" in str(one.signature)
-    assert one.signature.split("|")[1] != other.signature.split("|")[1]
+    model = one.signature.split("|")[1]
+    assert "+text:" in model
     assert "zero-shot classifier of 12 classes with 1 template, such as 'a photo of a " in str(one)
-    torch.save(resnet18(num_classes=12).state_dict(), tmp_path / "r.pth")
-    with pytest.raises(InputError, match="which resnet18 is not"):
-        wsol.evaluate("resnet18", **{**given, "weights": tmp_path / "r.pth"}, templates="photo")
+    given |= {"method": "attention-rollout", "templates": tmp_path / "templates.txt"}
+    other = prepare(EvalConfig("open_clip/tiny", **given)).inference.model.signature
+    assert other.partition("+text:")[0] == model.partition("+text:")[0]
+    assert other != model
+    with pytest.raises(InputError, match="which vgg16-gap is not"):
+        prepare(EvalConfig("vgg16-gap", templates="photo", device="cpu"))
 
 
 def test_list() -> None:
