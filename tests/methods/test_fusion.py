@@ -17,6 +17,8 @@ from wsol.models.layered import LayeredClassifier
 LAYERS = "body.2,body.4,body.0"  # as a user may name them; in the order of execution they are 0, 2, 4
 CLASSES = torch.tensor([[0, 3], [4, 1]])
 CHEAP = ["gradcam", "gradcam++", "xgradcam", "layercam", "hirescam", "gradcam-elementwise", "eigencam"]
+CHEAP += ["bagcams", "shapleycam", "eigengradcam", "kpca-cam", "fem", "finercam", "layercam:target=finer"]
+CHEAP += ["xgradcam:eigen_smooth=true"]
 SLOWER = ["scorecam", "ablationcam", "smoothgradcam++:samples=2", "ss-cam:samples=1", "is-cam:samples=2"]
 QUICK = {"ss-cam": ":samples=1", "is-cam": ":samples=1", "rise": ":masks=4", "integrated-gradients": ":steps=2"}
 QUICK |= {"occlusion": ":window=16,stride=16", "smoothgradcam++": ":samples=2"}

@@ -60,9 +60,11 @@ class LayerGraph:
         with torch.inference_mode(False), torch.enable_grad():
             return self._network.forward_graph(self._passes)
 
-    def covers(self, classes: Tensor) -> bool:
-        """Return whether classes are those of this graph: the same memory, so that a GPU need not be asked."""
+    def covers(self, target: Target, classes: Tensor) -> bool:
+        """Return whether a target and classes are this graph's: the same memory, as a GPU is not asked."""
         own = self._classes
+        if target is not self._target:
+            return False
         return classes.shape == own.shape and classes.stride() == own.stride() and classes.data_ptr() == own.data_ptr()
 
     def gradients(self, index: int) -> Tensor | None:

@@ -97,7 +97,7 @@ class Forward:
         if has_known_gradients(network, self.target):
             assert isinstance(network, GapClassifier)  # has_known_gradients
             return self._compute_pooled_gradients(network, classes)
-        if self.shared is not None and self.shared[0].covers(classes):
+        if self.shared is not None and self.shared[0].covers(self.target, classes):
             gradients = self.shared[0].gradients(self.shared[1])
         else:
             leaf, logits = self._graph
