@@ -98,6 +98,8 @@ def draw(tables: dict[tuple[str, str], pd.DataFrame]) -> Figure:
         for axes, network in zip(row, networks, strict=True):
             if (network, kind) in tables:
                 draw_panel(axes, tables[network, kind])
+                if kind != "slow":  # the same images: one scale
+                    axes.set_xlim(*_limits([tables[key] for key in tables if key[1] != "slow"]))
                 axes.set_title(title((network, kind), tables[network, kind]).replace("`", ""), fontsize=9, loc="left")
             else:
                 axes.set_axis_off()
@@ -109,6 +111,12 @@ def draw(tables: dict[tuple[str, str], pd.DataFrame]) -> Figure:
 
 def _kinds(tables: dict[tuple[str, str], pd.DataFrame]) -> list[str]:
     return [kind for kind in TABLES if any(key[1] == kind for key in tables)]
+
+
+def _limits(tables: list[pd.DataFrame]) -> tuple[float, float]:
+    rows = pd.concat(tables)
+    rows = rows[rows["metric"] == "max_box_acc_v2"]
+    return rows["ci_low"].min() - 1, rows["ci_high"].max() + 1
 
 
 def draw_panel(axes: Axes, table: pd.DataFrame) -> None:
