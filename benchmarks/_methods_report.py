@@ -77,7 +77,11 @@ def _pair_cells(row: pd.Series) -> list[str]:
     if not row[["difference", "difference_low", "difference_high"]].any():  # CAM, or the same in all resamples
         return [_value(row), "", rank]
     interval = f"[{row['difference_low']:+.1f}, {row['difference_high']:+.1f}]"
-    return [_value(row), f"{row['difference']:+.1f} {interval}, p = {row['p_corrected']:.3f}", rank]
+    return [
+        _value(row),
+        f"{row['difference']:+.1f} {interval}, p = {row['p_corrected']:.3f}".replace("-0.0", "0.0"),
+        rank,
+    ]
 
 
 def _value(row: pd.Series) -> str:
@@ -148,13 +152,15 @@ ILSVRC's validation set under the protocol `wsolevaluation`, computed by
 
 All rows of a table have the same images; rows of different tables are not comparable where their headings name other
 numbers of images. A table has every method that applies to the network at its layer; methods whose maps do not depend
-on the layer (`backprop`, `fullgrad`, ...) stand next to the pooled one. CAM is always that of the pooled layer.
+on the layer (`backprop`, `fullgrad`, ...) stand next to the pooled one. CAM is always that of the pooled layer. Rows
+with `fusion` read the earlier layer and the pooled one.
 
 Percent with 95 % intervals: MaxBoxAccV2 at the best tau, chosen again in each resample; GT-known accuracy and top-1
 localization error at tau 0.2. "To CAM" is the difference to `cam`, paired over images, with its 95 % interval; p is
 corrected for all pairs of rows of the table, so that an interval may exclude zero although p is above 0.05. The rank is
 1 plus the number of significantly better rows: rows of rank 1 (bold) are tied with the best. Methods with the same
-numbers share a row; those in the row of `cam` do not differ from it. The CSV files have MaxBoxAcc, mean IoU, uncorrected p-values and all signatures too.
+numbers share a row; those in the row of `cam` do not differ from it. The CSV files have MaxBoxAcc, mean IoU,
+uncorrected p-values and all signatures too.
 
 ![MaxBoxAccV2 of all methods with intervals](methods.webp)
 """

@@ -38,7 +38,11 @@ FEWER = 9  # every ninth image
 NO_LAYER = {  # their maps do not depend on the target layer
     *("backprop", "fullgrad", "guided-backprop", "integrated-gradients", "occlusion", "rise"),
 }
-VARIANTS = ("eigencam:centered=true",)  # in the tables of the earlier layer
+VARIANTS = (  # in the tables of the earlier layer
+    *("gradcam:aug_smooth=true", "gradcam:eigen_smooth=true", "layercam:target=finer", "fem:binary=false"),
+    "eigencam:centered=true",
+)
+FUSED = ("layercam:fusion=mean", "layercam:fusion=product")  # of the earlier and the pooled layer
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,8 @@ def table_rows(load: "Loader", network: Network) -> Iterator[tuple[str, list[Row
     fast = [Row(name, None) for name in pooled if name not in SLOW and name != "cam"]
     yield "pooled", [cam, *fast]
     texts = [*(name for name in earlier if name not in {*SLOW, *NO_LAYER, "cam"}), *VARIANTS]
-    yield "earlier", [cam, *(Row(text, network.earlier) for text in texts)]
+    both = f"{network.earlier},{load.model(network, None).network.layer}"
+    yield "earlier", [cam, *(Row(text, both) for text in FUSED), *(Row(text, network.earlier) for text in texts)]
     slow = [Row(text, None if name in NO_LAYER else network.earlier) for name, text in SLOW.items() if name in earlier]
     yield "slow", [cam, Row("gradcam", network.earlier), *slow]
 

@@ -1,12 +1,14 @@
 """Pictures of all methods on one photograph, a picture for each kind of method."""
 
+import copy
 import tempfile
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 import numpy as np
-from _small_transformer import distill
+import torch
+from _small_transformer import SmallTransformer, distill
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -19,7 +21,7 @@ import wsol
 from wsol.datasets import Dataset, Sample, read_image
 from wsol.methods import METHODS
 from wsol.methods.base import unsupported_reason
-from wsol.models import Model, Preprocessing, find_architecture, find_classifier, load_model
+from wsol.models import Model, Preprocessing, ZeroShotClassifier, find_architecture, find_classifier, load_model
 from wsol.protocols import find_protocol
 
 ROOT = Path(__file__).parents[1]
@@ -70,7 +72,12 @@ def find_model(method: str, family: str, photos: Path | None) -> Model:
     Raises:
         SystemExit: It is the small transformer, and there are no photographs to train it on; or it is none.
     """
-    makers = (lambda: efficientnet(family), efficientnet_with_relu, lambda: small_transformer(photos))
+    makers = (
+        lambda: efficientnet(family),
+        efficientnet_with_relu,
+        lambda: small_transformer(photos),
+        lambda: small_zero_shot(photos),
+    )
     for make in makers:
         model = make()
         reason = unsupported_reason(METHODS.get(method), model.network, model.classes)
@@ -98,12 +105,30 @@ def efficientnet_with_relu() -> Model:
 
 @cache
 def small_transformer(photos: Path | None) -> Model:
+    """Return the small transformer as a model."""
+    transformer = find_small_transformer(photos)
+    return as_model("small-transformer", transformer, transformer.network.preprocessing)
+
+
+@cache
+def find_small_transformer(photos: Path | None) -> SmallTransformer:
     """Return the small transformer, trained on photographs."""
     if photos is None:
         raise SystemExit("give --photos DIR, a folder of photographs that the small transformer learns from")
     files = sorted(path for path in photos.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
     network = find_architecture(EFFICIENTNET).build({}, None)
-    return as_model("small-transformer", distill(network, files), network.preprocessing)
+    return distill(network, files)
+
+
+@cache
+def small_zero_shot(photos: Path | None) -> Model:
+    """Return the small transformer as a zero-shot classifier: the rows of its last layer are the text features."""
+    transformer = find_small_transformer(photos)
+    visual = copy.deepcopy(transformer)
+    visual.head = nn.Identity()
+    texts = nn.functional.normalize(transformer.head.weight.detach(), dim=1)
+    network = ZeroShotClassifier(visual, texts, torch.tensor(100.0))
+    return as_model("small-transformer-zero-shot", network, transformer.network.preprocessing)
 
 
 def as_model(name: str, network: nn.Module, preprocessing: Preprocessing) -> Model:
