@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from wsol.methods._forward import Forward
 from wsol.methods._memory import max_batch_size
-from wsol.methods.base import Forward
 
 
 def score_masked(forward: Forward, image: int, masks: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:

@@ -17,11 +17,11 @@ from wsol.methods._attention import (
     join_heads,
     project_heads,
 )
+from wsol.methods._forward import Forward
+from wsol.methods._forward import forward as run_forward
 from wsol.methods._memory import max_batch_size
 from wsol.methods._sites import Site, find_projected, find_sites
 from wsol.methods._tokens import Readout, find_readout
-from wsol.methods.base import Forward
-from wsol.methods.base import forward as run_forward
 from wsol.models import Classifier, GapClassifier
 from wsol.models.graph import attention_kind
 from wsol.models.measure import make_noise
