@@ -68,8 +68,7 @@ def run_last_blocks(
 
     def run(images: Tensor, execute: Callable[[Callable[[nn.Module], fx.Interpreter]], Tensor]) -> LastBlocksPass:
         state = _State(network, readout, blocks, attend, second_path)
-        replace = None if second_path else lambda _, layer: attend(layer)
-        settings = RecorderSettings(state.layers, len(images), readout.tokens, attention=False, replace=replace)
+        settings = RecorderSettings(state.layers, len(images), readout.tokens, None if second_path else attend)
         with torch.inference_mode(False), torch.set_grad_enabled(gradients):
             logits = execute(lambda part: _Recorder(part, settings, state))
         if len(state.layers) != len(blocks):

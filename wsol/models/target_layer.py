@@ -76,8 +76,8 @@ def _split_network(network: nn.Module, name: str, layers: list[str], side: int, 
     classifier = _split_at(traced, measurement, named) if named else _split_at_last_map(traced, measurement)
     for each in (classifier, *list_layers(classifier)):
         each.has_fixed_size = traced.has_shapes
+        each.classes = measurement.shape(traced.output_node.args[0])[1]
     classifier.notes = notes
-    classifier.classes = measurement.shape(traced.output_node.args[0])[1]
     _check_scores(classifier, traced, measurement)
     return classifier
 
