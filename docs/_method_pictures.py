@@ -19,7 +19,7 @@ from torch import nn
 
 import wsol
 from wsol.datasets import Dataset, Sample, read_image
-from wsol.methods import METHODS
+from wsol.methods import METHODS, find_method
 from wsol.methods.base import unsupported_reason
 from wsol.models import Model, Preprocessing, ZeroShotClassifier, find_architecture, find_classifier, load_model
 from wsol.protocols import find_protocol
@@ -30,6 +30,7 @@ SIDE, COLUMNS = 224, 6
 CLASS, CLASS_NAME = 967, "espresso"
 CUP = (168.0, 17.0, 407.0, 307.0)  # drawn by hand, in pixels of the photograph
 SETTINGS = {"ss-cam": "ss-cam:samples=2", "is-cam": "is-cam:samples=2", "rise": "rise:masks=2000"}  # of the many passes
+SETTINGS |= {"clip-surgery": "clip-surgery:layers=2"}  # the transformer has no more
 CREDIT = "photograph by Rachel Michetti, courtesy of Pikolo Espresso Bar, CC0, from scikit-image"
 TRUE, BOX = "#2fe02f", "white"
 
@@ -80,7 +81,7 @@ def find_model(method: str, family: str, photos: Path | None) -> Model:
     )
     for make in makers:
         model = make()
-        reason = unsupported_reason(METHODS.get(method), model.network, model.classes)
+        reason = unsupported_reason(find_method(SETTINGS.get(method, method)), model.network, model.classes)
         if reason is None:
             return model
     raise SystemExit(f"{method} applies to no network of the pictures: {reason}")

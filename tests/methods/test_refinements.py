@@ -20,6 +20,7 @@ from wsol.methods import (
     Refinements,
     constant_gradient_map,
     find_method,
+    fit_layers,
     forward,
     unsupported_reason,
     with_target,
@@ -390,10 +391,13 @@ def test_a_target_of_probabilities_by_hand() -> None:
 
 def test_a_network_of_one_class_has_nothing_to_compare() -> None:
     single = network("one class")
-    for text in ("finercam", "layercam:target=finer"):
-        assert find_method(text).unsupported_reason(single) == (
-            "the network has one class, and the target compares classes; leave it out"
-        )
+    layers = [nn.Conv2d(3, 4, 3, 2), nn.Conv2d(4, 4, 3, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 1)]
+    several = find_classifier(nn.Sequential(*layers).eval(), "net", "0,1", side=32)
+    for text, compares in (("finercam", "finercam"), ("layercam:target=finer", "target=finer")):
+        reason = find_method(text).unsupported_reason(single)
+        assert reason is not None
+        assert reason.startswith(f"the network has one class, and {compares} compares classes; ")
+        assert fit_layers(find_method(text), several).unsupported_reason(several) == reason
         assert find_method(text).unsupported_reason(network()) is None
 
 

@@ -10,9 +10,9 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from wsol.errors import InputError
+from wsol.methods._forward import Forward
 from wsol.methods._memory import max_batch_size
 from wsol.methods._tokens import Readout, find_readout
-from wsol.methods.base import Forward
 from wsol.models import Classifier
 from wsol.models.graph import attention_kind
 

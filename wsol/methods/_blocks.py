@@ -7,13 +7,13 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, fx, nn
-from torch.utils import _pytree as pytree
 
+from wsol.methods._tokens import LayoutRecorder
 from wsol.models import Classifier
 from wsol.models.graph import attention_kind
-from wsol.models.layout import Layout, find_layout
+from wsol.models.layout import Layout
 from wsol.models.measure import make_noise
-from wsol.models.places import PlaceTensor, track_images
+from wsol.models.places import track_images
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,11 +71,11 @@ _FOUND: "WeakKeyDictionary[nn.Module, dict[tuple[int, int], tuple[Block, ...]]]"
 def _find_blocks(network: Classifier, images: Tensor) -> tuple[Block, ...]:
     if not isinstance(network.trunk, fx.GraphModule):
         return ()
-    trunk = _Recorder(network.trunk, len(images))
+    trunk = LayoutRecorder(network.trunk, len(images))
     outputs = trunk.run(track_images(images))
     steps = _list_steps(trunk, {})
     if isinstance(network.head, fx.GraphModule):
-        head = _Recorder(network.head, len(images))
+        head = LayoutRecorder(network.head, len(images))
         head.run(*outputs)
         steps += _list_steps(head, find_sources(network))
     additions = _find_bottlenecks(steps)
@@ -113,28 +113,13 @@ class _Step:
     attends: bool
 
 
-class _Recorder(fx.Interpreter):
-    """Interpreter that keeps which results are computed from the image, and their layouts."""
-
-    def __init__(self, module: fx.GraphModule, images: int) -> None:
-        super().__init__(module)
-        self.graph_module, self.images = module, images
-        self.layouts: dict[fx.Node, Layout | None] = {}
-
-    def run_node(self, n: fx.Node) -> Any:
-        result = super().run_node(n)
-        if any(isinstance(each, PlaceTensor) for each in pytree.tree_leaves(result)):
-            self.layouts[n] = find_layout(result, self.images)
-        return result
-
-
-def _list_steps(recorder: _Recorder, sources: dict[fx.Node, fx.Node]) -> list[_Step]:
+def _list_steps(recorder: LayoutRecorder, sources: dict[fx.Node, fx.Node]) -> list[_Step]:
     part = recorder.graph_module
     return [
         _Step(
             node,
             [sources.get(each, each) for each in node.all_input_nodes],
-            node in recorder.layouts,
+            node in recorder.tracked,
             recorder.layouts.get(node),
             attention_kind(node, part) is not None,
         )

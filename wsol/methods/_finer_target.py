@@ -40,7 +40,7 @@ class FinerTarget:
 
     def unsupported_reason(self, classes: int) -> str | None:
         """Return why a network with a number of classes has no such target, in one sentence; None if it has."""
-        return "the network has one class, and the target compares classes; leave it out" if classes == 1 else None
+        return "the network has one class, and target=finer compares classes; leave it out" if classes == 1 else None
 
     def fix(self, logits: Tensor, classes: Tensor) -> "tuple[FixedFinerTarget, Tensor]":
         """Choose the closest classes of each pair of image and class.

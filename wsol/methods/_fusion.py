@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from wsol.methods.base import Forward
+from wsol.methods._forward import Forward
 
 FUSIONS = ("mean", "product")
 _COPIES = 5  # of the features of all layers, for each class

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from wsol.errors import InputError, first_line
+from wsol.methods._forward import Forward
 from wsol.methods._memory import max_batch_size
-from wsol.methods.base import Forward
 from wsol.models import Classifier
 
 

@@ -10,11 +10,11 @@ from torch import Tensor, fx, nn
 from wsol.errors import InputError
 from wsol.methods._attention import join_heads
 from wsol.methods._blocks import Block, find_blocks, find_sources
+from wsol.methods._forward import Forward
 from wsol.methods._memory import max_batch_size
 from wsol.methods._patch_scores import find_token_node
 from wsol.methods._projections import AttentionLayer, ProjectionRecorder, RecorderSettings
 from wsol.methods._tokens import Readout, find_readout
-from wsol.methods.base import Forward
 from wsol.models import Classifier
 from wsol.models.graph import attention_kind
 
@@ -68,8 +68,7 @@ def run_last_blocks(
 
     def run(images: Tensor, execute: Callable[[Callable[[nn.Module], fx.Interpreter]], Tensor]) -> LastBlocksPass:
         state = _State(network, readout, blocks, attend, second_path)
-        replace = None if second_path else lambda _, layer: attend(layer)
-        settings = RecorderSettings(state.layers, len(images), readout.tokens, attention=False, replace=replace)
+        settings = RecorderSettings(state.layers, len(images), readout.tokens, None if second_path else attend)
         with torch.inference_mode(False), torch.set_grad_enabled(gradients):
             logits = execute(lambda part: _Recorder(part, settings, state))
         if len(state.layers) != len(blocks):

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from wsol.methods._forward import Forward
 from wsol.methods._memory import max_batch_size
-from wsol.methods.base import Forward
+from wsol.methods._scale import scale_to_one
 
 
 def score_masked(forward: Forward, image: int, masks: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
@@ -39,10 +40,7 @@ def score_masked(forward: Forward, image: int, masks: Iterable[Tensor]) -> Itera
 
 def make_channel_masks(forward: Forward, image: int) -> Iterator[Tensor]:
     """Yield each feature map of an image as a mask ``(H, W)``: min-max normalized, then resized (bilinear)."""
-    features = forward.features[image]
-    low, high = features.amin((1, 2), keepdim=True), features.amax((1, 2), keepdim=True)
-    span = high - low
-    for channels in torch.split((features - low) / span.masked_fill(span == 0, 1), 16):
+    for channels in torch.split(scale_to_one(forward.features[image]), 16):
         yield from functional.interpolate(
             channels[None], size=forward.images.shape[2:], mode="bilinear", align_corners=False
         )[0]

@@ -7,7 +7,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from wsol.methods.base import Forward
+from wsol.methods._forward import Forward
 
 
 def max_batch_size(forward: Forward, gradients: bool) -> int:

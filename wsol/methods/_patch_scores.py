@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, fx, nn
 
+from wsol.methods._forward import Forward
 from wsol.methods._tokens import Readout, find_readout
-from wsol.methods.base import Forward
 from wsol.models import Classifier
 from wsol.models.graph import TracedNetwork, split_graph
 from wsol.models.linear_head import randomize

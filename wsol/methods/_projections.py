@@ -13,15 +13,14 @@ from wsol.errors import InputError, first_line
 from wsol.methods._attention import (
     attends_to_itself,
     attention_unsupported_reason,
-    compute_attention,
     join_heads,
     project_heads,
 )
+from wsol.methods._forward import Forward
+from wsol.methods._forward import forward as run_forward
 from wsol.methods._memory import max_batch_size
 from wsol.methods._sites import Site, find_projected, find_sites
 from wsol.methods._tokens import Readout, find_readout
-from wsol.methods.base import Forward
-from wsol.methods.base import forward as run_forward
 from wsol.models import Classifier, GapClassifier
 from wsol.models.graph import attention_kind
 from wsol.models.measure import make_noise
@@ -44,7 +43,6 @@ class AttentionLayer:
         projected: Queries, keys and values as the linear layer projects them, before they are normalized, scaled or
             rotated by position embeddings. Where heads share keys and values, these have fewer heads.
         inputs: Queries, keys and values whose products the attention is made of.
-        attention: Attention after the softmax, ``(n, heads, tokens, tokens)``; None unless asked for.
         output: What the rest of the network reads, attention times values, ``(n, heads, tokens, d)``; next the heads
             are joined and projected.
     """
@@ -52,7 +50,6 @@ class AttentionLayer:
     name: str
     projected: Heads
     inputs: Heads
-    attention: Tensor | None
     output: Tensor
 
 
@@ -83,43 +80,28 @@ class ProjectionPass:
         return patches.reshape(len(heads), *layout.grid, -1)
 
 
-def record_projections(
-    forward: Forward,
-    classes: Tensor,
-    *,
-    attention: bool = False,
-    gradients: bool = False,
-    replace: Callable[[int, AttentionLayer], Tensor] | None = None,
-) -> Iterator[tuple[ProjectionPass, Tensor]]:
+def record_projections(forward: Forward) -> Iterator[ProjectionPass]:
     """Run the images again and record queries, keys and values, as many images at once as the memory budget allows.
 
     Args:
         forward: A forward pass with the network, the images and the memory budget.
-        classes: int64 ``(n, k)``.
-        attention: Whether the attention is recorded as well; otherwise the network computes it as it always does.
-        gradients: Whether the logits can be differentiated with respect to attention and output of the layers.
-        replace: Returns what the rest of the network reads in place of the output of a layer, from the number of the
-            layer, 0 for the first, and what was recorded; None to leave the network as it is.
 
     Yields:
-        The recorded pass of each chunk of images, and their classes.
+        The recorded pass of each chunk of images.
 
     Raises:
         InputError: No layer lets all tokens attend to each other, or its queries, keys and values cannot be told apart.
     """
-    network, size = forward.network, max_batch_size(forward, gradients=True)
+    network = forward.network
     readout = find_readout(network, (forward.images.shape[2], forward.images.shape[3]))
-    assert readout is not None  # see attention_unsupported_reason
-    for images, chosen in zip(torch.split(forward.images, size), torch.split(classes, size), strict=True):
-        recorded: list[AttentionLayer] = []
-        settings = RecorderSettings(recorded, len(images), readout.tokens, attention, replace)
-        with torch.inference_mode(False), torch.set_grad_enabled(gradients):
-            # The weights have no gradients; from the images on, every tensor has.
-            inputs = images.clone().requires_grad_() if gradients else images
-            logits = network.run_interpreted(lambda part: ProjectionRecorder(part, settings), inputs)  # noqa: B023  # runs now
-        if not recorded:
+    assert readout is not None  # see projections_unsupported_reason
+    for images in torch.split(forward.images, max_batch_size(forward, gradients=True)):
+        settings = RecorderSettings([], len(images), readout.tokens)
+        with torch.inference_mode(False), torch.no_grad():
+            logits = network.run_interpreted(lambda part: ProjectionRecorder(part, settings), images)  # noqa: B023  # runs now
+        if not settings.recorded:
             raise InputError("no layer lets all tokens attend to each other; use another method")
-        yield ProjectionPass(logits, recorded, readout), chosen
+        yield ProjectionPass(logits, settings.recorded, readout)
 
 
 def project_patches(forward: Forward, name: str) -> Tensor:
@@ -141,8 +123,7 @@ def project_patches(forward: Forward, name: str) -> Tensor:
     with torch.no_grad():
         passes = _record_head(forward)
         if passes is None:
-            no_classes = torch.zeros(len(forward.images), 0, dtype=torch.int64, device=forward.images.device)
-            passes = (each for each, _ in record_projections(forward, no_classes))
+            passes = record_projections(forward)
         parts = [each.to_maps(getattr(each.layers[-1].projected, name)) for each in passes]
     return torch.cat(parts)
 
@@ -155,7 +136,7 @@ def _record_head(forward: Forward) -> Iterable[ProjectionPass] | None:
     readout = find_readout(network, (images.shape[2], images.shape[3]))
     assert readout is not None  # see projections_unsupported_reason
     layout, others, *extras = forward.extras
-    settings = RecorderSettings([], len(images), readout.tokens, attention=False, replace=None)
+    settings = RecorderSettings([], len(images), readout.tokens)
     logits = ProjectionRecorder(network.head, settings).run(layout.to_output(forward.features, others), *extras)
     return [ProjectionPass(logits, settings.recorded, readout)] if settings.recorded else None
 
@@ -181,13 +162,20 @@ def _try_to_record(network: Classifier) -> str | None:
 
 
 class RecorderSettings(NamedTuple):
-    """What to record of a batch."""
+    """What to record of a batch.
+
+    Attributes:
+        recorded: The layers recorded so far.
+        images: Number of images.
+        tokens: Number of tokens.
+        replace: Returns what the rest of the network reads in place of the output of a layer; None to leave the network
+            as it is.
+    """
 
     recorded: list[AttentionLayer]
     images: int
     tokens: int
-    attention: bool
-    replace: Callable[[int, AttentionLayer], Tensor] | None
+    replace: Callable[[AttentionLayer], Tensor] | None = None
 
 
 class ProjectionRecorder(fx.Interpreter):
@@ -213,24 +201,17 @@ class ProjectionRecorder(fx.Interpreter):
 
     def _run_site(self, n: fx.Node, site: Site) -> Any:
         paths = [[(node, self.results[node]) for node in path] for path in site.paths]
-        attention = self.results[site.softmax] if site.softmax is not None else None
         for node in site.nodes:
             self.results.pop(node, None)
         inputs = [path[-1][1] for path in paths]
-        if attention is not None:  # queries times transposed keys
+        if site.softmax is not None:  # queries times transposed keys
             inputs[1] = inputs[1].transpose(-2, -1)
         if not self._attends(inputs):
             return super().run_node(n)
-        if attention is None and self.settings.attention:
-            args, kwargs = self.fetch_args_kwargs_from_env(n)
-            attention = compute_attention(*args, **kwargs)
-            output = attention @ inputs[2]
-        else:
-            output = super().run_node(n)
-            attention = attention if self.settings.attention else None
+        output = super().run_node(n)
         name = str(n.meta.get("layer", n.name))
         projected = [find_projected(name, path, given) for path, given in zip(paths, inputs, strict=True)]
-        return self._record(AttentionLayer(name, Heads(*projected), Heads(*inputs), attention, output))
+        return self._record(AttentionLayer(name, Heads(*projected), Heads(*inputs), output))
 
     def _run_multihead(self, n: fx.Node) -> Any:
         args, kwargs = self.fetch_args_kwargs_from_env(n)
@@ -238,9 +219,8 @@ class ProjectionRecorder(fx.Interpreter):
         heads = Heads(*project_heads(module, str(n.target), *args, **kwargs))
         if not self._attends(heads):
             return super().run_node(n)
-        attention = compute_attention(*heads) if self.settings.attention else None
-        output = functional.scaled_dot_product_attention(*heads) if attention is None else attention @ heads.values
-        output = self._record(AttentionLayer(str(n.target), heads, heads, attention, output))
+        output = functional.scaled_dot_product_attention(*heads)
+        output = self._record(AttentionLayer(str(n.target), heads, heads, output))
         return join_heads(module, output), None
 
     def _attends(self, inputs: Any) -> bool:
@@ -254,4 +234,4 @@ class ProjectionRecorder(fx.Interpreter):
         self.settings.recorded.append(layer)
         if self.settings.replace is None:
             return layer.output
-        return self.settings.replace(len(self.settings.recorded) - 1, layer)
+        return self.settings.replace(layer)

@@ -9,6 +9,7 @@ from wsol.errors import InputError
 from wsol.methods._finer_target import FinerTarget
 from wsol.methods._fusion import FUSIONS, fuse_layers
 from wsol.methods._own_target import OwnTarget
+from wsol.methods._scale import scale_to_one
 from wsol.methods._target import Target
 from wsol.methods.base import Forward, Method
 from wsol.methods.eigencam import compute_principal_map
@@ -224,10 +225,3 @@ def fit_layers(method: Method, network: Classifier) -> Method:
         return RefinedMethod(method, Refinements(fusion="mean"))
     refinements = method.refinements
     return replace(method, refinements=replace(refinements, fusion=refinements.fusion or "mean"))
-
-
-def scale_to_one(maps: Tensor) -> Tensor:
-    """Return maps ``(..., h, w)`` scaled to [0, 1] each; zeros for one without contrast."""
-    low, high = maps.amin((-2, -1), keepdim=True), maps.amax((-2, -1), keepdim=True)
-    span = high - low
-    return (maps - low) / span.masked_fill(span == 0, 1)

@@ -31,7 +31,7 @@ class Site:
     @cached_property
     def nodes(self) -> set[fx.Node]:
         """All nodes whose results are needed."""
-        return {node for path in self.paths for node in path} | ({self.softmax} if self.softmax else set())
+        return {node for path in self.paths for node in path}
 
 
 def find_sites(part: fx.GraphModule) -> list[Site]:

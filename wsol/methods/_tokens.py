@@ -5,13 +5,14 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, fx, nn
+from torch.utils import _pytree as pytree
 
 from wsol.models import Classifier, GapClassifier
 from wsol.models.graph import attention_kind
 from wsol.models.layout import Layout, find_layout
 from wsol.models.measure import is_read, make_noise
-from wsol.models.places import track_images
-from wsol.models.target_layer import skip_slices
+from wsol.models.moves import skip_slices
+from wsol.models.places import PlaceTensor, track_images
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ _FOUND: "WeakKeyDictionary[nn.Module, dict[tuple[int, int], Readout | None]]" = 
 def _find_readout(network: Classifier, images: Tensor) -> Readout | None:
     if not isinstance(network.trunk, fx.GraphModule):
         return None
-    trunk = _LayoutRecorder(network.trunk, len(images))
+    trunk = LayoutRecorder(network.trunk, len(images))
     outputs = trunk.run(track_images(images))
     parts = [trunk]
     if isinstance(network, GapClassifier):
@@ -83,7 +84,7 @@ def _find_readout(network: Classifier, images: Tensor) -> Readout | None:
         layout = trunk.layouts.get(skip_slices(end, trunk.layouts.get))
         readout = None if layout is None else Readout(None, layout, _list_places(layout))
     elif isinstance(network.head, fx.GraphModule):
-        head = _LayoutRecorder(network.head, len(images))
+        head = LayoutRecorder(network.head, len(images))
         head.run(*outputs)
         parts.append(head)
         readout = _find_read_tokens(network, head, images)
@@ -95,7 +96,7 @@ def _find_readout(network: Classifier, images: Tensor) -> Readout | None:
     return readout
 
 
-def _find_read_tokens(network: Classifier, head: "_LayoutRecorder", images: Tensor) -> Readout | None:
+def _find_read_tokens(network: Classifier, head: "LayoutRecorder", images: Tensor) -> Readout | None:
     node = skip_slices(list(head.layouts)[-1], head.layouts.get)
     layout = head.layouts[node]
     inputs, marked = network.trunk.forward(images.clone()), layout.mark_places()
@@ -113,7 +114,7 @@ def _list_places(layout: Layout) -> tuple[int, ...]:
     return tuple(positions)
 
 
-def _find_attended(parts: "list[_LayoutRecorder]") -> Layout | None:
+def _find_attended(parts: "list[LayoutRecorder]") -> Layout | None:
     """Return the layout of the tokens that enter the last attention whose queries are tokens; None if there is none."""
     for part in reversed(parts):
         for node in reversed(part.graph_module.graph.nodes):
@@ -134,16 +135,28 @@ def _has_same_order(one: Layout, other: Layout) -> bool:
     return torch.equal(one.places, other.places)
 
 
-class _LayoutRecorder(fx.Interpreter):
-    """Interpreter that keeps the layout of every node with feature maps, in the order of execution."""
+class LayoutRecorder(fx.Interpreter):
+    """Interpreter that keeps which results depend on the places of tracked images, and their layouts.
+
+    Attributes:
+        graph_module: What it runs.
+        images: Number of images.
+        tracked: Nodes whose results depend on places.
+        layouts: Layouts of those with feature maps, in the order of execution.
+    """
 
     def __init__(self, module: fx.GraphModule, images: int) -> None:
         super().__init__(module)
         self.graph_module, self.images = module, images
+        self.tracked: set[fx.Node] = set()
         self.layouts: dict[fx.Node, Layout] = {}
 
     def run_node(self, n: fx.Node) -> object:
         result = super().run_node(n)
-        if n.op != "output" and (layout := find_layout(result, self.images)) is not None:
+        if n.op == "output":
+            return result
+        if any(isinstance(each, PlaceTensor) for each in pytree.tree_leaves(result)):
+            self.tracked.add(n)
+        if (layout := find_layout(result, self.images)) is not None:
             self.layouts[n] = layout
         return result

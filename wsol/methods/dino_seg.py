@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from wsol.errors import InputError
 from wsol.methods._attention import attention_unsupported_reason, record_attention
 from wsol.methods._components import select_largest_component
+from wsol.methods._forward import forward as run_forward
 from wsol.methods.base import METHODS, Forward, Method
-from wsol.methods.base import forward as run_forward
 from wsol.models import Classifier
 from wsol.models.measure import make_noise
 

@@ -51,7 +51,7 @@ class FinerCAM(Method):
 
     def unsupported_reason(self, network: Classifier) -> str | None:
         """Require a class to compare with."""
-        return FinerTarget(self.alpha, self.classes).unsupported_reason(network.classes)
+        return "the network has one class, and finercam compares classes; use gradcam" if network.classes == 1 else None
 
     def _compare(self, forward: Forward, classes: Tensor) -> tuple[Forward, Tensor]:
         """Return the pass with the target, and the pairs of image and class that it takes in place of classes."""

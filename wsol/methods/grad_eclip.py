@@ -10,6 +10,7 @@ from torch.nn import functional
 from wsol.errors import InputError
 from wsol.methods._last_blocks import LastBlocksPass, last_blocks_unsupported_reason, run_last_blocks
 from wsol.methods._projections import AttentionLayer, projections_unsupported_reason
+from wsol.methods._scale import scale_to_one
 from wsol.methods._tokens import find_readout
 from wsol.methods.base import METHODS, Forward, Method
 from wsol.models import Classifier
@@ -93,8 +94,5 @@ def _combine(changed: LastBlocksPass, gradients: Tensor) -> Tensor:
     queries, keys, values = (_join(layer, each) for each in layer.projected)
     weights = gradients[:, :, :, read].flatten(2)
     similarity = functional.cosine_similarity(queries[:, read, None], keys[:, places], dim=2)
-    low, high = similarity.aminmax(dim=1, keepdim=True)
-    spread = high - low
-    loosened = torch.where(spread > 0, (similarity - low) / spread, 0)
-    maps = torch.einsum("nkc,npc->nkp", weights, values[:, places]) * loosened[:, None]
+    maps = torch.einsum("nkc,npc->nkp", weights, values[:, places]) * scale_to_one(similarity[:, None])
     return maps.relu().reshape(*maps.shape[:2], *readout.layout.grid)

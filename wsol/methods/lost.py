@@ -17,7 +17,7 @@ from wsol.models import Classifier
 class LOST(Method):
     """Patches similar to the one that is similar to the fewest, by their keys; the same map for every class.
 
-    Siméoni et al., "Localizing Objects with Self-Supervised Transformers and no Labels", BMVC 2021, section 3, and the
+    Siméoni et al., "Localizing Objects with Self-Supervised Transformers and no Labels", BMVC 2021, and the
     authors' code (valeoai/LOST). With the keys of all heads in the last layer of attention joined, as the linear layer
     projects them, and ``A = K K'``, the degree of a patch is the number of other patches p with ``A_ip > 0``. The seed
     s is the patch of lowest degree. Of the ``patches`` of lowest degree, those with ``A_sp > 0`` are the set S; a patch

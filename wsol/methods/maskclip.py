@@ -17,7 +17,7 @@ from wsol.models import Classifier
 class MaskCLIP(Method):
     """Class scores of each patch, with the values of the last attention in place of its output.
 
-    Zhou et al., "Extract Free Dense Labels from CLIP", ECCV 2022, section 3.2: in the last block, every token attends
+    Zhou et al., "Extract Free Dense Labels from CLIP", ECCV 2022: in the last block, every token attends
     only to itself, so that its value is projected as it is; the network's own classifier then scores every patch in
     place of the class token. For CLIP, these are the cosines of patch and text, times the network's scale. As in the
     authors' code, the residual connection and the perceptron of the last block stay. Its key smoothing and prompt

@@ -20,7 +20,7 @@ class TokenCut(Method):
     """Normalized cut of the patches by their keys in the last layer of attention; the same map for every class.
 
     Wang et al., "Self-Supervised Transformers for Unsupervised Object Discovery using Normalized Cut", CVPR 2022,
-    section 3, and the authors' code (YangtaoWANG95/TokenCut). The keys of all heads are joined, as the linear layer
+    and the authors' code (YangtaoWANG95/TokenCut). The keys of all heads are joined, as the linear layer
     projects them. Two patches are connected by a weight of 1 if the cosine of their keys is above tau, else of 1e-5.
     With the weights W and their row sums D, y is the second smallest eigenvector of ``(D - W) y = lambda D y``,
     ``y' D y = 1``. The patches are split at the mean of y. The side of the seed, the patch with the largest magnitude

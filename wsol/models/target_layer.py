@@ -1,12 +1,7 @@
 """Search for the target layer, whose feature maps the methods use."""
 
-import math
-from collections.abc import Callable
-from typing import Any
-
 import torch
 from torch import fx, nn
-from torchvision.ops import Permute
 
 from wsol.errors import InputError
 from wsol.models.classifier import Classifier, GapClassifier
@@ -14,9 +9,9 @@ from wsol.models.graph import TracedNetwork, UntraceableError, attention_kind, s
 from wsol.models.hooked import find_hooked_classifier
 from wsol.models.hooked_layers import find_hooked_layers
 from wsol.models.layered import TracedLayers, check_distinct, list_layers, split_names
-from wsol.models.layout import Layout
 from wsol.models.linear_head import find_linear_head
 from wsol.models.measure import Measurement, make_noise, measure
+from wsol.models.moves import is_pooling, skip_moves, skip_slices
 from wsol.models.outputs import check_graph, format_shape, select_traced_scores
 from wsol.models.unwrap import check_network, unwrap
 from wsol.models.zero_shot import ZeroShotClassifier
@@ -76,8 +71,8 @@ def _split_network(network: nn.Module, name: str, layers: list[str], side: int, 
     classifier = _split_at(traced, measurement, named) if named else _split_at_last_map(traced, measurement)
     for each in (classifier, *list_layers(classifier)):
         each.has_fixed_size = traced.has_shapes
+        each.classes = measurement.shape(traced.output_node.args[0])[1]
     classifier.notes = notes
-    classifier.classes = measurement.shape(traced.output_node.args[0])[1]
     _check_scores(classifier, traced, measurement)
     return classifier
 
@@ -129,7 +124,7 @@ def _split_at_last_map(traced: TracedNetwork, measurement: Measurement) -> Class
         classifier = _split(traced, measurement, node)
         if classifier.unsupported_reason is None:
             return classifier
-    last = node = _skip_moves(traced, measurement, maps[-1])
+    last = node = skip_moves(traced, measurement, maps[-1])
     classifier = _split(traced, measurement, last)
     if isinstance(classifier, GapClassifier):
         return classifier
@@ -145,7 +140,7 @@ def _split_at_last_map(traced: TracedNetwork, measurement: Measurement) -> Class
             if not earlier:
                 raise InputError(f"{traced.name}: the class scores depend on no feature map; name a layer")
             node = earlier.pop()
-    while _is_pooling(node, traced) and measurement.layout(below := node.all_input_nodes[0]) is not None:
+    while is_pooling(node, traced) and measurement.layout(below := node.all_input_nodes[0]) is not None:
         node = below
     return classifier if node is last else _split(traced, measurement, node)
 
@@ -245,56 +240,6 @@ def _list_compared_maps(traced: TracedNetwork, maps: list[fx.Node]) -> list[fx.N
     return [*dict.fromkeys(compared)][:_MAX_COMPARED]
 
 
-def _skip_moves(traced: TracedNetwork, measurement: Measurement, node: fx.Node) -> fx.Node:
-    """Return the node that computed the maps of a node, before any that only rearrange them."""
-    while _is_move(node, traced):
-        (below, *_) = node.all_input_nodes
-        one, other = measurement.layout(node), measurement.layout(below)
-        if one is None or other is None or one.grid != other.grid or below.op == "placeholder":
-            break
-        if math.prod(measurement.shape(below)) != math.prod(measurement.shape(node)):
-            break
-        node = below
-    return node
-
-
-def skip_slices(node: fx.Node, find_layout: Callable[[fx.Node], Layout | None]) -> fx.Node:
-    """Return the node that computed the tokens of a node, before any that only take a part of them."""
-    layout = find_layout(node)
-    while layout is not None and node.all_input_nodes and _is_slice(node):
-        below = node.all_input_nodes[0]
-        if find_layout(below) is None and _is_slice(below) and below.all_input_nodes:  # a split returns several tensors
-            below = below.all_input_nodes[0]
-        whole = find_layout(below)
-        if whole is None or whole.grid != layout.grid:
-            break
-        node = below
-    return node
-
-
-_SLICES = frozenset(
-    ("getitem", "narrow", "select", "split", "chunk", "unbind", "tensor_split", "index_select", "contiguous", "clone")
-)
-
-
-def _is_slice(node: fx.Node) -> bool:
-    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
-    return node.op in ("call_function", "call_method") and name in _SLICES
-
-
-_MOVES = (nn.Flatten, nn.Unflatten, nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, Permute)
-_MOVE_CALLS = frozenset(
-    ("flatten", "unflatten", "view", "reshape", "permute", "transpose", "swapaxes", "movedim", "contiguous", "dropout")
-)
-
-
-def _is_move(node: fx.Node, traced: TracedNetwork) -> bool:
-    if node.op == "call_module":
-        return isinstance(traced.module(node), _MOVES)
-    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
-    return node.op in ("call_function", "call_method") and name in _MOVE_CALLS
-
-
 def _find_attention_input(traced: TracedNetwork, measurement: Measurement, node: fx.Node) -> fx.Node:
     """Return the tokens that the last attention's first projection takes; the node itself if there are none."""
     attention = [n for n in traced.graph.nodes if attention_kind(n, traced.network) is not None]
@@ -309,14 +254,3 @@ def _find_attention_input(traced: TracedNetwork, measurement: Measurement, node:
         if projected and measurement.layout(walker) is not None:
             return walker
     return node
-
-
-_POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
-_POOL_CALLS = frozenset(("max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "adaptive_max_pool2d"))
-
-
-def _is_pooling(node: Any, traced: TracedNetwork) -> bool:
-    """Return whether a node pools, or only rearranges its input."""
-    if isinstance(traced.module(node), _POOLS) or _is_move(node, traced):
-        return True
-    return node.op == "call_function" and getattr(node.target, "__name__", "") in _POOL_CALLS
