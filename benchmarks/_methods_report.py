@@ -154,7 +154,8 @@ Percent with 95 % intervals: MaxBoxAccV2 at the best tau, chosen again in each r
 localization error at tau 0.2. "To CAM" is the difference to `cam`, paired over images, with its 95 % interval; p is
 corrected for all pairs of rows of the table, so that an interval may exclude zero although p is above 0.05. The rank is
 1 plus the number of significantly better rows: rows of rank 1 (bold) are tied with the best. Methods with the same
-numbers share a row; those in the row of `cam` do not differ from it. The CSV files have MaxBoxAcc, mean IoU, uncorrected p-values and all signatures too.
+numbers share a row; those in the row of `cam` do not differ from it. The CSV files have MaxBoxAcc, mean IoU,
+uncorrected p-values and all signatures too.
 
 ![MaxBoxAccV2 of all methods with intervals](methods.webp)
 """
