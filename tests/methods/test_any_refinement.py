@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import timm
 import torch
 from torch import Tensor, nn
 from torchvision.models import VisionTransformer
@@ -81,7 +82,7 @@ def state(network: nn.Module) -> list[Any]:
         (len(each._forward_hooks), len(each._forward_pre_hooks), len(each._backward_hooks), each.training)
         for each in network.modules()
     ]
-    return [*tensors, *hooks, torch.is_grad_enabled()]
+    return [*tensors, *hooks, torch.is_grad_enabled(), torch.get_rng_state().tolist()]
 
 
 def differ(one: Tensor, other: Tensor) -> float:
@@ -103,6 +104,15 @@ def check(method: Method, classifier: Classifier, images: Tensor, label: str) ->
     alone = method.maps(forward(classifier, images[1:]), CLASSES[1:])
     assert differ(alone, maps[1:]) < 1e-8, label
     return maps
+
+
+def test_it_is_found_out_without_the_random_numbers_of_others() -> None:
+    mean = timm.models.VisionTransformer(SIDE, 8, embed_dim=8, depth=1, num_heads=2, num_classes=3, global_pool="avg")
+    torch.nn.init.normal_(mean.head.weight)
+    classifier = find_classifier(mean.eval(), "mean", side=SIDE)
+    before = torch.get_rng_state()
+    assert find_method("maskclip").unsupported_reason(classifier) is None
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.slow
