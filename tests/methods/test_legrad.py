@@ -187,6 +187,6 @@ def test_other_targets() -> None:
 def test_too_many_layers_are_refused() -> None:
     classifier = find_classifier(network("torchvision"), "vit")
     reason = find_method("legrad:layers=4").unsupported_reason(classifier)
-    assert reason == "the network has 3 blocks, legrad sums over 4; use legrad:layers=3"
+    assert reason == "the network has 3 blocks, fewer than 4; set layers=3"
     with pytest.raises(ValueError, match="1 or more"):
         find_method("legrad:layers=0")

@@ -56,6 +56,16 @@ def find_blocks(network: Classifier, size: tuple[int, int]) -> tuple[Block, ...]
     return found[size]
 
 
+def blocks_unsupported_reason(network: Classifier, count: int) -> str | None:
+    """Return why a network does not have a number of blocks, in one sentence; None if it has."""
+    found = len(find_blocks(network, network.size))
+    if not found:
+        return f"the tokens before {network.layer} are not those of blocks with residual additions; use chefer"
+    if found < count:
+        return f"the network has {found} block{'s' if found > 1 else ''}, fewer than {count}; set layers={found}"
+    return None
+
+
 def find_sources(network: Classifier) -> dict[fx.Node, fx.Node]:
     """Return, for the inputs of a head, the nodes of the trunk that compute them; empty if a part has no graph."""
     if not isinstance(network.trunk, fx.GraphModule) or not isinstance(network.head, fx.GraphModule):

@@ -64,7 +64,7 @@ def run_last_blocks(
     """
     network, size = forward.network, (forward.images.shape[2], forward.images.shape[3])
     readout, blocks = find_readout(network, size), find_blocks(network, size)[-count:]
-    assert readout is not None  # see last_blocks_unsupported_reason
+    assert readout is not None  # see blocks_unsupported_reason
 
     def run(images: Tensor, execute: Callable[[Callable[[nn.Module], fx.Interpreter]], Tensor]) -> LastBlocksPass:
         state = _State(network, readout, blocks, attend, second_path)
@@ -84,16 +84,6 @@ def run_last_blocks(
     at_once = max_batch_size(forward, gradients)
     for images, chosen in zip(torch.split(forward.images, at_once), torch.split(classes, at_once), strict=True):
         yield run(images, lambda interpreter: network.run_interpreted(interpreter, images)), chosen  # noqa: B023  # runs now
-
-
-def last_blocks_unsupported_reason(network: Classifier, count: int) -> str | None:
-    """Return why a network has no such blocks, in one sentence; None if it has."""
-    found = len(find_blocks(network, network.size))
-    if not found:
-        return f"the tokens before {network.layer} are not those of blocks with residual additions; use chefer"
-    if found < count:
-        return f"the network has {found} blocks, fewer than {count}; set layers={found}"
-    return None
 
 
 def take_values(layer: AttentionLayer) -> Tensor:

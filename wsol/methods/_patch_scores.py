@@ -85,7 +85,8 @@ def _classifies_one_vector(network: Classifier) -> bool:
         return False
     with torch.inference_mode(False), torch.no_grad():
         shapes = lower(*network.trunk(make_noise(network, network.size)))[0]
-        tokens = torch.randn(shapes.shape, dtype=shapes.dtype, generator=torch.Generator().manual_seed(2))
+        generator = torch.Generator().manual_seed(2)
+        tokens = torch.randn(shapes.shape, dtype=shapes.dtype, generator=generator).to(shapes.device)
         mean = tokens.movedim(readout.layout.channel_axis, 1)[..., list(readout.read)].mean(2)
         scores, of_mean = head(tokens), head(_repeat(mean, readout))
     return bool((scores - of_mean).abs().max() <= 1e-3 * scores.abs().max())

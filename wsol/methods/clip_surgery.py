@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from wsol.methods._last_blocks import last_blocks_unsupported_reason, run_last_blocks, take_values
+from wsol.methods._blocks import blocks_unsupported_reason
+from wsol.methods._last_blocks import run_last_blocks, take_values
 from wsol.methods._patch_scores import choose_maps, patch_scores_unsupported_reason, score_patches
 from wsol.methods._projections import AttentionLayer, projections_unsupported_reason
 from wsol.methods.base import METHODS, Forward, Method
@@ -64,7 +65,7 @@ class CLIPSurgery(Method):
             return "clip-surgery compares patches with texts, and the network has none; use it with a zero-shot network"
         return (
             projections_unsupported_reason(network)
-            or last_blocks_unsupported_reason(network, self.layers)
+            or blocks_unsupported_reason(network, self.layers)
             or patch_scores_unsupported_reason(network)
         )
 

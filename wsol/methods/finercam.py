@@ -20,8 +20,8 @@ class FinerCAM(Method):
 
     Zhang et al., "Finer-CAM: Spotting the Difference Reveals Finer Details for Visual Explanation", CVPR 2025:
     ``gradcam:target=finer``, with the target of ``FinerTarget``, ``sum_d p_d (y_c - alpha y_d) / (sum_d p_d + 1e-9)``
-    over the closest classes d, in place of the class score ``y_c``. Any other method takes the same target. Costs what
-    Grad-CAM costs; needs two classes or more.
+    over the closest classes d, in place of the class score ``y_c``. Other methods that explain class scores take the
+    same target. Costs what Grad-CAM costs; needs two classes or more.
 
     Attributes:
         alpha: Strength of the comparison; 0 is Grad-CAM.

@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from wsol.errors import InputError
-from wsol.methods._last_blocks import LastBlocksPass, last_blocks_unsupported_reason, run_last_blocks
+from wsol.methods._blocks import blocks_unsupported_reason
+from wsol.methods._last_blocks import LastBlocksPass, run_last_blocks
 from wsol.methods._projections import AttentionLayer, projections_unsupported_reason
 from wsol.methods._scale import scale_to_one
 from wsol.methods._tokens import find_readout
@@ -65,7 +66,7 @@ class GradECLIP(Method):
 
     def unsupported_reason(self, network: Classifier) -> str | None:
         """Require blocks of attention and one token that is classified."""
-        reason = projections_unsupported_reason(network) or last_blocks_unsupported_reason(network, 1)
+        reason = projections_unsupported_reason(network) or blocks_unsupported_reason(network, 1)
         readout = find_readout(network, network.size)
         if reason is None and readout is not None and len(readout.read) != 1:
             reason = f"{len(readout.read)} tokens are classified after {network.layer}, not one; use another method"

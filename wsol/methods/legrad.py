@@ -9,7 +9,7 @@ from torch import Tensor, fx, nn
 
 from wsol.errors import InputError
 from wsol.methods._attention import AttentionRecorder, attention_unsupported_reason
-from wsol.methods._blocks import Block, find_blocks
+from wsol.methods._blocks import Block, blocks_unsupported_reason, find_blocks
 from wsol.methods._memory import max_batch_size
 from wsol.methods.base import METHODS, Forward, Method
 from wsol.models import Classifier
@@ -56,15 +56,7 @@ class LeGrad(Method):
 
     def unsupported_reason(self, network: Classifier) -> str | None:
         """Require blocks of attention with residual additions, as many as are summed over."""
-        reason = attention_unsupported_reason(network)
-        if reason is not None:
-            return reason
-        count = len(find_blocks(network, network.size))
-        if not count:
-            return f"the tokens before {network.layer} are not those of blocks with residual additions; use chefer"
-        if count < self.layers:
-            return f"the network has {count} blocks, legrad sums over {self.layers}; use legrad:layers={count}"
-        return None
+        return attention_unsupported_reason(network) or blocks_unsupported_reason(network, self.layers)
 
 
 def _run_blocks(

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from wsol.methods._last_blocks import last_blocks_unsupported_reason, run_last_blocks, take_values
+from wsol.methods._blocks import blocks_unsupported_reason
+from wsol.methods._last_blocks import run_last_blocks, take_values
 from wsol.methods._patch_scores import choose_maps, patch_scores_unsupported_reason, score_patches
 from wsol.methods._projections import projections_unsupported_reason
 from wsol.methods.base import METHODS, Forward, Method
@@ -17,13 +18,13 @@ from wsol.models import Classifier
 class MaskCLIP(Method):
     """Class scores of each patch, with the values of the last attention in place of its output.
 
-    Zhou et al., "Extract Free Dense Labels from CLIP", ECCV 2022: in the last block, every token attends
-    only to itself, so that its value is projected as it is; the network's own classifier then scores every patch in
-    place of the class token. For CLIP, these are the cosines of patch and text, times the network's scale. As in the
-    authors' code, the residual connection and the perceptron of the last block stay. Its key smoothing and prompt
-    denoising, off by default there, are left out. Applies to any vision transformer that classifies one token or the
-    mean of tokens. Costs the last block once more where a class token is classified, else a second forward pass, and
-    the classifier for each patch.
+    Zhou et al., "Extract Free Dense Labels from CLIP", ECCV 2022: in the last block, every token attends only to
+    itself, so that its value v is projected as it is; the network's own classifier then scores every patch in place of
+    the class token. For CLIP, these are the cosines of patch and text, times the network's scale. As in the authors'
+    code, the residual connection and the perceptron of the last block stay. Its key smoothing and prompt denoising, off
+    by default there, are left out. Applies to any vision transformer that classifies one token or the mean of tokens.
+    Costs the last block once more where a class token is classified, else a second forward pass, and the classifier for
+    each patch.
     """
 
     needs = "attention"
@@ -41,6 +42,6 @@ class MaskCLIP(Method):
         """Require blocks of attention, and a classifier of one token, or of their mean."""
         return (
             projections_unsupported_reason(network)
-            or last_blocks_unsupported_reason(network, 1)
+            or blocks_unsupported_reason(network, 1)
             or patch_scores_unsupported_reason(network)
         )

@@ -223,10 +223,16 @@ def randomize(head: nn.Module) -> nn.Module | None:
     empty = any(each.is_meta for each in (*head.parameters(), *head.buffers()))
     if empty:
         head = head.to_empty(device="cpu")
+    generator = torch.Generator().manual_seed(0)  # of a CPU, and not the user's
     with torch.no_grad():
         for tensor in (*head.parameters(), *head.buffers()):
             if tensor.is_floating_point():
-                tensor.uniform_(0.5, 1.5) if tensor.dim() < 2 else tensor.normal_()
+                values = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
+                is_vector = tensor.dim() < 2
+                values = (
+                    values.uniform_(0.5, 1.5, generator=generator) if is_vector else values.normal_(generator=generator)
+                )
+                tensor.copy_(values)
             elif empty:
                 tensor.zero_()
     return head
