@@ -125,7 +125,7 @@ def test_a_file_may_hold_method_and_target(file: Path) -> None:
     [
         (
             "crooked",
-            r"the target .*:crooked@\w+ returns a tensor \(2, 7\) of torch\.float32; return one real number for each image",
+            r"the target .*:crooked@\w+ returns a tensor \(2, 7\) of torch\.float32; return one real number for each",
         ),
         ("failing", r"the target .*:failing@\w+ raises ValueError: too few classes"),
         ("constant", r"the target .*:constant@\w+ does not depend on the class scores by operations of torch"),
