@@ -38,7 +38,7 @@ QUICK |= {"occlusion": "window=8,stride=8", "smoothgradcam++": "samples=2"}
 CLASSES = torch.tensor([[0, 3, 4], [2, 1, 3]])
 OTHERS = (pytest.param(each, marks=pytest.mark.slow) for each in ("gap", "tokens"))
 KINDS = pytest.mark.parametrize("kind", ["head", *OTHERS])
-WITHOUT_TARGET = {"cam", "nwc", "ts-cam", "finercam"}
+WITHOUT_TARGET = {"cam", "nwc", "finercam"}
 
 
 def refined(name: str, refinements: str = "") -> Method:

@@ -25,7 +25,6 @@ class TSCAM(Method):
     """
 
     needs = "attention"
-    takes_target = False
 
     def maps(self, forward: Forward, classes: Tensor) -> Tensor:
         """Return maps with one value per patch, of any sign."""
