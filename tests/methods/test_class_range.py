@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 from torch import Tensor
+from torchvision.models import VisionTransformer
 
 from wsol.errors import InputError
 from wsol.methods import METHODS, Forward, Method, find_method, forward
-from wsol.models import Model
+from wsol.models import Model, find_classifier
 
 
 @pytest.fixture
@@ -49,3 +50,11 @@ def test_classes_of_a_ranking_are_not_read_back_from_the_device(passed: Forward)
     assert maps.shape[:2] == (2, 1)
     with pytest.raises((NotImplementedError, RuntimeError)):
         find_method("eigencam").maps(passed, meta)
+
+
+def test_a_network_that_the_method_cannot_be_applied_to() -> None:
+    network = find_classifier(VisionTransformer(32, 16, 1, 2, 16, 32, num_classes=5).eval(), "vit", side=32)
+    passed, classes = forward(network, torch.zeros(1, 3, 32, 32)), torch.tensor([[0]])
+    for name in ("cam", "clip-surgery", "legrad:layers=9"):
+        with pytest.raises(InputError, match=f"{name.partition(':')[0]} cannot be applied: "):
+            find_method(name).maps(passed, classes)

@@ -108,11 +108,13 @@ def _with_class_check(maps: Callable[[Any, Forward, Tensor], Tensor]) -> Callabl
     def checked_maps(self: Any, forward: Forward, classes: Tensor) -> Tensor:
         if forward.classes_checked:  # and so is whether the method applies
             return maps(self, forward, classes)
-        if (reason := _find_reason(self, forward.network)) is not None:
-            raise InputError(f"{self.name} cannot be applied: {reason}")
         last = forward.logits.shape[1] - 1
-        if not classes.is_cuda or self.needs not in ("features", "gradients"):
+        at_once = not classes.is_cuda or self.needs not in ("features", "gradients")
+        if at_once:
             _check_classes(classes, last)
+        if (reason := _find_reason(self, forward.network)) is not None:
+            raise InputError(f"{getattr(self, 'name', type(self).__name__)} cannot be applied: {reason}")
+        if at_once:
             return maps(self, forward, classes)
         # A GPU is asked for the classes while it works on the maps, so that it need not wait for their launch.
         copy = classes.to("cpu", non_blocking=True)
@@ -129,13 +131,13 @@ def _with_class_check(maps: Callable[[Any, Forward, Tensor], Tensor]) -> Callabl
 def _find_reason(method: Method, network: Classifier) -> str | None:
     """Return why a method cannot be applied to a network; the answer is kept, as it may take passes of the network."""
     known = _REASONS.setdefault(network, {})
-    key = method.signature
+    key = type(method), repr(method)
     if key not in known:
         known[key] = _layers_reason(method, network) or method.unsupported_reason(network)
     return known[key]
 
 
-_REASONS: "WeakKeyDictionary[nn.Module, dict[str, str | None]]" = WeakKeyDictionary()
+_REASONS: "WeakKeyDictionary[nn.Module, dict[tuple[type[Method], str], str | None]]" = WeakKeyDictionary()
 
 
 def _check_classes(classes: Tensor, last: int) -> None:
