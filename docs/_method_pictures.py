@@ -31,6 +31,7 @@ CLASS, CLASS_NAME = 967, "espresso"
 CUP = (168.0, 17.0, 407.0, 307.0)  # drawn by hand, in pixels of the photograph
 SETTINGS = {"ss-cam": "ss-cam:samples=2", "is-cam": "is-cam:samples=2", "rise": "rise:masks=2000"}  # of the many passes
 SETTINGS |= {"clip-surgery": "clip-surgery:layers=2"}  # the transformer has no more
+SETTINGS |= {"lost": "lost:map=similarity", "tokencut": "tokencut:map=eigenvector"}  # whose masks cover everything
 CREDIT = "photograph by Rachel Michetti, courtesy of Pikolo Espresso Bar, CC0, from scikit-image"
 TRUE, BOX = "#2fe02f", "white"
 

@@ -194,7 +194,7 @@ def with_settings(title: str, entry: T, settings: str) -> T:
         settings: The settings; empty for the defaults.
 
     Raises:
-        InputError: A key is unknown, or a value does not have the type of its key.
+        InputError: A key is unknown or named twice, or a value does not have the type of its key.
     """
     defaults: Any = entry
     types = {field.name: type(getattr(defaults, field.name)) for field in fields(defaults)}
@@ -204,6 +204,8 @@ def with_settings(title: str, entry: T, settings: str) -> T:
         if key not in types:
             takes = f"it takes {', '.join(types)}" if types else "it takes none"
             raise InputError(f"{title}: unknown setting {pair!r:.80}; {takes}")
+        if key in changes:
+            raise InputError(f"{title}: the setting {key} is named twice; name it once")
         try:
             changes[key] = _parse_bool(value) if types[key] is bool else types[key](value)
         except (ValueError, OverflowError) as error:

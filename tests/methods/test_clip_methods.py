@@ -262,7 +262,7 @@ def test_what_is_refused() -> None:
     }
     assert reasons == {
         ("torchvision", "clip-surgery"): (
-            "clip-surgery compares patches with texts, and the network has none; use it with a zero-shot network"
+            "it compares patches with texts, and the network has none; use it with a zero-shot classifier"
         ),
         ("clip", "clip-surgery"): "the network has 3 blocks, fewer than 6; set layers=3",
         ("mean", "grad-eclip"): "16 tokens are classified after blocks.2.add_1, not one; use another method",

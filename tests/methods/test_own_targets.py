@@ -125,12 +125,12 @@ def test_a_file_may_hold_method_and_target(file: Path) -> None:
     [
         (
             "crooked",
-            r"the target .*:crooked@\w+ returns torch\.float32 \(2, 7\); return one real number for each class",
+            r"the target .*:crooked@\w+ returns a tensor \(2, 7\) of torch\.float32; return one real number for each",
         ),
         ("failing", r"the target .*:failing@\w+ raises ValueError: too few classes"),
         ("constant", r"the target .*:constant@\w+ does not depend on the class scores by operations of torch"),
         ("empty", r"the target .*:empty@\w+ returns NoneType; return a tensor"),
-        ("gone", "has no function 'gone'"),
+        ("gone", "has no function 'gone'; a target is class-score, finer or FILE.py:FUNCTION"),
         ("strength", "has no function 'strength'"),
     ],
 )

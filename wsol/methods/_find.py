@@ -17,6 +17,7 @@ from wsol.methods.base import METHODS, Method
 from wsol.registry import with_settings
 
 _OPTION = "--method takes a registered name or FILE.py:CLASS"
+_TARGET_OPTION = "a target is class-score, finer or FILE.py:FUNCTION"
 _REGISTERED = re.compile(r"[\w.+-]+(:\w+=.*)?$", re.S)  # a setting may name a file too
 
 
@@ -91,16 +92,16 @@ def _load_target(text: str) -> OwnTarget:
     if not in_file:
         raise InputError(f"unknown target {text!r:.80}; known: {', '.join(RESERVED)}, FILE.py:FUNCTION")
     file = Path(f"{path}.py")
-    module, digest = _run_once(file, _version_of(file))
+    module, digest = _run_once(file, _version_of(file), _TARGET_OPTION)
     function = getattr(module, name, None)
     if not inspect.isfunction(function):
-        raise InputError(f"{file} has no function {name!r}; {_OPTION}")
+        raise InputError(f"{file} has no function {name!r}; {_TARGET_OPTION}")
     return OwnTarget(f"{_show(file)}:{name}@{digest[:8]}", function)
 
 
 def _load_method(path: Path, name: str) -> Method:
     """Return the method of a class in a file, with its defaults."""
-    module, digest = _run_once(path, _version_of(path))
+    module, digest = _run_once(path, _version_of(path), _OPTION)
     kind = getattr(module, name, None)
     if not isinstance(kind, type):
         raise InputError(f"{path} has no class {name!r}; {_OPTION}")
@@ -129,5 +130,5 @@ def _version_of(path: Path) -> int:
 
 
 @cache  # a file that also registers its classes would do it again, with a warning
-def _run_once(path: Path, _version: int) -> tuple[ModuleType, str]:
-    return run_file(path, _OPTION)
+def _run_once(path: Path, _version: int, option: str) -> tuple[ModuleType, str]:
+    return run_file(path, option)

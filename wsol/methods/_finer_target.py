@@ -36,7 +36,10 @@ class FinerTarget:
     def __post_init__(self) -> None:
         """Check that the numbers make a target."""
         if self.classes < 1 or not math.isfinite(self.alpha):
-            raise ValueError("the number of closest classes must be 1 or more, alpha a finite number")
+            raise ValueError(
+                f"the number of closest classes must be 1 or more, and alpha a finite number; they are {self.classes} "
+                f"and {self.alpha}"
+            )
 
     def unsupported_reason(self, classes: int) -> str | None:
         """Return why a network with a number of classes has no such target, in one sentence; None if it has."""

@@ -42,8 +42,8 @@ class OwnTarget:
             raise InputError(f"the target {self.name} returns {type(numbers).__name__}; return a tensor")
         if numbers.shape != classes.shape or not numbers.is_floating_point():
             raise InputError(
-                f"the target {self.name} returns {numbers.dtype} {tuple(numbers.shape)}; return one real number for "
-                f"each class, {tuple(classes.shape)}"
+                f"the target {self.name} returns a tensor {tuple(numbers.shape)} of {numbers.dtype}; return one real "
+                f"number for each image and class, {tuple(classes.shape)}"
             )
         if logits.requires_grad and torch.is_grad_enabled() and not numbers.requires_grad:
             raise InputError(f"the target {self.name} does not depend on the class scores by operations of torch")

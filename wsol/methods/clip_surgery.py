@@ -62,7 +62,7 @@ class CLIPSurgery(Method):
     def unsupported_reason(self, network: Classifier) -> str | None:
         """Require a zero-shot classifier on a vision transformer with enough blocks."""
         if network.text_features is None:
-            return "clip-surgery compares patches with texts, and the network has none; use it with a zero-shot network"
+            return "it compares patches with texts, and the network has none; use it with a zero-shot classifier"
         return (
             projections_unsupported_reason(network)
             or blocks_unsupported_reason(network, self.layers)

@@ -1,5 +1,6 @@
 """FEM: the feature explanation method."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -30,6 +31,11 @@ class FEM(Method):
     class_specific = False
     z: float = 2.0
     binary: bool = True
+
+    def __post_init__(self) -> None:
+        """Check that there is a threshold."""
+        if not math.isfinite(self.z):
+            raise ValueError(f"z {self.z} should be a finite number")
 
     def maps(self, forward: Forward, classes: Tensor) -> Tensor:
         """Return maps of the size of the features."""

@@ -34,6 +34,11 @@ class KPCACAM(Method):
     class_specific = False
     gamma: float = 1.0
 
+    def __post_init__(self) -> None:
+        """Check that the slope makes a kernel."""
+        if not 0 < self.gamma < math.inf:
+            raise ValueError(f"gamma {self.gamma} should be positive and finite")
+
     def maps(self, forward: Forward, classes: Tensor) -> Tensor:
         """Return maps of the size of the features, for as many images at once as the memory budget allows."""
         features = forward.features
