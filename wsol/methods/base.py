@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import fields
 from functools import wraps
 from typing import Any, ClassVar, Literal
+from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from wsol.errors import InputError
 from wsol.methods._forward import Forward, forward
@@ -44,7 +45,7 @@ class Method(ABC):
     needs: ClassVar[Literal["features", "gradients", "image gradients", "forward passes", "attention"]]
 
     def __init_subclass__(cls, **arguments: Any) -> None:
-        """Let ``maps`` of every method, also of other packages, run in float32 and refuse classes that do not exist."""
+        """Let ``maps`` of every method, also of other packages, run in float32 and refuse what cannot be computed."""
         super().__init_subclass__(**arguments)
         if "needs" in vars(cls) and "reads_layer" not in vars(cls):
             cls.reads_layer = cls.needs in ("features", "gradients")
@@ -64,7 +65,7 @@ class Method(ABC):
             float ``(n, k, h, w)`` on the device of the forward pass, without gradients.
 
         Raises:
-            InputError: A class is none of the network's.
+            InputError: A class is none of the network's, or the method cannot be applied to the network.
         """
 
     def unsupported_reason(self, network: Classifier) -> str | None:
@@ -105,10 +106,10 @@ class Method(ABC):
 def _with_class_check(maps: Callable[[Any, Forward, Tensor], Tensor]) -> Callable[[Any, Forward, Tensor], Tensor]:
     @wraps(maps)
     def checked_maps(self: Any, forward: Forward, classes: Tensor) -> Tensor:
-        if (reason := _layers_reason(self, forward.network)) is not None:
-            raise InputError(f"{self.name} cannot be applied: {reason}")
-        if forward.classes_checked:
+        if forward.classes_checked:  # and so is whether the method applies
             return maps(self, forward, classes)
+        if (reason := _find_reason(self, forward.network)) is not None:
+            raise InputError(f"{self.name} cannot be applied: {reason}")
         last = forward.logits.shape[1] - 1
         if not classes.is_cuda or self.needs not in ("features", "gradients"):
             _check_classes(classes, last)
@@ -123,6 +124,18 @@ def _with_class_check(maps: Callable[[Any, Forward, Tensor], Tensor]) -> Callabl
         return result
 
     return checked_maps
+
+
+def _find_reason(method: Method, network: Classifier) -> str | None:
+    """Return why a method cannot be applied to a network; the answer is kept, as it may take passes of the network."""
+    known = _REASONS.setdefault(network, {})
+    key = method.signature
+    if key not in known:
+        known[key] = _layers_reason(method, network) or method.unsupported_reason(network)
+    return known[key]
+
+
+_REASONS: "WeakKeyDictionary[nn.Module, dict[str, str | None]]" = WeakKeyDictionary()
 
 
 def _check_classes(classes: Tensor, last: int) -> None:
