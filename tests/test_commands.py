@@ -165,12 +165,14 @@ def test_list_of_models_says_head_map_size_and_methods(capsys: pytest.CaptureFix
         "all but attention-rollout, chefer, clip-surgery, dino-seg, grad-eclip, legrad, lost, maskclip, "
         "self-attention, tokencut, ts-cam"
     )
+    without_cam = without.replace("chefer", "cam, chefer").replace("maskclip", "maskclip, nwc")
     assert found["vgg16-gap"] == f"GAP + linear 1024 x 14 x 14 {without}"
     assert found["vgg16-gmp"] == f"GMP + linear 1024 x 14 x 14 {without}"
-    assert found["vgg16"] == f"other 512 x 14 x 14 {without.replace('chefer', 'cam, chefer')}"
+    assert found["vgg16"] == f"other 512 x 14 x 14 {without_cam}"
     assert found["regnet_x_400mf"] == f"GAP + linear 400 x 7 x 7 {without}"
-    assert found["vit_b_32"] == "other 768 x 7 x 7 all but cam, clip-surgery, guided-backprop"
-    assert found["timm/vit_base_patch16_384"] == "other 768 x 24 x 24 at 384 all but cam, clip-surgery, guided-backprop"
+    of_transformer = "all but cam, clip-surgery, guided-backprop, nwc"
+    assert found["vit_b_32"] == f"other 768 x 7 x 7 {of_transformer}"
+    assert found["timm/vit_base_patch16_384"] == f"other 768 x 24 x 24 at 384 {of_transformer}"
     assert found[dino].startswith(
         "none 384 x 14 x 14 all but ablationcam, backprop, cam, chefer, clip-surgery, fullgrad, grad-eclip"
     )

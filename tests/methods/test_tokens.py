@@ -135,6 +135,7 @@ def test_other_readouts_run_in_every_method(name: str) -> None:
         "ss-cam": ":samples=1",
         "is-cam": ":samples=1",
         "occlusion": ":window=112,stride=112",
+        "dino-seg": ":head=0",
     }
     for method in METHODS.names():
         chosen = find_method(method + settings.get(method, ""))
@@ -144,7 +145,7 @@ def test_other_readouts_run_in_every_method(name: str) -> None:
             assert maps.isfinite().all()
             assert maps.shape[:2] == (2, 1)
         else:
-            assert method in ("guided-backprop", "ts-cam", "cam", "clip-surgery", "grad-eclip", "maskclip")
+            assert method in ("guided-backprop", "ts-cam", "cam", "nwc", "clip-surgery", "grad-eclip", "maskclip")
 
 
 def test_the_mean_of_all_tokens_has_a_cam() -> None:

@@ -189,7 +189,6 @@ WAYS: dict[str, Callable[[Tensor], Tensor]] = {
 @pytest.mark.parametrize(
     "method",
     [
-        "cam",
         "gradcam",
         "occlusion:window=112,stride=112",
         "is-cam",
