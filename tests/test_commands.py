@@ -174,7 +174,7 @@ def test_list_of_models_says_head_map_size_and_methods(capsys: pytest.CaptureFix
     assert found["vit_b_32"] == f"other 768 x 7 x 7 {of_transformer}"
     assert found["timm/vit_base_patch16_384"] == f"other 768 x 24 x 24 at 384 {of_transformer}"
     assert found[dino].startswith(
-        "none 384 x 14 x 14 all but ablationcam, backprop, cam, chefer, clip-surgery, fullgrad, grad-eclip"
+        "none 384 x 14 x 14 all but ablationcam, backprop, bagcams, cam, chefer, clip-surgery, eigengradcam"
     )
     assert "self-attention" not in found[dino]
     assert list_(["models", "resnet18x"]) == 2

@@ -60,7 +60,7 @@ REFUSED = {
     "swinv2_tiny_window8_256": r"does not accept images of 224 x 224 .*256",
 }
 
-SLOW = [*TORCHVISION, *(f"timm/{name}" for name in TIMM[::4])]  # every fourth one, to save minutes
+SLOW = [*TORCHVISION, *(f"timm/{name}" for name in TIMM[::8])]  # every eighth one, to save minutes
 ALL = [*torchvision.models.list_models(module=torchvision.models), *(f"timm/{name}" for name in TIMM + LONG)]
 NAMES = [pytest.param(name, marks=pytest.mark.slow if name in SLOW else pytest.mark.sweep) for name in ALL]
 
