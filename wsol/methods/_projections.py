@@ -36,7 +36,7 @@ class Heads(NamedTuple):
 
 @dataclass(frozen=True)
 class AttentionLayer:
-    """What one layer of attention computes.
+    """Results of one layer of attention.
 
     Attributes:
         name: Dotted name of the operation, as in ``named_modules``; calls inside a module add ``.matmul`` and the like.
@@ -162,7 +162,7 @@ def _try_to_record(network: Classifier) -> str | None:
 
 
 class RecorderSettings(NamedTuple):
-    """What to record of a batch.
+    """Settings of a recorder.
 
     Attributes:
         recorded: The layers recorded so far.

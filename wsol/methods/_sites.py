@@ -1,4 +1,4 @@
-"""Where the graph of a vision transformer computes attention, and where its queries, keys and values come from."""
+"""Attention in the graph of a vision transformer, and the nodes that its queries, keys and values come from."""
 
 import operator
 from dataclasses import dataclass
