@@ -1,20 +1,19 @@
 """Ablation-CAM."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from wsol.methods._channel_weights import ChannelWeights
 from wsol.methods._target import class_score
-from wsol.methods.base import METHODS, Forward, Method
-from wsol.methods.cam import weigh_channels, weighted_sum
+from wsol.methods.base import METHODS, Forward
 from wsol.models import GapClassifier
 
 
 @METHODS.register("ablationcam")
 @dataclass(frozen=True)
-class AblationCAM(Method):
+class AblationCAM(ChannelWeights):
     """Feature maps weighted by the drop of the class score without each of them.
 
     Desai and Ramaswamy, "Ablation-CAM: Visual Explanations for Deep Convolutional Network via Gradient-free
@@ -24,27 +23,10 @@ class AblationCAM(Method):
     to ``min - 1e7`` where features can be negative; this follows the paper.
     """
 
-    needs = "forward passes"
-    reads_layer = True
-
-    def maps(self, forward: Forward, classes: Tensor) -> Tensor:
-        """Return maps of the size of the features."""
-        with torch.no_grad():
-            return self.finish(weighted_sum(_compute_weights(forward, classes), forward.features))
-
-    def weigh(self, forward: Forward, classes: Tensor) -> Iterator[Tensor]:
-        """Yield ``w_k A_k``."""
-        yield from weigh_channels(_compute_weights(forward, classes), forward.features)
-
-    def finish(self, sums: Tensor) -> Tensor:
-        """Return the positive part."""
-        return sums.relu()
-
-
-@torch.no_grad()
-def _compute_weights(forward: Forward, classes: Tensor) -> Tensor:
-    scores = forward.target(forward.logits, classes)[:, :, None]
-    return _measure_drops(forward, classes) / scores.masked_fill(scores == 0, 1)
+    def weights(self, forward: Forward, classes: Tensor) -> Tensor:
+        """Return the relative drops."""
+        scores = forward.target(forward.logits, classes)[:, :, None]
+        return _measure_drops(forward, classes) / scores.masked_fill(scores == 0, 1)
 
 
 def _measure_drops(forward: Forward, classes: Tensor) -> Tensor:

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from wsol.methods._channel_weights import ChannelWeights
 from wsol.methods._masking import make_channel_masks, weights_by_score
-from wsol.methods.base import METHODS, Forward, Method
-from wsol.methods.cam import weigh_channels, weighted_sum
+from wsol.methods.base import METHODS, Forward
 
 
 @METHODS.register("is-cam")
 @dataclass(frozen=True)
-class ISCAM(Method):
+class ISCAM(ChannelWeights):
     """Score-CAM averaged over masks of growing brightness.
 
     Naidu et al., "IS-CAM: Integrated Score-CAM for axiomatic-based explanations", 2020: as Score-CAM, with
@@ -24,8 +24,6 @@ class ISCAM(Method):
         samples: Number of steps, N.
     """
 
-    needs = "forward passes"
-    reads_layer = True
     samples: int = 10
 
     def __post_init__(self) -> None:
@@ -33,19 +31,8 @@ class ISCAM(Method):
         if self.samples < 1:
             raise ValueError("samples must be 1 or more")
 
-    def maps(self, forward: Forward, classes: Tensor) -> Tensor:
-        """Return maps of the size of the features."""
-        return self.finish(weighted_sum(self._weights(forward, classes), forward.features))
-
-    def weigh(self, forward: Forward, classes: Tensor) -> Iterator[Tensor]:
-        """Yield ``w_k A_k``."""
-        yield from weigh_channels(self._weights(forward, classes), forward.features)
-
-    def finish(self, sums: Tensor) -> Tensor:
-        """Return the positive part."""
-        return sums.relu()
-
-    def _weights(self, forward: Forward, classes: Tensor) -> Tensor:
+    def weights(self, forward: Forward, classes: Tensor) -> Tensor:
+        """Return the softmax of the mean scores under the masks of each map."""
         return weights_by_score(forward, classes, lambda image: self._make_masks(forward, image), self.samples)
 
     def _make_masks(self, forward: Forward, image: int) -> Iterator[Tensor]:

@@ -1,18 +1,17 @@
 """Score-CAM."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import Tensor
 
+from wsol.methods._channel_weights import ChannelWeights
 from wsol.methods._masking import make_channel_masks, weights_by_score
-from wsol.methods.base import METHODS, Forward, Method
-from wsol.methods.cam import weigh_channels, weighted_sum
+from wsol.methods.base import METHODS, Forward
 
 
 @METHODS.register("scorecam")
 @dataclass(frozen=True)
-class ScoreCAM(Method):
+class ScoreCAM(ChannelWeights):
     """Feature maps weighted by the class score of the image masked with each of them.
 
     Wang et al., "Score-CAM: Score-Weighted Visual Explanations for Convolutional Neural Networks", CVPR workshops 2020,
@@ -24,20 +23,6 @@ class ScoreCAM(Method):
     the part of a map's peak that bilinear interpolation misses: the larger the enlargement, the smaller that part.
     """
 
-    needs = "forward passes"
-    reads_layer = True
-
-    def maps(self, forward: Forward, classes: Tensor) -> Tensor:
-        """Return maps of the size of the features."""
-        return self.finish(weighted_sum(self._weights(forward, classes), forward.features))
-
-    def weigh(self, forward: Forward, classes: Tensor) -> Iterator[Tensor]:
-        """Yield ``w_k A_k``."""
-        yield from weigh_channels(self._weights(forward, classes), forward.features)
-
-    def finish(self, sums: Tensor) -> Tensor:
-        """Return the positive part."""
-        return sums.relu()
-
-    def _weights(self, forward: Forward, classes: Tensor) -> Tensor:
+    def weights(self, forward: Forward, classes: Tensor) -> Tensor:
+        """Return the softmax of the mean scores under the masks of each map."""
         return weights_by_score(forward, classes, lambda image: make_channel_masks(forward, image))

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from wsol.methods._channel_weights import ChannelWeights
 from wsol.methods._masking import make_channel_masks, weights_by_score
-from wsol.methods.base import METHODS, Forward, Method
-from wsol.methods.cam import weigh_channels, weighted_sum
+from wsol.methods.base import METHODS, Forward
 
 
 @METHODS.register("ss-cam")
 @dataclass(frozen=True)
-class SSCAM(Method):
+class SSCAM(ChannelWeights):
     """Score-CAM averaged over noisy masks.
 
     Wang et al., "SS-CAM: Smoothed Score-CAM for Sharper Visual Feature Localization", 2020, in the variant that smooths
@@ -27,8 +27,6 @@ class SSCAM(Method):
         seed: Seed of the noise.
     """
 
-    needs = "forward passes"
-    reads_layer = True
     samples: int = 35
     std: float = 2.0
     seed: int = 0
@@ -38,19 +36,8 @@ class SSCAM(Method):
         if self.samples < 1 or not self.std >= 0:
             raise ValueError("samples must be 1 or more, std 0 or more")
 
-    def maps(self, forward: Forward, classes: Tensor) -> Tensor:
-        """Return maps of the size of the features."""
-        return self.finish(weighted_sum(self._weights(forward, classes), forward.features))
-
-    def weigh(self, forward: Forward, classes: Tensor) -> Iterator[Tensor]:
-        """Yield ``w_k A_k``."""
-        yield from weigh_channels(self._weights(forward, classes), forward.features)
-
-    def finish(self, sums: Tensor) -> Tensor:
-        """Return the positive part."""
-        return sums.relu()
-
-    def _weights(self, forward: Forward, classes: Tensor) -> Tensor:
+    def weights(self, forward: Forward, classes: Tensor) -> Tensor:
+        """Return the softmax of the mean scores under the masks of each map."""
         return weights_by_score(forward, classes, lambda image: self._make_masks(forward, image), self.samples)
 
     def _make_masks(self, forward: Forward, image: int) -> Iterator[Tensor]:
