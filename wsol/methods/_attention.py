@@ -12,7 +12,7 @@ from torch.nn import functional
 from wsol.errors import InputError
 from wsol.methods._forward import Forward
 from wsol.methods._memory import max_batch_size
-from wsol.methods._tokens import Readout, find_readout
+from wsol.methods._tokens import Readout, find_class_token, find_readout
 from wsol.models import Classifier
 from wsol.models.graph import attention_kind
 
@@ -44,7 +44,7 @@ class AttentionPass:
 
 
 def record_attention(
-    forward: Forward, classes: Tensor, gradients: bool = False
+    forward: Forward, classes: Tensor, gradients: bool = False, readout: Readout | None = None
 ) -> Iterator[tuple[AttentionPass, Tensor]]:
     """Run the images again and record all attention, as many at once as the memory budget allows.
 
@@ -52,6 +52,7 @@ def record_attention(
         forward: A forward pass with the network, the images and the memory budget.
         classes: int64 ``(n, k)``.
         gradients: Whether the logits can be differentiated with respect to the attention.
+        readout: The tokens; those that are classified if None.
 
     Yields:
         The recorded pass of each chunk of images, and their classes.
@@ -60,7 +61,7 @@ def record_attention(
         InputError: No layer lets all tokens attend to each other.
     """
     network, size = forward.network, max_batch_size(forward, gradients=True)
-    readout = find_readout(network, (forward.images.shape[2], forward.images.shape[3]))
+    readout = readout or find_readout(network, (forward.images.shape[2], forward.images.shape[3]))
     assert readout is not None  # see attention_unsupported_reason
     for images, chosen in zip(torch.split(forward.images, size), torch.split(classes, size), strict=True):
         recorded: list[Tensor] = []
@@ -82,6 +83,8 @@ def attention_unsupported_reason(network: Classifier) -> str | None:
     attends = any(attention_kind(node, graph) for graph in graphs for node in graph.graph.nodes)
     if attends and find_readout(network, network.size) is not None:
         return None
+    if find_class_token(network, network.size) is not None:
+        return "the class scores are not read from the tokens that attend to each other; use another method"
     return f"{network.layer} has no tokens that attend to each other; use a vision transformer or another method"
 
 

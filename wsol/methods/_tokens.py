@@ -70,7 +70,40 @@ def find_readout(network: Classifier, size: tuple[int, int]) -> Readout | None:
     return found[size]
 
 
-_FOUND: "WeakKeyDictionary[nn.Module, dict[tuple[int, int], Readout | None]]" = WeakKeyDictionary()
+def find_class_token(network: Classifier, size: tuple[int, int]) -> Readout | None:
+    """Find the class token of a network that classifies nothing but maps of its patches, as TS-CAM trains it.
+
+    Args:
+        network: The network.
+        size: Height and width of the images.
+
+    Returns:
+        The tokens that enter the last attention, with the first one that is no patch as the only one that is read; None
+        if the scores are not the pooled maps of a trunk with attention and such a token.
+    """
+    if not isinstance(network, GapClassifier) or network.linear is not None:
+        return None
+    found = _CLASS_TOKENS.setdefault(network, {})
+    if size not in found:
+        with torch.inference_mode(False), torch.no_grad():
+            found[size] = _find_class_token(network, make_noise(network, size))
+    return found[size]
+
+
+def _find_class_token(network: Classifier, images: Tensor) -> Readout | None:
+    if not isinstance(network.trunk, fx.GraphModule):
+        return None
+    trunk = LayoutRecorder(network.trunk, len(images))
+    trunk.run(track_images(images))
+    layout = _find_attended([trunk])
+    if layout is None or len(layout.axes) != 1 or layout.others is None or not layout.has_others:
+        return None
+    return Readout(None, layout, (int(layout.others[0]),))
+
+
+_Found = WeakKeyDictionary[nn.Module, dict[tuple[int, int], Readout | None]]
+_FOUND: _Found = WeakKeyDictionary()
+_CLASS_TOKENS: _Found = WeakKeyDictionary()
 
 
 def _find_readout(network: Classifier, images: Tensor) -> Readout | None:

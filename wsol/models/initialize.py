@@ -8,7 +8,7 @@ from torch import nn
 from wsol.errors import InputError
 from wsol.models.base import MODELS, Preprocessing
 from wsol.models.checkpoint import check_finite, read_checkpoint
-from wsol.models.loading import find_architecture
+from wsol.models.loading import find_architecture, split_head
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,9 @@ def load_matching(network: nn.Module, name: str, weights: str | Path) -> InitRep
     Raises:
         InputError: There are no such weights, or no tensor fits.
     """
-    backbone = (
-        name.partition("+")[0].partition("-tap:")[0].removesuffix("-gap").removesuffix("-gmp").removesuffix("-tap")
-    )
-    base = find_architecture(backbone if backbone in MODELS.names() else name)
+    own, _ = split_head(name)
+    backbone = own.partition("-tap:")[0].removesuffix("-gap").removesuffix("-gmp").removesuffix("-tap")
+    base = find_architecture(backbone if backbone in MODELS.names() else own)
     published = {p.name: p for p in base.published_weights()}
     path = base.fetch(str(weights)) if str(weights) in published else Path(weights)
     if not path.is_file():

@@ -103,8 +103,8 @@ def find_architecture(name: str) -> Architecture:
         InputError: There is no such architecture or setting; the message suggests similar names, or says what is
             missing.
     """
-    base, plus, head = name.rpartition("+")
-    if plus and head.partition(":")[0] in HEADS.names():
+    base, head = split_head(name)
+    if head:
         return HeadedArchitecture(base, find_architecture(base), HEADS.find(head))
     if ".py:" in name:
         return UserArchitecture(name)
@@ -119,6 +119,12 @@ def find_architecture(name: str) -> Architecture:
     if not is_dataclass(architecture):
         raise InputError(f"model {base} takes no settings; leave out {settings!r:.80}")
     return with_settings(f"model {base}", architecture, settings)
+
+
+def split_head(name: str) -> tuple[str, str]:
+    """Split ``MODEL+HEAD:SETTINGS``; the second part is empty if the name has no head of a training method."""
+    base, plus, head = name.rpartition("+")
+    return (base, head) if plus and head.partition(":")[0] in HEADS.names() else (name, "")
 
 
 def complete_name(name: str, architecture: Architecture) -> str:
