@@ -23,8 +23,9 @@ from wsol.training.network import (
     check_step,
     find_head,
     freeze_features,
-    zero_missing,
+    start_missing,
 )
+from wsol.training.optimizer import check_layer_rates
 from wsol.training.recipe import Recipe
 from wsol.training.stage_datasets import StageDatasets
 
@@ -121,11 +122,16 @@ def prepare_training(config: TrainConfig, group: ProcessGroup) -> TrainPlan:
     check_precision(precision, device)
     if config.freeze and (config.weights is None or len(recipe.stages) > 1):
         raise InputError("frozen features are computed once: give --weights to take them from, and a single stage")
+    if config.freeze and recipe.layer_rates:
+        raise InputError("frozen features leave a single layer to train: give its --learning-rate, no --layer-rate")
+    if config.freeze and recipe.augmentation != Recipe.augmentation:
+        raise InputError("frozen features are computed once, without augmentation: leave out --augmentation")
     datasets = StageDatasets(config.dataset, config.data_root, config.dataset_args, recipe.stages)
     train = datasets.load(recipe.stages[0], "train")
     architecture = find_architecture(config.model)
     torch.manual_seed(recipe.seed)
     network = architecture.build_for_training(len(train.classes), config.map_size, from_scratch=config.weights is None)
+    check_layer_rates(network, recipe)
     start = None if config.weights is None else load_matching(network, config.model, config.weights)
     splits: tuple[Split, ...] = ("train", "val") if config.validation else ("train",)
     for stage in recipe.stages:
@@ -141,7 +147,7 @@ def prepare_training(config: TrainConfig, group: ProcessGroup) -> TrainPlan:
     frozen = freeze_features(network, config.model, start, side) if config.freeze and start else None
     head = frozen.linear if frozen else find_head(network, len(train.classes))
     if start and head is not None:
-        zero_missing(head, network, start)
+        start_missing(head, network, start, recipe.head_start)
     return TrainPlan(
         config=config,
         architecture=architecture,
