@@ -34,7 +34,7 @@ from wsol.runtime.distributed import ProcessGroup
 from wsol.runtime.precision import arithmetic, has_bf16
 from wsol.runtime.threads import processor_count
 from wsol.training import Recipe, Stage
-from wsol.training.augment import augment
+from wsol.training.augment import ShiftFlipColor
 from wsol.training.data import ImageBatches
 from wsol.training.decoding import start_decoder
 from wsol.training.stage_datasets import StageDatasets
@@ -55,8 +55,8 @@ class Files(torch.utils.data.Dataset[tuple[Tensor, int]]):
 
     def __getitem__(self, i: int) -> tuple[Tensor, int]:
         with Image.open(self._paths[i]) as file:
-            image = file.convert("RGB").resize((self._side, self._side), Image.Resampling.BILINEAR)
-        return torch.from_numpy(augment(image, [torch.initial_seed(), i]).copy()), i % CLASSES
+            pixels = ShiftFlipColor().augment(file.convert("RGB"), self._side, [torch.initial_seed(), i])
+        return torch.from_numpy(pixels.copy()), i % CLASSES
 
 
 class PlainLoop:

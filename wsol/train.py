@@ -4,6 +4,7 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 from wsol._cli import add_options, run_command
@@ -26,7 +27,8 @@ def _run(argv: Sequence[str] | None) -> None:
     stage = {name: arguments.pop(name) for name in ("epochs", "image_size", "batch_size")}
     file = arguments.pop("stages")
     stages = read_stages(file) if file else (Stage(**stage),)
-    names = ("learning_rate", "momentum", "weight_decay", "warm_up", "label_smoothing", "seed")
+    arguments["layer_rates"] = dict(arguments["layer_rates"])
+    names = [field.name for field in fields(Recipe) if field.name != "stages"]
     recipe = Recipe(stages, **{name: arguments.pop(name) for name in names})
     named = [] if options.train_method == "cam" else [options.train_method]
     arguments["out"] = arguments["out"] or Path("results") / file_name("train", options.model, *named, options.dataset)
@@ -42,6 +44,14 @@ def _run(argv: Sequence[str] | None) -> None:
         print("Evaluate it:", shlex.join(command))
 
 
+def _parse_layer_rate(text: str) -> tuple[str, float]:
+    layer, _, multiple = text.rpartition("=")
+    try:
+        return layer, float(multiple)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} should be LAYER=NUMBER, such as fc=10") from error
+
+
 def _make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "wsol.train",
@@ -53,6 +63,13 @@ def _make_parser() -> argparse.ArgumentParser:
         "--weights", help="weights file or published weights of the backbone to start from (default: random weights)"
     )
     network.add_argument(
+        "--head-start",
+        choices=("zero", "normal"),
+        default="zero",
+        help="start of a last linear layer that --weights lacks: zero, or normal for weights with a standard deviation "
+        "of 0.01 (default: %(default)s)",
+    )
+    network.add_argument(
         "--freeze", choices=("features",), help="train the linear layer alone, on features that are computed once"
     )
     network.add_argument(
@@ -62,7 +79,14 @@ def _make_parser() -> argparse.ArgumentParser:
         help="side of the score maps for 224 x 224 input (default: the network's)",
     )
     network.add_argument("--half", action="store_true", help="write the weights in half precision")
-    add_options(parser, ("dataset", "data_root", "dataset_args"))
+    images = add_options(parser, ("dataset", "data_root", "dataset_args"))["images"]
+    images.add_argument(
+        "--augmentation",
+        default="shift-flip-color",
+        metavar="NAME:KEY=VALUE,...",
+        help="shift-flip-color, or resize-crop-flip:resize=256 for random crops of --image-size out of larger images "
+        "(default: %(default)s)",
+    )
     method = parser.add_argument_group("training method")
     method.add_argument(
         "--train-method",
@@ -100,12 +124,36 @@ def _make_parser() -> argparse.ArgumentParser:
         metavar="X",
         help="weight decay; biases and normalization layers have none (default: %(default)s)",
     )
+    add("--decay-all", action="store_true", help="weight decay of biases and normalization layers too")
+    add("--nesterov", action="store_true", help="use Nesterov momentum")
+    add(
+        "--layer-rate",
+        action="append",
+        type=_parse_layer_rate,
+        default=[],
+        dest="layer_rates",
+        metavar="LAYER=X",
+        help="multiple of the learning rate for a layer and all layers in it, such as fc=10; may be repeated",
+    )
+    add(
+        "--schedule",
+        default="cosine",
+        metavar="NAME:KEY=VALUE,...",
+        help="cosine, or step:every=15,factor=0.1,offset=0 to multiply the rate by a factor after every so many "
+        "epochs, each time by the offset earlier (default: %(default)s)",
+    )
     add(
         "--warm-up",
         type=float,
         default=0.05,
         metavar="X",
         help="share of the training in which the learning rate rises from zero (default: %(default)s)",
+    )
+    add(
+        "--head-gradient",
+        choices=("limited", "plain"),
+        default="limited",
+        help="shorten the gradient of the last linear layer where its inputs are large, or not (default: %(default)s)",
     )
     add(
         "--label-smoothing",

@@ -15,7 +15,7 @@ from wsol.datasets import Dataset, Sample
 from wsol.datasets.base import as_boxes
 from wsol.errors import ImageError
 from wsol.training import Stage, decoding
-from wsol.training.augment import augment
+from wsol.training.augment import ShiftFlipColor
 from wsol.training.decoding import start_decoder
 
 STAGES = (Stage(1, 24, 5), Stage(1, 40, 3))
@@ -59,8 +59,8 @@ def augment_plainly(image: Pixels, key: list[int]) -> Pixels:
 @pytest.mark.parametrize("side", [1, 7, 8, 33, 64])
 def test_augmentation_flips_shifts_and_recolors(side: int) -> None:
     for i in range(40):
-        image = square(i, side)
-        np.testing.assert_array_equal(augment(image, [0, 1, i]), augment_plainly(np.asarray(image), [0, 1, i]))
+        found = ShiftFlipColor().augment(Image.fromarray(draw(i)), side, [0, 1, i])
+        np.testing.assert_array_equal(found, augment_plainly(np.asarray(square(i, side)), [0, 1, i]))
 
 
 @pytest.mark.parametrize("processes", [True, False])

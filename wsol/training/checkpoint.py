@@ -18,6 +18,7 @@ from wsol.runtime.distributed import ProcessGroup
 from wsol.training.config import TrainPlan
 from wsol.training.divergence import check_growth
 from wsol.training.log import Log
+from wsol.training.recipe import LATER_DEFAULTS
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str,
         temporary.write_bytes(safetensors.torch.save(arrays, dict(facts)))
 
 
-_DEFAULTS = {"processes": 1, "precision": "float32", "train_method": "cam"}
+_DEFAULTS = {"processes": 1, "precision": "float32", "train_method": "cam", **LATER_DEFAULTS}
 _HOW_TO_FIX = "delete it to start again"
 
 

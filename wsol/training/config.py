@@ -24,8 +24,9 @@ from wsol.training.network import (
     check_step,
     find_head,
     freeze_features,
-    zero_missing,
+    start_missing,
 )
+from wsol.training.optimizer import check_layer_rates
 from wsol.training.recipe import Recipe
 from wsol.training.stage_datasets import StageDatasets
 
@@ -131,6 +132,10 @@ def prepare_training(config: TrainConfig, group: ProcessGroup) -> TrainPlan:
             f"{config.train_method.name} changes images or layers in every step, but frozen features are computed "
             "once; leave out --freeze"
         )
+    if config.freeze and recipe.layer_rates:
+        raise InputError("frozen features leave a single layer to train: give its --learning-rate, no --layer-rate")
+    if config.freeze and recipe.augmentation != Recipe.augmentation:
+        raise InputError("frozen features are computed once, without augmentation: leave out --augmentation")
     datasets = StageDatasets(config.dataset, config.data_root, config.dataset_args, recipe.stages)
     train = datasets.load(recipe.stages[0], "train")
     base = find_architecture(config.model)
@@ -138,6 +143,7 @@ def prepare_training(config: TrainConfig, group: ProcessGroup) -> TrainPlan:
     architecture = base if named == config.model else find_architecture(named)
     torch.manual_seed(recipe.seed)
     network = architecture.build_for_training(len(train.classes), config.map_size, from_scratch=config.weights is None)
+    check_layer_rates(network, recipe)
     start = None if config.weights is None else load_matching(network, named, config.weights)
     splits: tuple[Split, ...] = ("train", "val") if config.validation else ("train",)
     config.train_method.prepare(network.eval(), config.model, recipe.stages[0].image_size)
@@ -154,7 +160,7 @@ def prepare_training(config: TrainConfig, group: ProcessGroup) -> TrainPlan:
     frozen = freeze_features(network, config.model, start, side) if config.freeze and start else None
     head = frozen.linear if frozen else find_head(network, len(train.classes))
     if start and head is not None:
-        zero_missing(head, network, start)
+        start_missing(head, network, start, recipe.head_start)
     return TrainPlan(
         config=config,
         architecture=architecture,

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from wsol.datasets import Split, read_image
 from wsol.runtime.workers import shared_array, start_workers
-from wsol.training.augment import augment
-from wsol.training.recipe import Stage
+from wsol.training.augment import Augmentation, find_augmentation, resize_square
+from wsol.training.recipe import Recipe, Stage
 from wsol.training.stage_datasets import StageDatasets
 
 _MIN_FOR_PROCESSES = 128  # images of all epochs; fewer are decoded before processes are worth their start
@@ -76,7 +75,9 @@ class Decoder:
 
 
 @contextlib.contextmanager
-def start_decoder(datasets: StageDatasets, seed: int, workers: int) -> Iterator[Decoder]:
+def start_decoder(
+    datasets: StageDatasets, seed: int, workers: int, augmentation: str = Recipe.augmentation
+) -> Iterator[Decoder]:
     """Start the workers; a context.
 
     They are processes, or threads for a training of few images.
@@ -85,13 +86,16 @@ def start_decoder(datasets: StageDatasets, seed: int, workers: int) -> Iterator[
         datasets: The images of every stage.
         seed: Seed of the augmentation.
         workers: Number of workers.
+        augmentation: The augmentation of training images, with its settings.
     """
     stages = datasets.stages
     ahead = max(2 + 2 * workers * _unit(stage.batch_size, workers) // stage.batch_size for stage in stages)
     largest = max(stage.batch_size * stage.image_size**2 * 3 for stage in stages)
     slots: NDArray[np.uint8] = shared_array((ahead, largest), np.uint8)
     many = sum(stage.epochs * len(datasets.load(stage, "train")) for stage in stages) >= _MIN_FOR_PROCESSES
-    with start_workers(_DecodeUnit(datasets, seed, slots), workers, processes=many) as submit:
+    with start_workers(
+        _DecodeUnit(datasets, seed, slots, find_augmentation(augmentation)), workers, processes=many
+    ) as submit:
         yield Decoder(submit, slots, workers)
 
 
@@ -105,6 +109,7 @@ class _DecodeUnit:
     datasets: StageDatasets
     seed: int
     slots: NDArray[np.uint8]
+    augmentation: Augmentation
 
     def __call__(
         self, slot: int, stage: Stage, split: Split, epoch: int | None, first: int, indices: Sequence[int]
@@ -113,8 +118,11 @@ class _DecodeUnit:
         squares = _view_squares(self.slots[slot], stage)
         samples = self.datasets.load(stage, split).samples
         for place, index in enumerate(indices, first):
-            image = read_image(samples[index])[0].resize((stage.image_size,) * 2, Image.Resampling.BILINEAR)
-            squares[place] = np.asarray(image) if epoch is None else augment(image, [self.seed, epoch, index])
+            image, side = read_image(samples[index])[0], stage.image_size
+            if epoch is None:
+                squares[place] = np.asarray(resize_square(image, side))
+            else:
+                squares[place] = self.augmentation.augment(image, side, [self.seed, epoch, index])
 
 
 def _view_squares(slot: NDArray[np.uint8], stage: Stage) -> NDArray[np.uint8]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from wsol.errors import InputError, first_line
 from wsol.models import GapClassifier, InitReport, find_gap
 from wsol.runtime.precision import arithmetic
+from wsol.training.recipe import HeadStart
 
 
 @dataclass(frozen=True)
@@ -67,14 +68,24 @@ def find_head(network: nn.Module, classes: int) -> nn.Linear | None:
     return layers[-1] if layers else None
 
 
-def zero_missing(head: nn.Linear, network: nn.Module, start: InitReport) -> None:
-    """Set the tensors of a linear layer that the weights lack to zero, so that the training starts from a guess.
+def start_missing(head: nn.Linear, network: nn.Module, start: InitReport, values: HeadStart) -> None:
+    """Set the tensors of a linear layer that the weights lack.
 
-    Random numbers times the features of other layers, which may be in the hundreds, would be confident nonsense.
+    Args:
+        head: The linear layer.
+        network: The network that it belongs to.
+        start: The weights.
+        values: ``zero``, so that the training starts from a guess: random numbers times the features of other layers,
+            which may be in the hundreds, would be confident nonsense. ``normal`` for weights with a standard deviation
+            of 0.01 and a bias of zero, as in torchvision's VGG and in the code of Choe et al., CVPR 2020.
     """
     missing = _missing_tensors(network, start)
     for parameter in head.parameters():
-        if parameter.data_ptr() in missing:
+        if parameter.data_ptr() not in missing:
+            continue
+        if values == "normal" and parameter.dim() > 1:
+            nn.init.normal_(parameter, std=0.01)
+        else:
             nn.init.zeros_(parameter)
 
 

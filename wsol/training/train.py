@@ -104,7 +104,9 @@ def train(
                 stack.enter_context(lock_folder(folder))
         stages = [stage for stage in recipe.stages for _ in range(stage.epochs)]  # of each epoch
         work = [stage.steps_per_epoch(len(plan.datasets.load(stage, "train"))) * stage.work for stage in stages]
-        decoder = stack.enter_context(start_decoder(plan.datasets, recipe.seed, workers or group.threads))
+        decoder = stack.enter_context(
+            start_decoder(plan.datasets, recipe.seed, workers or group.threads, recipe.augmentation)
+        )
         images = ImageBatches(plan.datasets, plan.preprocessing, recipe.seed, plan.device, decoder, group)
         in_precision = partial(arithmetic, plan.precision, repeatable=False)
         module: nn.Module = plan.network
@@ -151,6 +153,7 @@ def _describe_stage(recipe: Recipe, number: int, stage: Stage, images: int) -> s
     return (
         f"stage {number}: {stage.epochs} epochs of {stage.steps_per_epoch(images)} steps of {stage.batch_size} images, "
         f"peak learning rate {recipe.peak_rate(stage):.4g} = {recipe.learning_rate:g} x {stage.batch_size} / 32"
+        + "".join(f", times {multiple:g} in {layer}" for layer, multiple in recipe.layer_rates.items())
     )
 
 

@@ -14,6 +14,7 @@ from wsol.runtime.distributed import ProcessGroup
 from wsol.runtime.precision import Precision
 from wsol.training.data import BatchSource
 from wsol.training.methods import TrainMethod
+from wsol.training.optimizer import make_optimizer
 from wsol.training.recipe import Recipe, Stage
 from wsol.training.standardization import SQUARED_NORM
 
@@ -30,7 +31,8 @@ class Trainer:
         group: The processes that share each batch; all end with the same weights.
         head: The last linear layer of the module, if it has one. The gradient of its weights is shortened where its
             inputs have a mean squared norm above 256, like the step of normalized least mean squares: its curvature
-            grows with that norm, and would make the training diverge at rates that suit all other layers.
+            grows with that norm, and would make the training diverge at rates that suit all other layers. The recipe's
+            ``head_gradient`` can prevent this.
         precision: Whether the module runs in bfloat16; the caller sets the arithmetic of float32 numbers.
         method: Computes the loss of each step; the cross-entropy of whole images by default.
 
@@ -52,17 +54,12 @@ class Trainer:
     ) -> None:
         self._module, self._batches, self._recipe, self._work, self._group = module, batches, recipe, work, group
         self._method = method or TrainMethod()
-        self._head, self._norms = head, _record_norms(head)
+        self._head = head if recipe.head_gradient == "limited" else None
+        self._norms = _record_norms(self._head)
         self._parallel = module if group.size == 1 else wrap_ddp(module, device)
         self._loss = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
         self._autocast = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
-        decayed = [p for p in module.parameters() if p.dim() > 1]
-        others = [p for p in module.parameters() if p.dim() <= 1]  # biases and normalization
-        self.optimizer = torch.optim.SGD(
-            [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}],
-            lr=recipe.learning_rate,
-            momentum=recipe.momentum,
-        )
+        self.optimizer = make_optimizer(module, recipe)
 
     def train(self, stage: Stage, epoch: int, done: int) -> dict[str, float]:
         """Train for one epoch.
@@ -85,9 +82,9 @@ class Trainer:
         seen = rate = 0.0
         for inputs, labels, total in self._batches.train_batches(stage, epoch):
             middle = done + stage.work / 2  # of the step: at its start, the first of all would have a rate of zero
-            rate = self._recipe.learning_rate_at(middle / self._work, stage)
+            rate = self._recipe.learning_rate_at(middle / self._work, stage, epoch)
             for group in self.optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group["multiple"]
             loss, logits = self._method.compute_loss(self._run, inputs, labels, self._loss)
             shared = len(labels) < total
             self.optimizer.zero_grad(set_to_none=True)
