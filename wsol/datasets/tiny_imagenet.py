@@ -6,16 +6,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wsol.datasets._download import ARCHIVES, Archive
-from wsol.datasets.base import DATASETS, TENTH_OF_TRAIN, Dataset, Sample, Split, as_boxes, hold_out_tenth
+from wsol.datasets.base import DATASETS, TENTH_OF_TRAIN, ZIPPED, Dataset, Sample, Split, as_boxes, hold_out_tenth
 from wsol.errors import InputError
 from wsol.io.display import printable, quote
 from wsol.io.images import SUFFIXES
-from wsol.io.paths import FilesByStem, find_by_stem, resolve, safe_join
+from wsol.io.paths import FilesByStem, find_by_stem, is_folder, resolve, safe_join
 from wsol.io.text import parse_number, read_lines, read_rows
 
 ARCHIVES["tiny-imagenet"] = (
     Archive("http://cs231n.stanford.edu/tiny-imagenet-200.zip", "90528d7ca1a48142e341f4ef8d21d0de"),
 )
+ZIPPED.add("tiny-imagenet")
 
 
 @DATASETS.register("tiny-imagenet")
@@ -33,7 +34,8 @@ def tiny_imagenet(root: Path, split: Split, classes: str = "") -> Dataset:
     the training set, ``train`` the rest.
 
     Args:
-        root: The folder ``tiny-imagenet-200``, or its parent.
+        root: The folder ``tiny-imagenet-200``, its parent, or a zip archive of either, such as the one that Stanford
+            offers; it is not unpacked.
         split: ``train``, ``val`` or ``test``.
         classes: Number of synsets to keep, evenly spaced in sorted order; all if empty. Every image stays in its split,
             labels count the synsets that are kept, and the origin names the number.
@@ -41,7 +43,7 @@ def tiny_imagenet(root: Path, split: Split, classes: str = "") -> Dataset:
     Raises:
         InputError: A file of the layout is missing or malformed, or there are not as many synsets.
     """
-    home = root / "tiny-imagenet-200" if (root / "tiny-imagenet-200").is_dir() else root
+    home = root / "tiny-imagenet-200" if is_folder(root / "tiny-imagenet-200") else root
     wnids = sorted(row[0] for row in read_rows(home / "wnids.txt", "a synset", 1))
     if duplicate := next((wnid for wnid, other in pairwise(wnids) if wnid == other), None):
         raise InputError(f"{printable(home)}/wnids.txt lists {quote(duplicate)} twice; keep one line")
@@ -68,13 +70,13 @@ class _Row(NamedTuple):
 
 def _list_test(home: Path, wnids: Sequence[str]) -> list[_Row]:
     path = home / "val" / "val_annotations.txt"
-    if not path.is_file() and any((home / "val" / wnid).is_dir() for wnid in wnids):
+    lists, known = find_by_stem(path.parent, (".txt",), 0), set(wnids)
+    if path.stem not in lists and any(is_folder(path.parent / wnid) for wnid in wnids):
         raise InputError(
             f"{printable(path)}, which has the boxes, is missing, as after a script that sorts val/ into folders; "
             "restore it from the archive"
         )
-    found, known = find_by_stem(home / "val", SUFFIXES, 2), set(wnids)
-    rows = []
+    found, rows = find_by_stem(home / "val", SUFFIXES, 2), []
     for file, wnid, *corners in read_rows(path, "file, synset, x0, y0, x1, y1", 6):
         if wnid not in known:
             raise InputError(
