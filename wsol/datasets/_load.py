@@ -6,9 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from wsol.datasets._download import ARCHIVES, download_archives
-from wsol.datasets.base import DATASETS, SPLITS, Dataset, Split, as_boxes, check_dataset
+from wsol.datasets.base import DATASETS, SPLITS, ZIPPED, Dataset, Split, as_boxes, check_dataset
 from wsol.errors import InputError
 from wsol.io.paths import FOLLOW_LINKS, refuse_links
+from wsol.io.zip_members import is_archive
 
 
 def load_dataset(
@@ -22,7 +23,8 @@ def load_dataset(
 
     Args:
         name: Registered name, see ``python -m wsol.list datasets``.
-        root: Folder of the data set; ``datasets/<name>`` if None. A generated data set has none.
+        root: Folder of the data set, for some a zip archive of it; ``datasets/<name>`` if None. A generated data set
+            has none.
         split: ``train``, ``val`` or ``test``.
         dataset_args: Arguments of the adapter, documented in its docstring; and ``links`` for data sets with files:
             ``follow`` lets symbolic links lead out of ``root`` and the folders named here.
@@ -43,7 +45,7 @@ def load_dataset(
     parameters = list(inspect.signature(adapter).parameters)
     roots: tuple[Path, ...] = ()
     if "root" in parameters:
-        roots = (_find_folder(name, root, download),)
+        roots = (_find_root(name, root, download),)
     elif root is not None or download:
         raise InputError(f"{name} is generated and needs no files; leave out --data-root and --download")
     own, arguments = parameters[len(roots) + 1 :], dict(dataset_args or {})
@@ -67,11 +69,14 @@ def load_dataset(
     return dataset
 
 
-def _find_folder(name: str, root: str | Path | None, download: bool) -> Path:
+def _find_root(name: str, root: str | Path | None, download: bool) -> Path:
     folder = Path("datasets") / name if root is None else Path(root)
     if download:
         download_archives(name, folder)
-    if not folder.is_dir():
+    if is_archive(folder):
+        if name not in ZIPPED:
+            raise InputError(f"{name} is not read from a zip archive; unpack {folder} and give the folder")
+    elif not folder.is_dir():
         alternative = ", or --download" if name in ARCHIVES else ""
         raise InputError(
             f"{name}: there is no folder {folder}; give --data-root the folder of the data set, whose layout is "

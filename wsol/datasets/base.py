@@ -208,6 +208,9 @@ The adapter of a generated data set takes no root: ``adapter(split, **arguments)
 
 DATASETS: Registry[Adapter] = Registry("data set", "wsol.datasets")
 
+ZIPPED: set[str] = set()
+"""Data sets whose root may be a zip archive: the adapter reads files by ``wsol.io`` alone. Each adds its own name."""
+
 
 def as_boxes(rows: Sequence[Sequence[float]]) -> NDArray[np.float64]:
     """Return corner rows as float64 ``(n, 4)``, even for no rows."""

@@ -99,7 +99,9 @@ class EvalConfig:
     validation: "Dataset | None" = None
     data_root: "str | Path | None" = field(
         default=None,
-        metadata=_option(IMAGES, "folder of the data set (default: datasets/NAME)", parse=Path, metavar="DIR"),
+        metadata=_option(
+            IMAGES, "folder of the data set, or its zip archive (default: datasets/NAME)", parse=Path, metavar="PATH"
+        ),
     )
     dataset_args: Mapping[str, str] | None = field(
         default=None,

@@ -1,14 +1,14 @@
 """Unpacking archives from other people: nothing is written outside the destination folder."""
 
 import os
-import stat
 import tarfile
 import zipfile
 from pathlib import Path
 
 from wsol.errors import InputError, first_line
 from wsol.io.display import printable, quote
-from wsol.io.paths import is_relative_below
+from wsol.io.names import is_relative_below
+from wsol.io.zip_members import is_plain
 
 
 def unpack_archive(path: Path, folder: Path) -> None:
@@ -44,8 +44,7 @@ def unpack_archive(path: Path, folder: Path) -> None:
 def _unpack_zip(path: Path, folder: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
-            kind = stat.S_IFMT(member.external_attr >> 16)  # 0 where the archive comes from Windows
-            _check_member(path, folder, member.filename, kind in (0, stat.S_IFREG, stat.S_IFDIR))
+            _check_member(path, folder, member.filename, is_plain(member))
         archive.extractall(folder)
 
 

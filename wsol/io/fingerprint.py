@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from wsol.io.parallel import map_files, map_small_files
-from wsol.io.paths import check_file
+from wsol.io.paths import check_file, open_file
 
 
 def measure_files(paths: Iterable[Path]) -> dict[Path, int]:
@@ -29,8 +29,7 @@ def _measure(path: Path) -> int:
 
 def _hash(path: Path) -> bytes:
     try:
-        check_file(path)
-        with path.open("rb") as file:
+        with open_file(path) as file:
             return hashlib.file_digest(file, "sha256").digest()
     except OSError:
         return b""

@@ -9,7 +9,7 @@ from PIL import Image, UnidentifiedImageError
 
 from wsol.errors import InputError, first_line
 from wsol.io.display import printable
-from wsol.io.paths import check_file
+from wsol.io.paths import open_file
 
 FORMATS = {
     "AVIF": (".avif",),
@@ -49,8 +49,7 @@ def open_image(path: Path, error_type: type[InputError], missing: str, remedy: s
     """
     where = printable(path)
     try:
-        check_file(path)
-        with Image.open(path, formats=_available_formats()) as file:
+        with open_file(path) as stream, Image.open(stream, formats=_available_formats()) as file:
             if max(file.size) > _MAX_SIDE:
                 raise OSError(0, f"it is {file.width} x {file.height}; a side may have at most {_MAX_SIDE} pixels")
             _check_scans(file, path)
@@ -85,6 +84,7 @@ def _available_formats() -> list[str]:
 def _check_scans(file: Image.Image, path: Path) -> None:
     """Raise OSError for a JPEG with so many scans, each a pass over all pixels, that decoding would take minutes."""
     if file.info.get("progressive"):
-        scans = path.read_bytes().count(b"\xff\xda")
+        with open_file(path) as stream:
+            scans = stream.read().count(b"\xff\xda")
         if scans * file.width * file.height > _MAX_SCANNED_PIXELS:
             raise OSError(0, f"it has {scans} scans, far more than encoders write")

@@ -1,25 +1,21 @@
 """File names: which names a list may contain, which files they may refer to, and names for our own files."""
 
 import contextlib
+import io
 import os
 import re
 import stat
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from wsol.errors import InputError
 from wsol.io.display import printable, quote
+from wsol.io.names import is_relative_below
+from wsol.io.zip_members import ZipEntry, find_member, read_member, scan_members
 
 FOLLOW_LINKS = "follow"
 """The value of the argument ``links`` that lets symbolic links lead out of the data root."""
-
-
-def is_relative_below(name: str) -> bool:
-    """Return whether a name is a relative path that does not climb with ``..``."""
-    climbs = ".." in name and ".." in PurePath(name).parts
-    is_absolute = name.startswith((os.sep, os.altsep or os.sep)) or bool(os.path.splitdrive(name)[0])
-    return bool(name) and not climbs and not is_absolute
 
 
 def safe_join(folder: Path, name: str, source: Path) -> Path:
@@ -49,7 +45,7 @@ def find_by_stem(folder: Path, suffixes: Collection[str], depth: int) -> FilesBy
     """Find files, so that ``resolve`` finds those that a list names with another suffix or folder.
 
     Args:
-        folder: Where to look; a folder that does not exist has no files.
+        folder: Where to look, a folder or one inside a zip archive; one that does not exist has no files.
         suffixes: The suffixes, in lower case; those of files may have any case.
         depth: Levels of folders below ``folder`` that are searched too. Hidden files and folders are not.
     """
@@ -57,7 +53,7 @@ def find_by_stem(folder: Path, suffixes: Collection[str], depth: int) -> FilesBy
     folders = [(os.fspath(folder), depth)]
     while folders:
         place, levels = folders.pop()
-        with contextlib.suppress(OSError), os.scandir(place) as entries:  # reading the files raises a better error
+        with contextlib.suppress(OSError), _scan(place) as entries:  # reading the files raises a better error
             for entry in entries:
                 stem, suffix = os.path.splitext(entry.name)  # noqa: PTH122  # a million names
                 if stem.startswith("."):
@@ -67,6 +63,11 @@ def find_by_stem(folder: Path, suffixes: Collection[str], depth: int) -> FilesBy
                 elif levels and entry.is_dir():
                     folders.append((entry.path, levels - 1))
     return found
+
+
+def _scan(folder: str) -> contextlib.AbstractContextManager[Iterable["os.DirEntry[str] | ZipEntry"]]:
+    members = scan_members(folder)
+    return os.scandir(folder) if members is None else contextlib.nullcontext(members)
 
 
 def resolve(path: Path, found: FilesByStem) -> Path:
@@ -131,6 +132,9 @@ def _check_inside(path: str, homes: tuple[str, ...]) -> None:
 def check_file(path: Path | str) -> int:
     """Check that a path is a regular file, before it is opened: reading a pipe or a device might never end.
 
+    Args:
+        path: A path, which may lead into a zip archive.
+
     Returns:
         Its size in bytes.
 
@@ -138,7 +142,12 @@ def check_file(path: Path | str) -> int:
         FileNotFoundError: The path does not exist.
         OSError: The path cannot be examined, is a loop of links, or is a folder, a pipe or a device; ``strerror`` says
             which.
+        InputError: The path leads into an archive that is damaged or refused.
     """
+    if entry := find_member(path):
+        if entry.is_dir():
+            raise OSError(0, "it is a folder")
+        return entry.size
     try:
         status = os.stat(path)  # noqa: PTH116  # faster than Path.stat for a million files
     except ValueError as error:  # a NUL in the name
@@ -148,6 +157,34 @@ def check_file(path: Path | str) -> int:
         kind = next((name for is_kind, name in kinds if is_kind(mode)), "a device")
         raise OSError(0, f"it is {kind}")
     return status.st_size
+
+
+def is_folder(path: Path) -> bool:
+    """Return whether a path is a folder, or one inside a zip archive.
+
+    Raises:
+        InputError: As for ``check_file``.
+    """
+    try:
+        entry = find_member(path)
+    except FileNotFoundError:
+        return False
+    return entry.is_dir() if entry else path.is_dir()
+
+
+def open_file(path: Path) -> io.BytesIO | io.BufferedReader:
+    """Open a regular file for reading, or one inside a zip archive, which is read into memory.
+
+    Raises:
+        FileNotFoundError: The path does not exist.
+        OSError: As for ``check_file``, or the archive is damaged there.
+        InputError: As for ``check_file``.
+    """
+    entry = find_member(path)
+    if entry and not entry.is_dir():
+        return io.BytesIO(read_member(entry))
+    check_file(path)
+    return path.open("rb")
 
 
 def file_name(*parts: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from wsol.errors import InputError
 from wsol.io.display import printable, quote
-from wsol.io.paths import check_file
+from wsol.io.paths import open_file
 
 T = TypeVar("T")
 
@@ -33,8 +33,8 @@ def read_text(path: Path, content: str) -> str:
         InputError: The file is missing, not a regular file, or not UTF-8.
     """
     try:
-        check_file(path)
-        return path.read_text(encoding="utf-8-sig")
+        with io.TextIOWrapper(open_file(path), "utf-8-sig") as file:
+            return file.read()
     except FileNotFoundError as error:
         raise InputError(f"{printable(path)} is missing: it should contain {content}; check --data-root") from error
     except OSError as error:
