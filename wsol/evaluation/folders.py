@@ -12,7 +12,7 @@ from wsol.io.paths import file_name
 
 _RESULTS = "results"
 _SOURCES = ("run", "maps", "boxes", "baseline")
-_WITHOUT_EFFECT = {  # on the numbers
+WITHOUT_EFFECT = {  # on the numbers
     *("bootstrap", "download", "skip_bad_images", "skip_bad", "out", "resume"),
     *("device", "batch_size", "workers", "memory", "channels_last", "compiled"),
 }
@@ -71,7 +71,7 @@ def _folder(
     """Join the values that are always shown with the other options; a digest stands for what a name cannot hold."""
     values = [*first]
     for name, value in arguments.items():
-        if name not in shown | _WITHOUT_EFFECT and value is not False and value not in (None, defaults.get(name)):
+        if name not in shown | WITHOUT_EFFECT and value is not False and value not in (None, defaults.get(name)):
             values.append(name if value is True else f"{name}={value}")
     parts, exact = zip(*map(_show, values), strict=True)
     name = file_name(*parts)

@@ -87,7 +87,7 @@ def select(weights: Sequence[str | Path], *, by: str = DEFAULT_METRIC, out: str 
     for number, file in enumerate(files, 1):
         place = folder / file_name("val", str(number), Path(file).stem)
         evaluation = run(replace(on_val, weights=file, out=place))
-        value = _pick_value(evaluation.metrics, by)
+        value = pick_value(evaluation.metrics, by)
         rows.append([file, by, value, _value_with_own_boxes(on_val, place, by), False, evaluation.signature])
         if process_group().is_main:
             shown = f"{number} of {len(files)}, {escape_unprintable(file)}: {by} {value:.3f} %"
@@ -127,7 +127,7 @@ def _on_validation_split(config: EvalConfig) -> EvalConfig:
     return replace(config, dataset=dataset, validation=None, split="val", download=False, **more)
 
 
-def _pick_value(metrics: pd.DataFrame, by: str) -> float:
+def pick_value(metrics: pd.DataFrame, by: str) -> float:
     """Return a metric at its best tau, or without one, in percent."""
     rows = metrics[(metrics["metric"] == by) & (metrics["tau_rule"].isna() | (metrics["tau_rule"] == "oracle"))]
     if len(rows) != 1:
@@ -146,7 +146,7 @@ def _value_with_own_boxes(config: EvalConfig, folder: Path, by: str) -> float:
     with ThreadPoolExecutor(config.workers or processor_count()) as pool:
         stats = score_with_own_boxes(folder, own, protocol, pool).stats
     resampled = resample_metrics(stats, protocol.taus, None, bootstrap=0, metrics=[METRICS.get(by)])
-    return _pick_value(metric_table(resampled), by)
+    return pick_value(metric_table(resampled), by)
 
 
 def _describe(table: pd.DataFrame, by: str) -> Choice:

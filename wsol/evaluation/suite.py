@@ -1,11 +1,10 @@
 """A suite: a grid of runs in a TOML file. Finished runs are skipped, failed ones are named."""
 
-import difflib
 import gc
 import sys
-import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -13,14 +12,15 @@ from typing import Any
 import pandas as pd
 
 from wsol.errors import InputError, first_line
-from wsol.evaluation.config import Option, options
+from wsol.evaluation.config import options
+from wsol.evaluation.settings_file import Kind, check_values, read_settings
 from wsol.io.paths import file_name
 from wsol.metrics.base import row_title
 from wsol.reports.terminal import fill_tau_rule
 from wsol.runs.batches import is_complete
 
 _LISTS = {"datasets": "dataset", "models": "model", "methods": "method"}  # outermost loop first
-_OPTIONS = {name: option for name, _, option in options() if option.in_suite}
+_OPTIONS = {name: Kind.of(option) for name, _, option in options() if option.in_suite}
 _HEADLINES = ("top1_loc_err", "gt_known_loc_acc", "max_box_acc")
 _STATES = ("new", "done before", "failed")
 
@@ -87,15 +87,7 @@ def read_suite(path: str | Path) -> list[Run]:
         InputError: It is no such file, or two runs have the same folder.
     """
     path = Path(path)
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-        return _combine(table, Path("results") / path.stem)
-    except FileNotFoundError as error:
-        raise InputError(f"there is no suite file {path}") from error
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-    except ValueError as error:
-        raise InputError(f"{path} is no TOML file: {error}") from error
+    return read_settings(path, "suite", partial(_combine, home=Path("results") / path.stem))
 
 
 def format_suite(table: pd.DataFrame) -> str:
@@ -115,7 +107,7 @@ def format_suite(table: pd.DataFrame) -> str:
 
 def _combine(table: dict[str, Any], home: Path) -> list[Run]:
     lists = {name: _read_list(name, key, table.pop(name, [{}])) for name, key in _LISTS.items()}
-    _check_options(table, "", ["out", *_LISTS])
+    check_values(table, _OPTIONS | {"out": Kind()} | dict.fromkeys(_LISTS, Kind()))
     out, runs = Path(table.pop("out", home)), dict[str, Run]()
     for dataset, model, method in product(*lists.values()):
         settings = {**table, **dataset, **model, **method}
@@ -146,29 +138,8 @@ def _read_list(name: str, key: str, listed: Any) -> list[dict[str, Any]]:
         place = f"entry {number} of {name}: "
         if not isinstance(entry, dict):
             raise InputError(f"{place}{entry!r} is neither a string nor a table")
-        _check_options(entry, place, ["name"])
+        check_values(entry, _OPTIONS | {"name": Kind()}, place)
     return entries
-
-
-def _check_options(table: Mapping[str, Any], place: str, more: Sequence[str]) -> None:
-    """Check that keys are known and that values have the right type."""
-    for key, value in table.items():
-        if key not in (known := [*_OPTIONS, *more]):
-            close = difflib.get_close_matches(key.lower(), known, n=3, cutoff=0.5)
-            hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(known)}"
-            raise InputError(f"{place}unknown key {key!r}; {hint}")
-        option = _OPTIONS.get(key)
-        if not _fits(option, value):
-            raise InputError(f"{place}{key} is {value!r}; give {option.expects if option else 'a string'}")
-
-
-def _fits(option: Option | None, value: Any) -> bool:
-    kinds = option.kinds if option else str
-    if not isinstance(value, kinds) or isinstance(value, bool) != (kinds is bool):
-        return False
-    if isinstance(value, str):
-        return not option or not option.choices or value in option.choices
-    return not isinstance(value, dict) or all(type(each) in (str, int, float) for each in value.values())
 
 
 def _check_names(runs: list[Run], path: Path) -> None:

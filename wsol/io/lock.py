@@ -12,6 +12,12 @@ from filelock import lock_descriptor
 from wsol.errors import InputError
 
 LOCK_FILE = "lock"
+
+
+class FolderLockedError(InputError):
+    """Another process is writing to a folder."""
+
+
 _held: set[int] = set()  # descriptors of this process's locks
 
 
@@ -25,7 +31,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
         folder: While it is locked, it has a file ``lock`` that names the process that holds the lock.
 
     Raises:
-        InputError: Another process holds the lock.
+        FolderLockedError: Another process holds the lock.
         OSError: ``lock`` cannot be opened; a symbolic link is not followed.
     """
     path = folder / LOCK_FILE
@@ -56,7 +62,7 @@ def _open_locked(path: Path) -> int:
         if not is_locked:
             holder = _read_holder(descriptor)
             os.close(descriptor)
-            raise InputError(f"{path.parent} is being written by {holder}; wait for it, or give another --out")
+            raise FolderLockedError(f"{path.parent} is being written by {holder}; wait for it, or give another --out")
         with contextlib.suppress(FileNotFoundError):  # the holder may have removed the file between the two calls
             if path.stat().st_ino == os.fstat(descriptor).st_ino:
                 return descriptor

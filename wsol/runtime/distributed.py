@@ -87,12 +87,29 @@ class ProcessGroup:
         return numbers
 
 
-@cache
+_separate: list[ProcessGroup] = []  # the group of this process alone, in the context of ``separate_processes``
+
+
+@contextlib.contextmanager
+def separate_processes() -> Iterator[None]:
+    """Make each process that torchrun started a group of its own, which shares no work with the others."""
+    _separate.append(ProcessGroup(local_size=int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+    try:
+        yield
+    finally:
+        _separate.pop()
+
+
 def process_group() -> ProcessGroup:
     """Join the processes that torchrun started, if it did: NCCL between GPUs, gloo between CPUs.
 
     A script that has initialized its own default process group keeps it.
     """
+    return _separate[-1] if _separate else _join()
+
+
+@cache
+def _join() -> ProcessGroup:
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size < 2:
         return ProcessGroup()

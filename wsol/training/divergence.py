@@ -10,6 +10,10 @@ _MARGIN = 1.25
 _EPOCHS = 2
 
 
+class DivergedError(InputError):
+    """The loss of a training grows or is not finite."""
+
+
 def check_growth(rows: Sequence[Mapping[str, float]], recipe: Recipe, classes: int) -> None:
     """Check that the loss does not grow from epoch to epoch.
 
@@ -22,7 +26,7 @@ def check_growth(rows: Sequence[Mapping[str, float]], recipe: Recipe, classes: i
         classes: Number of classes.
 
     Raises:
-        InputError: The loss grows.
+        DivergedError: The loss grows.
     """
     begin = 0
     for stage in recipe.stages:
@@ -33,7 +37,7 @@ def check_growth(rows: Sequence[Mapping[str, float]], recipe: Recipe, classes: i
     chance = math.log(classes)
     grown = [loss > max(losses[0], _MARGIN * chance) for loss in losses]
     if all(grown[-_EPOCHS:]) if len(losses) < stage.epochs else grown[-1]:
-        raise InputError(
+        raise DivergedError(
             f"the loss grew from {losses[0]:.4g} in epoch {begin + 1} to {losses[-1]:.4g} in epoch {len(rows)}, where "
             f"guessing has {chance:.4g}; give a --learning-rate below {recipe.learning_rate:g}"
         )

@@ -9,10 +9,10 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from wsol.datasets import Split
-from wsol.errors import InputError
 from wsol.runtime.distributed import ProcessGroup
 from wsol.runtime.precision import Precision
 from wsol.training.data import BatchSource
+from wsol.training.divergence import DivergedError
 from wsol.training.methods import TrainMethod
 from wsol.training.optimizer import make_optimizer
 from wsol.training.recipe import Recipe, Stage
@@ -73,7 +73,8 @@ class Trainer:
             The last learning rate, the mean loss and the top-1 classification error (percent).
 
         Raises:
-            InputError: The loss is no longer finite, or an image cannot be read.
+            DivergedError: The loss is no longer finite.
+            InputError: An image cannot be read.
         """
         self._parallel.train()
         # Dropout and methods draw from torch's global generator: seeded here, an epoch does not depend on earlier ones.
@@ -103,7 +104,7 @@ class Trainer:
                 distributed.broadcast(buffer, 0)
         loss_sum, errors, seen = self._sum_over_processes(losses.item(), wrong.item(), seen)
         if not np.isfinite(loss_sum):
-            raise InputError(
+            raise DivergedError(
                 f"the loss is no longer finite in epoch {epoch + 1}; give a --learning-rate below "
                 f"{self._recipe.learning_rate:g}"
             )
