@@ -17,6 +17,13 @@ from torchvision.models import squeezenet1_1
 
 from wsol.models import Model, Preprocessing, find_gap
 
+LONGEST = ("test_wheel.py", "test_docs.py", "test_killed.py", "test_killed_runs.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that no process is left with one of them when the others are done."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:

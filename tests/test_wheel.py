@@ -20,6 +20,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
 EXTRA = ("CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md")  # in the source archive
+README = ROOT / "README.md"
 NEEDED = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "wsol", *EXTRA)
 
 
@@ -53,14 +54,26 @@ def installed(archives: dict[str, Path], tmp_path_factory: pytest.TempPathFactor
     venv.create(folder, symlinks=True)
     python = folder / "bin" / "python"
     succeed([sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", archives["wheel"]])
-    (packages,) = folder.glob("lib/python3*/site-packages")
-    (packages / "dependencies.pth").write_text("\n".join(site.getsitepackages()) + "\n")
+    (packages(python) / "dependencies.pth").write_text("\n".join(site.getsitepackages()) + "\n")
+    for path in (packages(python) / "wsol").rglob("*.py"):  # Numba stores kernels with the time of their file
+        shutil.copystat(ROOT / path.relative_to(packages(python)), path)
     return python
 
 
+def packages(installed: Path) -> Path:
+    """The folder of the installed package."""
+    (found,) = installed.parents[1].glob("lib/python3*/site-packages")
+    return found
+
+
+def compiled(folder: Path, *suffixes: str) -> list[Path]:
+    """Files of Numba's cache in a package in ``folder``."""
+    return [path for path in (folder / "wsol").rglob("__pycache__/*") if path.suffix in suffixes]
+
+
 def run(installed: Path, folder: Path, *arguments: str) -> str:
-    """Run Python in an empty folder, without the checkout."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    """Run Python in an empty folder, without the checkout and with the kernels that are stored in the package."""
+    environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "NUMBA_CACHE_DIR")}
     return succeed([installed, *arguments], cwd=folder, env=environment)
 
 
@@ -104,14 +117,36 @@ def test_the_metadata(archives: dict[str, Path]) -> None:
 
 
 def test_the_default_command(installed: Path, tmp_path: Path) -> None:
-    """The first command of the README; ``test_docs.py`` compares all that it prints."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    """The first command of the README from an empty cache of kernels: the files, and all that it prints."""
+    text = README.read_text(encoding="utf-8")
     (command,) = re.findall(r"^    pip install -e \. && python -m (wsol\.eval .*)$", text, re.M)
-    printed = run(installed, tmp_path, "-m", *command.split(), "--limit", "12")
-    assert printed.startswith("synthetic-test#12:")
+    (shown,) = re.findall(r"^```\n(synthetic-test#.*?)```$", text, re.M | re.S)
+    assert compiled(packages(installed), ".compiled") == []
+    printed, _ = run(installed, tmp_path, "-m", *command.split()).split("\n\n240 images")
+    number = re.compile(r"\d+\.\d+")
+    lines, shown_lines = printed.rstrip().split("\n"), shown.rstrip().split("\n")
+    assert [number.sub("#", line).split() for line in lines] == [number.sub("#", line).split() for line in shown_lines]
+    values, shown_values = ([float(value) for value in number.findall(block)] for block in (printed, shown))
+    assert values == pytest.approx(shown_values, abs=0.5)  # an image of 240, on another machine
     assert [path.name for path in tmp_path.iterdir()] == ["results"]
     (folder,) = (tmp_path / "results").iterdir()
     assert {"report.html", "run.json", "metrics.csv"} <= {path.name for path in folder.iterdir()}
+    assert len(compiled(packages(installed), ".compiled")) == 3  # one for each process that compiled
+
+
+MISSED = """
+import gc
+from numba.core.registry import CPUDispatcher
+kernels = [each for each in gc.get_objects() if type(each) is CPUDispatcher and each.__module__.startswith("wsol.")]
+assert sum(each.stats.cache_hits.total() for each in kernels) > 5
+print([(each.__module__, each.__name__) for each in kernels if each.stats.cache_misses])
+"""
+
+
+def test_the_python_lines_of_the_readme(installed: Path, tmp_path: Path) -> None:
+    """They compile no kernel: all are those that the command has stored."""
+    code = README.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    assert run(installed, tmp_path, "-c", code + MISSED).splitlines()[-1] == "[]"
 
 
 def test_the_console_script(installed: Path, tmp_path: Path) -> None:
@@ -149,13 +184,13 @@ def test_it_is_the_wheel_that_runs(installed: Path, tmp_path: Path) -> None:
 
 
 def test_the_self_check(installed: Path, tmp_path: Path) -> None:
+    """With the kernels of the checkout, of all protocols: that an installed package compiles its own is seen above."""
+    for path in compiled(ROOT, ".nbi", ".nbc"):
+        target = packages(installed) / path.relative_to(ROOT)
+        target.parent.mkdir(exist_ok=True)
+        shutil.copy(path, target)
     assert "all" in run(installed, tmp_path, "-m", "wsol.selfcheck").splitlines()[-1]
     assert not [*tmp_path.iterdir()]
-
-
-def test_the_python_lines_of_the_readme(installed: Path, tmp_path: Path) -> None:
-    code = (ROOT / "README.md").read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
-    run(installed, tmp_path, "-c", code)
 
 
 SCORE = """

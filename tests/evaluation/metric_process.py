@@ -42,13 +42,10 @@ def update(metric, indices, complete: bool = True) -> None:
         metric.update(maps, chosen["boxes"], labels)
 
 
-def main(base: str, images: str, rank: int, size: int, folder: Path) -> None:
-    if base == "own":
-        sys.modules["torchmetrics"] = None  # as if it were not installed
-    import wsol  # noqa: PLC0415  # after the line above
-
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=size)
-    metric = wsol.LocalizationMetric(**OPTIONS)
+def compute_in_group(kind: type, images: str, rank: int, size: int, store: Path) -> dict[str, float]:
+    """Compute the metric of all images as one process of a group that meets in a file."""
+    distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=size)
+    metric = kind(**OPTIONS)
     for _ in range(2):  # the second time after a reset
         batches = ([0, 1, 2, 3], [4, 5, 6], [7, 8, 9, 10])
         for indices in batches[: 3 if images == "all" else 1][rank::size]:
@@ -57,8 +54,17 @@ def main(base: str, images: str, rank: int, size: int, folder: Path) -> None:
         result = metric.compute()
         assert torch.equal(metric.sums, before)  # this process's own again
         metric.reset()
-    (folder / f"{rank}.json").write_text(json.dumps(result))
     distributed.destroy_process_group()
+    return result
+
+
+def main(base: str, images: str, rank: int, size: int, folder: Path) -> None:
+    if base == "own":
+        sys.modules["torchmetrics"] = None  # as if it were not installed
+    import wsol  # noqa: PLC0415  # after the line above
+
+    result = compute_in_group(wsol.LocalizationMetric, images, rank, size, folder / "store")
+    (folder / f"{rank}.json").write_text(json.dumps(result))
 
 
 if __name__ == "__main__":

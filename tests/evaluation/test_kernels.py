@@ -148,9 +148,8 @@ def _is_alive(pid: int) -> bool:
 
 
 RUN = """
-import gc, sys
+import sys
 from dataclasses import replace
-import numba.core.dispatcher
 import numpy as np
 import torch
 from PIL import Image
@@ -172,34 +171,33 @@ mask = Mask(np.eye(40, 60, dtype=bool), np.zeros((40, 60), bool))
 with_masks = replace(images, samples=tuple(replace(each, mask=lambda: mask) for each in images.samples))
 for dataset, tau in ((images, 0.2), (with_masks, "oracle")):
     evaluate(model, dataset=dataset, protocol=sys.argv[1], tau=tau, assume_class_order=True)
+"""
+COMPILE = """
+import sys
+from wsol.evaluation.kernels import SCORING, TABLES, compile_kernels
+for part in (*SCORING, *TABLES):
+    compile_kernels(sys.argv[1], part)
+assert "torch" not in sys.modules  # it takes longer to import than most kernels to compile
+"""
+PRINT = """
+import gc
+from numba.core.registry import CPUDispatcher
 for each in gc.get_objects():
-    if type(each) is numba.core.registry.CPUDispatcher and each.__module__.startswith("wsol"):
-        if each.stats.cache_misses:
-            print(each.__module__, each.__name__, dict(each.stats.cache_misses))
+    if type(each) is CPUDispatcher and each.__module__.startswith("wsol"):
+        for signature in each.signatures:
+            print(each.__module__, each.__name__, signature)
 """
 
 
 @pytest.mark.slow
-def test_a_run_finds_every_kernel_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The protocols share a cache, as they do on a machine, so each compiles what those before it do not use."""
-    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr(kernels, "cache_folder", lambda: tmp_path)  # without stamps
-    tests = str(Path(__file__).parents[1])
-    for number, protocol in enumerate(("exact", "zhou2016", PROTOCOL)):
-        monkeypatch.setattr(kernels, "_running", {})
-        kernels.start_compiling(protocol)
-        children = [*kernels._running.values()]
-        kernels.wait_for_kernels(protocol, (*kernels.SCORING, *kernels.TABLES))
-        assert [child.returncode for child in children] == [0, 0, 0]
-        assert len([*(tmp_path / "cache").glob("*/wsol-*.compiled")]) == 3 * (number + 1)
-        done = subprocess.run(
-            [sys.executable, "-c", RUN, protocol, tests], capture_output=True, text=True, check=True, cwd=tmp_path
-        )
-        assert done.stdout == ""
-
-
-@pytest.mark.slow
-def test_the_compiling_process_needs_no_torch() -> None:
-    script = "import sys; from wsol.evaluation.kernels import compile_kernels; compile_kernels('exact', sys.argv[1])"
-    for part in (*kernels.SCORING, *kernels.TABLES):
-        subprocess.run([sys.executable, "-c", f"{script}; assert 'torch' not in sys.modules", part], check=True)
+@pytest.mark.parametrize("protocol", [PROTOCOL, "exact", "zhou2016"])
+def test_a_run_needs_no_kernel_that_is_not_compiled_ahead(tmp_path: Path, protocol: str) -> None:
+    """That a later run finds in the cache what the processes have stored there, ``test_wheel.py`` shows."""
+    kernels_of = {}
+    for script in (COMPILE, RUN):
+        command = [sys.executable, "-c", script + PRINT, protocol, str(Path(__file__).parents[1])]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        kernels_of[script] = {*done.stdout.splitlines()}
+    assert len(kernels_of[RUN]) > 5
+    assert kernels_of[RUN] - kernels_of[COMPILE] == set()

@@ -19,7 +19,6 @@ from PIL import Image
 import wsol
 from wsol.datasets import Dataset, Mask, Sample, load_dataset
 from wsol.errors import InputError
-from wsol.evaluation import localization_metric
 from wsol.evaluation._metric_batch import _ranks
 from wsol.evaluation.inference import TOP, rank_classes
 from wsol.metrics.classification import ranks_of
@@ -27,6 +26,7 @@ from wsol.models import Model
 from wsol.protocols import find_protocol
 
 BASES = ("torchmetrics", "own")
+WITHOUT_TORCHMETRICS = "localization_metric_without_torchmetrics"  # name of a module
 PROTOCOLS = ("wsolevaluation", "exact:also=0.3", "exact", "zhou2016", "zhou2016:box=script")
 DTYPES = (np.float32, np.float64, np.float16, np.uint8)
 CASES = [
@@ -47,11 +47,10 @@ def metric_class(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
         yield wsol.LocalizationMetric
         return
     monkeypatch.setitem(sys.modules, "torchmetrics", None)
-    name = "localization_metric_without_torchmetrics"
-    spec = importlib.util.spec_from_file_location(name, localization_metric.__file__)
-    assert spec is not None
+    file = importlib.util.find_spec("wsol.evaluation.localization_metric").origin  # the module itself keeps its base
+    spec = importlib.util.spec_from_file_location(WITHOUT_TORCHMETRICS, file)
     module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, name, module)  # for pickle
+    monkeypatch.setitem(sys.modules, WITHOUT_TORCHMETRICS, module)  # for pickle
     spec.loader.exec_module(module)
     yield module.LocalizationMetric
 
@@ -235,21 +234,14 @@ def test_classes_are_ranked_as_in_an_evaluation(tiny_model: Model) -> None:
 @pytest.mark.parametrize(
     "images", [pytest.param("all", marks=pytest.mark.slow), pytest.param("few", marks=pytest.mark.sweep)]
 )
-@pytest.mark.parametrize("base", BASES)
-def test_two_processes(base: str, images: str, tmp_path: Path) -> None:
-    if base == "torchmetrics":
-        pytest.importorskip("torchmetrics")
-    script = Path(metric_process.__file__)
-    results = {}
-    for size in (1, 2):
-        folder = tmp_path / str(size)
-        folder.mkdir()
-        command = [sys.executable, str(script), base, images]
-        processes = [subprocess.Popen([*command, str(rank), str(size), str(folder)]) for rank in range(size)]
-        assert [process.wait(300) for process in processes] == [0] * size
-        results[size] = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(size)]
-    assert results[2][0] == results[2][1]  # in every bit
-    (one,), two = results[1], results[2][0]
+def test_two_processes(metric_class: type, images: str, tmp_path: Path) -> None:
+    base = "own" if metric_class.__module__ == WITHOUT_TORCHMETRICS else "torchmetrics"
+    command = [sys.executable, metric_process.__file__, base, images]
+    processes = [subprocess.Popen([*command, str(rank), "2", str(tmp_path)]) for rank in range(2)]
+    one = metric_process.compute_in_group(metric_class, images, 0, 1, tmp_path / "group of one")
+    assert [process.wait(300) for process in processes] == [0, 0]
+    two, other = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
+    assert two == other  # in every bit
     assert one.keys() == two.keys()
     without = [name for name in one if not name.endswith(OF_INTERVALS)]
     assert {name: one[name] for name in without} == {name: two[name] for name in without}
