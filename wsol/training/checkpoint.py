@@ -131,7 +131,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str,
         temporary.write_bytes(safetensors.torch.save(arrays, dict(facts)))
 
 
-_DEFAULTS = {"processes": 1, "precision": "float32", **LATER_DEFAULTS}
+_DEFAULTS = {"processes": 1, "precision": "float32", "train_method": "cam", **LATER_DEFAULTS}
 _HOW_TO_FIX = "delete it to start again"
 
 

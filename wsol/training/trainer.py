@@ -1,6 +1,7 @@
 """One epoch of gradient descent, and one of validation."""
 
 import copy
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from wsol.errors import InputError
 from wsol.runtime.distributed import ProcessGroup
 from wsol.runtime.precision import Precision
 from wsol.training.data import BatchSource
+from wsol.training.methods import TrainMethod
 from wsol.training.optimizer import make_optimizer
 from wsol.training.recipe import Recipe, Stage
 from wsol.training.standardization import SQUARED_NORM
@@ -32,6 +34,7 @@ class Trainer:
             grows with that norm, and would make the training diverge at rates that suit all other layers. The recipe's
             ``head_gradient`` can prevent this.
         precision: Whether the module runs in bfloat16; the caller sets the arithmetic of float32 numbers.
+        method: Computes the loss of each step; the cross-entropy of whole images by default.
 
     Attributes:
         optimizer: The optimizer, with its momentum.
@@ -47,8 +50,10 @@ class Trainer:
         group: ProcessGroup,
         head: nn.Linear | None = None,
         precision: Precision = "float32",
+        method: TrainMethod | None = None,
     ) -> None:
         self._module, self._batches, self._recipe, self._work, self._group = module, batches, recipe, work, group
+        self._method = method or TrainMethod()
         self._head = head if recipe.head_gradient == "limited" else None
         self._norms = _record_norms(self._head)
         self._parallel = module if group.size == 1 else wrap_ddp(module, device)
@@ -71,7 +76,7 @@ class Trainer:
             InputError: The loss is no longer finite, or an image cannot be read.
         """
         self._parallel.train()
-        # Dropout draws from torch's global generator: seeded here, an epoch does not depend on previous ones.
+        # Dropout and methods draw from torch's global generator: seeded here, an epoch does not depend on earlier ones.
         torch.manual_seed(1_000_003 * self._recipe.seed + epoch + 10_007 * self._group.rank)
         losses, wrong = self._zero(), self._zero()  # on the device: to read them in every step would make it wait
         seen = rate = 0.0
@@ -80,13 +85,12 @@ class Trainer:
             rate = self._recipe.learning_rate_at(middle / self._work, stage, epoch)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate * group["multiple"]
-            with self._autocast:
-                logits = self._parallel(inputs)
-            loss = self._loss(logits.float(), labels)
+            loss, logits = self._method.compute_loss(self._run, inputs, labels, self._loss)
             shared = len(labels) < total
             self.optimizer.zero_grad(set_to_none=True)
             # Scaled so that the mean of the processes' gradients is the gradient of the whole batch.
-            (loss * (len(labels) * self._group.size / total if shared else 1)).backward()
+            share = len(labels) * self._group.size / total if shared else 1
+            torch.autograd.backward(loss * share)
             self._shorten_head_gradient()
             self.optimizer.step()
             if shared or self._group.is_main:  # count each image once
@@ -117,6 +121,10 @@ class Trainer:
                 seen += len(labels)
         errors, seen = self._sum_over_processes(wrong.item(), seen)
         return 100 * errors / seen
+
+    def _run(self, *inputs: Tensor) -> Any:
+        with self._autocast:
+            return self._parallel(*inputs)
 
     def _shorten_head_gradient(self) -> None:
         if self._head is None or self._head.weight.grad is None or not self._norms:
@@ -176,6 +184,5 @@ class _WithUnusedParameter(nn.Module):
         super().__init__()
         self.module, self.unused = module, nn.Parameter(next(module.parameters()).new_zeros(1))
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        logits: Tensor = self.module(inputs)
-        return logits
+    def forward(self, *inputs: Tensor) -> Any:
+        return self.module(*inputs)
