@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from wsol.errors import InputError
 from wsol.models import GapClassifier, find_architecture, find_classifier, load_matching
+from wsol.models.heads.base import find_features
 
 VGG, INCEPTION = "vgg16-wsolevaluation", "inception_v3-wsolevaluation"
 
@@ -111,6 +112,22 @@ def test_training_starts_from_the_weights_of_torchvision(name: str, added: set[s
     assert [weights.name for weights in find_architecture(name).published_weights()] == [
         weights.name for weights in torchvision.models.get_model_weights(name.partition("-")[0])
     ]
+
+
+@pytest.mark.parametrize(("name", "channels"), [(VGG, 512), (INCEPTION, 768)])
+@pytest.mark.slow
+def test_other_heads_take_the_layers_before_the_added_ones(name: str, channels: int) -> None:
+    with torch.device("meta"):
+        network = build(name)
+        features, width = find_features(network, name)
+        assert width == channels
+        assert features(torch.zeros(1, 3, 224, 224)).shape == (1, channels, 14, 14)
+        owned = {id(parameter) for parameter in network.parameters()}
+        assert all(id(parameter) in owned for parameter in features.parameters())
+        prefix = "" if name == VGG else "body."
+        known = torchvision.models.get_model(name.partition("-")[0], weights=None, init_weights=False).state_dict()
+        keys = [key.removeprefix(prefix) for key in features.state_dict()]
+        assert {f"features.{key}" if name == VGG else key for key in keys} <= known.keys()
 
 
 @pytest.mark.slow

@@ -18,7 +18,25 @@ from wsol.models.architectures._inception import PaddedReduction
 from wsol.models.base import MODELS, Architecture, PublishedWeights
 
 
-def build_vgg16(classes: int, map_size: int, init_weights: bool) -> nn.Sequential:
+class VGG16(nn.Sequential):
+    """The network that ``build_vgg16`` returns."""
+
+    @property
+    def feature_layers(self) -> nn.Module:
+        """The layers before the added convolution."""
+        return self.get_submodule("features")
+
+
+class InceptionV3(nn.Sequential):
+    """The network that ``build_inception_v3`` returns."""
+
+    @property
+    def feature_layers(self) -> nn.Module:
+        """The layers before the added convolutions, under the name below which other heads look for weights."""
+        return nn.Sequential(OrderedDict({"body": self[: len(_INCEPTION_LAYERS)]}))
+
+
+def build_vgg16(classes: int, map_size: int, init_weights: bool) -> VGG16:
     """Return VGG-16 up to conv5_3, a convolution to 1024 channels, global average pooling and a linear layer.
 
     Unlike ``vgg16-gap`` the added convolution has a single group, the linear layer has a bias, and there is no dropout.
@@ -39,10 +57,10 @@ def build_vgg16(classes: int, map_size: int, init_weights: bool) -> nn.Sequentia
         "flatten": nn.Flatten(),
         "fc": nn.Linear(1024, classes),
     }
-    return nn.Sequential(OrderedDict({"features": features, "conv6": added, **head}))
+    return VGG16(OrderedDict({"features": features, "conv6": added, **head}))
 
 
-def build_inception_v3(classes: int, map_size: int, init_weights: bool) -> nn.Sequential:
+def build_inception_v3(classes: int, map_size: int, init_weights: bool) -> InceptionV3:
     """Return Inception v3 up to Mixed_6e, two convolutions 3 x 3, one of 1 x 1 to the classes, and average pooling.
 
     Dropout precedes each of the three added convolutions. Unlike in ``inception_v3-gap``, there are two of 3 x 3 and no
@@ -79,7 +97,7 @@ def build_inception_v3(classes: int, map_size: int, init_weights: bool) -> nn.Se
         "dropout3": nn.Dropout(0.5),
         "SPG_A4": last,
     }
-    return nn.Sequential(OrderedDict({**trunk, **added, "avgpool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten()}))
+    return InceptionV3(OrderedDict({**trunk, **added, "avgpool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten()}))
 
 
 _POOL4 = 23  # index of the fourth pooling layer among the features of torchvision's VGG-16
