@@ -175,6 +175,7 @@ def test_crops_are_parts_of_the_resized_image_at_every_place() -> None:
     assert find_augmentation("resize-crop-flip") == ResizeCropFlip(256)
 
 
+@pytest.mark.slow
 def test_a_resumed_training_with_all_options_has_the_same_bits(net: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     scope: dict[str, Any] = {}
