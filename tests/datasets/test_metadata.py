@@ -114,6 +114,12 @@ def test_training_lists_need_no_boxes_and_sizes(tmp_path: Path) -> None:
     for name in ("localization.txt", "image_sizes.txt"):
         (tmp_path / "train" / name).unlink()
     assert len(load_dataset("metadata", tmp_path, "train")) == 2
+    for name in ("localization.txt", "image_sizes.txt"):  # as published for OpenImages30k and ILSVRC
+        (tmp_path / "train" / name).write_text("")
+    assert len(load_dataset("metadata", tmp_path, "train")) == 2
+    (tmp_path / "train" / "image_sizes.txt").write_text("b.jpg,9,8\n")
+    with pytest.raises(InputError, match=r"image_sizes\.txt lacks 1 images"):
+        load_dataset("metadata", tmp_path, "train")
 
 
 def test_missing_and_broken_masks_are_named(tmp_path: Path) -> None:

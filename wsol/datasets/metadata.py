@@ -79,7 +79,9 @@ def read_lists(folder: Path, images: Path | None, masks: Path | None = None, lin
                     "there, or remove the box"
                 )
             rows[image_id].append(fields)
-    has_sizes = sizes_path.is_file() or not (has_masks or folder.name == "train")  # OpenImages30k has no sizes
+    has_sizes = not (has_masks or folder.name == "train")
+    if sizes_path.is_file():  # that of OpenImages30k is published as an empty file
+        has_sizes |= sizes_path.stat().st_size > 0
     for image_id, *size in read_rows(sizes_path, "path,width,height", 3, ",") if has_sizes else ():
         width, height = (parse_int(side, sizes_path, image_id) for side in size)
         set_once(sizes, image_id, (width, height), sizes_path)

@@ -19,11 +19,11 @@ def build_padded_inception_v3(map_size: int) -> nn.Module:
     network: nn.Module = torchvision.models.inception_v3(weights=None, aux_logits=False, init_weights=True)
     for name in ("Conv2d_1a_3x3.conv", "Conv2d_2a_3x3.conv", "Conv2d_4a_3x3.conv", "maxpool1", "maxpool2"):
         vars(network.get_submodule(name))["padding"] = (1, 1)
-    network.add_module("Mixed_6a", _Reduction(network.get_submodule("Mixed_6a"), 1 if map_size == 28 else 2))
+    network.add_module("Mixed_6a", PaddedReduction(network.get_submodule("Mixed_6a"), 1 if map_size == 28 else 2))
     return network
 
 
-class _Reduction(nn.Module):
+class PaddedReduction(nn.Module):
     """The grid reduction between 288 and 768 channels, padded."""
 
     def __init__(self, plain: nn.Module, stride: int) -> None:
