@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path, PurePath
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -193,6 +193,7 @@ class Model:
         output: Name or index of the output that holds the class scores, if it was given.
         library: Package that defines the class of the network, such as ``torchvision``; empty if it is unknown.
         prompts: Classes of a zero-shot classifier and the texts about them; None for other networks.
+        recipe: Settings of the training that ``wsol.train`` stored with the weights; None for other weights.
     """
 
     name: str
@@ -211,6 +212,7 @@ class Model:
     output: str | None = None
     library: str = ""
     prompts: Prompts | None = field(default=None, repr=False)
+    recipe: Mapping[str, Any] | None = field(default=None, repr=False)
 
     def check_side(self, side: int | None) -> None:
         """Check that the network takes square images of a side.

@@ -84,6 +84,7 @@ def load_model(
         output,
         type(loaded.network).__module__.partition(".")[0],
         loaded.prompts,
+        loaded.recipe,
     )
 
 
@@ -235,7 +236,16 @@ def _load_checkpoint(
         )
     class_names = metadata.classes if metadata else ()
     categories = published.categories if published else ()
-    return LoadedNetwork(network, preprocessing, label, checkpoint.sha256, class_names, tuple(notes), categories)
+    return LoadedNetwork(
+        network,
+        preprocessing,
+        label,
+        checkpoint.sha256,
+        class_names,
+        tuple(notes),
+        categories,
+        recipe=metadata.recipe if metadata else None,
+    )
 
 
 def _to_evaluation(network: nn.Module, name: str) -> nn.Module:
