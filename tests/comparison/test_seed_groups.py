@@ -284,6 +284,14 @@ def test_runs_without_a_recipe_are_accepted_with_a_note(make: Make) -> None:
     assert comparison.runs["model"].tolist()[0] == "*"
 
 
+@pytest.mark.parametrize("seed", ["one", 10**30, True, -1, None])
+def test_a_seed_that_is_none_is_missing(make: Make, seed: Any) -> None:
+    odd = make("a", 0)
+    odd.metadata.provenance.network.recipe["seed"] = seed
+    comparison = wsol.compare({"g": [odd, make("b", 1)]})
+    assert comparison.seeds["seed"].isna().sum() == (comparison.seeds["folder"].str.endswith("a")).sum() > 0
+
+
 def test_a_note_of_all_seeds_is_said_once(make: Make) -> None:
     group = [make("a", 0, notes=("same", "own")), make("b", 1, notes=("same",))]
     notes = wsol.compare({"g": group, "c": make("c")}).notes

@@ -47,7 +47,8 @@ def training_of(provenance: Provenance) -> Training | None:
             model=provenance.model.replace(f":{sha256[:8]}", f":{_ANY}", 1),
             network=replace(network, weights=WeightsFile(_ANY, _ANY), device=_ANY, recipe=None),
         )
-        return Training(sha256, origin, recipe or None, seed if type(seed) is int else None)
+        is_seed = type(seed) is int and 0 <= seed < 2**31  # anything else is not from wsol.train
+        return Training(sha256, origin, recipe or None, seed if is_seed else None)
     if provenance.external is not None:
         origin = replace(provenance, model=_ANY, external=_blank(provenance.external))
         return Training(provenance.external.sha256, origin, None, None)
