@@ -20,7 +20,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from wsol.metrics.bootstrap import draw_counts, intervals
+from wsol.metrics.bootstrap import draw_counts
+from wsol.metrics.intervals import wilson_ends
 from wsol.metrics.seeds import resample_seeds, seed_picks
 from wsol.metrics.significance import ALPHA, p_values
 
@@ -45,6 +46,11 @@ def over_images(draws: NDArray[np.float64], picks: NDArray[np.int64]) -> NDArray
 
 
 KINDS: dict[str, Resample] = {"package": resample_seeds, "plain": without_rescaling, "images": over_images}
+
+
+def ends(draws: NDArray[np.float64], value: float) -> NDArray[np.float64]:
+    """Return the ends of the interval of a proportion, as ``wsol.metrics.seeds.seed_interval``."""
+    return wilson_ends(value, value * (1 - value) / draws.var())
 
 
 def draw_hits(n: int, seeds: int, spread: float, rng: np.random.Generator) -> NDArray[np.bool_]:
@@ -72,7 +78,7 @@ def measure(n: int, seeds: int, points: float, data_sets: int) -> dict[str, floa
         difference = values.mean(1)[:1] - values.mean(1)[1:]
         for kind, resample in KINDS.items():
             one, other = (resample(of_recipe, drawn) for of_recipe, drawn in zip(draws, picks, strict=True))
-            low, high = intervals(one[:, None])[:, 0]
+            low, high = ends(one, float(values[0].mean()))
             covered[kind] += low <= expected <= high
             found[kind] += p_values(difference, (one - other)[:, None])[0] < ALPHA
     row = {"images": n, "seeds": seeds, "spread": points, "observed": 100 * math.sqrt(observed / data_sets)}

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from wsol.metrics.base import METRICS, LocalizationStats
 from wsol.metrics.bootstrap import intervals, resampled_means
+from wsol.metrics.intervals import wilson_ends
 from wsol.metrics.resamples import RESAMPLES
 from wsol.metrics.seeds import average_seeds, resample_seeds, seed_picks
 from wsol.metrics.summary import ResampledMetric, resample_metrics
@@ -118,8 +119,10 @@ def test_a_loop_over_resamples_gives_the_same(rng: np.random.Generator) -> None:
     assert fixed.spread == pytest.approx(np.std(at_fixed, ddof=1))
     assert oracle.spread == pytest.approx(np.std(hits.mean(1).max(1), ddof=1))
     assert (fixed.seeds, fixed.tau) == (3, 0.25)
-    low, high = np.clip(np.percentile(by_rule["fixed"], [2.5, 97.5]), 0, 1)
-    np.testing.assert_allclose(fixed.interval[1:], [low, high], atol=1e-12)
+    # Wilson (1927): the shares p with |p - value| = z sqrt(p (1 - p) / n), at the n of the variance of the draws
+    n = fixed.value * (1 - fixed.value) / np.var(by_rule["fixed"])
+    for p in fixed.interval[1:]:
+        assert abs(p - fixed.value) == pytest.approx(1.959963985 * (p * (1 - p) / n) ** 0.5)
 
 
 def test_an_oracle_interval_is_moved_by_the_mean_optimism(rng: np.random.Generator) -> None:
@@ -128,11 +131,33 @@ def test_an_oracle_interval_is_moved_by_the_mean_optimism(rng: np.random.Generat
     result = average_seeds(every, picks)
     assert result.optimism == pytest.approx(np.mean([each.optimism for each in every]))
     assert result.optimism > 0
-    ends = intervals(resample_seeds(np.stack([each.at_tau for each in every]), picks)[:, None])[:, 0]
+    draws = resample_seeds(np.stack([each.at_tau for each in every]), picks)
+    ends = wilson_ends(result.value, result.value * (1 - result.value) / draws.var())
     moved = np.clip(ends - 0.75 * result.optimism, 0, 1)
     np.testing.assert_allclose(result.interval[1:], [min(moved[0], result.value), max(moved[1], result.value)])
     taus = [each.tau for each in every]
     assert result.tau == pytest.approx(np.mean(taus))
+
+
+def test_a_mean_of_fractions_has_the_percentiles_of_the_draws(rng: np.random.Generator) -> None:
+    every = []
+    for curves in rng.random((3, 20, 4)).astype(np.float32):
+        stats = LocalizationStats(curves, 0.5, np.zeros(20, np.int64))
+        every += [*resample_metrics(stats, TAUS, 0.25, metrics=[METRICS.get("mean_iou")])][:1]
+    result = average_seeds(every, seed_picks(["aa", "bb", "cc"]))
+    assert result.interval.kind == "percentile"
+    np.testing.assert_allclose(result.interval[1:], np.percentile(result.draws, [2.5, 97.5]))
+
+
+@pytest.mark.parametrize("share", [0, 1])
+def test_no_hit_or_all_hits_is_not_certain(share: int) -> None:
+    """No resample differs, but another image might: the interval is that of each run."""
+    curves = np.full((40, 4), float(share), np.float32)
+    run = results_of(curves)[0]
+    result = average_seeds([run, run], seed_picks(["aa", "bb"]))
+    assert (result.value, result.spread) == (share, 0)
+    assert result.interval == run.interval
+    assert result.interval.high - result.interval.low == pytest.approx(1.96**2 / (40 + 1.96**2), rel=1e-3)
 
 
 def test_the_interval_grows_with_the_spread_over_seeds(rng: np.random.Generator) -> None:
@@ -147,7 +172,7 @@ def test_the_interval_grows_with_the_spread_over_seeds(rng: np.random.Generator)
         result = average_seeds(moved, seed_picks(["aa", "bb", "cc"]))
         widths.append(result.interval.high - result.interval.low)
         assert result.interval.low <= result.value <= result.interval.high
-    assert widths[0] == pytest.approx(np.subtract(*np.percentile(base.draws, [97.5, 2.5])))
+    assert widths[0] == pytest.approx(2 * 1.96 * base.draws.std(), rel=0.1)
     assert widths == sorted(widths)
     assert widths[-1] > 1.5 * widths[0]
 

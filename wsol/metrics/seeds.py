@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsol.metrics.bootstrap import intervals
-from wsol.metrics.intervals import bound_interval
+from wsol.metrics.intervals import Interval, bound_interval, wilson_ends
 from wsol.metrics.resamples import RESAMPLES
 from wsol.metrics.summary import ResampledMetric
 
@@ -76,9 +76,8 @@ def average_seeds(results: Sequence[ResampledMetric], picks: NDArray[np.int64]) 
 
     Returns:
         Of a single training, its result. Of several: the mean of their values, thresholds and optimism; the spread,
-        which is the standard deviation over seeds (n - 1); the draws of ``resample_seeds``; and the percentile interval
-        of the draws at the threshold of all images, moved by the optimism as that of a single training, see
-        ``wsol.metrics.intervals``. It is that of the expected value over images and seeds.
+        which is the standard deviation over seeds (n - 1); the draws of ``resample_seeds``; and the interval of
+        ``seed_interval``.
     """
     first = results[0]
     if len(results) == 1:
@@ -87,19 +86,45 @@ def average_seeds(results: Sequence[ResampledMetric], picks: NDArray[np.int64]) 
     value = _mean([each.value for each in results])
     optimism = _mean([each.optimism for each in results])
     at_tau = resample_seeds(np.stack([each.at_tau for each in results]), picks)
-    moved = optimism if first.rule == "oracle" else 0.0
     return replace(
         first,
         tau=_mean([each.tau for each in results]),
         value=value,
         draws=resample_seeds(np.stack([each.draws for each in results]), picks),
         at_tau=at_tau,
-        interval=bound_interval("percentile", first.metric, value, intervals(at_tau[:, None])[:, 0], moved),
+        interval=seed_interval(results, value, at_tau, optimism if first.rule == "oracle" else 0.0),
         optimism=optimism,
         per_image=np.mean([each.per_image.astype(np.float64) for each in results], axis=0),
         spread=math.sqrt(math.fsum((each.value - value) ** 2 for each in results) / (n - 1)),
         seeds=n,
     )
+
+
+def seed_interval(
+    results: Sequence[ResampledMetric], value: float, draws: NDArray[np.float64], optimism: float
+) -> Interval:
+    """Return the 95 % interval of the expected value of a metric over images and seeds.
+
+    Its kind is that of a single run, see ``wsol.metrics.intervals``: percentiles of the draws, or, for proportions,
+    Wilson's interval at the number of images whose plain proportion varies as much as the draws (Korn & Graubard 1998),
+    which also holds near 0 and 1. Where no draw differs, the ends are the means of those of the runs. Means over classes
+    with one or two images vary too little in resamples, and so in the draws.
+
+    Args:
+        results: The metric of each of several trainings.
+        value: Their mean.
+        draws: ``(resamples,)``, its draws of ``resample_seeds`` at the thresholds of all images.
+        optimism: The mean optimism of their thresholds, in [0, 1]; 0 if they were not chosen on these images.
+    """
+    metric, kind = results[0].metric, results[0].interval.kind
+    variance = float(draws.var())
+    if kind is None or variance == 0 or not 0 < value < 1:
+        own = [each.interval for each in results]
+        return Interval(kind, _mean([each.low for each in own]), _mean([each.high for each in own]))
+    ends = intervals(draws[:, None])[:, 0]
+    if kind != "percentile":
+        ends = wilson_ends(value, value * (1 - value) / variance)
+    return bound_interval(kind, metric, value, ends, optimism)
 
 
 def _mean(numbers: Sequence[float]) -> float:
