@@ -107,8 +107,8 @@ def seed_interval(
 
     Its kind is that of a single run, see ``wsol.metrics.intervals``: percentiles of the draws, or, for proportions,
     Wilson's interval at the number of images whose plain proportion varies as much as the draws (Korn & Graubard 1998),
-    which also holds near 0 and 1. Where no draw differs, the ends are the means of those of the runs. Means over classes
-    with one or two images vary too little in resamples, and so in the draws.
+    which also holds near 0 and 1. Where no draw differs, the ends are the means of those of the runs. A mean over
+    classes with one or two images varies too little in resamples, and so in the draws.
 
     Args:
         results: The metric of each of several trainings.
