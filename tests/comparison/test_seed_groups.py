@@ -176,6 +176,9 @@ def test_groups_and_single_runs(make: Make, tmp_path: Path) -> None:
     baseline = make("box", None, provenance=Provenance("center-box", "none", baseline="center-box"))
     comparison = wsol.compare({**groups, "single": single, "box": baseline}, out=tmp_path / "out")
     assert comparison.runs["seeds"].tolist() == [3, 2, 1, 1]
+    cam, own = at(comparison.metrics, run="cam"), at(comparison.metrics, run="single")
+    assert f"\n  cam: GT-known accuracy {cam.value:.3f} % ± {cam.sd:.2f} points (3 seeds)\n" in repr(comparison)
+    assert f"\n  single: GT-known accuracy {own.value:.3f} %\n" in repr(comparison)
     assert comparison.runs["model"].tolist()[:2] == ["tiny:*", "tiny:*"]
     assert [len(signature.split(";")) for signature in comparison.runs["signature"]] == [3, 2, 1, 1]
     assert np.isnan(at(comparison.metrics, run="single").sd)  # unknown, not 0

@@ -67,7 +67,11 @@ class Comparison:
         for name, rule in zip(self.runs["run"], rules, strict=True):
             rows = self.metrics[(self.metrics["run"] == name) & (self.metrics["metric"] == "gt_known_loc_acc")]
             own = rows[rows["tau_rule"].isna() | (rows["tau_rule"] == rule)]
-            lines.append(f"  {name}" + "".join(f": GT-known accuracy {value:.3f} %" for value in own["value"]))
+            line = f"  {name}"
+            for row in own.to_dict("records"):
+                spread = f" ± {row['sd']:.2f} points ({row['seeds']} seeds)" if row.get("seeds", 1) > 1 else ""
+                line += f": GT-known accuracy {row['value']:.3f} %{spread}"
+            lines.append(line)
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
 
     @property
