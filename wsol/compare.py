@@ -20,11 +20,14 @@ def _run(argv: Sequence[str] | None) -> None:
     """Parse arguments, compare the runs and print the table."""
     options = _make_parser().parse_args(argv)
     from wsol.comparison.compare import compare  # noqa: PLC0415  # pandas takes a second that --help need not wait for
+    from wsol.comparison.groups import parse_arguments  # noqa: PLC0415
     from wsol.comparison.terminal import format_comparison  # noqa: PLC0415
 
-    name = file_name("compare", *(run.resolve().name for run in options.runs))
+    runs = parse_arguments(options.runs)
+    names = runs if isinstance(runs, dict) else [Path(run).resolve().name for run in runs]
+    name = file_name("compare", *names)
     out = options.out or Path("results") / name.encode()[:_MAX_BYTES].decode(errors="ignore")
-    comparison = compare(options.runs, out=out)
+    comparison = compare(runs, out=out)
     print(
         format_comparison(
             comparison.signature,
@@ -43,7 +46,11 @@ def _make_parser() -> argparse.ArgumentParser:
         "wsol.compare", description="Compare runs on the same images: metrics, paired differences and ranks."
     )
     parser.add_argument(
-        "runs", nargs="+", type=Path, metavar="RUN", help="run folder of wsol.eval or wsol.score; give at least two"
+        "runs",
+        nargs="+",
+        metavar="RUN",
+        help="run folder of wsol.eval or wsol.score; give at least two, or NAME=RUN,RUN,... for runs that differ in "
+        "the seed of the training alone, which are averaged",
     )
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="folder of the comparison (default: results/compare-RUN-RUN...)"

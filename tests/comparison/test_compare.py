@@ -321,7 +321,7 @@ def test_a_tie_that_the_interval_seems_to_contradict_is_explained(
     rows = [[*pair, "mean_iou", "fixed", 0, -1, 1, 1, 1, "tie"] for pair in combinations("abcd"[:runs], 2)]
     rows.append(["a", "b", "pointing_game", np.nan, 5, *interval, p, 1, better])
     columns = ["run", "other", "metric", "tau_rule", "difference", "ci_low", "ci_high", "p", "p_corrected", "better"]
-    notes = [*comparison_notes([], [], pd.DataFrame(rows, columns=columns))]
+    notes = [*comparison_notes([], pd.DataFrame(rows, columns=columns))]
     assert len(notes) == (sentence is not None)
     assert sentence is None or re.match(sentence, notes[0])
 

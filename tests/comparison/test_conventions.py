@@ -85,8 +85,7 @@ def test_each_run_has_the_hits_of_its_own_delta(maps: Path, csv_data: Path, tmp_
     assert images["hit low"].sum() > images["hit high"].sum()
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "at least 0.3 or at least 0.7, as the run&#39;s protocol has it" in page
-    ious = pd.DataFrame({"low": [0.4, 0.8], "high": [0.4, 0.8]})
-    figure = iou_figure(ious, [0.3, 0.7], "")
+    figure = iou_figure(dict.fromkeys(("low", "high"), np.array([0.4, 0.8])), [0.3, 0.7], "")
     assert [line.get_xdata()[0] for line in figure.axes[-1].lines] == [0.3, 0.7]
     text = [each.get_text() for each in figure.axes[0].texts]
     assert {"100.0 % hits", "50.0 % hits"} <= {*text}

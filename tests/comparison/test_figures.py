@@ -41,7 +41,7 @@ def test_accuracy_over_tau() -> None:
 
 def test_histograms_of_iou() -> None:
     values = {"a": [0, 0.04, 0.3, 0.5, 0.5, 0.97, 1.0, np.nan], "b": [0.31] * 8}
-    figure = iou_figure(pd.DataFrame(values), [0.3, 0.3], "signature")
+    figure = iou_figure({name: np.array(column) for name, column in values.items()}, [0.3, 0.3], "signature")
     axes = figure.axes[-1]
     first, second = axes.findobj(StepPatch)
     shares, edges, _ = first.get_data()
@@ -57,7 +57,7 @@ def test_histograms_of_iou() -> None:
 @pytest.mark.parametrize("runs", [2, 23])
 def test_names_are_text_and_fit_however_long_and_many_they_are(runs: int) -> None:
     names = [*NAMES[1:], "\x1b[31mred\nline", *(f"run {i}" for i in range(runs))]
-    figure = iou_figure(pd.DataFrame({name: [0.1, 0.6] for name in names}), [0.5] * len(names), "signature " + LONG)
+    figure = iou_figure({name: np.array([0.1, 0.6]) for name in names}, [0.5] * len(names), "signature " + LONG)
     drawn = texts(figure)
     written = [text.get_text() for text in drawn]
     assert "_grad$cam$" in written
@@ -79,14 +79,14 @@ def test_names_are_text_and_fit_however_long_and_many_they_are(runs: int) -> Non
 
 def test_28_runs_have_different_styles() -> None:
     names = [f"run {i}" for i in range(28)]
-    figure = iou_figure(pd.DataFrame({name: [0.1] for name in names}), [0.5] * 28, "")
+    figure = iou_figure({name: np.array([0.1]) for name in names}, [0.5] * 28, "")
     looks = {(to_hex(patch.get_edgecolor()), patch.get_linestyle()) for patch in figure.axes[-1].findobj(StepPatch)}
     assert len(looks) == 28
 
 
 def test_styles_differ_without_color_vision() -> None:
     """Two runs differ in lightness (CIE L*, by ten or more), not in hue alone, or in their dashes."""
-    figure = iou_figure(pd.DataFrame({f"run {i}": [0.1] for i in range(7)}), [0.5] * 7, "")
+    figure = iou_figure({f"run {i}": np.array([0.1]) for i in range(7)}, [0.5] * 7, "")
     looks = [(patch.get_edgecolor(), patch.get_linestyle()) for patch in figure.axes[-1].findobj(StepPatch)]
     for i, (color, dash) in enumerate(looks):
         for other, other_dash in looks[:i]:

@@ -209,6 +209,11 @@ LIES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "a large tau": (lambda facts: facts["tau"].update(value=2), r"run.json: tau is outside \[0, 1\]"),
     "a rule": (lambda facts: facts["tau"].update(rule="<script>"), "run.json: tau: rule has a wrong type"),
     "a cost": (lambda facts: facts.update(cost={"ms_per_image": "x"}), "run.json: cost has a wrong type"),
+    "a recipe": (lambda facts: facts["provenance"]["network"].update(recipe="x"), "network has a wrong type"),
+    "a recipe with NaN": (
+        lambda facts: facts["provenance"]["network"].update(recipe={"x": [{"y": float("nan")}]}),
+        "network has a wrong type",
+    ),
     "notes": (lambda facts: facts.update(notes="x"), "run.json: notes has a wrong type"),
     "nothing": (lambda facts: facts.clear(), "run.json lacks signature"),
 }

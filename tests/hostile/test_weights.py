@@ -290,6 +290,11 @@ WRONG: dict[str, tuple[Any, str]] = {
         "metadata 'wsol' are not those of wsol.train",
     ),
     "no preprocessing": ({**FACTS, "preprocessing": [1, 2]}, "metadata 'wsol' are not those of wsol.train"),
+    "a recipe with NaN": ({**FACTS, "recipe": {"x": [float("nan")]}}, "metadata 'wsol' are not those of wsol.train"),
+    "a recipe of half a character": (
+        {**FACTS, "recipe": {"x": "\ud800"}},
+        "metadata 'wsol' are not those of wsol.train",
+    ),
     "a recipe": ({**FACTS, "recipe": "x"}, "metadata 'wsol' are not those of wsol.train"),
     "no deviation": (
         {**FACTS, "preprocessing": {"mean": [0, 0, 0], "std": [1, 0, 1]}},

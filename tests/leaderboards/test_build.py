@@ -37,11 +37,14 @@ from wsol.models import Model, Preprocessing, find_gap
 from wsol.protocols import find_protocol
 from wsol.runs.checksums import add_checksums
 from wsol.runs.metadata import Cost, read_metadata
+from wsol.runs.provenance import NetworkRecord, Normalization, Provenance, WeightsFile
 from wsol.runs.read import Evaluation, StoredRun
 from wsol.score import main as score_main
 
 ERRORS = ["error", "n", "share", "share_low", "share_high", "gain", "gain_low", "gain_high"]
 ODD = ["<script>alert(1)</script>", 'a "quoted", name', "pipe|and&_$%", "back\\slash", "line\nbreak", "é 中", "x" * 300]
+NETWORK = NetworkRecord("m", WeightsFile("w", "1f" * 32), Normalization((0.5,), (0.2,)), None, "", "cam", "float32", "")
+CAM = Provenance("m:1f1f1f1f", "cam", network=NETWORK)
 NAMES = [name.replace("\n", " ") for name in ODD]  # of classes and images, which no line break may be in
 
 
@@ -57,7 +60,7 @@ def stored(
     n = metrics[0][-1]
     tables = Tables(pd.DataFrame(metrics, columns=COLUMNS[:7]), *3 * (pd.DataFrame(),), pd.DataFrame(), pd.DataFrame())
     tables = Tables(**{**vars(tables), "errors": pd.DataFrame(errors, columns=ERRORS)})
-    provenance = SimpleNamespace(network=SimpleNamespace(device=device) if device else None)
+    provenance = replace(CAM, network=replace(NETWORK, device=device)) if device else Provenance("", "")
     metadata = SimpleNamespace(signature=signature, provenance=provenance, cost=cost, notes=())
     results = SimpleNamespace(images=range(n), skipped=dict.fromkeys(range(skipped)))
     return StoredRun(Path("somewhere"), metadata, find_protocol("exact"), tables, results, None)

@@ -10,6 +10,7 @@ from pathlib import Path
 from wsol.errors import InputError
 from wsol.io.display import printable
 from wsol.protocols import canonical_signature, protocol_family
+from wsol.runs.provenance import NetworkRecord
 from wsol.runs.read import StoredRun
 from wsol.runs.signature import Signature, drop_images, drop_masks, keep_common_images, signature_differences
 
@@ -56,7 +57,7 @@ def common_signature(runs: Sequence[StoredRun], names: Sequence[str]) -> str:
 
 def differ_in_protocol_only(runs: Sequence[StoredRun]) -> bool:
     """Return whether runs score the same maps or boxes under different protocols."""
-    provenances = [replace(run.metadata.provenance, view=None) for run in runs]
+    provenances = [replace(run.metadata.provenance, view=None, network=_without_recipe(run)) for run in runs]
     maps = {(run.metadata.checksums or {}).get("maps.npy") for run in runs} - {None}  # only a run of a network has them
     families = {protocol_family(_canonical_signature(run).protocol) for run in runs}
     return len(families) > 1 and len(maps) <= 1 and all(each == provenances[0] for each in provenances)
@@ -141,8 +142,14 @@ def _comparable_signature(run: StoredRun, any_boxes: bool) -> Signature:
 
 
 def _recorded_facts(run: StoredRun) -> dict[str, object]:
-    network = run.metadata.provenance.network
+    network = _without_recipe(run)
     return {**run.metadata.versions, **(asdict(network) if network else {})}
+
+
+def _without_recipe(run: StoredRun) -> NetworkRecord | None:
+    """Return the network of a run without the recipe, which belongs to the weights and is not always recorded."""
+    network = run.metadata.provenance.network
+    return network and replace(network, recipe=None)
 
 
 def _how_to_fix(differences: Sequence[str], run: StoredRun, first: StoredRun) -> str:

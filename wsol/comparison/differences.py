@@ -1,12 +1,14 @@
 """Paired differences between runs on the same images, and the ranks that follow from them."""
 
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 
 import numpy as np
 import pandas as pd
 
 from wsol.comparison.notes import TIE
 from wsol.metrics.bootstrap import intervals
+from wsol.metrics.seeds import average_seeds, seed_picks
 from wsol.metrics.significance import corrected_p_values, p_values, pairs, ranks, winners
 from wsol.metrics.summary import ResampledMetric, resample_metrics
 from wsol.runs.read import StoredRun
@@ -22,12 +24,28 @@ def resample(run: StoredRun) -> Resampled:
     return {(each.metric.name, each.rule): each for each in resampled}
 
 
+def average_runs(resampled: Sequence[Resampled], weights: Sequence[str]) -> Resampled:
+    """Return the mean over trainings that differ in the seed alone, on the resamples of seeds and images.
+
+    Args:
+        resampled: What ``resample`` returned for the run of each training; that of a single one is returned as it is.
+        weights: What identifies the weights of each; the order of the trainings does not change the result.
+
+    Returns:
+        The metrics that every run has.
+    """
+    by_run = [each for _, each in sorted(zip(weights, resampled, strict=True), key=itemgetter(0))]
+    picks = seed_picks(sorted(weights))
+    common = [key for key in by_run[0] if all(key in each for each in by_run)]
+    return {key: average_seeds([each[key] for each in by_run], picks) for key in common}
+
+
 def compare_pairs(names: Sequence[str], resampled: Sequence[Resampled]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Test the differences between all pairs of runs on the same images.
 
     Args:
-        names: Names of the runs.
-        resampled: What ``resample`` returned for each.
+        names: Names of the runs, or of groups of seeds.
+        resampled: What ``resample`` or ``average_runs`` returned for each.
 
     Returns:
         ``metrics`` and ``differences`` of ``wsol.comparison.compare.Comparison``.
@@ -45,12 +63,16 @@ def compare_pairs(names: Sequence[str], resampled: Sequence[Resampled]) -> tuple
         for i, each, rank in zip(having, results, order.tolist(), strict=True):
             percent = (100 * number for number in (each.value, each.interval.low, each.interval.high))
             rank_and_tie = (rank, (order == rank).sum() > 1) if len(having) > 1 else (pd.NA, pd.NA)
-            metrics.append([names[i], *key, each.tau, *percent, *rank_and_tie])
+            spread = (100 * each.spread, each.seeds)
+            metrics.append([names[i], *key, each.tau, *percent, *rank_and_tie, *spread])
         low, high = 100 * intervals(gap_draws)
         for pair, row in enumerate(zip(100 * gaps, low, high, p, corrected, strict=True)):
             sides = [names[having[first[pair]]], names[having[second[pair]]]]
             differences.append([*sides, *key, *row, sides[winning[pair]] if winning[pair] >= 0 else TIE])
     columns = ["run", "metric", "tau_rule", "tau", "value", "ci_low", "ci_high", "rank", "tied"]
-    table = pd.DataFrame(metrics, columns=columns).astype({"rank": "Int64", "tied": "boolean"})
+    table = pd.DataFrame(metrics, columns=[*columns, "sd", "seeds"]).astype({"rank": "Int64", "tied": "boolean"})
+    if (table["seeds"] > 1).any():
+        columns[5:5] = ["sd", "seeds"]
+    table = table[columns]
     columns = ["run", "other", *columns[1:3], "difference", "ci_low", "ci_high", "p", "p_corrected", "better"]
     return table, pd.DataFrame(differences, columns=columns)

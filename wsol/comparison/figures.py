@@ -1,6 +1,6 @@
 """Curves and histograms of several runs, one line per run."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import matplotlib.style
@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from numpy.typing import NDArray
 
 from wsol.metrics.hits import are_hits
 from wsol.reports.canvas import Canvas, PngFigure
@@ -24,7 +25,13 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 0.75, 0.2, 0.4, 0.55  # inches around the plot
 
 
 @matplotlib.style.context("default")
-def accuracy_figure(curves: pd.DataFrame, taus: Sequence[float], delta: float | None, title: str) -> PngFigure:
+def accuracy_figure(
+    curves: pd.DataFrame,
+    taus: Sequence[float],
+    delta: float | None,
+    title: str,
+    spreads: pd.DataFrame | None = None,
+) -> PngFigure:
     """Draw GT-known accuracy over tau, one line per run, with a dot at the run's own tau.
 
     Args:
@@ -32,6 +39,7 @@ def accuracy_figure(curves: pd.DataFrame, taus: Sequence[float], delta: float | 
         taus: Thresholds of the runs, in the order of the columns.
         delta: Minimum IoU of a hit; None if it is not the same for all runs.
         title: Signature that the runs have in common.
+        spreads: For groups of seeds, the standard deviation of each curve in points, drawn as a band around it.
     """
     at_iou = "" if delta is None else f" at IoU {delta:g}"
     plot = _RunPlot(title, [*curves.columns[1:]], "tau", f"GT-known accuracy{at_iou} (%)")
@@ -39,6 +47,9 @@ def accuracy_figure(curves: pd.DataFrame, taus: Sequence[float], delta: float | 
         grid, values = curves[["tau", name]].dropna().to_numpy().T
         accuracy = float(values[np.abs(grid - tau).argmin()])
         plot.axes.plot(grid, values, linewidth=1.4, **style)
+        if spreads is not None and name in spreads:
+            half = spreads.loc[curves[name].notna(), name].to_numpy()
+            plot.axes.fill_between(grid, values - half, values + half, color=style["color"], alpha=0.15, linewidth=0)
         dot: dict[str, Any] = {
             "marker": "o",
             "markersize": 7,
@@ -53,21 +64,22 @@ def accuracy_figure(curves: pd.DataFrame, taus: Sequence[float], delta: float | 
 
 @matplotlib.style.context("default")
 def iou_figure(
-    ious: pd.DataFrame, deltas: Sequence[float], title: str, strict: Sequence[bool] | None = None
+    ious: Mapping[str, NDArray[np.float64]], deltas: Sequence[float], title: str, strict: Sequence[bool] | None = None
 ) -> PngFigure:
     """Draw the histogram of IoU, one outline per run, with a line at each delta.
 
     Args:
-        ious: One column per run: the IoU in each image; NaN if there is no box, which is in no bin.
+        ious: For each run the IoU in each image, of a group in each image of each of its runs; NaN if there is no box,
+            which is in no bin.
         deltas: Minimum IoU of a hit in each run.
         title: Signature that the runs have in common.
         strict: Whether the IoU of a hit must be above delta, in each run; by default in none.
     """
-    plot = _RunPlot(title, [*ious.columns], "IoU at the run's tau", f"images (%) in bins of {1 / _BINS:g}")
+    plot = _RunPlot(title, [*ious], "IoU at the run's tau", f"images (%) in bins of {1 / _BINS:g}")
     edges = np.arange(_BINS + 1) / _BINS
     rules = zip(plot.styles, deltas, strict or [False] * len(deltas), strict=True)
     for (name, style), delta, is_strict in rules:
-        values = ious[name].to_numpy()
+        values = ious[name]
         share = 100 * np.histogram(values[~np.isnan(values)], edges)[0] / len(values)
         plot.axes.stairs(share, edges, baseline=None, linewidth=1.4, **style)
         plot.add_legend_line(style, f"{100 * are_hits(values, delta, is_strict).mean():.1f} % hits", name)

@@ -14,6 +14,7 @@ _FILES = (
     "differences.csv",
     "images.csv",
     "curves.csv",
+    "seeds.csv",
     "accuracy.png",
     "iou.png",
     "report.html",

@@ -8,6 +8,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from wsol.comparison.compatibility import recorded_differences, signature_notes
+from wsol.comparison.groups import SeedGroup
+from wsol.comparison.seed_notes import seed_notes
 from wsol.io.display import printable
 from wsol.metrics.base import row_title
 from wsol.metrics.significance import ALPHA
@@ -19,20 +21,30 @@ _EXAMPLES = 3
 _PREDICTED = ["class_id", "x0", "y0", "x1", "y1", "iou"]
 
 
-def comparison_notes(names: Sequence[str], stored: Sequence[StoredRun], differences: pd.DataFrame) -> Iterator[str]:
+def comparison_notes(groups: Sequence[SeedGroup], differences: pd.DataFrame) -> Iterator[str]:
     """Yield what deserves a second look, one sentence each.
 
     Args:
-        names: Names of the runs.
-        stored: The runs.
+        groups: The runs and groups of seeds.
         differences: ``differences`` of ``wsol.comparison.compare.Comparison``.
     """
+    names = [name for group in groups for name in group.run_names]
+    stored = [run for group in groups for run in group.runs]
     yield from signature_notes(names, stored)
     for i, j in combinations(range(len(stored)), 2):
         yield from _compare_predictions(f"{names[i]} and {names[j]}", stored[i], stored[j])
+    yield from seed_notes(groups)
     yield from _explain_ties(differences)
-    for name, run in zip(names, stored, strict=True):
-        yield from (f"{name}: {printable(note)}" for note in run.metadata.notes)
+    for group in groups:
+        yield from _list_notes(group)
+
+
+def _list_notes(group: SeedGroup) -> Iterator[str]:
+    """Yield the notes of runs; what all runs of a group say is said once."""
+    notes = [note for run in group.runs for note in run.metadata.notes]
+    for note in dict.fromkeys(notes):
+        having = [name for name, run in zip(group.run_names, group.runs, strict=True) if note in run.metadata.notes]
+        yield f"{group.name if len(having) == len(group.runs) else ', '.join(having)}: {printable(note)}"
 
 
 def _compare_predictions(pair: str, one: StoredRun, other: StoredRun) -> Iterator[str]:

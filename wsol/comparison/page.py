@@ -3,6 +3,7 @@
 import base64
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -10,42 +11,44 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 
+from wsol.comparison.groups import SeedGroup
+from wsol.comparison.tables import image_table
 from wsol.comparison.terminal import run_letters
 from wsol.metrics.base import row_title, sort_rows
 from wsol.metrics.error_types import EMPTY, ERROR_TYPES
 from wsol.metrics.significance import ALPHA
 from wsol.reports.page import render
 from wsol.reports.terminal import RULES, fill_tau_rule
-from wsol.runs.read import StoredRun
 
 
 def render_comparison_page(
-    stored: Sequence[StoredRun],
+    groups: Sequence[SeedGroup],
     signature: str,
     notes: Sequence[str],
     runs: pd.DataFrame,
     metrics: pd.DataFrame,
     differences: pd.DataFrame,
-    images: pd.DataFrame,
     histogram: bytes,
     folder: Path,
 ) -> str:
     """Return the page of a comparison as HTML.
 
     Args:
-        stored: The runs.
+        groups: The runs and groups of seeds; boxes, maps and counts of images are those of the first run of a group.
         signature: Signature that the runs have in common.
         notes: Warnings, one sentence each.
         runs: ``runs`` of ``wsol.comparison.compare.Comparison``.
         metrics: ``metrics`` of the comparison.
         differences: ``differences`` of the comparison.
-        images: ``images`` of the comparison.
         histogram: PNG file with the histogram of IoU.
         folder: Folder of the page; thumbnails that are not embedded are read from the folder of a run.
     """
     names = runs["run"].tolist()
     letters = run_letters(len(names))
-    hits = np.stack([images[f"hit {name}"].to_numpy(bool) for name in names])
+    stored = [group.runs[0] for group in groups]
+    several = any(len(group.runs) > 1 for group in groups)
+    first_images = image_table([replace(group, runs=group.runs[:1]) for group in groups])
+    hits = np.stack([first_images[f"hit {name}"].to_numpy(bool) for name in names])
     thumbnail_folder = next((run.folder for run in stored if (run.folder / "thumbnails").is_dir()), stored[0].folder)
     top1 = [run.tables.predictions.query(f"rank == {min(1, run.results.classes.shape[1] - 1)}") for run in stored]
     first_errors = [table.loc[table["error"] != EMPTY, "error"] for table in top1]
@@ -56,6 +59,7 @@ def render_comparison_page(
         "notes": notes,
         "alpha": ALPHA,
         "pair": len(names) == 2,
+        "several": several,
         "runs": [{**row, "letter": letter} for row, letter in zip(runs.to_dict("records"), letters, strict=True)],
         "rows": _metric_rows(names, metrics, differences),
         "only_found": [
@@ -66,7 +70,7 @@ def render_comparison_page(
     }
     return render(
         stored,
-        names,
+        [group.run_names[0] for group in groups],
         quote(Path(os.path.relpath(thumbnail_folder, folder)).as_posix()) + "/",
         title=" · ".join(names),
         comparison=comparison,

@@ -14,7 +14,7 @@ from wsol.metrics.significance import ALPHA
 from wsol.reports.terminal import RULES
 
 _EXAMPLES = 5
-_RUN_COLUMNS = ("run", "model", "method", "protocol", "tau")
+_RUN_COLUMNS = ("run", "model", "method", "protocol", "seeds", "tau")
 _MAX_LISTED = 3  # runs up to which images are listed; for more runs they are counted in a table
 _ImagesFoundOnlyBy = Callable[[str, str], pd.DataFrame]
 
@@ -47,23 +47,30 @@ def format_comparison(
             printable(row.model),
             printable(row.method),
             *([printable(row.protocol)] if "protocol" in runs else []),
+            *([str(row.seeds)] if "seeds" in runs else []),
             "none" if pd.isna(row.tau) else f"{row.tau:.3f}",
         ]
         for letter, row in zip(letters.values(), _records(runs), strict=True)
     ]
-    two = len(runs) == 2
+    two, several = len(runs) == 2, "seeds" in runs
+    legend = [
+        "The number after a value is the run's rank: 1 plus the number of significantly better runs; = marks a tie."
+    ]
+    if several:
+        legend.append("After ± is the standard deviation over seeds (n - 1), which a single run does not show (-).")
     lines = [
         signature,
         *notes,
         "",
-        *_align_columns([["", *(name for name in runs if name in _RUN_COLUMNS)], *run_rows], left=6),
+        *_align_columns([["", *(name for name in runs if name in _RUN_COLUMNS)], *run_rows], left=7),
         "",
         *_align_columns([*_metric_rows(letters, metrics, differences if two else None)], left=2),
         "",
-        "The number after a value is the run's rank: 1 plus the number of significantly better runs; = marks a tie.",
-        f"Significance: paired bootstrap over images, p < {ALPHA:g}"
+        *legend,
+        f"Significance: paired bootstrap over {'seeds and ' * several}images, p < {ALPHA:g}"
         + ("." if two else ", corrected for all pairs of runs; differences.csv lists each pair."),
         "",
+        *(["A group finds an image if more than half of its seeds do; IoU is their mean.", ""] if several else []),
         *(_list_images if len(runs) <= _MAX_LISTED else _count_images)(letters, images_found_only_by),
         "",
         f"written to {printable(str(folder))}",
@@ -82,7 +89,10 @@ def _metric_rows(
 ) -> Iterator[list[str]]:
     """Yield the header, then one row per metric and rule."""
     pair_header = [" - ".join(letters.values()) + " [95 %]", "p", "better"] if differences is not None else []
-    yield ["percent, rank", "", *letters.values(), *pair_header]
+    several = "seeds" in metrics
+    with_interval = several and len(letters) <= _MAX_LISTED
+    content = "percent ± sd, rank" if several else "percent, rank"
+    yield [content.replace(",", " [95 %],") if with_interval else content, "", *letters.values(), *pair_header]
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for row in _records(metrics):
         rows.setdefault(_key(row), {})[row.run] = row
@@ -90,7 +100,7 @@ def _metric_rows(
     order = sort_rows(metric for metric, _ in rows)
     for key in sorted(rows, key=lambda key: (order.index(key[0]), RULES.index(key[1]))):
         tau = f" @{next(iter(rows[key].values())).tau:.3f}" if key[1] == "fixed" else ""
-        cells = [_format_cell(rows[key][name]) if name in rows[key] else "" for name in letters]
+        cells = [_format_cell(rows[key][name], several, with_interval) if name in rows[key] else "" for name in letters]
         if pair := pairs.get(key):
             cells.append(f"{pair.difference:+.3f} [{pair.ci_low:+.2f}, {pair.ci_high:+.2f}]")
             cells += [f"{pair.p:.3f}", letters.get(pair.better, pair.better)]
@@ -106,9 +116,11 @@ def _key(row: Any) -> tuple[str, str]:
     return row.metric, "" if pd.isna(row.tau_rule) else row.tau_rule
 
 
-def _format_cell(row: Any) -> str:
+def _format_cell(row: Any, with_spread: bool, with_interval: bool) -> str:
+    spread = "" if not with_spread else " ± -" if pd.isna(row.sd) else f" ± {row.sd:.2f}"
+    interval = f" [{row.ci_low:.1f}, {row.ci_high:.1f}]" * with_interval
     rank = "" if pd.isna(row.rank) else f" {row.rank}" + (" ", "=")[int(row.tied)]
-    return f"{row.value:.3f}{rank}"
+    return f"{row.value:.3f}{spread}{interval}{rank}"
 
 
 def _list_images(letters: Mapping[str, str], images_found_only_by: _ImagesFoundOnlyBy) -> Iterator[str]:

@@ -282,6 +282,7 @@ def _describe_network(inference: InferenceConfig, agreement: Agreement) -> Prove
         method=method.signature,
         precision=inference.precision,
         device=str(model.network.device),
+        recipe=None if model.recipe is None else dict(model.recipe),
     )
     suffix = "" if inference.precision == "float32" else f"+{inference.precision}"
     suffix += agreement.suffix

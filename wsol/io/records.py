@@ -12,7 +12,7 @@ def parse_record(kind: type[T], value: object, where: str) -> T:
     """Build a dataclass from what ``json`` read.
 
     Fields may be ``str``, ``int``, ``float`` (finite), ``bool``, ``None``, ``Literal``, ``tuple[X, ...]``,
-    ``dict[str, X]``, other dataclasses, and unions of these.
+    ``dict[str, X]``, other dataclasses, unions of these, and ``Any`` for any JSON whose numbers are finite.
 
     Args:
         kind: The dataclass.
@@ -38,11 +38,22 @@ def _parse(kind: Any, value: Any, where: str) -> Any:  # noqa: PLR0911  # one ca
         return tuple(_parse(options[0], item, where) for item in value)
     if origin is dict and isinstance(value, dict):
         return {key: _parse(options[1], item, f"{where}: {key}") for key, item in value.items()}
+    if kind is Any:
+        return _parse_any(value, where)
     if kind is float and type(value) in (int, float) and math.isfinite(value):
         return value
     if (kind is type(None) and value is None) or (type(value) is kind and kind is not float):
         return value
     raise ValueError(f"{where} has a wrong type")
+
+
+def _parse_any(value: Any, where: str) -> Any:
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for item in items:
+        _parse_any(item, where)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{where} has a number that is not finite")
+    return value
 
 
 def _parse_fields(kind: Any, value: dict[str, Any], where: str) -> Any:

@@ -16,6 +16,7 @@ from wsol.leaderboards.hugging_face import PLACEHOLDER, write_evaluation_results
 from wsol.leaderboards.published import build_published_rows, is_comparable, read_published
 from wsol.leaderboards.render import render_latex, render_markdown, render_text
 from wsol.leaderboards.rows import Row, build_row, join_groups, list_columns, rank_rows, to_csv
+from wsol.leaderboards.seeds import average_rows
 from wsol.leaderboards.stale import find_stale
 from wsol.leaderboards.verify import verify_checksums, verify_tables
 from wsol.runs.batches import count_stored
@@ -57,6 +58,11 @@ class Leaderboard:
     def table(self) -> pd.DataFrame:
         """The rows, with all columns in which any row has a value."""
         return pd.DataFrame(self.rows, columns=list_columns(self.rows))
+
+    @property
+    def seeds(self) -> pd.DataFrame:
+        """The means over runs whose trainings differ in the seed alone, see ``wsol.leaderboards.seeds``."""
+        return pd.DataFrame(average_rows(self.rows)).drop(columns="places", errors="ignore")
 
     @property
     def csv(self) -> str:

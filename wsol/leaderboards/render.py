@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from wsol.io.display import escape_unprintable
 from wsol.leaderboards.rows import COSTS, Row, group_rows, metric_column
+from wsol.leaderboards.seeds import average_rows
 from wsol.metrics.base import METRICS, Metric, headlines
 from wsol.metrics.error_types import ERROR_TYPES
 from wsol.reports.tables import (
@@ -28,6 +29,10 @@ _CAPTION = (
     "are sorted by top-1 localization error, or by GT-known accuracy if there are no class predictions."
 )
 _PUBLISHED_NOTE = "published, not measured here and not ranked"
+_SEED_CAPTION = (
+    "Mean ± standard deviation (n - 1) over trainings that differ in the seed alone: those of the rows in the first "
+    "column. python -m wsol.compare NAME=RUN,RUN,... tests differences over seeds and images."
+)
 _COST_CAPTION = "Error types of the top-1 predictions at the run's tau, in percent of the images, and cost."
 
 
@@ -38,12 +43,14 @@ class _Section:
     Attributes:
         title: Data set and protocol.
         metrics: The table of the metrics.
+        seeds: The means over seeds; None without two rows that differ in the seed alone.
         costs: The table of error types and cost.
         notes: Mark and text: run, signature and notes of every measured row, source of every published row.
     """
 
     title: str
     metrics: Table
+    seeds: Table | None
     costs: Table
     notes: list[tuple[str, str]]
 
@@ -53,6 +60,7 @@ def render_markdown(rows: Sequence[Row]) -> str:
     parts = ["# Leaderboard", f"{escape_markdown(_CAPTION)} Numbers of different sections are not comparable."]
     for section in _sections(rows):
         parts += [f"## {escape_markdown(section.title)}", format_markdown(section.metrics)]
+        parts += [escape_markdown(_SEED_CAPTION), format_markdown(section.seeds)] if section.seeds else []
         parts += [_COST_CAPTION, format_markdown(section.costs)]
         parts.append("\n".join(f"- {mark}: {escape_markdown(note)}" for mark, note in section.notes))
     return "\n\n".join(parts) + "\n"
@@ -64,6 +72,8 @@ def render_latex(rows: Sequence[Row]) -> str:
     for section in _sections(rows):
         parts += ["", r"\begin{table}[p]", rf"\caption{{{escape_latex(section.title)}. {escape_latex(_CAPTION)}}}"]
         parts += [r"\centering\scriptsize\setlength{\tabcolsep}{3pt}\medskip", format_latex(section.metrics)]
+        if section.seeds:
+            parts += [r"\par\medskip", format_latex(section.seeds), r"\par\smallskip", escape_latex(_SEED_CAPTION)]
         parts += [r"\par\medskip", format_latex(section.costs), r"\par\smallskip", escape_latex(_COST_CAPTION)]
         parts += [r"\par\medskip\raggedright"]
         parts += [rf"{escape_latex(mark)}: {escape_latex(note)}\par" for mark, note in section.notes]
@@ -74,7 +84,13 @@ def render_latex(rows: Sequence[Row]) -> str:
 def render_text(rows: Sequence[Row]) -> str:
     """Render the metrics of ranked rows as plain text for the terminal."""
     return "\n\n".join(
-        "\n".join([escape_unprintable(section.title), format_plain(section.metrics), *_source_lines(section)])
+        "\n".join(
+            [
+                *(escape_unprintable(section.title), format_plain(section.metrics)),
+                *([f"\n{_SEED_CAPTION}", format_plain(section.seeds)] if section.seeds else []),
+                *_source_lines(section),
+            ]
+        )
         for section in _sections(rows)
     )
 
@@ -89,7 +105,7 @@ def _sections(rows: Sequence[Row]) -> list[_Section]:
 
 def _build_section(rows: Sequence[Row]) -> _Section:
     measured = [row for row in rows if row["kind"] == "measured"]
-    published = [row for row in rows if row["kind"] != "measured" and row.keys() & _shown_columns()]
+    published = [row for row in rows if row["kind"] != "measured" and row.keys() & _titles()]  # others are in the CSV
     rows = [*measured, *published]
     sources = list(dict.fromkeys(_origin(row) for row in published))
     marks = [str(i + 1) for i in range(len(measured))] + [f"†{sources.index(_origin(row)) + 1}" for row in published]
@@ -100,13 +116,16 @@ def _build_section(rows: Sequence[Row]) -> _Section:
         notes.append((f"†{i + 1}", _describe_source(*source, [*tables])))
     notes += [("†", _PUBLISHED_NOTE)] * bool(published)
     title = ", ".join(rows[0]["group"].rsplit("|", 1))
-    return _Section(title, _build_metric_table(rows, marks), _build_cost_table(measured, marks), notes)
+    metrics, seeds = _build_metric_table(rows, marks), _build_seed_table(average_rows(measured))
+    return _Section(title, metrics, seeds, _build_cost_table(measured, marks), notes)
 
 
-def _shown_columns() -> set[str]:
-    """Return the columns that a table can have; a published row without any of them is in the CSV file alone."""
+def _titles() -> dict[str, str]:
+    """Return the columns that a table can have, and their titles."""
     return {
-        metric_column(metric.name, rule) for metric in headlines() for rule in _COLUMN_RULES.get(metric.name, RULES)
+        metric_column(metric.name, rule): _format_title(metric, rule)
+        for metric in headlines()
+        for rule in _COLUMN_RULES.get(metric.name, RULES)
     }
 
 
@@ -129,12 +148,7 @@ def _describe_run(row: Row) -> str:
 
 def _build_metric_table(rows: Sequence[Row], marks: Sequence[str]) -> Table:
     present = {column for row in rows for column in row}
-    titles = {
-        column: _format_title(metric, rule)
-        for metric in headlines()
-        for rule in _COLUMN_RULES.get(metric.name, RULES)
-        if (column := metric_column(metric.name, rule)) in present
-    }
+    titles = {column: title for column, title in _titles().items() if column in present}
     best = {column: _find_best(column, [row for row in rows if row["kind"] == "measured"]) for column in titles}
     count = sum(row["kind"] == "measured" for row in rows)
     differing = len(rows) > count
@@ -153,6 +167,21 @@ def _build_metric_table(rows: Sequence[Row], marks: Sequence[str]) -> Table:
         ruled_rows=frozenset({count} - {0}) if differing else frozenset(),
         trailing_text_columns=differing,
     )
+
+
+def _build_seed_table(averages: Sequence[Row]) -> Table | None:
+    """Build the table of the means over seeds; None without any."""
+    if not averages:
+        return None
+    columns = [column for column in _titles() if any(column in row for row in averages)]
+    lines = []
+    for row in averages:
+        marks = ", ".join(str(place + 1) for place in row["places"])
+        words = [marks, row["model"], row["method"], row["tau"].partition("(")[0], f"{row['seeds']} seeds"]
+        numbers = (f"{row[name]:.1f} ± {row[f'{name}.sd']:.1f}" if name in row else "" for name in columns)
+        lines.append([*map(Cell, (*words, *numbers))])
+    titles = _titles()
+    return Table(["#", "model", "method", "tau", "n", *(titles[name] for name in columns)], lines, text_columns=5)
 
 
 def _build_cost_table(rows: Sequence[Row], marks: Sequence[str]) -> Table:

@@ -17,6 +17,7 @@ from wsol.protocols import protocol_family
 from wsol.reports.terminal import RULES
 from wsol.runs.read import StoredRun
 from wsol.runs.signature import Signature, drop_images, shorten_images
+from wsol.runs.trainings import training_of
 
 Row = dict[str, Any]
 """Values by column, strings and numbers; a column without a value is absent."""
@@ -26,7 +27,7 @@ _SHARES = {"": "share", ".low": "share_low", ".high": "share_high"}
 _ENDS = {"": "value", ".low": "ci_low", ".high": "ci_high", ".tau": "tau"}
 _FIRST = (
     *("kind", "group", "run", "dataset", "model", "method", "protocol", "tau", "version", "signature"),
-    *("n", "skipped"),
+    *("n", "skipped", "recipe", "seed"),
 )
 _LAST = (
     *(f"error_{name}{end}" for name in ERROR_TYPES for end in _SHARES),
@@ -52,8 +53,9 @@ def build_row(run: StoredRun, name: str) -> Row:
         of the signature and the signature itself, ``n`` and ``skipped`` (numbers of images); for every metric and
         threshold rule ``METRIC@RULE`` (percent) and, with the suffixes ``.low``, ``.high`` and ``.tau``, the ends of
         its interval and its threshold; for every error type its share, ``error_TYPE``, and the ends of its interval;
-        the cost, if it was measured; and ``note``, the notes of the run, if there are any. The field of the protocol
-        names all settings, those that a run of an earlier version lacks too, but no value that a rule chose.
+        the cost, if it was measured; ``recipe`` and ``seed`` of the training, if the weights record them: runs of the
+        same recipe differ in the seed alone; and ``note``, the notes of the run, if there are any. The field of the
+        protocol names all settings, those that a run of an earlier version lacks too, but no value that a rule chose.
 
     Raises:
         InputError: The tables or the signature of the run are invalid.
@@ -77,6 +79,9 @@ def build_row(run: StoredRun, name: str) -> Row:
         raise InputError(f"the tables of {run.folder} cannot be read ({error!r:.200}); evaluate again") from error
     network = run.metadata.provenance.network
     row["device"] = network.device if network else ""
+    training = training_of(run.metadata.provenance)
+    if training and training.recipe and training.seed is not None:
+        row |= {"recipe": training.recipe, "seed": training.seed}
     row["note"] = "; ".join(run.metadata.notes)
     return {key: value for key, value in row.items() if not _is_empty(value)}
 

@@ -81,6 +81,21 @@ def find_interval(
         ends = intervals(draws[:, None], COVERAGE)[:, 0]
     else:
         ends = wilson_ends(value, effective_size(values, labels) if kind == "class-wilson" else len(values))
+    return bound_interval(kind, metric, value, ends, optimism)
+
+
+def bound_interval(
+    kind: IntervalKind, metric: Metric, value: float, ends: NDArray[np.float64], optimism: float
+) -> Interval:
+    """Return an interval moved by ``OPTIMISM_SHIFT`` of the optimism, inside [0, 1] and not without the value.
+
+    Args:
+        kind: Its kind.
+        metric: The metric.
+        value: Its value on all images, in [0, 1].
+        ends: The lower and the upper end.
+        optimism: As for ``find_interval``.
+    """
     shift = OPTIMISM_SHIFT * optimism * (-1 if metric.better == "higher" else 1)
     low, high = np.clip(ends + shift, 0, 1).tolist()
     return Interval(kind, min(low, value), max(high, value))

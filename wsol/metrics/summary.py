@@ -79,6 +79,11 @@ class ResampledMetric:
         optimism: Optimism of an oracle number, in [0, 1]; NaN under other rules and without intervals.
         n: Number of images.
         per_image: Value of each image at the threshold, ``(n,)``; ``(n, k)`` for a function of means.
+        at_tau: float64 ``(RESAMPLES,)``, value in each resample at the threshold of all images; ``draws`` itself except
+            under ``oracle``.
+        spread: Standard deviation over seeds (n - 1) of a mean over several trainings, see ``wsol.metrics.seeds``; NaN
+            for a single one, whose spread is unknown.
+        seeds: Number of trainings.
     """
 
     metric: Metric
@@ -90,6 +95,9 @@ class ResampledMetric:
     optimism: float
     n: int
     per_image: NDArray[np.generic] = field(repr=False)
+    at_tau: NDArray[np.float64] = field(repr=False)
+    spread: float = np.nan
+    seeds: int = 1
 
 
 def resample_metrics(
@@ -110,12 +118,13 @@ def resample_metrics(
         source = ValuesByTau(counted.on_grid)
         for metric, rule, tau, values in _values_by_rule(chosen, counted, source, taus, fixed, held_out):
             value = _overall_value(metric, counted, values)
-            draws, interval, optimism = np.empty(0), NO_INTERVAL, np.nan
+            draws = at_tau = np.empty(0)
+            interval, optimism = NO_INTERVAL, np.nan
             if bootstrap:
                 draws, at_tau, optimism = _resample(metric, rule, source, values)
                 moved = 0.0 if rule != "oracle" else optimism
                 interval = find_interval(metric, value, values, counted.labels, at_tau, moved)
-            yield ResampledMetric(metric, rule, tau, value, draws, interval, optimism, len(values), values)
+            yield ResampledMetric(metric, rule, tau, value, draws, interval, optimism, len(values), values, at_tau)
 
 
 def summarize_groups(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path, PurePath
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -193,8 +193,7 @@ class Model:
         output: Name or index of the output that holds the class scores, if it was given.
         library: Package that defines the class of the network, such as ``torchvision``; empty if it is unknown.
         prompts: Classes of a zero-shot classifier and the texts about them; None for other networks.
-        train_method: Training method with its settings, ``has:grid=4,rate=0.5``, where the weights file names one and
-            the name of the network does not; empty for plain training.
+        recipe: Settings of the training that ``wsol.train`` stored with the weights; None for other weights.
     """
 
     name: str
@@ -213,7 +212,7 @@ class Model:
     output: str | None = None
     library: str = ""
     prompts: Prompts | None = field(default=None, repr=False)
-    train_method: str = ""
+    recipe: Mapping[str, Any] | None = field(default=None, repr=False)
 
     def check_side(self, side: int | None) -> None:
         """Check that the network takes square images of a side.
@@ -228,6 +227,15 @@ class Model:
                 self.network(torch.zeros(1, 3, side, side, device=self.network.device))
         except Exception as error:  # the network's own code may raise anything
             raise InputError(f"{self.name} does not accept images of {side} x {side} ({first_line(error)})") from error
+
+    @property
+    def train_method(self) -> str:
+        """Training method with its settings, ``has:grid=4,rate=0.5``, unless the name of the network has it.
+
+        Empty for plain training, and where it is not known.
+        """
+        recipe = self.recipe or {}
+        return str(recipe.get("train_method", "")) if recipe.get("model") == self.name else ""
 
     @property
     def signature(self) -> str:

@@ -189,6 +189,7 @@ def _read_metadata(path: Path) -> WeightsMetadata | None:
         size = values["preprocessing"].get("size")
         name, map_size, classes = (values[key] for key in ("architecture", "map_size", "classes"))
         recipe, scores = dict(values["recipe"]), dict(values["scores"])
+        json.dumps(recipe, allow_nan=False, ensure_ascii=False).encode()  # as a run stores it
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ValueError(f"its metadata {_KEY!r} are not those of wsol.train: {first_line(error):.100}") from error
     if (

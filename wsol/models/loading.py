@@ -14,7 +14,7 @@ from wsol.models._timm import Timm
 from wsol.models._user_file import UserArchitecture
 from wsol.models.base import MODELS, Architecture, Model
 from wsol.models.caffe import read_caffemodel
-from wsol.models.checkpoint import WeightsMetadata, check_finite, file_sha256, network_sha256, read_checkpoint
+from wsol.models.checkpoint import check_finite, file_sha256, network_sha256, read_checkpoint
 from wsol.models.classifier import Classifier
 from wsol.models.heads.base import HEADS
 from wsol.models.hooked import HookedClassifier
@@ -86,7 +86,7 @@ def load_model(
         output,
         type(loaded.network).__module__.partition(".")[0],
         loaded.prompts,
-        loaded.train_method,
+        loaded.recipe,
     )
 
 
@@ -258,16 +258,8 @@ def _load_checkpoint(
         class_names,
         tuple(notes),
         categories,
-        train_method=_read_train_method(metadata),
+        recipe=metadata.recipe if metadata else None,
     )
-
-
-def _read_train_method(metadata: WeightsMetadata | None) -> str:
-    """Return the training method of weights, if the name of the network does not have it."""
-    recipe = metadata.recipe if metadata else {}
-    if metadata is None or recipe.get("model") != metadata.architecture:
-        return ""
-    return str(recipe.get("train_method", ""))
 
 
 def _to_evaluation(network: nn.Module, name: str) -> nn.Module:

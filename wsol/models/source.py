@@ -1,8 +1,10 @@
 """Networks with their weights, as loaded, and packages that load both together."""
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -25,7 +27,7 @@ class LoadedNetwork:
     categories: tuple[str, ...] = ()
     code_sha256: str = ""
     prompts: Prompts | None = None
-    train_method: str = ""
+    recipe: Mapping[str, Any] | None = None
 
 
 class Source(Architecture):

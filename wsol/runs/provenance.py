@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from wsol.protocols import View
 
@@ -35,6 +36,8 @@ class NetworkRecord:
         method: Signature of the method.
         precision: Precision of the layers up to the target layer: ``float32``, ``tf32`` or ``bfloat16``.
         device: Device, as torch spells it.
+        recipe: Settings of the training, as ``wsol.train`` stored them in the weights file; None for other weights. No
+            part of the signature, which has the hash of the weights.
     """
 
     model: str
@@ -45,6 +48,7 @@ class NetworkRecord:
     method: str
     precision: str
     device: str
+    recipe: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
