@@ -14,6 +14,7 @@ from wsol.errors import InputError
 from wsol.io.display import quote
 from wsol.models import Preprocessing, WeightsMetadata, complete_name, find_architecture, load_matching
 from wsol.models.base import Architecture
+from wsol.models.checkpoint import network_sha256
 from wsol.runtime.device import find_device
 from wsol.runtime.distributed import ProcessGroup
 from wsol.runtime.precision import Precision, check_precision, has_bf16
@@ -119,14 +120,16 @@ def prepare_training(config: TrainConfig, group: ProcessGroup) -> TrainPlan:
     if precision == "auto":
         precision = "bfloat16" if has_bf16(device) else "float32"
     check_precision(precision, device)
-    if config.freeze and (config.weights is None or len(recipe.stages) > 1):
+    architecture = find_architecture(config.model)
+    own_weights = config.weights is None and architecture.comes_with_weights
+    if config.freeze and ((config.weights is None and not own_weights) or len(recipe.stages) > 1):
         raise InputError("frozen features are computed once: give --weights to take them from, and a single stage")
     datasets = StageDatasets(config.dataset, config.data_root, config.dataset_args, recipe.stages)
     train = datasets.load(recipe.stages[0], "train")
-    architecture = find_architecture(config.model)
     torch.manual_seed(recipe.seed)
     network = architecture.build_for_training(len(train.classes), config.map_size, from_scratch=config.weights is None)
     start = None if config.weights is None else load_matching(network, config.model, config.weights)
+    sha256 = start.sha256 if start else network_sha256(network) if own_weights else None
     splits: tuple[Split, ...] = ("train", "val") if config.validation else ("train",)
     for stage in recipe.stages:
         check_image_size(network, config.model, stage.image_size, len(train.classes))
@@ -138,7 +141,7 @@ def prepare_training(config: TrainConfig, group: ProcessGroup) -> TrainPlan:
     network.to(device).to(memory_format=torch.channels_last)
     preprocessing = start.preprocessing if start else architecture.preprocessing()
     side = recipe.stages[0].image_size
-    frozen = freeze_features(network, config.model, start, side) if config.freeze and start else None
+    frozen = freeze_features(network, config.model, start, side) if config.freeze else None
     head = frozen.linear if frozen else find_head(network, len(train.classes))
     if start and head is not None:
         zero_missing(head, network, start)
@@ -155,16 +158,21 @@ def prepare_training(config: TrainConfig, group: ProcessGroup) -> TrainPlan:
         request={
             "model": complete_name(config.model, architecture),
             "map_size": config.map_size,
-            "weights": start.sha256 if start else None,
+            "weights": sha256,
             "freeze": config.freeze,
             "dataset": f"{train.name}#{train.fingerprint[:8]}",
             "dataset_args": dict(config.dataset_args),
             **recipe.to_dict(),
             **({"processes": group.size} if group.size > 1 else {}),
             **({"precision": precision} if precision != "float32" else {}),
+            **({"code": architecture.code_sha256} if architecture.code_sha256 else {}),
         },
-        notes=start.notes if start else (),
+        notes=start.notes if start else _describe_own(config.model) if own_weights else (),
     )
+
+
+def _describe_own(model: str) -> tuple[str, ...]:
+    return (f"no --weights given: the training starts from the network as {model} returns it",)
 
 
 def _check_classes(train: Dataset, other: Dataset) -> None:
