@@ -1,6 +1,6 @@
 """EfficientNet-Lite0 with ImageNet weights and a new linear layer, as a user's own network file to be fine-tuned.
 
-    python -m wsol.train --model benchmarks/efficientnet_finetuned.py:make --freeze features --dataset csv --data-root DIR
+    python -m wsol.train --model benchmarks/efficientnet_finetuned.py:make --dataset cub --data-root DIR
 
 Needs the packages that ``efficientnet_lite0.py`` names.
 """

@@ -260,7 +260,9 @@ def main() -> int:
     results = [run_study(study, data) for data in chosen]
     options.out.mkdir(parents=True, exist_ok=True)
     for name in results[0]:
-        pd.concat([each[name] for each in results]).to_csv(options.out / f"{name}.csv", index=False, float_format="%.4f")
+        pd.concat([each[name] for each in results]).to_csv(
+            options.out / f"{name}.csv", index=False, float_format="%.4f"
+        )
     write_report(options.out)
     return 0
 
