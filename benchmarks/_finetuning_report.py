@@ -228,8 +228,8 @@ The images for 5 points are those of a test split on which a difference of 5 poi
 samples, extrapolated from the width of the paired intervals.
 
 `leaderboard.csv` has every run with its seed, interval, rank and signature; `seeds.csv` mean and spread;
-`differences.csv` all pairs, of each seed; `tau.csv` and `errors.csv` what the tables below summarize; `trainings.csv` and
-`images.csv` the recipe and the data.
+`differences.csv` all pairs, of each seed; `tau.csv` and `errors.csv` what the tables below summarize; `trainings.csv`
+and `images.csv` the recipe and the data.
 
 ![GT-known accuracy of all rows](gt-known.webp)
 """

@@ -27,7 +27,7 @@ from wsol.datasets._images import read_batches
 from wsol.methods import find_method
 from wsol.methods.base import forward
 from wsol.models import Model, load_model
-from wsol.runs.read import Evaluation, read_run
+from wsol.runs.read import read_run
 from wsol.training import Recipe, Stage
 
 SEEDS = (0, 1, 2)

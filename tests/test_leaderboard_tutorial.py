@@ -42,8 +42,8 @@ def test_its_commands_lead_to_a_table(
         "compare",
         *["leaderboard"] * 2,
     ]
-    for name, words in commands:
-        words = ["IMAGENET1K_V1.pth" if word == "IMAGENET1K_V1" else word for word in words]
+    for name, arguments in commands:
+        words = ["IMAGENET1K_V1.pth" if word == "IMAGENET1K_V1" else word for word in arguments]
         if "--epochs" in words:
             words[words.index("--epochs") + 1] = "1"
         assert importlib.import_module(f"wsol.{name}").main(words) == 0, capsys.readouterr().err

@@ -96,7 +96,7 @@ def test_its_file_may_move_after_the_training(own: Path, images: Path) -> None:
     (images / "elsewhere").mkdir()
     moved = shutil.move(own, images / "elsewhere" / "net.py")
     assert load_model(f"{moved}:make", path).classes == 3
-    with pytest.raises(InputError, match="was trained as .*make, not .*fixed"):
+    with pytest.raises(InputError, match=r"was trained as .*make, not .*fixed"):
         load_model(f"{moved}:fixed", path)
 
 
@@ -128,5 +128,5 @@ def test_a_network_that_has_no_linear_layer_to_train_alone(images: Path, tmp_pat
         "    pool = nn.AdaptiveAvgPool2d(1)\n"
         "    return nn.Sequential(nn.Conv2d(3, classes, 7, 8, 3), nn.ReLU(), pool, nn.Flatten())\n"
     )
-    with pytest.raises(InputError, match="no linear layer after its pooling .* such as NAME-gap"):
+    with pytest.raises(InputError, match=r"no linear layer after its pooling .* such as NAME-gap"):
         run(images, f"{file}:make", freeze="features")
