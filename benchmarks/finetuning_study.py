@@ -73,7 +73,7 @@ class Network:
 _OWN = f"{Path(__file__).parent / 'efficientnet_finetuned.py'}:make"
 NETWORKS = (
     Network("squeezenet", "squeezenet1_0-gap", "squeezenet1_0", True, 0.015, {"cub": 12, "oxford-pets": 20}),
-    Network("efficientnet", _OWN, _OWN, False, 0.06, {"cub": 6, "oxford-pets": 12}),
+    Network("efficientnet", _OWN, _OWN, False, 0.06, {"cub": 4, "oxford-pets": 12}),
 )
 TRAININGS = {"frozen": "features", "whole": None}  # with the option --freeze
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from wsol.datasets import Dataset, Split
 from wsol.errors import InputError
-from wsol.io.display import quote
+from wsol.io.display import list_first, quote
 from wsol.models import Preprocessing, WeightsMetadata, complete_name, find_architecture, load_matching
 from wsol.models.base import Architecture
 from wsol.models.checkpoint import network_sha256
@@ -167,12 +167,26 @@ def prepare_training(config: TrainConfig, group: ProcessGroup) -> TrainPlan:
             **({"precision": precision} if precision != "float32" else {}),
             **({"code": architecture.code_sha256} if architecture.code_sha256 else {}),
         },
-        notes=start.notes if start else _describe_own(config.model) if own_weights else (),
+        notes=(
+            *(start.notes if start else _describe_own(config.model) if own_weights else ()),
+            *_describe_unseen(train),
+        ),
     )
 
 
 def _describe_own(model: str) -> tuple[str, ...]:
     return (f"no --weights given: the training starts from the network as {model} returns it",)
+
+
+def _describe_unseen(train: Dataset) -> tuple[str, ...]:
+    seen = {sample.label for sample in train.samples}
+    unseen = [name for label, name in enumerate(train.classes) if label not in seen]
+    if not unseen:
+        return ()
+    return (
+        f"classes without an image in train, which are never learned ({len(unseen)} of {len(train.classes)}): "
+        f"{list_first(unseen)}; check the labels for misspellings",
+    )
 
 
 def _check_classes(train: Dataset, other: Dataset) -> None:
