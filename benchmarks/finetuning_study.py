@@ -260,9 +260,13 @@ def main() -> int:
     results = [run_study(study, data) for data in chosen]
     options.out.mkdir(parents=True, exist_ok=True)
     for name in results[0]:
-        pd.concat([each[name] for each in results]).to_csv(
-            options.out / f"{name}.csv", index=False, float_format="%.4f"
-        )
+        tables, path = [each[name] for each in results], options.out / f"{name}.csv"
+        if path.is_file():  # of data sets that are not computed again
+            kept = pd.read_csv(path)
+            tables.append(kept[~kept["data"].isin(chosen)])
+        table = pd.concat([each for each in tables if len(each)])
+        table = table.sort_values("data", key=lambda names: names.map([*FOLDERS].index), kind="stable")
+        table.to_csv(path, index=False, float_format="%.4f")
     write_report(options.out)
     return 0
 
