@@ -1,5 +1,6 @@
 """A user's own network: ``FILE.py:FUNCTION``."""
 
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from wsol.models.base import Architecture, Preprocessing, PublishedWeights
 class UserArchitecture(Architecture):
     """Builder of the network that a function in a Python file returns; the file is run.
 
-    The function takes no arguments and returns a ``torch.nn.Module`` that outputs logits ``(n, classes)``. If that has
-    an attribute ``preprocessing``, a ``wsol.models.Preprocessing``, images are normalized with it; else as ImageNet's.
+    The function takes no arguments and returns a ``torch.nn.Module`` that outputs logits ``(n, classes)``. If it has a
+    parameter ``classes`` with a default, it is called with the number of classes of the data set in a training, and
+    with that of the weights file. If the network has an attribute ``preprocessing``, a ``wsol.models.Preprocessing``,
+    images are normalized with it; else as ImageNet's.
 
     Args:
         name: ``FILE.py:FUNCTION``.
@@ -36,19 +39,19 @@ class UserArchitecture(Architecture):
     def build(
         self, state: Mapping[str, Tensor], published: PublishedWeights | None, map_size: int | None = None
     ) -> nn.Module:
-        if map_size is not None:
-            raise InputError(f"{self._name} has a fixed map size; leave out --map-size")
-        try:
-            network = self._function()
-        except Exception as error:  # a user's own code may raise anything
-            raise InputError(f"{self._name} raises {type(error).__name__}: {error}") from error
-        if not isinstance(network, nn.Module):
-            raise InputError(f"{self._name} returns {type(network).__name__}, not a torch.nn.Module")
-        self._network = network
-        return network
+        network = self._call(map_size)
+        if not self._takes_classes():
+            return network
+        default = network.state_dict()
+        counts = {
+            len(state[key])
+            for key, tensor in default.items()
+            if key in state and state[key].dim() and tensor.dim() and len(state[key]) != len(tensor)
+        }
+        return self._call(map_size, classes=counts.pop()) if len(counts) == 1 else network
 
     def build_for_training(self, classes: int, map_size: int | None = None, from_scratch: bool = True) -> nn.Module:
-        return self.build({}, None, map_size)
+        return self._call(map_size, **({"classes": classes} if self._takes_classes() else {}))
 
     def preprocessing(self) -> Preprocessing:
         preprocessing = getattr(self._network or self.build({}, None), "preprocessing", None)
@@ -57,3 +60,21 @@ class UserArchitecture(Architecture):
                 f"{self._name}: preprocessing is {type(preprocessing).__name__}; make it a wsol.models.Preprocessing"
             )
         return preprocessing or Preprocessing()
+
+    def _takes_classes(self) -> bool:
+        try:
+            return "classes" in inspect.signature(self._function).parameters
+        except (TypeError, ValueError):  # a callable without a signature
+            return False
+
+    def _call(self, map_size: int | None, **arguments: int) -> nn.Module:
+        if map_size is not None:
+            raise InputError(f"{self._name} has a fixed map size; leave out --map-size")
+        try:
+            network = self._function(**arguments)
+        except Exception as error:  # a user's own code may raise anything
+            raise InputError(f"{self._name} raises {type(error).__name__}: {error}") from error
+        if not isinstance(network, nn.Module):
+            raise InputError(f"{self._name} returns {type(network).__name__}, not a torch.nn.Module")
+        self._network = network
+        return network

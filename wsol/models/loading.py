@@ -1,7 +1,7 @@
 """Models by name, with their weights."""
 
 from dataclasses import fields, is_dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import torch
 from torch import nn
@@ -228,7 +228,7 @@ def _load_checkpoint(
         return LoadedNetwork(network, architecture.preprocessing(), "own", network_sha256(network), notes=(note,))
     checkpoint = read_checkpoint(path)
     metadata = checkpoint.metadata
-    if metadata and metadata.architecture != name:
+    if metadata and not _is_same_architecture(metadata.architecture, name):
         raise InputError(f"{path} was trained as {metadata.architecture}, not {name}; fix or leave out --model")
     offered = architecture.published_weights()
     published = next((p for p in offered if p.matches(checkpoint.sha256, weights)), None)
@@ -260,6 +260,11 @@ def _load_checkpoint(
         categories,
         recipe=metadata.recipe if metadata else None,
     )
+
+
+def _is_same_architecture(stored: str, name: str) -> bool:
+    """Return whether two names are those of one architecture; a user's file may have moved since the training."""
+    return stored == name or (".py:" in name and PurePath(stored).name == PurePath(name).name)
 
 
 def _to_evaluation(network: nn.Module, name: str) -> nn.Module:

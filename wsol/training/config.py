@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from wsol.datasets import Dataset, Split
 from wsol.errors import InputError
-from wsol.io.display import quote
+from wsol.io.display import list_first, quote
 from wsol.models import Preprocessing, WeightsMetadata, complete_name, find_architecture, load_matching
 from wsol.models.base import Architecture
+from wsol.models.checkpoint import network_sha256
 from wsol.runtime.device import find_device
 from wsol.runtime.distributed import ProcessGroup
 from wsol.runtime.precision import Precision, check_precision, has_bf16
@@ -125,7 +126,9 @@ def prepare_training(config: TrainConfig, group: ProcessGroup) -> TrainPlan:
     if precision == "auto":
         precision = "bfloat16" if has_bf16(device) else "float32"
     check_precision(precision, device)
-    if config.freeze and (config.weights is None or len(recipe.stages) > 1):
+    base = find_architecture(config.model)
+    own_weights = config.weights is None and base.comes_with_weights
+    if config.freeze and ((config.weights is None and not own_weights) or len(recipe.stages) > 1):
         raise InputError("frozen features are computed once: give --weights to take them from, and a single stage")
     if config.freeze and config.train_method.name != PLAIN:
         raise InputError(
@@ -138,13 +141,13 @@ def prepare_training(config: TrainConfig, group: ProcessGroup) -> TrainPlan:
         raise InputError("frozen features are computed once, without augmentation: leave out --augmentation")
     datasets = StageDatasets(config.dataset, config.data_root, config.dataset_args, recipe.stages)
     train = datasets.load(recipe.stages[0], "train")
-    base = find_architecture(config.model)
     named = config.train_method.name_network(config.model)
     architecture = base if named == config.model else find_architecture(named)
     torch.manual_seed(recipe.seed)
     network = architecture.build_for_training(len(train.classes), config.map_size, from_scratch=config.weights is None)
     check_layer_rates(network, recipe)
     start = None if config.weights is None else load_matching(network, named, config.weights)
+    sha256 = start.sha256 if start else network_sha256(network) if own_weights else None
     splits: tuple[Split, ...] = ("train", "val") if config.validation else ("train",)
     config.train_method.prepare(network.eval(), config.model, recipe.stages[0].image_size)
     for stage in recipe.stages:
@@ -157,7 +160,7 @@ def prepare_training(config: TrainConfig, group: ProcessGroup) -> TrainPlan:
     network.to(device).to(memory_format=torch.channels_last)
     preprocessing = start.preprocessing if start else architecture.preprocessing()
     side = recipe.stages[0].image_size
-    frozen = freeze_features(network, config.model, start, side) if config.freeze and start else None
+    frozen = freeze_features(network, config.model, start, side) if config.freeze else None
     head = frozen.linear if frozen else find_head(network, len(train.classes))
     if start and head is not None:
         start_missing(head, network, start, recipe.head_start)
@@ -174,7 +177,7 @@ def prepare_training(config: TrainConfig, group: ProcessGroup) -> TrainPlan:
         request={
             "model": complete_name(config.model, base),
             "map_size": config.map_size,
-            "weights": start.sha256 if start else None,
+            "weights": sha256,
             "freeze": config.freeze,
             "dataset": f"{train.name}#{train.fingerprint[:8]}",
             "dataset_args": dict(config.dataset_args),
@@ -182,8 +185,27 @@ def prepare_training(config: TrainConfig, group: ProcessGroup) -> TrainPlan:
             **({"processes": group.size} if group.size > 1 else {}),
             **({"precision": precision} if precision != "float32" else {}),
             **({"train_method": config.train_method.signature} if config.train_method.name != PLAIN else {}),
+            **({"code": base.code_sha256} if base.code_sha256 else {}),
         },
-        notes=start.notes if start else (),
+        notes=(
+            *(start.notes if start else _describe_own(config.model) if own_weights else ()),
+            *_describe_unseen(train),
+        ),
+    )
+
+
+def _describe_own(model: str) -> tuple[str, ...]:
+    return (f"no --weights given: the training starts from the network as {model} returns it",)
+
+
+def _describe_unseen(train: Dataset) -> tuple[str, ...]:
+    seen = {sample.label for sample in train.samples}
+    unseen = [name for label, name in enumerate(train.classes) if label not in seen]
+    if not unseen:
+        return ()
+    return (
+        f"classes without an image in train, which are never learned ({len(unseen)} of {len(train.classes)}): "
+        f"{list_first(unseen)}; check the labels for misspellings",
     )
 
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,13 +30,13 @@ class FrozenFeatures:
     has_weights: bool
 
 
-def freeze_features(network: nn.Module, model: str, start: InitReport, side: int) -> FrozenFeatures:
+def freeze_features(network: nn.Module, model: str, start: InitReport | None, side: int) -> FrozenFeatures:
     """Freeze all parameters but those of the linear layer.
 
     Args:
         network: The network.
         model: Its name in messages.
-        start: The weights that it starts from.
+        start: The weights that it starts from; None for those that the network comes with.
         side: Side of the images that it is trained with.
 
     Raises:
@@ -48,10 +48,14 @@ def freeze_features(network: nn.Module, model: str, start: InitReport, side: int
     except InputError:
         classifier = find_gap(network, model, side)
     if classifier.linear is None:
-        raise InputError(f"{model} has no linear layer that could be trained alone; leave out --freeze")
+        raise InputError(
+            f"{model} has no linear layer after its pooling that could be trained alone; give a network that has one, "
+            "such as NAME-gap for a network NAME of torchvision, or leave out --freeze"
+        )
     trained = {parameter.data_ptr() for parameter in classifier.linear.parameters()}
     state = network.state_dict()
-    random = [key for key in start.missing if state[key].data_ptr() not in trained]
+    missing = start.missing if start else ()
+    random = [key for key in missing if state[key].data_ptr() not in trained]
     if random:
         raise InputError(
             f"{model}: the weights lack {len(random)} tensors of the features, the first is {random[0]}, which would "
@@ -59,7 +63,7 @@ def freeze_features(network: nn.Module, model: str, start: InitReport, side: int
         )
     classifier.requires_grad_(False)
     linear = classifier.linear.requires_grad_(True)
-    return FrozenFeatures(classifier, linear, linear.weight.data_ptr() not in _missing_tensors(network, start))
+    return FrozenFeatures(classifier, linear, linear.weight.data_ptr() not in _missing_tensors(network, missing))
 
 
 def find_head(network: nn.Module, classes: int) -> nn.Linear | None:
@@ -79,7 +83,7 @@ def start_missing(head: nn.Linear, network: nn.Module, start: InitReport, values
             which may be in the hundreds, would be confident nonsense. ``normal`` for weights with a standard deviation
             of 0.01 and a bias of zero, as in torchvision's VGG and in the code of Choe et al., CVPR 2020.
     """
-    missing = _missing_tensors(network, start)
+    missing = _missing_tensors(network, start.missing)
     for parameter in head.parameters():
         if parameter.data_ptr() not in missing:
             continue
@@ -89,10 +93,10 @@ def start_missing(head: nn.Linear, network: nn.Module, start: InitReport, values
             nn.init.zeros_(parameter)
 
 
-def _missing_tensors(network: nn.Module, start: InitReport) -> set[int]:
+def _missing_tensors(network: nn.Module, missing: Sequence[str]) -> set[int]:
     """Return the addresses of the network's tensors that the weights lack."""
     state = network.state_dict()
-    return {state[key].data_ptr() for key in start.missing}
+    return {state[key].data_ptr() for key in missing}
 
 
 def check_image_size(network: nn.Module, model: str, side: int, classes: int) -> None:
@@ -112,7 +116,8 @@ def check_image_size(network: nn.Module, model: str, side: int, classes: int) ->
     except Exception as error:  # a user's own network may raise anything
         raise InputError(f"{model} cannot take images of {side} x {side} ({first_line(error)})") from error
     if (fault := _output_fault(output, (1, classes))) is not None:
-        raise InputError(f"the output of {model} for one image {fault}")
+        fix = "; its function may take the number of classes: def FUNCTION(classes=1000)" if ".py:" in model else ""
+        raise InputError(f"the output of {model} for one image {fault}{fix}")
 
 
 def check_step(network: nn.Module, model: str, side: int, classes: int, images: int) -> None:
