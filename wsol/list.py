@@ -1,4 +1,4 @@
-"""``python -m wsol.list``: the names of data sets, models, methods, protocols, metrics and baselines."""
+"""``python -m wsol.list``: the names of data sets, models, methods, protocols, metrics and so on."""
 
 import argparse
 import importlib
@@ -11,6 +11,7 @@ from wsol.errors import InputError
 _REGISTRIES = {
     "datasets": "wsol.datasets:DATASETS",
     "methods": "wsol.methods:METHODS",
+    "train-methods": "wsol.training.methods:TRAIN_METHODS",
     "baselines": "wsol.baselines:BASELINES",
     "protocols": "wsol.protocols:PROTOCOLS",
     "metrics": "wsol.metrics.base:METRICS",
@@ -36,17 +37,18 @@ def _list_lines(kind: str, names: Sequence[str]) -> Iterable[str]:
         return list_models(names)
     if names:
         raise InputError(f"only models can be listed by name; leave out {' '.join(names)}")
-    from wsol.reports.entries import list_methods, list_protocols  # noqa: PLC0415
+    from wsol.reports.entries import list_entries, list_methods  # noqa: PLC0415
 
     module, name = _REGISTRIES[kind].split(":")
     registry = getattr(importlib.import_module(module), name)
-    lists = {"methods": list_methods, "protocols": list_protocols}
+    lists = {"methods": list_methods, "protocols": list_entries, "train-methods": list_entries}
     return lists[kind](registry) if kind in lists else registry.titles()
 
 
 def _make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "wsol.list", description="List the names that commands accept; of methods and protocols also the settings."
+        "wsol.list",
+        description="List the names that commands accept; of methods and protocols also the settings.",
     )
     parser.add_argument("kind", choices=("models", *_REGISTRIES))
     parser.add_argument("names", nargs="*", help="only these models, such as 'resnet*' or timm/convnext_tiny")

@@ -20,6 +20,7 @@ def _run(argv: Sequence[str] | None) -> None:
     options = _make_parser().parse_args(argv)
     from wsol.runtime.distributed import process_group  # noqa: PLC0415  # torch takes seconds to import
     from wsol.training import Recipe, Stage, read_stages, train  # noqa: PLC0415
+    from wsol.training.methods import find_train_method  # noqa: PLC0415
 
     arguments = vars(options)
     stage = {name: arguments.pop(name) for name in ("epochs", "image_size", "batch_size")}
@@ -27,10 +28,13 @@ def _run(argv: Sequence[str] | None) -> None:
     stages = read_stages(file) if file else (Stage(**stage),)
     names = ("learning_rate", "momentum", "weight_decay", "warm_up", "label_smoothing", "seed")
     recipe = Recipe(stages, **{name: arguments.pop(name) for name in names})
-    arguments["out"] = arguments["out"] or Path("results") / file_name("train", options.model, options.dataset)
+    named = [] if options.train_method == "cam" else [options.train_method]
+    arguments["out"] = arguments["out"] or Path("results") / file_name("train", options.model, *named, options.dataset)
     path = train(recipe=recipe, **arguments)
     command = ["python", "-m", "wsol.eval", "--weights", str(path)]
     command += ["--model", options.model] if ".py:" in options.model else []  # weights may not name code to be run
+    map_method = find_train_method(options.train_method).map_method
+    command += ["--method", map_method] if map_method != "cam" else []
     command += ["--dataset", options.dataset]
     command += ["--data-root", str(options.data_root)] if options.data_root else []
     command += [word for key, value in options.dataset_args.items() for word in ("--dataset-arg", f"{key}={value}")]
@@ -59,6 +63,14 @@ def _make_parser() -> argparse.ArgumentParser:
     )
     network.add_argument("--half", action="store_true", help="write the weights in half precision")
     add_options(parser, ("dataset", "data_root", "dataset_args"))
+    method = parser.add_argument_group("training method")
+    method.add_argument(
+        "--train-method",
+        default="cam",
+        metavar="NAME",
+        help="training method, with settings after a colon, NAME:KEY=VALUE,...; see python -m wsol.list train-methods "
+        "(default: %(default)s)",
+    )
     schedule = parser.add_argument_group("schedule")
     add = schedule.add_argument
     add("--stages", type=Path, metavar="FILE", help="curriculum in a TOML file, in place of the next three options")

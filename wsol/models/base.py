@@ -193,6 +193,8 @@ class Model:
         output: Name or index of the output that holds the class scores, if it was given.
         library: Package that defines the class of the network, such as ``torchvision``; empty if it is unknown.
         prompts: Classes of a zero-shot classifier and the texts about them; None for other networks.
+        train_method: Training method with its settings, ``has:grid=4,rate=0.5``, where the weights file names one and
+            the name of the network does not; empty for plain training.
     """
 
     name: str
@@ -211,6 +213,7 @@ class Model:
     output: str | None = None
     library: str = ""
     prompts: Prompts | None = field(default=None, repr=False)
+    train_method: str = ""
 
     def check_side(self, side: int | None) -> None:
         """Check that the network takes square images of a side.
@@ -228,7 +231,9 @@ class Model:
 
     @property
     def signature(self) -> str:
-        """Name, and what was chosen: map size, target layer, weights, normalization unless it is ImageNet's, prompts.
+        """Name, and what was chosen: training method, map size, target layer, weights, normalization, prompts.
+
+        A normalization is shown unless it is ImageNet's.
 
         A user's own file, the weights and the normalization are shown by the first digits of their SHA-256.
         """
@@ -238,7 +243,8 @@ class Model:
         layer = f"@{self.layer}" if self.layer else ""
         layer += f">{self.output.replace('|', '_')}" if self.output else ""
         suffix = self.preprocessing.suffix + (self.prompts.suffix if self.prompts else "")
-        return f"{name.replace('|', '_')}{code}{map_size}{layer}:{self.sha256[:8]}{suffix}"
+        train_method = f"+{self.train_method.replace('|', '_')}" if self.train_method else ""
+        return f"{name.replace('|', '_')}{code}{train_method}{map_size}{layer}:{self.sha256[:8]}{suffix}"
 
 
 MODELS: Registry[Architecture] = Registry("model", "wsol.models.architectures", group="wsol.models")

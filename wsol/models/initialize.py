@@ -42,7 +42,9 @@ def load_matching(network: nn.Module, name: str, weights: str | Path) -> InitRep
     Raises:
         InputError: There are no such weights, or no tensor fits.
     """
-    backbone = name.partition("-tap:")[0].removesuffix("-gap").removesuffix("-gmp").removesuffix("-tap")
+    backbone = (
+        name.partition("+")[0].partition("-tap:")[0].removesuffix("-gap").removesuffix("-gmp").removesuffix("-tap")
+    )
     base = find_architecture(backbone if backbone in MODELS.names() else name)
     published = {p.name: p for p in base.published_weights()}
     path = base.fetch(str(weights)) if str(weights) in published else Path(weights)
@@ -50,10 +52,11 @@ def load_matching(network: nn.Module, name: str, weights: str | Path) -> InitRep
         raise InputError(f"there is no weights file {weights}; give {' or '.join(['a file', *published])}")
     checkpoint = read_checkpoint(path)
     target = network.state_dict()
-    state = checkpoint.select([*target, *(key.removeprefix("backbone.body.") for key in target)])
+    spellings = {key: _spell(key) for key in target}
+    state = checkpoint.select([each for names in spellings.values() for each in names])
     matching = {}
     for key, value in target.items():
-        stored = state.get(key, state.get(key.removeprefix("backbone.body.")))
+        stored = next((state[each] for each in spellings[key] if each in state), None)
         if stored is None or stored.shape != value.shape:
             continue
         if stored.is_floating_point() == value.is_floating_point():
@@ -69,6 +72,15 @@ def load_matching(network: nn.Module, name: str, weights: str | Path) -> InitRep
     if origin and backbone in _TRANSFORMS_INPUT:
         preprocessing = Preprocessing((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     return InitReport(preprocessing, checkpoint.sha256, missing, checkpoint.notes)
+
+
+def _spell(key: str) -> list[str]:
+    """Return the names that a tensor has in its own network, in the backbone, and below the head of another method."""
+    for prefix in ("backbone.body.", "features.body."):
+        if key.startswith(prefix):
+            rest = key.removeprefix(prefix)
+            return [key, rest, f"backbone.body.{rest}", f"features.body.{rest}"]
+    return [key]
 
 
 # torchvision's own weights of these expect (x - 0.5) / 0.5, which its networks compute from the usual input.

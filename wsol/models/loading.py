@@ -7,14 +7,16 @@ import torch
 from torch import nn
 
 from wsol.errors import InputError
+from wsol.models._headed import HeadedArchitecture
 from wsol.models._hugging_face import HuggingFace
 from wsol.models._open_clip import OpenClip
 from wsol.models._timm import Timm
 from wsol.models._user_file import UserArchitecture
 from wsol.models.base import MODELS, Architecture, Model
 from wsol.models.caffe import read_caffemodel
-from wsol.models.checkpoint import check_finite, file_sha256, network_sha256, read_checkpoint
+from wsol.models.checkpoint import WeightsMetadata, check_finite, file_sha256, network_sha256, read_checkpoint
 from wsol.models.classifier import Classifier
+from wsol.models.heads.base import HEADS
 from wsol.models.hooked import HookedClassifier
 from wsol.models.hooked_layers import HookedLayers
 from wsol.models.load_state import load_state
@@ -84,6 +86,7 @@ def load_model(
         output,
         type(loaded.network).__module__.partition(".")[0],
         loaded.prompts,
+        loaded.train_method,
     )
 
 
@@ -93,12 +96,16 @@ def find_architecture(name: str) -> Architecture:
     Args:
         name: Registered name, with settings if it takes any, ``resnet18-tap:theta=0.2``; ``timm/NAME``,
             ``open_clip/NAME`` or ``hf/ORG/NAME`` for one of timm, open_clip or transformers; ``FILE.py:FUNCTION`` for a
-            user's own.
+            user's own. ``+HEAD`` after a name, ``resnet18-gap+acol:threshold=0.7``, is the network with the head of a
+            training method.
 
     Raises:
         InputError: There is no such architecture or setting; the message suggests similar names, or says what is
             missing.
     """
+    base, plus, head = name.rpartition("+")
+    if plus and head.partition(":")[0] in HEADS.names():
+        return HeadedArchitecture(base, find_architecture(base), HEADS.find(head))
     if ".py:" in name:
         return UserArchitecture(name)
     source, _, rest = name.partition("/")
@@ -116,6 +123,8 @@ def find_architecture(name: str) -> Architecture:
 
 def complete_name(name: str, architecture: Architecture) -> str:
     """Return a name with all settings of its architecture, if it takes any: ``resnet18-tap:theta=0.1``."""
+    if isinstance(architecture, HeadedArchitecture):
+        return f"{complete_name(architecture.name, architecture.base)}+{architecture.head.signature}"
     if not is_dataclass(architecture):
         return name
     settings = ",".join(f"{each.name}={getattr(architecture, each.name)}" for each in fields(architecture))
@@ -221,7 +230,7 @@ def _load_checkpoint(
         raise InputError(f"{path} is not the file published as {weights}; delete it and try again")
     map_size = map_size or (metadata.map_size if metadata else None)
     network = _to_evaluation(architecture.build(checkpoint.state, published, map_size), name)
-    load_state(network, checkpoint, name)
+    load_state(network, checkpoint, name, needs_all=isinstance(architecture, HeadedArchitecture))
     source = metadata or published
     preprocessing = source.preprocessing if source else architecture.preprocessing()
     if preprocessing.size is None:
@@ -235,7 +244,24 @@ def _load_checkpoint(
         )
     class_names = metadata.classes if metadata else ()
     categories = published.categories if published else ()
-    return LoadedNetwork(network, preprocessing, label, checkpoint.sha256, class_names, tuple(notes), categories)
+    return LoadedNetwork(
+        network,
+        preprocessing,
+        label,
+        checkpoint.sha256,
+        class_names,
+        tuple(notes),
+        categories,
+        train_method=_read_train_method(metadata),
+    )
+
+
+def _read_train_method(metadata: WeightsMetadata | None) -> str:
+    """Return the training method of weights, if the name of the network does not have it."""
+    recipe = metadata.recipe if metadata else {}
+    if metadata is None or recipe.get("model") != metadata.architecture:
+        return ""
+    return str(recipe.get("train_method", ""))
 
 
 def _to_evaluation(network: nn.Module, name: str) -> nn.Module:

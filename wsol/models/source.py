@@ -25,6 +25,7 @@ class LoadedNetwork:
     categories: tuple[str, ...] = ()
     code_sha256: str = ""
     prompts: Prompts | None = None
+    train_method: str = ""
 
 
 class Source(Architecture):

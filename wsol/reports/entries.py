@@ -9,10 +9,10 @@ from typing import Any
 from wsol.registry import Registry
 
 
-def list_protocols(protocols: Registry[Any]) -> Iterator[str]:
-    """Yield the name of each protocol, then its summary and one line per setting, indented."""
-    for name in protocols.names():
-        entry = protocols.get(name)
+def list_entries(registry: Registry[Any]) -> Iterator[str]:
+    """Yield the name of each entry, then its summary and one line per setting, indented."""
+    for name in registry.names():
+        entry = registry.get(name)
         yield name
         yield f"    {_summary(entry)}"
         yield from describe_settings(entry)

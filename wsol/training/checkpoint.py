@@ -130,7 +130,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str,
         temporary.write_bytes(safetensors.torch.save(arrays, dict(facts)))
 
 
-_DEFAULTS = {"processes": 1, "precision": "float32"}
+_DEFAULTS = {"processes": 1, "precision": "float32", "train_method": "cam"}
 _HOW_TO_FIX = "delete it to start again"
 
 

@@ -17,6 +17,7 @@ from wsol.models.base import Architecture
 from wsol.runtime.device import find_device
 from wsol.runtime.distributed import ProcessGroup
 from wsol.runtime.precision import Precision, check_precision, has_bf16
+from wsol.training.methods import TrainMethod
 from wsol.training.network import (
     FrozenFeatures,
     check_image_size,
@@ -27,6 +28,9 @@ from wsol.training.network import (
 )
 from wsol.training.recipe import Recipe
 from wsol.training.stage_datasets import StageDatasets
+
+PLAIN = "cam"
+"""Name of the training method that trains on whole images."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ class TrainConfig:
     validation: bool
     device: str
     precision: Precision | Literal["auto"]
+    train_method: TrainMethod
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,7 @@ class TrainPlan:
         if half:
             tensors = {key: value.half() if value.is_floating_point() else value for key, value in tensors.items()}
         metadata = WeightsMetadata(
-            complete_name(config.model, self.architecture),
+            complete_name(config.train_method.name_network(config.model), self.architecture),
             self.classes,
             self.preprocessing,
             config.map_size,
@@ -121,13 +126,21 @@ def prepare_training(config: TrainConfig, group: ProcessGroup) -> TrainPlan:
     check_precision(precision, device)
     if config.freeze and (config.weights is None or len(recipe.stages) > 1):
         raise InputError("frozen features are computed once: give --weights to take them from, and a single stage")
+    if config.freeze and config.train_method.name != PLAIN:
+        raise InputError(
+            f"{config.train_method.name} changes images or layers in every step, but frozen features are computed "
+            "once; leave out --freeze"
+        )
     datasets = StageDatasets(config.dataset, config.data_root, config.dataset_args, recipe.stages)
     train = datasets.load(recipe.stages[0], "train")
-    architecture = find_architecture(config.model)
+    base = find_architecture(config.model)
+    named = config.train_method.name_network(config.model)
+    architecture = base if named == config.model else find_architecture(named)
     torch.manual_seed(recipe.seed)
     network = architecture.build_for_training(len(train.classes), config.map_size, from_scratch=config.weights is None)
-    start = None if config.weights is None else load_matching(network, config.model, config.weights)
+    start = None if config.weights is None else load_matching(network, named, config.weights)
     splits: tuple[Split, ...] = ("train", "val") if config.validation else ("train",)
+    config.train_method.prepare(network.eval(), config.model, recipe.stages[0].image_size)
     for stage in recipe.stages:
         check_image_size(network, config.model, stage.image_size, len(train.classes))
         for split in splits:  # a missing one is reported before the first epoch, not after it
@@ -153,7 +166,7 @@ def prepare_training(config: TrainConfig, group: ProcessGroup) -> TrainPlan:
         head=head,
         frozen=frozen,
         request={
-            "model": complete_name(config.model, architecture),
+            "model": complete_name(config.model, base),
             "map_size": config.map_size,
             "weights": start.sha256 if start else None,
             "freeze": config.freeze,
@@ -162,6 +175,7 @@ def prepare_training(config: TrainConfig, group: ProcessGroup) -> TrainPlan:
             **recipe.to_dict(),
             **({"processes": group.size} if group.size > 1 else {}),
             **({"precision": precision} if precision != "float32" else {}),
+            **({"train_method": config.train_method.signature} if config.train_method.name != PLAIN else {}),
         },
         notes=start.notes if start else (),
     )

@@ -20,6 +20,7 @@ from wsol.training.checkpoint import Checkpointer
 from wsol.training.config import TrainConfig, prepare_training
 from wsol.training.data import BatchSource, FeatureBatches, ImageBatches
 from wsol.training.decoding import start_decoder
+from wsol.training.methods import TrainMethod, find_train_method
 from wsol.training.recipe import Recipe, Stage
 from wsol.training.trainer import Trainer
 
@@ -37,6 +38,7 @@ def train(
     validation: bool = True,
     device: str = "auto",
     precision: Precision | Literal["auto"] = "auto",
+    train_method: str | TrainMethod = "cam",
     workers: int | None = None,
     half: bool = False,
     out: str | Path,
@@ -71,6 +73,8 @@ def train(
         precision: Of the forward pass and the gradients: ``float32``, that of IEEE 754 on every device; ``tf32``, on a
             GPU alone; ``bfloat16``, by autocast; ``auto`` for bfloat16 where the device has instructions for it, else
             float32.
+        train_method: Registered name, with settings after a colon, ``has:grid=4,rate=0.5``; ``cam`` trains on whole
+            images.
         workers: Number of worker processes that decode and augment images, for each training process; one per processor
             if None.
         half: Whether to write the weights in half precision.
@@ -88,9 +92,9 @@ def train(
     if workers is not None and workers < 1:
         raise InputError(f"workers is {workers}; give 1 or more")
     recipe, folder, group = recipe or Recipe(), Path(out), process_group()
-    arguments = dict(dataset_args or {})
+    arguments, method = dict(dataset_args or {}), find_train_method(train_method)
     config = TrainConfig(
-        model, dataset, recipe, weights, freeze, map_size, data_root, arguments, validation, device, precision
+        model, dataset, recipe, weights, freeze, map_size, data_root, arguments, validation, device, precision, method
     )
     with contextlib.ExitStack() as stack:
         with group.sync_errors():
@@ -111,7 +115,7 @@ def train(
                 batches = features = FeatureBatches(images, plan.frozen, recipe.stages[0], recipe.seed, group)
             if plan.frozen.has_weights:
                 features.standardization.unfold(plan.frozen.linear)
-        trainer = Trainer(module, batches, recipe, plan.device, sum(work), group, plan.head, plan.precision)
+        trainer = Trainer(module, batches, recipe, plan.device, sum(work), group, plan.head, plan.precision, method)
         checkpointer = Checkpointer(folder, plan, trainer.optimizer, group)
         if group.is_main:
             for number, stage in enumerate(recipe.stages, 1):

@@ -1,6 +1,7 @@
 """One epoch of gradient descent, and one of validation."""
 
 import copy
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from wsol.errors import InputError
 from wsol.runtime.distributed import ProcessGroup
 from wsol.runtime.precision import Precision
 from wsol.training.data import BatchSource
+from wsol.training.methods import TrainMethod
 from wsol.training.recipe import Recipe, Stage
 from wsol.training.standardization import SQUARED_NORM
 
@@ -30,6 +32,7 @@ class Trainer:
             inputs have a mean squared norm above 256, like the step of normalized least mean squares: its curvature
             grows with that norm, and would make the training diverge at rates that suit all other layers.
         precision: Whether the module runs in bfloat16; the caller sets the arithmetic of float32 numbers.
+        method: Computes the loss of each step; the cross-entropy of whole images by default.
 
     Attributes:
         optimizer: The optimizer, with its momentum.
@@ -45,8 +48,10 @@ class Trainer:
         group: ProcessGroup,
         head: nn.Linear | None = None,
         precision: Precision = "float32",
+        method: TrainMethod | None = None,
     ) -> None:
         self._module, self._batches, self._recipe, self._work, self._group = module, batches, recipe, work, group
+        self._method = method or TrainMethod()
         self._head, self._norms = head, _record_norms(head)
         self._parallel = module if group.size == 1 else wrap_ddp(module, device)
         self._loss = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
@@ -74,7 +79,7 @@ class Trainer:
             InputError: The loss is no longer finite, or an image cannot be read.
         """
         self._parallel.train()
-        # Dropout draws from torch's global generator: seeded here, an epoch does not depend on previous ones.
+        # Dropout and methods draw from torch's global generator: seeded here, an epoch does not depend on earlier ones.
         torch.manual_seed(1_000_003 * self._recipe.seed + epoch + 10_007 * self._group.rank)
         losses, wrong = self._zero(), self._zero()  # on the device: to read them in every step would make it wait
         seen = rate = 0.0
@@ -83,13 +88,12 @@ class Trainer:
             rate = self._recipe.learning_rate_at(middle / self._work, stage)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
-            with self._autocast:
-                logits = self._parallel(inputs)
-            loss = self._loss(logits.float(), labels)
+            loss, logits = self._method.compute_loss(self._run, inputs, labels, self._loss)
             shared = len(labels) < total
             self.optimizer.zero_grad(set_to_none=True)
             # Scaled so that the mean of the processes' gradients is the gradient of the whole batch.
-            (loss * (len(labels) * self._group.size / total if shared else 1)).backward()
+            share = len(labels) * self._group.size / total if shared else 1
+            torch.autograd.backward(loss * share)
             self._shorten_head_gradient()
             self.optimizer.step()
             if shared or self._group.is_main:  # count each image once
@@ -120,6 +124,10 @@ class Trainer:
                 seen += len(labels)
         errors, seen = self._sum_over_processes(wrong.item(), seen)
         return 100 * errors / seen
+
+    def _run(self, *inputs: Tensor) -> Any:
+        with self._autocast:
+            return self._parallel(*inputs)
 
     def _shorten_head_gradient(self) -> None:
         if self._head is None or self._head.weight.grad is None or not self._norms:
@@ -179,6 +187,5 @@ class _WithUnusedParameter(nn.Module):
         super().__init__()
         self.module, self.unused = module, nn.Parameter(next(module.parameters()).new_zeros(1))
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        logits: Tensor = self.module(inputs)
-        return logits
+    def forward(self, *inputs: Tensor) -> Any:
+        return self.module(*inputs)

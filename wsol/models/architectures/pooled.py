@@ -53,6 +53,11 @@ class PooledClassifier(nn.Module):
         self.dropout = nn.Dropout(0.5)
         self.fc = nn.Linear(channels, classes)
 
+    @property
+    def feature_layers(self) -> nn.Module:
+        """The layers before the added convolution, or before the pooling."""
+        return self.backbone
+
     def forward(self, images: Tensor) -> Tensor:
         """Return logits ``(n, classes)`` of images ``(n, 3, H, W)``."""
         maps: Tensor = self.added(self.backbone(images))

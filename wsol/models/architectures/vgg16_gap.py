@@ -50,6 +50,12 @@ class VGG16GAP(nn.Module):
         self.dropout = nn.Dropout(0.5)
         self.fc = nn.Linear(1024, classes, bias=bias)
 
+    @property
+    def feature_layers(self) -> nn.Module:
+        """The layers before the added convolution."""
+        features: nn.Module = self.features
+        return features
+
     def forward(self, images: Tensor) -> Tensor:
         """Return logits ``(n, classes)`` of images ``(n, 3, H, W)``."""
         maps: Tensor = self.relu(self.norm6(self.conv6(self.features(images))))

@@ -1,0 +1,1 @@
+"""Heads of training methods, which take the place of a network's pooling and linear layer."""
