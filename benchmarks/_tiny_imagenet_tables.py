@@ -28,9 +28,9 @@ Runs = Mapping[tuple[str, int], Path]
 def write_tables(runs: Runs, baselines: Mapping[str, Path], work: Path, out: Path) -> None:
     """Write the tables of a budget.
 
-    ``leaderboard.csv`` is that of ``python -m wsol.leaderboard --validate``. ``metrics.csv`` and ``differences.csv``
-    compare methods, each with the mean over its seeds, and baselines, as ``wsol.compare`` does; ``curves.csv`` has the
-    GT-known accuracy at some taus. ``runs.csv`` has a row per run, ``errors.csv`` a row per run and error type, and
+    ``leaderboard.csv`` and ``.md`` are those of ``python -m wsol.leaderboard --validate``. ``metrics.csv`` and
+    ``differences.csv`` compare methods, each with the mean over its seeds, and baselines, as ``wsol.compare`` does;
+    ``curves.csv`` has the GT-known accuracy at some taus. ``runs.csv`` has a row per run, ``errors.csv`` a row per run and error type, and
     ``speeds.csv`` the images per second of every call that trained.
 
     Args:
@@ -41,7 +41,8 @@ def write_tables(runs: Runs, baselines: Mapping[str, Path], work: Path, out: Pat
     """
     out.mkdir(parents=True, exist_ok=True)
     board = wsol.leaderboard(work / "runs", validate=True)
-    (out / "leaderboard.csv").write_text(board.csv, encoding="utf-8", newline="")
+    for name, text in {"leaderboard.csv": board.csv, "leaderboard.md": board.markdown}.items():
+        (out / name).write_text(text, encoding="utf-8", newline="")
     groups: dict[str, list[Path]] = {}
     for (method, _), folder in runs.items():
         groups.setdefault(method, []).append(folder)
