@@ -27,9 +27,9 @@ significantly better. The last three entries are boxes that ignore the image.
 
     python benchmarks/tiny_imagenet_study.py --data-root tiny-imagenet-200.zip --work DIR --classes CLASSES
 
-makes the tables of a budget: `leaderboard.csv` and `.md` (`wsol.leaderboard --validate`, with signatures), `metrics.csv`,
-`differences.csv` (`wsol.compare`), `runs.csv`, `errors.csv`, `curves.csv` and `speeds.csv`. Maps, boxes and overlays of
-a run are on its page, `DIR/runs/cam-0/report.html`.
+makes the tables of a budget: `leaderboard.csv` and `.md` (`wsol.leaderboard --validate`, with signatures),
+`metrics.csv`, `differences.csv` (`wsol.compare`), `runs.csv`, `errors.csv`, `curves.csv` and `speeds.csv`. Maps, boxes
+and overlays of a run are on its page, `DIR/runs/cam-0/report.html`.
 """
 
 Tables = dict[str, pd.DataFrame]

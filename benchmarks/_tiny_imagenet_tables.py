@@ -30,8 +30,8 @@ def write_tables(runs: Runs, baselines: Mapping[str, Path], work: Path, out: Pat
 
     ``leaderboard.csv`` and ``.md`` are those of ``python -m wsol.leaderboard --validate``. ``metrics.csv`` and
     ``differences.csv`` compare methods, each with the mean over its seeds, and baselines, as ``wsol.compare`` does;
-    ``curves.csv`` has the GT-known accuracy at some taus. ``runs.csv`` has a row per run, ``errors.csv`` a row per run and error type, and
-    ``speeds.csv`` the images per second of every call that trained.
+    ``curves.csv`` has the GT-known accuracy at some taus. ``runs.csv`` has a row per run, ``errors.csv`` a row per run
+    and error type, and ``speeds.csv`` the images per second of every call that trained.
 
     Args:
         runs: The runs of networks.
