@@ -154,6 +154,8 @@ def main() -> int:
     study = Study(options.work, data, images, stage, options.learning_rate, options.device, options.threads)
     out = options.out / f"{options.classes}-classes"
     methods = [*dict.fromkeys([FIRST, *options.methods])]
+    for method in methods:
+        find_train_method(method)  # an unknown one is named before hours of training
     baselines = {name: study.score(name) for name in BASELINES}
     runs: dict[tuple[str, int], Path] = {}
     for method in methods:
