@@ -205,6 +205,7 @@ def draw(tables: Tables) -> Figure:
     middle.set(xlabel="tau", ylabel="GT-known accuracy, %", xlim=(0, 1), ylim=(0, None))
     middle.legend(fontsize=7)
     _draw_errors(right, [entry for entry in entries if entry not in BASELINES], tables)
+    figure.legend(*right.get_legend_handles_labels(), fontsize=8, ncols=len(ERRORS), loc="outside upper right")
     return figure
 
 
@@ -227,4 +228,3 @@ def _draw_errors(axes: Axes, methods: list[str], tables: Tables) -> None:
         axes.barh(shares.index, shares[error], left=start, color=color, label=ERROR_TITLES[error])
         start += shares[error]
     axes.set(xlabel="first predictions, %", xlim=(0, 100))
-    axes.legend(fontsize=7, ncols=3, loc="upper center", bbox_to_anchor=(0.5, 1.16))
