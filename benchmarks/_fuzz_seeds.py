@@ -2,6 +2,7 @@
 
 import io
 import json
+import zipfile
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,15 @@ def _make_images() -> dict[str, bytes]:
         "s.tif": _encode_image(_NOISE[..., 0] > 127, "TIFF", compression="group4"),
         "t.bmp": _encode_image(_NOISE, "BMP", "P"),
     }
+
+
+def _pack(files: dict[str, bytes]) -> bytes:
+    """Return a zip archive with stored and deflated members."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for i, (name, content) in enumerate(files.items()):
+            archive.writestr(name, content, zipfile.ZIP_DEFLATED if i % 2 else zipfile.ZIP_STORED)
+    return file.getvalue()
 
 
 def _make_csv(names: list[str]) -> bytes:
@@ -306,6 +316,7 @@ def _make_seeds() -> dict[str, tuple[str, dict[str, str], dict[str, bytes]]]:
             "val/images/val_1.png": png,
         },
     )
+    seeds["tiny-imagenet-zip"] = ("tiny-imagenet", {}, {"tiny.zip": _pack(seeds["tiny-imagenet"][2])})
     seeds["oxford-pets"] = (
         "oxford-pets",
         {},
@@ -334,4 +345,4 @@ def _make_seeds() -> dict[str, tuple[str, dict[str, str], dict[str, bytes]]]:
 
 
 SEEDS = _make_seeds()
-"""Data set, arguments (``{}`` is its folder) and files by reader."""
+"""Data set, arguments (``{}`` is its folder) and files by reader; an archive among the files is the data set."""

@@ -160,7 +160,8 @@ def write_seed(reader: str, root: Path) -> None:
 def read(reader: str, root: Path) -> str:
     """Read all images and masks of a data set; return the path of an image outside of it, if there is one."""
     name, arguments, _ = SEEDS[reader]
-    data = load_dataset(name, root, dataset_args={key: value.format(root) for key, value in arguments.items()})
+    place = next(root.glob("*.zip"), root)
+    data = load_dataset(name, place, dataset_args={key: value.format(root) for key, value in arguments.items()})
     _ = data.signature
     for sample in data:
         if sample.path and not Path(os.path.realpath(sample.path)).is_relative_to(root):

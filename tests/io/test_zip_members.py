@@ -4,6 +4,7 @@ import io
 import os
 import stat
 import struct
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -155,8 +156,12 @@ def test_members_that_would_fill_the_memory(tmp_path: Path) -> None:
     bomb = pack(tmp_path / "x.zip", ("1.txt", bytes(20_000_000)), method=DEFLATED)
     assert bomb.stat().st_size < 30_000
     patch(bomb, 24, struct.pack("<I", 1000))  # the size that the list gives
+    tracemalloc.start()
     with pytest.raises(OSError, match="does not have the listed size and CRC-32"):
         open_file(bomb / "1.txt")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1_000_000
     patch(bomb, 24, struct.pack("<I", 2**31))
     with pytest.raises(OSError, match="it has 2,147,483,648 bytes, too many for a file in an archive"):
         open_file(bomb / "1.txt")
