@@ -3,6 +3,7 @@
 import itertools
 import math
 import random
+from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from wsol.training import Recipe, Stage, config, train
 from wsol.training.methods import find_train_method
 from wsol.training.trainer import Trainer
 
-METHODS = ["has", "cutmix"]
+METHODS = ["has", "cutmix", "adl:layers=stem.1+stem.3"]
 # Without dropout and batch normalization, so that processes could agree.
 NET = """
 from torch import nn
@@ -146,7 +147,8 @@ class _Meta:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_no_step_reads_from_the_device(name: str) -> None:
-    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+    stem = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.ReLU())
+    module = nn.Sequential(OrderedDict(stem=stem, pool=nn.AdaptiveAvgPool2d(1), flat=nn.Flatten(), fc=nn.Linear(4, 3)))
     method, batches = find_train_method(name), _Meta()
     method.prepare(module.eval(), "any", 8)
     arguments = (Recipe((Stage(1, 8, 4),)), torch.device("cpu"), 16, ProcessGroup(), None, "float32", method)
