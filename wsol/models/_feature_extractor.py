@@ -2,14 +2,21 @@
 
 import contextlib
 import io
+import math
 from typing import Any
 
 import torch
+import torchvision.ops
 from torch import Tensor, fx, nn
-from torchvision.models.feature_extraction import NodePathTracer, create_feature_extractor, get_graph_node_names
+from torchvision.models.feature_extraction import NodePathTracer, create_feature_extractor
 
 from wsol.errors import InputError
 
+# What create_feature_extractor keeps as one node.
+_TRACER: dict[str, Any] = {
+    "autowrap_modules": (math, torchvision.ops),
+    "leaf_modules": [m for m in vars(torchvision.ops).values() if isinstance(m, type) and issubclass(m, nn.Module)],
+}
 _SIDE = 224  # map sizes are those for images of this side
 
 
@@ -30,18 +37,23 @@ class FeatureExtractor(nn.Module):
 
     def __init__(self, network: nn.Module, name: str, last: str | None = None) -> None:
         super().__init__()
-        tracer = NodePathTracer()
+        tracer, train_tracer = NodePathTracer(**_TRACER), NodePathTracer(**_TRACER)
         try:
             graph = tracer.trace(network.eval())
+            train_tracer.trace(network.train())
         except Exception as error:  # tracing runs the network's own code, which may raise anything
             raise InputError(f"{name}: its structure cannot be traced ({error})") from error
         pooling = next((node for node in reversed(graph.nodes) if _pooled_size(node, network) is not None), None)
         if pooling is None:
             raise InputError(f"{name}: it has no pooling over a feature map that global pooling could replace")
         self.pools_to_one = last is None and _pooled_size(pooling, network) == 1
-        names = get_graph_node_names(network)[1]
+        names = list(tracer.node_to_qualname.values())
         cut = last or names[names.index(tracer.node_to_qualname[pooling]) - 1]
-        self.body = create_feature_extractor(network.train(), {cut: "features"})
+        self.body: Any = create_feature_extractor(network, {cut: "features"})
+        for traced, copied in ((train_tracer, self.body.train_graph), (tracer, self.body.eval_graph)):
+            layers = {node.name: layer for node, layer in traced.node_to_qualname.items()}
+            for node in copied.nodes:
+                node.meta["layer"] = layers.get(node.name, "")  # as in wsol.models.graph
 
     def forward(self, images: Tensor) -> Tensor:
         """Return features ``(n, C, h, w)``."""
