@@ -13,6 +13,7 @@ from wsol.datasets import Dataset, Split
 from wsol.errors import InputError
 from wsol.io.display import quote
 from wsol.models import Preprocessing, WeightsMetadata, complete_name, find_architecture, load_matching
+from wsol.models._headed import HeadedArchitecture
 from wsol.models.base import Architecture
 from wsol.runtime.device import find_device
 from wsol.runtime.distributed import ProcessGroup
@@ -134,6 +135,11 @@ def prepare_training(config: TrainConfig, group: ProcessGroup) -> TrainPlan:
     datasets = StageDatasets(config.dataset, config.data_root, config.dataset_args, recipe.stages)
     train = datasets.load(recipe.stages[0], "train")
     base = find_architecture(config.model)
+    if isinstance(base, HeadedArchitecture):
+        raise InputError(
+            f"{config.model} is the network of a training method; give --model {base.name} --train-method "
+            f"{base.head.signature}"
+        )
     named = config.train_method.name_network(config.model)
     architecture = base if named == config.model else find_architecture(named)
     torch.manual_seed(recipe.seed)
