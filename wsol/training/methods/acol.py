@@ -41,3 +41,7 @@ class ACoLTraining(ACoLSettings, TrainMethod):
         """Return the sum of the losses of A and B, and the logits of A."""
         first, second = (logits.float() for logits in run(images, labels))
         return criterion(first, labels) + criterion(second, labels), first
+
+    def chance_loss(self, classes: int) -> float:
+        """Return the loss of two classifiers that guess."""
+        return 2 * super().chance_loss(classes)
