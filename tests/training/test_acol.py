@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from naive_heads import convolve, cross_entropy, normalize
 from numpy.typing import NDArray
 from torch import nn
 
@@ -31,30 +32,11 @@ def make_images(n: int = 3) -> torch.Tensor:
     return torch.randn(n, 3, 12, 14, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
 
-def convolve(maps: NDArray[np.float64], layer: nn.Conv2d) -> NDArray[np.float64]:
-    """A convolution with stride 1 that keeps the size, in loops."""
-    weight, bias = layer.weight.detach().numpy(), layer.bias.detach().numpy()
-    reach = weight.shape[2] // 2
-    padded = np.pad(maps, ((0, 0), (reach, reach), (reach, reach)))
-    result = np.empty((len(weight), *maps.shape[1:]))
-    for c in range(len(weight)):
-        for i in range(maps.shape[1]):
-            for j in range(maps.shape[2]):
-                window = padded[:, i : i + 2 * reach + 1, j : j + 2 * reach + 1]
-                result[c, i, j] = (window * weight[c]).sum() + bias[c]
-    return result
-
-
 def maps_of(features: NDArray[np.float64], classifier: MapClassifier) -> NDArray[np.float64]:
     """Figure 2 of the paper: 3 x 3, ReLU, 3 x 3, ReLU, 1 x 1."""
     first, _, second, _ = classifier.layers
     hidden = np.maximum(convolve(features, first), 0)
     return convolve(np.maximum(convolve(hidden, second), 0), classifier.maps)
-
-
-def normalize(score_map: NDArray[np.float64]) -> NDArray[np.float64]:
-    low, high = score_map.min(), score_map.max()
-    return (score_map - low) / (high - low)
 
 
 def erase(features: NDArray[np.float64], score_map: NDArray[np.float64], threshold: float) -> NDArray[np.float64]:
@@ -64,10 +46,6 @@ def erase(features: NDArray[np.float64], score_map: NDArray[np.float64], thresho
             if normalized[i, j] >= threshold:
                 erased[:, i, j] = 0
     return erased
-
-
-def cross_entropy(logits: NDArray[np.float64], label: int) -> float:
-    return float(np.log(np.exp(logits).sum()) - logits[label])
 
 
 def test_forward_and_loss() -> None:

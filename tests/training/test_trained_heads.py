@@ -22,17 +22,23 @@ pytestmark = pytest.mark.slow
 
 SIDE = 64
 ARGS = {"images": "24", "size": str(SIDE), "object_scale": "0.6"}
-METHODS = {"acol": "acol:threshold=0.6,channels=32"}
+METHODS = {
+    "acol": "acol:threshold=0.6,channels=32",
+    "spg": "spg:high_b2=0.7,low_b2=0.01,high_b1=0.5,low_b1=0.05,high_c=0.7,low_c=0.1,b1=features.2,b2=end,channels=32,"
+    "width=16",
+}
 MODEL = "squeezenet1_1-gap"
 TWO = Recipe((Stage(2, SIDE, 12),), learning_rate=0.02)
 # ``plain`` has no dropout and no batch normalization, so that processes agree.
 NETS = """
+from collections import OrderedDict
 from torch import nn
 def block(inputs, outputs, stride, norm):
     return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1), norm(outputs), nn.ReLU())
 def normalized(norm=nn.BatchNorm2d):
     features = nn.Sequential(block(3, 16, 2, norm), block(16, 32, 2, norm), block(32, 32, 1, norm))
-    return nn.Sequential(features, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 12))
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 12))
+    return nn.Sequential(OrderedDict(features=features, head=head))
 def plain():
     return normalized(nn.Identity)
 """
