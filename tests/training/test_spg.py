@@ -137,6 +137,11 @@ def test_masks_by_hand() -> None:
     assert not foreground[2].any()
     assert counted[2].all()
 
+    for pixels in (29, 30):
+        guide = torch.full((1, 1, 6, 8), 0.6)
+        guide.view(-1)[:pixels] = 0.75
+        assert make_mask(guide, 0.7, 0.1)[0].sum() == (48 if pixels < 30 else 30)  # 0.6 is above 0.7 of the maximum
+
 
 def test_a_branch_without_any_pixel_adds_nothing() -> None:
     logits = torch.ones(2, 1, 4, 4, requires_grad=True)
