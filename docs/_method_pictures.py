@@ -22,6 +22,7 @@ from wsol.datasets import Dataset, Sample, read_image
 from wsol.methods import METHODS, find_method
 from wsol.methods.base import unsupported_reason
 from wsol.models import Model, Preprocessing, ZeroShotClassifier, find_architecture, find_classifier, load_model
+from wsol.models.heads.acol import ACoLClassifiers, ACoLNetwork
 from wsol.protocols import find_protocol
 
 ROOT = Path(__file__).parents[1]
@@ -32,6 +33,7 @@ CUP = (168.0, 17.0, 407.0, 307.0)  # drawn by hand, in pixels of the photograph
 SETTINGS = {"ss-cam": "ss-cam:samples=2", "is-cam": "is-cam:samples=2", "rise": "rise:masks=2000"}  # of the many passes
 SETTINGS |= {"clip-surgery": "clip-surgery:layers=2"}  # the transformer has no more
 SETTINGS |= {"lost": "lost:map=similarity", "tokencut": "tokencut:map=eigenvector"}  # whose masks cover everything
+THRESHOLD = 0.7  # of the second classifier of ACoL
 CREDIT = "photograph by Rachel Michetti, courtesy of Pikolo Espresso Bar, CC0, from scikit-image"
 TRUE, BOX = "#2fe02f", "white"
 
@@ -77,6 +79,7 @@ def find_model(method: str, family: str, photos: Path | None) -> Model:
     makers = (
         lambda: efficientnet(family),
         efficientnet_with_relu,
+        efficientnet_with_two_classifiers,
         lambda: small_transformer(photos),
         lambda: small_zero_shot(photos),
     )
@@ -131,6 +134,30 @@ def small_zero_shot(photos: Path | None) -> Model:
     texts = nn.functional.normalize(transformer.head.weight.detach(), dim=1)
     network = ZeroShotClassifier(visual, texts, torch.tensor(100.0))
     return as_model("small-transformer-zero-shot", network, transformer.network.preprocessing)
+
+
+@cache
+def efficientnet_with_two_classifiers() -> Model:
+    """Return EfficientNet-Lite0 with the classifiers of ACoL, which are both its own: layers 3 x 3 pass features on."""
+    network = find_architecture(EFFICIENTNET).build({}, None)
+    plain = find_classifier(network.eval(), "efficientnet-lite0")
+    classes, width = plain.linear.weight.shape
+    classifiers = ACoLClassifiers(width, classes, width, THRESHOLD)
+    for each in (classifiers.a, classifiers.b):
+        for layer in each.layers:
+            if isinstance(layer, nn.Conv2d):
+                nn.init.dirac_(layer.weight)
+        each.maps.load_state_dict({"weight": plain.linear.weight[..., None, None], "bias": plain.linear.bias})
+    features = nn.Sequential(plain.trunk, First())
+    return as_model("efficientnet-lite0-acol", ACoLNetwork(features, classifiers), network.preprocessing)
+
+
+class First(nn.Module):
+    """Takes the first tensor of a tuple."""
+
+    def forward(self, outputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        """Return it."""
+        return outputs[0]
 
 
 def as_model(name: str, network: nn.Module, preprocessing: Preprocessing) -> Model:

@@ -162,7 +162,7 @@ def test_list_of_models_says_head_map_size_and_methods(capsys: pytest.CaptureFix
     lines = capsys.readouterr().out.splitlines()
     found = {line.split()[0]: " ".join(line.split()[1:]) for line in lines}
     without = (
-        "all but attention-rollout, chefer, clip-surgery, dino-seg, grad-eclip, legrad, lost, maskclip, "
+        "all but acol, attention-rollout, chefer, clip-surgery, dino-seg, grad-eclip, legrad, lost, maskclip, "
         "self-attention, tokencut, ts-cam"
     )
     without_cam = without.replace("chefer", "cam, chefer").replace("maskclip", "maskclip, nwc")
@@ -170,11 +170,11 @@ def test_list_of_models_says_head_map_size_and_methods(capsys: pytest.CaptureFix
     assert found["vgg16-gmp"] == f"GMP + linear 1024 x 14 x 14 {without}"
     assert found["vgg16"] == f"other 512 x 14 x 14 {without_cam}"
     assert found["regnet_x_400mf"] == f"GAP + linear 400 x 7 x 7 {without}"
-    of_transformer = "all but cam, clip-surgery, guided-backprop, nwc"
+    of_transformer = "all but acol, cam, clip-surgery, guided-backprop, nwc"
     assert found["vit_b_32"] == f"other 768 x 7 x 7 {of_transformer}"
     assert found["timm/vit_base_patch16_384"] == f"other 768 x 24 x 24 at 384 {of_transformer}"
     assert found[dino].startswith(
-        "none 384 x 14 x 14 all but ablationcam, backprop, bagcams, cam, chefer, clip-surgery, eigengradcam"
+        "none 384 x 14 x 14 all but ablationcam, acol, backprop, bagcams, cam, chefer, clip-surgery, eigengradcam"
     )
     assert "self-attention" not in found[dino]
     assert list_(["models", "resnet18x"]) == 2

@@ -28,6 +28,7 @@ from wsol.metrics.error_types import ERROR_TYPES
 from wsol.models.base import MODELS
 from wsol.protocols import PROTOCOLS
 from wsol.runs.store import FILES, FOLDERS
+from wsol.training.methods import TRAIN_METHODS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -118,9 +119,12 @@ def test_options_in_the_text_exist(path: Path, parser) -> None:
 def test_settings_in_the_text_are_valid(path: Path) -> None:
     text = text_of(path)
     finders = dict.fromkeys(PROTOCOLS.names(), PROTOCOLS.find) | dict.fromkeys(METHODS.names(), find_method)
-    for name, settings in re.findall(r"(?<![\w-])([a-z][\w+-]*):((?:\w+=[\w.]+)(?:,\w+=[\w.]+)*)", text):
-        if name in finders and ".py" not in settings:  # a file of the reader
-            finders[name](f"{name}:{settings}")
+    trained = dict.fromkeys(TRAIN_METHODS.names(), TRAIN_METHODS.find)
+    pattern = r"(--train-method )?(?<![\w-])([a-z][\w+-]*):((?:\w+=[\w.]+)(?:,\w+=[\w.]+)*)"
+    for option, name, settings in re.findall(pattern, text):
+        known = trained if option else finders
+        if name in known and ".py" not in settings:  # a file of the reader
+            known[name](f"{name}:{settings}")
 
 
 @pytest.mark.slow

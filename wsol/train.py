@@ -34,9 +34,10 @@ def _run(argv: Sequence[str] | None) -> None:
     arguments["out"] = arguments["out"] or Path("results") / file_name("train", options.model, *named, options.dataset)
     path = train(recipe=recipe, **arguments)
     command = ["python", "-m", "wsol.eval", "--weights", str(path)]
-    command += ["--model", options.model] if ".py:" in options.model else []  # weights may not name code to be run
-    map_method = find_train_method(options.train_method).map_method
-    command += ["--method", map_method] if map_method != "cam" else []
+    method = find_train_method(options.train_method)
+    if ".py:" in options.model:  # weights may not name code to be run
+        command += ["--model", method.name_network(options.model)]
+    command += ["--method", method.map_method] if method.map_method != "cam" else []
     command += ["--dataset", options.dataset]
     command += ["--data-root", str(options.data_root)] if options.data_root else []
     command += [word for key, value in options.dataset_args.items() for word in ("--dataset-arg", f"{key}={value}")]

@@ -108,4 +108,4 @@ def test_it_works_or_says_why_not(model: str) -> None:
         assert maps[:, 0].std() > 0, name
         distinct = (maps[:, 0] - maps[:, 1]).abs().max() > 0
         assert distinct == method.class_specific, name
-    assert found == refused
+    assert found == refused | {"acol"}  # it takes networks of its own

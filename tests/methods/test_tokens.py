@@ -145,7 +145,8 @@ def test_other_readouts_run_in_every_method(name: str) -> None:
             assert maps.isfinite().all()
             assert maps.shape[:2] == (2, 1)
         else:
-            assert method in ("guided-backprop", "ts-cam", "cam", "nwc", "clip-surgery", "grad-eclip", "maskclip")
+            refusing = "acol", "guided-backprop", "ts-cam", "cam", "nwc", "clip-surgery", "grad-eclip", "maskclip"
+            assert method in refusing
 
 
 def test_the_mean_of_all_tokens_has_a_cam() -> None:

@@ -103,18 +103,18 @@ TEN = 10  # classes; a guess has a loss of 2.30, and 25 % more is 2.88
 def test_a_loss_that_grows(losses: list[float], epochs: int, grows_in: int | None) -> None:
     recipe = Recipe((Stage(epochs),), learning_rate=0.03)
     for i in range(1, grows_in or len(losses) + 1):
-        check_growth(rows(losses[:i]), recipe, TEN)
+        check_growth(rows(losses[:i]), recipe, math.log(TEN))
     if grows_in:
         last = f"to {losses[grows_in - 1]:.4g} in epoch {grows_in}, where guessing has 2.303"
         with pytest.raises(InputError, match=f"{re.escape(last)}; give a --learning-rate below 0.03"):
-            check_growth(rows(losses[:grows_in]), recipe, TEN)
+            check_growth(rows(losses[:grows_in]), recipe, math.log(TEN))
 
 
 def test_a_harder_stage_may_have_a_larger_loss() -> None:
     recipe = Recipe((Stage(3), Stage(3, 64)))
-    check_growth(rows([2.3, 1.2, 0.3, 4.0, 3.5, 3.2]), recipe, TEN)
+    check_growth(rows([2.3, 1.2, 0.3, 4.0, 3.5, 3.2]), recipe, math.log(TEN))
     with pytest.raises(InputError, match=r"grew from 4 in epoch 4 to 4\.6 in epoch 6"):
-        check_growth(rows([2.3, 1.2, 0.3, 4.0, 4.5, 4.6]), recipe, TEN)
+        check_growth(rows([2.3, 1.2, 0.3, 4.0, 4.5, 4.6]), recipe, math.log(TEN))
 
 
 def test_a_training_that_diverges_stops(net: str, tmp_path: Path) -> None:

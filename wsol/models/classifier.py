@@ -36,6 +36,7 @@ class Classifier(nn.Module):
         has_fixed_size: Whether its graph holds for images of ``size`` alone.
         text_features: Normalized text features ``(classes, d)`` of a zero-shot classifier; None for other networks.
         text_scale: Factor of the cosine in the scores of a zero-shot classifier, ``()``; None for other networks.
+        acol: The two classifiers of a network trained by ACoL, if the target layer is their input; else None.
     """
 
     def __init__(self, trunk: nn.Module, head: nn.Module, layer: str, layout: Layout, size: tuple[int, int]) -> None:
@@ -57,6 +58,7 @@ class Classifier(nn.Module):
         self.text_scale: Tensor | None
         self.register_buffer("text_features", None, persistent=False)
         self.register_buffer("text_scale", None, persistent=False)
+        self.acol: nn.Module | None = None
         self._layouts = {size: layout}
         self._passes: defaultdict[int, int] = defaultdict(int)  # by thread, so that adding needs no lock
 

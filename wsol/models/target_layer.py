@@ -6,6 +6,7 @@ from torch import fx, nn
 from wsol.errors import InputError
 from wsol.models.classifier import Classifier, GapClassifier
 from wsol.models.graph import TracedNetwork, UntraceableError, attention_kind, split_graph, split_graph_at, trace
+from wsol.models.heads.acol import ACoLNetwork
 from wsol.models.hooked import find_hooked_classifier
 from wsol.models.hooked_layers import find_hooked_layers
 from wsol.models.layered import TracedLayers, check_distinct, list_layers, split_names
@@ -18,6 +19,10 @@ from wsol.models.zero_shot import ZeroShotClassifier
 from wsol.runtime.precision import arithmetic
 
 SIDE = 224  # of the images that most networks take
+_ACOL_REASON = (
+    "it would show the first of the two classifiers of ACoL alone; use --method acol, which shows both, or gradcam for "
+    "the class scores, which are those of the first"
+)
 
 
 @arithmetic("float32")
@@ -48,6 +53,10 @@ def find_classifier(
     """
     network, layers = unwrap(network), split_names(layer, name)
     check_network(network, name)
+    if isinstance(network, ACoLNetwork) and not layers:
+        classifier = _split_network(network, name, ["features"], side, output)
+        classifier.acol, classifier.unsupported_reason = network.classifiers, _ACOL_REASON
+        return classifier
     classifier = _split_network(network, name, layers, side, output)
     if isinstance(network, ZeroShotClassifier):
         for each in (classifier, *list_layers(classifier)):

@@ -195,7 +195,9 @@ class Checkpointer:
         """
         with self._group.sync_errors():
             if self._group.is_main:
-                check_growth((*self._log.rows, row), self._plan.config.recipe, len(self._plan.classes))
+                config = self._plan.config
+                chance = config.train_method.chance_loss(len(self._plan.classes))
+                check_growth((*self._log.rows, row), config.recipe, chance)
                 self._log.add_row(row, speed)
                 save_state(self._state, self._plan.network, self._optimizer, int(row["epoch"]), self._plan.request)
 

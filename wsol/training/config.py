@@ -13,6 +13,7 @@ from wsol.datasets import Dataset, Split
 from wsol.errors import InputError
 from wsol.io.display import list_first, quote
 from wsol.models import Preprocessing, WeightsMetadata, complete_name, find_architecture, load_matching
+from wsol.models._headed import HeadedArchitecture
 from wsol.models.base import Architecture
 from wsol.models.checkpoint import network_sha256
 from wsol.runtime.device import find_device
@@ -141,6 +142,11 @@ def prepare_training(config: TrainConfig, group: ProcessGroup) -> TrainPlan:
         raise InputError("frozen features are computed once, without augmentation: leave out --augmentation")
     datasets = StageDatasets(config.dataset, config.data_root, config.dataset_args, recipe.stages)
     train = datasets.load(recipe.stages[0], "train")
+    if isinstance(base, HeadedArchitecture):
+        raise InputError(
+            f"{config.model} is the network of a training method; give --model {base.name} --train-method "
+            f"{base.head.signature}"
+        )
     named = config.train_method.name_network(config.model)
     architecture = base if named == config.model else find_architecture(named)
     torch.manual_seed(recipe.seed)

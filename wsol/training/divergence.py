@@ -1,6 +1,5 @@
 """Recognition of a training that diverges."""
 
-import math
 from collections.abc import Mapping, Sequence
 
 from wsol.errors import InputError
@@ -14,16 +13,16 @@ class DivergedError(InputError):
     """The loss of a training grows or is not finite."""
 
 
-def check_growth(rows: Sequence[Mapping[str, float]], recipe: Recipe, classes: int) -> None:
+def check_growth(rows: Sequence[Mapping[str, float]], recipe: Recipe, chance: float) -> None:
     """Check that the loss does not grow from epoch to epoch.
 
     It grows if two epochs in a row, or the last one of a stage, have a loss that is above that of the stage's first
-    epoch and 25 % above the logarithm of the number of classes, which is the loss of guessing without the image.
+    epoch and 25 % above the loss of guessing without the image.
 
     Args:
         rows: Rows of the log, up to the epoch to be checked.
         recipe: The recipe.
-        classes: Number of classes.
+        chance: The loss of guessing: for the cross-entropy, the logarithm of the number of classes.
 
     Raises:
         DivergedError: The loss grows.
@@ -34,7 +33,6 @@ def check_growth(rows: Sequence[Mapping[str, float]], recipe: Recipe, classes: i
         if len(rows) <= begin + stage.epochs:
             break
         begin += stage.epochs
-    chance = math.log(classes)
     grown = [loss > max(losses[0], _MARGIN * chance) for loss in losses]
     if all(grown[-_EPOCHS:]) if len(losses) < stage.epochs else grown[-1]:
         raise DivergedError(

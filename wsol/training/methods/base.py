@@ -1,5 +1,6 @@
 """The interface of a training method."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
@@ -78,6 +79,10 @@ class TrainMethod:
         """
         logits = run(images).float()
         return criterion(logits, labels), logits
+
+    def chance_loss(self, classes: int) -> float:
+        """Return the loss of a network that guesses without the image; a training that diverges has more."""
+        return math.log(classes)
 
 
 TRAIN_METHODS: Registry[TrainMethod] = Registry("training method", "wsol.training.methods", group="wsol.train_methods")
