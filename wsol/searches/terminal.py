@@ -5,10 +5,11 @@ import shlex
 import pandas as pd
 
 from wsol.io.display import escape_unprintable
-from wsol.metrics.base import METRICS, headlines, row_title
+from wsol.metrics.base import METRICS, row_title
 from wsol.searches.search import Search
 
 _KEYS = ["network", "method"]
+_SHOWN = ("gt_known_loc_acc", "top1_cls_err")  # beside the metric that decides; test.csv has all
 
 
 def format_search(search: Search) -> str:
@@ -45,8 +46,7 @@ def _format(value: object) -> str:
 
 
 def _test_lines(search: Search) -> list[str]:
-    wanted = list(dict.fromkeys([search.by, *(metric.name for metric in headlines())]))
-    table = search.test[search.test["metric"].isin(wanted)]
+    wanted, table = list(dict.fromkeys([search.by, *_SHOWN])), search.test
     columns = [(name, rule) for name in wanted for rule in (None, "val", "oracle") if len(_pick(table, name, rule))]
     titles = [f"{_title(name)}{f' ({rule})' if rule else ''}" for name, rule in columns]
     rows = [["network", "method", "seeds", *titles]]

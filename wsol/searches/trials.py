@@ -223,7 +223,6 @@ def run_task(task: Task) -> Result:
     except DivergedError as error:
         reason = str(error)
     else:
-        free_memory()
         evaluation = run(replace(task.evaluation, weights=weights, out=task.run_folder), choice=task.choice)
         value, tau = pick_value(evaluation.metrics, task.by), evaluation.metadata.tau.value
         signature = evaluation.signature
