@@ -229,6 +229,7 @@ def test_dir_shows_the_public_names_alone() -> None:
             "evaluate",
             "leaderboard",
             "score",
+            "search",
             "select",
             "show",
             "train",
@@ -238,7 +239,7 @@ def test_dir_shows_the_public_names_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["eval", "score", "select", "train", "explain", "faithfulness", "compare", "leaderboard"]
+    "command", ["eval", "score", "select", "train", "search", "explain", "faithfulness", "compare", "leaderboard"]
 )
 def test_help_does_not_wait_for_torch(command: str) -> None:
     code = f"""

@@ -72,7 +72,7 @@ def test_bash_completes(tmp_path: Path, monkeypatch, capsys: pytest.CaptureFixtu
         return {word.strip() for word in done.stdout.splitlines()}
 
     assert complete("") == {*_COMMANDS}
-    assert complete("s") == {"score", "select", "selfcheck"}
+    assert complete("s") == {"score", "search", "select", "selfcheck"}
     assert complete("eval", "--meth") == {"--method"}
     assert complete("eval", "--method", "gradcam") == {name for name in METHODS.names() if name.startswith("gradcam")}
     assert complete("train", "--dataset", "") == {*DATASETS.names()}

@@ -14,6 +14,7 @@ __all__ = [
     "evaluate",
     "leaderboard",
     "score",
+    "search",
     "select",
     "show",
     "train",
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from wsol.evaluation.score import score
     from wsol.evaluation.selection import select
     from wsol.leaderboards import leaderboard
+    from wsol.searches.search import search
     from wsol.training.train import train
     from wsol.visualization.show import show
 
@@ -37,6 +39,7 @@ _HOMES = {
     "evaluate": "evaluation.evaluate",
     "leaderboard": "leaderboards",
     "score": "evaluation.score",
+    "search": "searches",
     "select": "evaluation.selection",
     "show": "visualization.show",
     "train": "training",

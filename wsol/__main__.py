@@ -18,6 +18,7 @@ _COMMANDS = {
     "faithfulness": "measure how the class probability follows changes of the image that its map chooses",
     "explain": "draw the score maps of a classifier over photos",
     "train": "train a classifier on image labels alone",
+    "search": "find the settings of training methods by random trials on the validation split",
     "list": "list the data sets, models, methods, protocols, metrics and baselines",
     "selfcheck": "check that this installation computes the right numbers",
 }

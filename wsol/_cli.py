@@ -12,21 +12,34 @@ from typing import Any
 from wsol.errors import InputError
 
 
-def run_command(run: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None) -> int:
-    """Run a command and return its exit code: 2 after an input error, which is one sentence on stderr."""
+def is_first_process() -> bool:
+    """Return whether this is the only process, or the first of those that torchrun started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def run_command(run: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None, together: bool = True) -> int:
+    """Run a command and return its exit code: 2 after an input error, which is one sentence on stderr.
+
+    Args:
+        run: The command.
+        argv: Its arguments; None for those of the process.
+        together: Whether the processes of torchrun fail alike, so that the first one speaks for all.
+    """
     warnings.filterwarnings("ignore", module=r"PIL\.")  # a large photograph or odd EXIF is no fault
     try:
         run(argv)
         sys.stdout.flush()  # while a closed pipe can still be told from an error
     except InputError as error:
-        return _print_error(str(error), 2)
+        return _print_error(str(error), 2, together)
     except BrokenPipeError:  # the reader of the output has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:  # a full disk, a folder that cannot be written
-        return _print_error(f"{error}; check that the path can be read and written and that the disk has room", 2)
+        return _print_error(
+            f"{error}; check that the path can be read and written and that the disk has room", 2, together
+        )
     except KeyboardInterrupt:
-        return _print_error("interrupted", 130)
+        return _print_error("interrupted", 130, together)
     return 0
 
 
@@ -91,7 +104,7 @@ class _AddPair(argparse.Action):
         setattr(namespace, self.dest, {**(getattr(namespace, self.dest) or {}), key: value})
 
 
-def _print_error(sentence: str, code: int) -> int:
-    if os.environ.get("RANK", "0") == "0":  # several processes all fail alike, and one says so
+def _print_error(sentence: str, code: int, together: bool) -> int:
+    if is_first_process() or not together:
         print(f"wsol: {sentence}", file=sys.stderr)
     return code

@@ -63,7 +63,7 @@ def run_suite(path: str | Path, only: str = "1/1") -> pd.DataFrame:
         _check_names(runs, Path(path))
     for number, run in enumerate(runs, 1):
         rows.append(row := _evaluate(run))
-        _free_memory(run)
+        free_memory(compiled=bool(run.options.get("compiled")))
         if group.is_main:
             state = _format_state(row["state"], row["failure"])
             print(f"wsol: {number} of {len(runs)}, {run.folder.name}: {state}", file=sys.stderr, flush=True)
@@ -188,12 +188,16 @@ def _pick_headlines(metrics: pd.DataFrame, tau: Any) -> dict[str, float]:
     return headlines
 
 
-def _free_memory(run: Run) -> None:
-    """Free what a run used, so that the next has as much memory as if it ran alone."""
+def free_memory(compiled: bool = False) -> None:
+    """Free what a run used, so that the next has as much memory as if it ran alone.
+
+    Args:
+        compiled: Whether its network was compiled.
+    """
     import torch  # noqa: PLC0415
 
     gc.collect()
-    if run.options.get("compiled"):  # torch compiles the same layers only so often
+    if compiled:  # torch compiles the same layers only so often
         torch.compiler.reset()
     torch.cuda.empty_cache()
 

@@ -20,6 +20,8 @@ from wsol.training.divergence import check_growth
 from wsol.training.log import Log
 from wsol.training.recipe import LATER_DEFAULTS
 
+STATE_FILE = "state.safetensors"
+
 
 @dataclass(frozen=True)
 class TrainState:
@@ -170,7 +172,7 @@ class Checkpointer:
 
     def __init__(self, folder: Path, plan: TrainPlan, optimizer: torch.optim.Optimizer, group: ProcessGroup) -> None:
         self._plan, self._optimizer, self._group = plan, optimizer, group
-        self._state = folder / "state.safetensors"
+        self._state = folder / STATE_FILE
         state = None
         with group.sync_errors():
             if group.is_main:

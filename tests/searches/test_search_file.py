@@ -1,0 +1,163 @@
+"""What a search file may say, and the sentence about what it may not."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from search_stubs import Stubs
+
+import wsol
+from wsol.errors import InputError
+from wsol.searches.config import read_search
+from wsol.searches.ranges import Range
+
+WHOLE = """
+dataset_args = { images = 12, size = 32, object_scale = 0.6 }
+trials = 4
+models = ["squeezenet1_1-gap"]
+[training]
+learning_rate = { log-uniform = [1e-3, 0.4] }
+[train_methods.cam]
+"""
+DOCS = Path(__file__).parents[2] / "docs" / "search.md"
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str], Path]:
+    def write_text(text: str) -> Path:
+        path = tmp_path / "search.toml"
+        path.write_text(text)
+        return path
+
+    return write_text
+
+
+def test_defaults(write: Callable[[str], Path]) -> None:
+    config = read_search(write(WHOLE.replace("trials = 4", "")))
+    assert (config.trials, config.seeds, config.seed, config.by) == (30, 3, 0, None)
+    assert config.out == Path("results/search")
+    assert config.data["dataset"] == "synthetic"
+    assert config.data["dataset_args"]["size"] == "32"
+    (candidate,) = config.candidates
+    assert (candidate.network, candidate.method, candidate.settings) == ("squeezenet1_1-gap", "cam", {})
+    assert candidate.training == {"learning_rate": Range("log-uniform", (1e-3, 0.4))}
+
+
+def test_a_model_overrides_the_training_and_every_method_meets_every_model(write: Callable[[str], Path]) -> None:
+    text = WHOLE.replace('["squeezenet1_1-gap"]', '["a", { model = "a", name = "b", epochs = { integer = [1, 9] } }]')
+    text = text.replace("[training]", "[training]\nepochs = 5") + "[train_methods.blur]\nrate = { uniform = [0, 1] }\n"
+    config = read_search(write("out = 'there'\n" + text))
+    assert config.out == Path("there")
+    assert read_search(write(text), "here").out == Path("here")
+    candidates = config.candidates
+    assert [(each.network, each.method) for each in candidates] == [(n, m) for n in "ab" for m in ("cam", "blur")]
+    assert {each.model for each in candidates} == {"a"}
+    assert [each.training["epochs"] for each in candidates] == [5, 5, *[Range("integer", (1, 9))] * 2]
+    assert candidates[1].settings == {"rate": Range("uniform", (0, 1))}
+
+
+def test_the_files_of_the_documentation_are_read(write: Callable[[str], Path]) -> None:
+    found = re.findall(r"^```toml\n(.*?)^```$", DOCS.read_text(encoding="utf-8"), re.S | re.M)
+    assert found
+    for text in found:
+        config = read_search(write(text))
+        assert all(each.draw(config.seed, 1) for each in config.candidates)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (("trials", "trails"), "search.toml: unknown key 'trails'; did you mean trials"),
+        (("= 4", "= 0"), "search.toml: trials is 0; give an integer of 1 or more"),
+        (("= 4", "= 4\nseeds = -1"), "search.toml: seeds is -1; give an integer of 0 or more"),
+        (("= 4", "= '4'"), "search.toml: trials is '4'; give an integer"),
+        (("[training]", "[training"), "search.toml is no TOML file: "),
+        (("trials = 4", "split = 'test'"), "trials are chosen on the split val and never on test; leave out split"),
+        (("[training]", "[evaluation]\nsplit = 'test'\n[training]"), "never on test; leave out split"),
+        (("[training]", "[evaluation]\ntau = 0.2\n[training]"), "tau is the best one on val in every trial"),
+        (("[training]", "[evaluation]\ndata_root = 'x'\n[training]"), "evaluation: unknown key 'data_root'"),
+        (("[training]", "[evaluation]\nlimit = 'x'\n[training]"), "evaluation: limit is 'x'; give an integer"),
+        (("learning_rate", "learning-rate"), "training: unknown key 'learning-rate'; did you mean learning_rate"),
+        (("[1e-3, 0.4]", "[0.4, 1e-3]"), "training: learning_rate: log-uniform goes from 0.4 to 0.001; give the lower"),
+        (("learning_rate", "epochs"), "training: epochs is drawn by log-uniform [0.001, 0.4], such as 0.5; give"),
+        (
+            ("[training]", "[training]\nfreeze = { choice = ['all'] }"),
+            "training: freeze is drawn by choice ['all'], such as 'all'; give 'features'",
+        ),
+        (("[training]", "[training]\nworkers = true"), "training: workers is True; give an integer"),
+        (('["squeezenet1_1-gap"]', "[]"), "models is []; give a list with at least one model"),
+        (('["squeezenet1_1-gap"]', "[{ map_size = 7 }]"), "entry 1 of models: {'map_size': 7} is neither a string nor"),
+        (('["squeezenet1_1-gap"]', '[{ model = "a", epoch = 7 }]'), "entry 1 of models: unknown key 'epoch'; did you"),
+        (('["squeezenet1_1-gap"]', '["a", "A"]'), "would have the folders A-cam; give one of them a name"),
+        (("[train_methods.cam]", ""), "no training method is given; give at least one as a table, [train_methods.cam]"),
+        (("[train_methods.cam]", "[train_methods]\ncam = 1"), "cam is 1; give a table, [train_methods.cam]"),
+        (
+            ("[train_methods.cam]", "[train_methods.blur]\nrate = { uniform = [1, 0] }"),
+            "train_methods.blur: rate: uniform goes from 1 to 0",
+        ),
+        (("[train_methods.cam]", "[train_methods.cam]\nx = [1]"), "train_methods.cam: x is [1]; give a number"),
+        (("{ log-uniform = [1e-3, 0.4] }", "0.1"), "squeezenet1_1-gap with cam has no range, so that its 4 "),
+    ],
+)  # fmt: skip
+def test_what_is_no_search_is_one_sentence(
+    write: Callable[[str], Path], change: tuple[str, str], sentence: str
+) -> None:
+    assert change[0] in WHOLE
+    with pytest.raises(InputError, match=re.escape(sentence)) as caught:
+        read_search(write(WHOLE.replace(*change)))
+    assert str(caught.value).startswith(str(write(WHOLE)))
+    assert "\n" not in str(caught.value).partition("no TOML file")[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (("[train_methods.cam]", "[train_methods.bluer]"), "unknown training method 'bluer'; did you mean blur"),
+        (("[train_methods.cam]", "[train_methods.blur]\nrat = 1"), "training method blur: unknown setting 'rat=1'; it"),
+        (
+            ("[train_methods.cam]", "[train_methods.blur]\ngrid = { uniform = [1, 8] }"),
+            "trial 1 of squeezenet1_1-gap with blur: training method blur: grid cannot be",
+        ),
+        (("learning_rate", "momentum = { uniform = [1, 2] }\nlearning_rate"), "trial 1 of squeezenet1_1-gap with cam:"),
+        (("trials = 4", 'trials = 4\nby = "max_box_ac"'), "unknown metric 'max_box_ac'; did you mean"),
+        (("trials = 4", 'trials = 4\nby = "pixel_auc"'), "set attribution = true in [evaluation]"),
+        (("trials = 4", 'dataset = "cubs"'), "unknown data set 'cubs'"),
+        (("[training]", "[evaluation]\nprotocol = 'wsol'\n[training]"), "unknown protocol 'wsol'"),
+        (("[training]", "[evaluation]\nbatch_size = 0\n[training]"), "batch_size is 0; give 1 or more"),
+    ],
+)  # fmt: skip
+def test_values_that_cannot_be_used_are_found_before_the_first_training(
+    write: Callable[[str], Path],
+    change: tuple[str, str],
+    sentence: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    stubs = Stubs(monkeypatch)
+    with pytest.raises(InputError, match=re.escape(sentence)):
+        wsol.search(write(WHOLE.replace(*change)), out=tmp_path / "out")
+    assert stubs.trained == []
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_network_that_cannot_be_trained_is_found_before_the_first_training(
+    write: Callable[[str], Path], tmp_path: Path
+) -> None:
+    for model, sentence in (("squeezenet1_7", "unknown model"), ("squeezenet1_1-gap", "map-size")):
+        text = WHOLE.replace('["squeezenet1_1-gap"]', f'[{{ model = "{model}", map_size = 15 }}]')
+        with pytest.raises(InputError, match=f"^trial 1 of {model} with cam: .*{sentence}"):
+            wsol.search(write(text), out=tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+
+def test_without_masks_max_box_acc_v2_decides_and_pxap_cannot(
+    write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, csv_data: Path
+) -> None:
+    table = (csv_data / "boxes.csv").read_text()
+    (csv_data / "boxes.csv").write_text(table.replace(",test\n", ",train\n"))  # there is no test split at all
+    Stubs(monkeypatch)
+    text = f'seeds = 0\ndataset = "csv"\ndata_root = "{csv_data}"\n' + re.sub("dataset_args.*", "", WHOLE)
+    assert wsol.search(write(text), out=tmp_path / "out").by == "max_box_acc_v2"
+    with pytest.raises(InputError, match=r"^pxap needs masks, which csv does not have on val"):
+        wsol.search(write('by = "pxap"\n' + text), out=tmp_path / "other")
