@@ -161,9 +161,11 @@ def best_baseline(of: dict[str, pd.DataFrame], rule: str) -> str:
 def images_needed(gaps: pd.DataFrame) -> float:
     """Return the images with which a difference of ``STEP`` points is found in 80 % of all samples, by the interval.
 
-    The width of a paired interval falls with the root of the number of images; that of all seeds is averaged.
+    The width of a paired interval falls with the root of the number of images; that of all seeds is averaged, except
+    where the boxes of both rows are the same.
     """
-    half = (gaps["ci_high"] - gaps["ci_low"]).mean() / 2
+    width = gaps["ci_high"] - gaps["ci_low"]
+    half = width[width > 0].mean() / 2
     return float(np.ceil(gaps["images"].iloc[0] * (POWER * half / STEP) ** 2))
 
 
