@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 import wsol
+from wsol.io.paths import file_name
 from wsol.runs.read import StoredRun, read_run
 
 FIRST = "cam"  # the method that the others are compared with
@@ -23,6 +24,11 @@ _TAUS = slice(None, None, 20)  # of the thousand of the curves
 
 Runs = Mapping[tuple[str, int], Path]
 """Run folders by method and seed."""
+
+
+def run_name(method: str, seed: int) -> str:
+    """Return the name of the folders of a training and of its run."""
+    return file_name(method, str(seed))
 
 
 def write_tables(runs: Runs, baselines: Mapping[str, Path], work: Path, out: Path) -> None:
@@ -85,7 +91,7 @@ def _select(table: pd.DataFrame) -> pd.DataFrame:
 
 def _describe(method: str, seed: int, run: StoredRun, work: Path) -> dict[str, Any]:
     """Return the row of a run, with the last errors of its training."""
-    last = pd.read_csv(work / "train" / f"{method}-{seed}" / "log.csv").iloc[-1]
+    last = pd.read_csv(work / "train" / run_name(method, seed) / "log.csv").iloc[-1]
     row = {"method": method, "seed": seed, "epochs": int(last["epoch"]), "images": len(run.results.images)}
     row |= {"train_err": last["train_err"], "val_err": last["val_err"], "tau": run.metadata.tau.value}
     row |= {"max_box_acc_v2@val_split": val_accuracy(run)}

@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 from _tiny_imagenet_report import write_report
-from _tiny_imagenet_tables import BASELINES, FIRST, SPEEDS, Runs, val_accuracy, write_tables
+from _tiny_imagenet_tables import BASELINES, FIRST, SPEEDS, Runs, run_name, val_accuracy, write_tables
 
 import wsol
 from wsol.datasets import load_dataset
@@ -63,7 +63,7 @@ class Study:
     def run(self, method: str, seed: int) -> Path:
         """Train by a method and evaluate, as far as that was not done before, and return the run folder."""
         weights = self._train(method, seed)
-        folder = self.work / "runs" / f"{method}-{seed}"
+        folder = self.work / "runs" / run_name(method, seed)
         wsol.evaluate(
             weights=weights,
             method=find_train_method(method).map_method,
@@ -87,9 +87,9 @@ class Study:
 
     def _train(self, method: str, seed: int) -> Path | None:
         """Train a network, or resume its training, and log the speed of this call; a finished one is only checked."""
-        folder = self.work / "train" / f"{method}-{seed}"
+        folder = self.work / "train" / run_name(method, seed)
         before, start, processor = count_epochs(folder), time.perf_counter(), time.process_time()
-        print(f"{method}-{seed}: {before} of {self.stage.epochs} epochs are trained", flush=True)
+        print(f"{folder.name}: {before} of {self.stage.epochs} epochs are trained", flush=True)
         path = wsol.train(
             MODEL,
             recipe=Recipe((self.stage,), self.learning_rate, seed=seed),
@@ -140,7 +140,13 @@ def main() -> int:
     parser.add_argument("--epochs", type=int, default=10, help="epochs of each training (default: %(default)s)")
     parser.add_argument("--batch-size", type=int, default=32, help="images per step (default: %(default)s)")
     parser.add_argument("--learning-rate", type=float, default=0.015, help="per 32 images (default: %(default)s)")
-    parser.add_argument("--methods", nargs="+", default=METHODS, metavar="NAME", help=f"default: {' '.join(METHODS)}")
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        default=METHODS,
+        metavar="NAME",
+        help=f"with settings, as in wsol.train (default: {' '.join(METHODS)})",
+    )
     parser.add_argument("--seeds", type=int, default=3, help="seeds of CAM and the best two (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=processor_count(), help="default: one per processor")
