@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import re
+import shutil
 import signal
 import sys
 import time
@@ -288,6 +289,24 @@ def test_processes_share_the_trials(
     pd.testing.assert_frame_equal(without_times(together.trials), without_times(alone.trials))
     pd.testing.assert_frame_equal(together.test, alone.test)
     assert not [*out.rglob("lock")]
+
+
+def test_a_trial_that_another_process_finishes_just_before_is_not_run_again(
+    stubs: Stubs, write: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, other = write(TEXT.replace("trials = 5", "trials = 2")), tmp_path / "other"
+    wsol.search(path, out=other)
+    stubs.trained.clear()
+
+    def finish(folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        if folder.name == "net-cam-002":
+            shutil.copytree(other / "trials" / folder.name, folder, dirs_exist_ok=True)
+
+    monkeypatch.setattr(share, "ensure_dir", finish)
+    assert len(wsol.search(path, out=tmp_path / "out").trials) == 4
+    assert len(stubs.trained) == 7
+    assert "net-cam-002" not in {folder.name for folder in stubs.trained}
 
 
 def test_a_trial_of_a_killed_process_is_taken_over(
