@@ -89,6 +89,21 @@ def test_gradients_flow_through_the_features_but_not_through_the_choice_of_place
     assert (features.grad.abs().sum(1) > 0).all()  # those of A reach all places
 
 
+@pytest.mark.parametrize("loudness", [0.1, 100.0])
+def test_steps_of_the_last_layers_are_shortened_for_loud_features(loudness: float) -> None:
+    network, images, labels = make_network(), make_images(), torch.tensor([2, 0, 3])
+    b = network.classifiers.b
+    given = loudness * network.features(images).detach()
+    hidden = b(given).detach()
+    nn.functional.cross_entropy(b.score(hidden), labels).backward()
+    weight = b.maps.weight.detach().clone().requires_grad_()
+    logits = nn.functional.conv2d(hidden, weight, b.maps.bias).mean((2, 3))
+    nn.functional.cross_entropy(logits, labels).backward()
+    norm = np.mean([(each.mean((1, 2)) ** 2).sum() for each in hidden.numpy()])
+    assert (norm > 256) == (loudness > 1)
+    torch.testing.assert_close(b.maps.weight.grad, weight.grad * min(1, 256 / norm), rtol=1e-6, atol=0)
+
+
 def test_nothing_is_erased_for_a_constant_map() -> None:
     network, images, labels = make_network(), make_images(), torch.tensor([2, 0, 3])
     nn.init.zeros_(network.classifiers.a.maps.weight)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from wsol.models.heads._steps import shorten_gradient
 from wsol.models.heads.base import HEADS, Head, find_features
 
 
@@ -139,7 +140,10 @@ class MapClassifier(nn.Module):
 
     def score(self, hidden: Tensor) -> Tensor:
         """Return the means ``(n, classes)`` of all maps."""
-        return functional.linear(hidden.mean((2, 3)), self.maps.weight.flatten(1), self.maps.bias)
+        pooled, weight = hidden.mean((2, 3)), self.maps.weight.flatten(1)
+        if self.training:
+            weight = shorten_gradient(weight, pooled)
+        return functional.linear(pooled, weight, self.maps.bias)
 
     def map_classes(self, hidden: Tensor, classes: Tensor) -> Tensor:
         """Return the maps ``(n, k, h, w)`` of classes ``(n, k)``."""

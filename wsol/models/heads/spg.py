@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from wsol.errors import InputError
+from wsol.models.heads._steps import shorten_gradient
 from wsol.models.heads.acol import initialize
 from wsol.models.heads.base import HEADS, Head, find_features
 
@@ -158,8 +160,12 @@ class SPGBranches(nn.Module):
 
     def forward(self, first: Tensor, second: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return logits of the foreground of B1, B2 and C, each ``(n, 1, h, w)``."""
-        b1, b2 = (self.b_last(self.shared(each)) for each in (self.b1(first), self.b2(second)))
-        return b1, b2, self.c_last(self.c(hidden))
+        b1, b2 = (_predict(self.b_last, self.shared(each)) for each in (self.b1(first), self.b2(second)))
+        return b1, b2, _predict(self.c_last, self.c(hidden))
+
+
+def _predict(last: nn.Conv2d, hidden: Tensor) -> Tensor:
+    return functional.conv2d(hidden, shorten_gradient(last.weight, hidden), last.bias)
 
 
 def _convolution(inputs: int, outputs: int) -> nn.Module:

@@ -20,8 +20,9 @@ class ACoLTraining(ACoLSettings, TrainMethod):
     the gradients of both, where they are erased those of A alone. The logits of A rank the classes, and
     ``--method acol`` computes the maps. As in the code of Choe et al. (CVPR 2020), the threshold is 0.7 by default, and
     nothing is erased for a constant map. Different from it, the features are those of plain training: their VGG-16 has
-    overlapping max pooling and a mean over 3 x 3 before the classifiers. The convolutions 1 x 1 start from zero. Costs
-    the forward and backward passes of two heads, ``9 channels (C + channels)`` products each for every place.
+    overlapping max pooling and a mean over 3 x 3 before the classifiers. The convolutions 1 x 1 start from zero, and
+    their gradients are shortened for loud features, as that of a linear layer is in plain training.
+    Costs the forward and backward passes of two heads, ``9 channels (C + channels)`` products each for every place.
 
     Attributes:
         threshold: Classifier B does not see the places where the normalized map of classifier A is this or more, in

@@ -31,12 +31,13 @@ class SPGTraining(SPGSettings, TrainMethod):
 
     From the code of Choe et al. (CVPR 2020) are the thresholds, which layers B1 and B2 read, and that where fewer than
     30 pixels of an image are foreground, those above 0.7 of the guide's maximum are; background has precedence.
-    Different from it, a mask without any pixel adds nothing, the features are those of plain training, and B1 reads
-    Inception's maps before their side is halved to 14. Their A has ``channels=512`` for VGG-16, and ``channels=0`` with
-    ``width=1024`` for ResNet-50; the defaults are those for Inception, as in the paper, but without dropout. The
-    branches are not stored, and ``--method cam`` makes the maps. Costs, forward and backward, ``9 channels (C +
-    channels)`` products for each place of the features, and for each place that B1, B2 and C read ``9 width`` times
-    their channels; for B1 and B2 another ``9 width width``.
+    Different from it, a mask without any pixel adds nothing, the gradients of last layers are shortened for loud
+    features as in plain training, the features are those of plain training, and B1 reads Inception's maps before their
+    side is halved to 14. Their A has ``channels=512`` for VGG-16, and ``channels=0`` with ``width=1024`` for ResNet-50;
+    the defaults are those for Inception, as in the paper, but without dropout. The branches are not stored, and
+    ``--method cam`` makes the maps. Costs, forward and backward, ``9 channels (C + channels)`` products for each place
+    of the features, and for each place that B1, B2 and C read ``9 width`` times their channels; for B1 and B2 another
+    ``9 width width``.
 
     Attributes:
         high_b2: A pixel is foreground for branch B2 where the normalized map of the label is above this.
