@@ -46,6 +46,8 @@ def test_means_by_hand() -> None:
         "gt_known_loc_acc@val": 73.0, "gt_known_loc_acc@val.sd": 3.0,
     }  # fmt: skip
     assert average_rows(ROWS[3:]) == []
+    (ranked,) = average_rows([ROWS[3], *ROWS[:3]])  # the better of two trainings with one seed comes first
+    assert ranked == {**mean, "places": [1, 2, 3]}
     board = Leaderboard(ROWS, [])
     assert board.seeds["gt_known_loc_acc@val.sd"].tolist() == [3.0]
     assert "places" not in board.seeds

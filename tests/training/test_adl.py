@@ -140,6 +140,9 @@ def test_blocks_inside_a_graph_are_those_of_the_modules() -> None:
         ("vgg11-gap", 28, ["features.10", "features.14", "features.19"]),
         ("resnet50-gap", 28, ["layer3.0.relu_2", "layer4.0.relu_2", "layer4.2.relu_2"]),
         ("inception_v3-gap", None, ["Mixed_5d.cat", "Mixed_6e.cat", "added"]),
+        ("inception_v3-wsolevaluation", None, ["Mixed_5d", "Mixed_6e", "SPG_A3_2b"]),
+        ("vgg16-wsolevaluation", 28, ["features.16", "features.22", "features.29"]),
+        ("resnet50", 14, ["layer3.0", "layer4.0", "layer4.2"]),
     ],
 )
 def test_layers_of_the_paper(model: str, map_size: int | None, expected: list[str]) -> None:

@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from wsol.errors import InputError
+from wsol.training import Recipe, Stage, train
 from wsol.training.methods import TrainMethod, find_train_method
 from wsol.training.methods.cutmix import place_interval
 
@@ -156,7 +158,7 @@ def test_cutmix_mixes_steps_with_a_probability_and_lambda_is_of_the_beta_distrib
     assert float(mixed.mean()) == pytest.approx(expected, abs=0.06)
 
 
-@pytest.mark.parametrize("alpha", ["0.001", "1000"])
+@pytest.mark.parametrize("alpha", ["0.01", "1000"])
 def test_cutmix_takes_extreme_distributions(alpha: str) -> None:
     images, labels = make_batch(3, 4)
     assert compute(find_train_method(f"cutmix:alpha={alpha}"), Recorder(4), images, labels)[0].isfinite()
@@ -176,7 +178,8 @@ def test_methods_that_change_nothing_are_plain_training(name: str) -> None:
         ("has:grid=0", "training method has: grid is 0, which must be 1 or more"),
         ("has:rate=1.5", "training method has: rate is 1.5, which must be from 0 to 1"),
         ("has:rate=nan", "training method has: rate is nan, which must be from 0 to 1"),
-        ("cutmix:alpha=0", "training method cutmix: alpha is 0.0, which must be above 0 and finite"),
+        ("cutmix:alpha=0", "training method cutmix: alpha is 0.0, which must be 0.01 or more and finite"),
+        ("cutmix:alpha=inf", "training method cutmix: alpha is inf, which must be 0.01 or more and finite"),
         ("cutmix:probability=-1", "training method cutmix: probability is -1.0, which must be from 0 to 1"),
         ("tap:theta=1", "training method tap: theta must be 0 or more and below 1"),
     ],
@@ -201,3 +204,9 @@ def test_tap_names_the_network() -> None:
     for refused in ("resnet18", "resnet18-gmp", "alexnet-star-gap", "resnet18-tap:theta=0.1", "net.py:make"):
         with pytest.raises(InputError, match=f"has a NAME-tap, which '{refused}' is not; give another --model or --tr"):
             name(refused)
+
+
+def test_the_cells_of_has_fit_in_the_smallest_images_of_a_curriculum(tmp_path: Path) -> None:
+    recipe = Recipe((Stage(1, 64, 4), Stage(1, 32, 4)))
+    with pytest.raises(InputError, match=r"^has cannot divide images of 32 x 32 into 40 x 40 cells"):
+        train("squeezenet1_1-gap", recipe=recipe, train_method="has:grid=40", out=tmp_path / "out", device="cpu")

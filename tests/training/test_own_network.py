@@ -91,11 +91,24 @@ def test_it_is_fine_tuned_from_the_weights_it_comes_with(
     assert len(recipe["weights"]) == 64
 
 
+def test_seeds_of_random_weights_are_the_same_training(own: Path, images: Path) -> None:
+    own.write_text(NET.replace("torch.manual_seed(5)", "pass"))
+    found = []
+    for seed in (0, 1):
+        recipe = Recipe((Stage(1, 32, 3),), learning_rate=0, seed=seed)
+        path = train(f"{own}:make", "csv", recipe, data_root=images, device="cpu", out=images / str(seed), workers=1)
+        found.append((load_model(f"{own}:make", path).recipe, load_file(path)["stem.weight"]))
+    (one, first), (two, second) = found
+    assert one == {**two, "seed": 0}
+    assert not torch.equal(first, second)
+
+
 def test_its_file_may_move_after_the_training(own: Path, images: Path) -> None:
-    path = run(images, f"{own}:make")
+    path = run(images, f"{own}:make", train_method="has:grid=2")
     (images / "elsewhere").mkdir()
     moved = shutil.move(own, images / "elsewhere" / "net.py")
-    assert load_model(f"{moved}:make", path).classes == 3
+    model = load_model(f"{moved}:make", path)
+    assert (model.classes, model.train_method) == (3, "has:grid=2,rate=0.5")
     with pytest.raises(InputError, match=r"was trained as .*make, not .*fixed"):
         load_model(f"{moved}:fixed", path)
 

@@ -17,8 +17,8 @@ def average_rows(rows: Sequence[Row]) -> list[Row]:
     """Average measured rows whose trainings have the same recipe and different seeds.
 
     Args:
-        rows: Ranked rows; those of weights without a recipe belong to no average, and of several rows with the same
-            seed the first counts.
+        rows: Ranked rows; those of weights without a recipe belong to no average. Of several rows with the same seed
+            the one with the first signature counts, whatever its numbers: the first row would be the best one.
 
     Returns:
         One row for each recipe with two seeds or more: ``group``, ``recipe``, ``model`` (with ``*`` in place of the
@@ -31,7 +31,10 @@ def average_rows(rows: Sequence[Row]) -> list[Row]:
     for place, row in enumerate(measured):
         if "recipe" in row and "seed" in row:
             key = (*(row[column] for column in _KEY), _tau_rule(row))
-            by_recipe.setdefault(key, {}).setdefault(row["seed"], place)
+            places = by_recipe.setdefault(key, {})
+            other = places.setdefault(row["seed"], place)
+            if row["signature"] < measured[other]["signature"]:
+                places[row["seed"]] = place
     several = [(key, sorted(places.values())) for key, places in by_recipe.items() if len(places) > 1]
     return [_average([measured[place] for place in places], places, key[-1]) for key, places in several]
 

@@ -235,7 +235,7 @@ class Model:
         Empty for plain training, and where it is not known.
         """
         recipe = self.recipe or {}
-        return str(recipe.get("train_method", "")) if recipe.get("model") == self.name else ""
+        return str(recipe.get("train_method", "")) if is_same_name(str(recipe.get("model")), self.name) else ""
 
     @property
     def signature(self) -> str:
@@ -253,6 +253,11 @@ class Model:
         suffix = self.preprocessing.suffix + (self.prompts.suffix if self.prompts else "")
         train_method = f"+{self.train_method.replace('|', '_')}" if self.train_method else ""
         return f"{name.replace('|', '_')}{code}{train_method}{map_size}{layer}:{self.sha256[:8]}{suffix}"
+
+
+def is_same_name(stored: str, name: str) -> bool:
+    """Return whether two names are those of one architecture; a user's file may have moved since the training."""
+    return stored == name or (".py:" in name and PurePath(stored).name == PurePath(name).name)
 
 
 MODELS: Registry[Architecture] = Registry("model", "wsol.models.architectures", group="wsol.models")

@@ -1,7 +1,7 @@
 """Models by name, with their weights."""
 
 from dataclasses import fields, is_dataclass, replace
-from pathlib import Path, PurePath
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -12,7 +12,7 @@ from wsol.models._hugging_face import HuggingFace
 from wsol.models._open_clip import OpenClip
 from wsol.models._timm import Timm
 from wsol.models._user_file import UserArchitecture
-from wsol.models.base import MODELS, Architecture, Model
+from wsol.models.base import MODELS, Architecture, Model, is_same_name
 from wsol.models.caffe import read_caffemodel
 from wsol.models.checkpoint import check_finite, file_sha256, network_sha256, read_checkpoint
 from wsol.models.classifier import Classifier
@@ -228,7 +228,7 @@ def _load_checkpoint(
         return LoadedNetwork(network, architecture.preprocessing(), "own", network_sha256(network), notes=(note,))
     checkpoint = read_checkpoint(path)
     metadata = checkpoint.metadata
-    if metadata and not _is_same_architecture(metadata.architecture, name):
+    if metadata and not is_same_name(metadata.architecture, name):
         raise InputError(f"{path} was trained as {metadata.architecture}, not {name}; fix or leave out --model")
     offered = architecture.published_weights()
     published = next((p for p in offered if p.matches(checkpoint.sha256, weights)), None)
@@ -260,11 +260,6 @@ def _load_checkpoint(
         categories,
         recipe=metadata.recipe if metadata else None,
     )
-
-
-def _is_same_architecture(stored: str, name: str) -> bool:
-    """Return whether two names are those of one architecture; a user's file may have moved since the training."""
-    return stored == name or (".py:" in name and PurePath(stored).name == PurePath(name).name)
 
 
 def _to_evaluation(network: nn.Module, name: str) -> nn.Module:

@@ -1,7 +1,7 @@
 """A search as its TOML file states it, checked before anything is trained."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,25 +10,29 @@ from wsol.evaluation.config import options
 from wsol.evaluation.settings_file import Kind, check_key, check_values, read_settings
 from wsol.io.paths import file_name
 from wsol.searches.ranges import Range, parse_range
+from wsol.training.recipe import Recipe
 
 _INTEGER, _NUMBER = Kind(int, "an integer"), Kind(int | float, "a number")
 _TABLE = Kind(dict, "a table of strings and numbers")
+_BOOLEAN = Kind(bool, "true or false")
+_BY_TYPE = {bool: _BOOLEAN, int: _INTEGER, float: _NUMBER, str: Kind(), dict: _TABLE}
+_RECIPE = {name: _BY_TYPE[type(value)] for name, value in asdict(Recipe()).items() if name != "stages"}
 STAGE = ("epochs", "image_size", "batch_size")
-RECIPE = ("learning_rate", "momentum", "weight_decay", "warm_up", "label_smoothing", "seed")
+RECIPE = tuple(_RECIPE)
 TRAINING = {
     "weights": Kind(),
     "freeze": Kind(expects="'features'", choices=("features",)),
     "map_size": _INTEGER,
-    "validation": Kind(bool, "true or false"),
+    "validation": _BOOLEAN,
     "device": Kind(),
     "precision": Kind(
         expects="'auto', 'float32', 'tf32' or 'bfloat16'", choices=("auto", "float32", "tf32", "bfloat16")
     ),
     "workers": _INTEGER,
-    **dict.fromkeys((*STAGE, "seed"), _INTEGER),
-    **{name: _NUMBER for name in RECIPE if name != "seed"},
+    **dict.fromkeys(STAGE, _INTEGER),
+    **_RECIPE,
 }
-"""The options of ``wsol.train`` that a search may set, or draw."""
+"""The options of ``wsol.train`` that a search may set, or draw unless they are tables."""
 _CHOSEN = ("model", "weights", "dataset", "data_root", "dataset_args", "split", "tau", "val_boxes", "map_size")
 _EVALUATION = {name: Kind.of(option) for name, _, option in options() if option.in_suite and name not in _CHOSEN}
 _TOP = {
@@ -160,7 +164,7 @@ def _read_settings(table: Mapping[str, Any], kinds: Mapping[str, Kind], place: s
     settings: dict[str, Any] = {}
     for key, value in table.items():
         check_key(key, kinds, place)
-        if not isinstance(value, dict):
+        if not isinstance(value, dict) or kinds[key] is _TABLE:
             check_values({key: value}, kinds, place)
             settings[key] = value
             continue

@@ -149,13 +149,16 @@ def prepare_training(config: TrainConfig, group: ProcessGroup) -> TrainPlan:
         )
     named = config.train_method.name_network(config.model)
     architecture = base if named == config.model else find_architecture(named)
+    shape, own = (len(train.classes), config.map_size, config.weights is None), None
+    if own_weights:
+        torch.manual_seed(0)  # where they are random, trainings with several seeds are still of the same network
+        own = network_sha256(base.build_for_training(*shape))
     torch.manual_seed(recipe.seed)
-    network = architecture.build_for_training(len(train.classes), config.map_size, from_scratch=config.weights is None)
+    network = architecture.build_for_training(*shape)
     check_layer_rates(network, recipe)
     start = None if config.weights is None else load_matching(network, named, config.weights)
-    sha256 = start.sha256 if start else network_sha256(network) if own_weights else None
     splits: tuple[Split, ...] = ("train", "val") if config.validation else ("train",)
-    config.train_method.prepare(network.eval(), config.model, recipe.stages[0].image_size)
+    config.train_method.prepare(network.eval(), config.model, min(each.image_size for each in recipe.stages))
     for stage in recipe.stages:
         check_image_size(network, config.model, stage.image_size, len(train.classes))
         for split in splits:  # a missing one is reported before the first epoch, not after it
@@ -183,7 +186,7 @@ def prepare_training(config: TrainConfig, group: ProcessGroup) -> TrainPlan:
         request={
             "model": complete_name(config.model, base),
             "map_size": config.map_size,
-            "weights": sha256,
+            "weights": start.sha256 if start else own,
             "freeze": config.freeze,
             "dataset": f"{train.name}#{train.fingerprint[:8]}",
             "dataset_args": dict(config.dataset_args),

@@ -108,7 +108,7 @@ class Recipe:
         if self.nesterov and self.momentum == 0:
             raise InputError("Nesterov momentum needs a momentum; give --momentum 0.9, or leave out --nesterov")
         for name, rate in self.layer_rates.items():
-            if not 0 <= rate < 1e30:
+            if not isinstance(rate, int | float) or not 0 <= rate < 1e30:
                 raise InputError(
                     f"the multiple of the learning rate of {name} is {rate!r}; give a number of at least 0"
                 )

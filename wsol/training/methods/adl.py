@@ -32,8 +32,8 @@ class AttentionDropout(TrainMethod):
 
     With ``layers=auto`` these are the layers of Choe et al.'s released code: for VGG, after pool3, before pool4 and
     after the last convolution before the added one; for ResNet, after the first block of ``layer3``, the first and the
-    last of ``layer4``; for Inception v3, after ``Mixed_5d``, ``Mixed_6e`` and the added convolution, of which Choe et
-    al. have two. Among several processes each draws for its own share of the step.
+    last of ``layer4``; for Inception v3, after ``Mixed_5d``, ``Mixed_6e`` and the last of the added convolutions 3 x 3.
+    Among several processes each draws for its own share of the step.
 
     Attributes:
         threshold: Share of the maximal attention from which on a place is dropped, 0 to 1.
@@ -109,7 +109,7 @@ def _find_layers(network: nn.Module) -> list[str]:
         return [blocks[3][0], blocks[4][0], blocks[4][-1]]
     mixed = [path for name in ("Mixed_5d", "Mixed_6e") for path in _matches(rf"(.*\.)?{name}", paths)]
     if mixed:
-        return [*mixed, *(path for path in paths if path == "added")]
+        return [*mixed, *(path for path in paths if path in _INCEPTION_ADDED)]
     layers = _matches(r"(.*\.)?features\.\d+", paths)
     kinds = [type(network.get_submodule(path)) for path in layers]
     pools = [i for i, kind in enumerate(kinds) if kind in _POOLS]
@@ -123,6 +123,7 @@ def _matches(pattern: str, paths: Sequence[str]) -> list[str]:
     return [path for path in paths if re.fullmatch(pattern, path)]
 
 
+_INCEPTION_ADDED = ("added", "SPG_A3_2b")  # of inception_v3-gap and inception_v3-wsolevaluation
 _POOLS = (nn.MaxPool2d, nn.Identity)  # a larger map size replaces a pooling by an identity
 _VGG = {nn.Conv2d, nn.BatchNorm2d, nn.ReLU, *_POOLS}
 _VGG_POOLS = 4  # at least; the fifth is removed where global pooling takes its place

@@ -56,7 +56,7 @@ class TrainMethod:
         Args:
             network: The network in evaluation mode.
             model: Its name in messages.
-            side: Side of the images that it is trained with first.
+            side: Side of the smallest images that it is trained with.
 
         Raises:
             InputError: The network lacks the layers that the method needs.

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from wsol.models.base import upload
 from wsol.training.methods.base import TRAIN_METHODS, Run, TrainMethod
 
+_LEAST_ALPHA = 0.01  # torch draws from the distributions of much smaller ones wrongly: 0.5 in place of 0 or 1
+
 
 @TRAIN_METHODS.register("cutmix")
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class CutMix(TrainMethod):
     step, with its own lambda.
 
     Attributes:
-        alpha: Both parameters of the beta distribution, above 0; 1 for a uniform lambda.
+        alpha: Both parameters of the beta distribution, 0.01 or more; 1 for a uniform lambda.
         probability: Probability that the images of a step are mixed, 0 to 1.
     """
 
@@ -42,8 +44,8 @@ class CutMix(TrainMethod):
         Raises:
             ValueError: One is out of range.
         """
-        if not (math.isfinite(self.alpha) and self.alpha > 0):
-            raise ValueError(f"alpha is {self.alpha}, which must be above 0 and finite")
+        if not _LEAST_ALPHA <= self.alpha < math.inf:
+            raise ValueError(f"alpha is {self.alpha}, which must be {_LEAST_ALPHA} or more and finite")
         if not 0 <= self.probability <= 1:
             raise ValueError(f"probability is {self.probability}, which must be from 0 to 1")
 
