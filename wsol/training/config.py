@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal
@@ -149,11 +150,15 @@ def prepare_training(config: TrainConfig, group: ProcessGroup) -> TrainPlan:
         )
     named = config.train_method.name_network(config.model)
     architecture = base if named == config.model else find_architecture(named)
+    build = partial(architecture.build_for_training, len(train.classes), config.map_size, config.weights is None)
+    torch.manual_seed(
+        0
+    )  # a new last layer is random: the weights that a network comes with have one hash for all seeds
+    own_sha256 = network_sha256(build()) if own_weights else None
     torch.manual_seed(recipe.seed)
-    network = architecture.build_for_training(len(train.classes), config.map_size, from_scratch=config.weights is None)
+    network = build()
     check_layer_rates(network, recipe)
     start = None if config.weights is None else load_matching(network, named, config.weights)
-    sha256 = start.sha256 if start else network_sha256(network) if own_weights else None
     splits: tuple[Split, ...] = ("train", "val") if config.validation else ("train",)
     config.train_method.prepare(network.eval(), config.model, recipe.stages[0].image_size)
     for stage in recipe.stages:
@@ -183,7 +188,7 @@ def prepare_training(config: TrainConfig, group: ProcessGroup) -> TrainPlan:
         request={
             "model": complete_name(config.model, base),
             "map_size": config.map_size,
-            "weights": sha256,
+            "weights": start.sha256 if start else own_sha256,
             "freeze": config.freeze,
             "dataset": f"{train.name}#{train.fingerprint[:8]}",
             "dataset_args": dict(config.dataset_args),

@@ -3,6 +3,7 @@
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from numbers import Real
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -108,7 +109,7 @@ class Recipe:
         if self.nesterov and self.momentum == 0:
             raise InputError("Nesterov momentum needs a momentum; give --momentum 0.9, or leave out --nesterov")
         for name, rate in self.layer_rates.items():
-            if not 0 <= rate < 1e30:
+            if not isinstance(rate, Real) or not 0 <= rate < 1e30:
                 raise InputError(
                     f"the multiple of the learning rate of {name} is {rate!r}; give a number of at least 0"
                 )
