@@ -26,6 +26,7 @@ def evaluate(tmp_path: Path) -> Callable[[str, int], Path]:
     return run
 
 
+@pytest.mark.slow
 def test_methods_are_groups_of_seeds_and_a_comparison_of_other_runs_is_replaced(
     evaluate: Callable[[str, int], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
