@@ -89,7 +89,7 @@ def _leaderboard(_: str, of: dict[str, pd.DataFrame]) -> Iterator[str]:
         cells = {
             "top-1 class. error": _value(values, "top1_cls_err", ""),
             "GT-known, tau of val": _value(values, *MAIN, ends=True),
-            "rank": values.loc[MAIN, "ranks"],
+            "rank": f"{values.loc[MAIN, 'rank']:.0f}{'=' * bool(values.loc[MAIN, 'tied'])}",
             "GT-known, oracle": _value(values, "gt_known_loc_acc", "oracle"),
             "what tau costs": _spread(costs.mean(), costs.std()),
             "GT-known at 0.2": _value(values, "gt_known_loc_acc", "fixed"),
@@ -131,14 +131,12 @@ def _differences(data: str, of: dict[str, pd.DataFrame]) -> Iterator[str]:
         f"Differences in GT-known accuracy at {RULES[COMPARED[data]]} between the trained rows, to the network before "
         "the training, and to the best centre baseline:\n"
     )
-    yield from _open(("row", "minus", "difference of each seed, points", "p, corrected", f"images for {STEP:g} points"))
-    for (row, other), lines in main_pairs(data, of).groupby(["row", "other"], sort=False):
-        gaps = "; ".join(
-            f"{each.difference:+.1f} [{each.ci_low:+.1f}, {each.ci_high:+.1f}]" for each in lines.itertuples()
-        )
-        chances = ", ".join(f"{each:.3f}" for each in lines["p_corrected"])
-        needed = f"{images_needed(lines):,.0f}" if (lines["ci_low"] < lines["ci_high"]).any() else ""
-        yield f"| `{row}` | `{other}` | {gaps} | {chances} | {needed} |"
+    yield from _open(("row", "minus", "difference, points [95 %]", "p, corrected", f"images for {STEP:g} points"))
+    for each in main_pairs(data, of).itertuples():
+        gap, low, high = (round(value, 1) + 0.0 for value in (each.difference, each.ci_low, each.ci_high))  # no -0.0
+        needed = "" if np.isnan(each.width) else f"{images_needed(each.width, each.images):,.0f}"
+        cells = (f"`{each.row}`", f"`{each.other}`", f"{gap:+.1f} [{low:+.1f}, {high:+.1f}]", f"{each.p_corrected:.3f}")
+        yield f"| {' | '.join(cells)} | {needed} |"
     yield ""
 
 
@@ -158,15 +156,14 @@ def best_baseline(of: dict[str, pd.DataFrame], rule: str) -> str:
     return str(rows.loc[rows["mean"].idxmax(), "row"])
 
 
-def images_needed(gaps: pd.DataFrame) -> float:
+def images_needed(width: float, images: int) -> float:
     """Return the images with which a difference of ``STEP`` points is found in 80 % of all samples, by the interval.
 
-    The width of a paired interval falls with the root of the number of images; that of all seeds is averaged, except
-    where the boxes of both rows are the same.
+    Args:
+        width: Width of the paired interval over images, in points; it falls with the root of their number.
+        images: The number of images that it is of.
     """
-    width = gaps["ci_high"] - gaps["ci_low"]
-    half = width[width > 0].mean() / 2
-    return float(np.ceil(gaps["images"].iloc[0] * (POWER * half / STEP) ** 2))
+    return float(np.ceil(images * (POWER * width / 2 / STEP) ** 2))
 
 
 def _open(head: tuple[str, ...]) -> tuple[str, str]:
@@ -232,15 +229,16 @@ image.
 SqueezeNet is `squeezenet1_0-gap`: its own last convolution ends in a ReLU before the pooling, so that no linear layer
 follows, and the new one is trained on the 1,000 class maps of ImageNet.
 
-Percent: the mean and, after ±, the standard deviation over the seeds; in brackets the mean of the ends of the 95 %
-intervals over images. The rank (for each seed in turn) is 1 plus the number of rows that are significantly better,
-corrected for all pairs of rows. "What tau costs" is GT-known accuracy at the oracle tau minus that at the tau of val.
+Percent: the mean and, after ±, the standard deviation over the seeds; in brackets the 95 % interval of `wsol.compare`,
+which draws seeds and images. The rank is 1 plus the number of rows that are significantly better, corrected for all
+pairs of rows; `=` marks a tie. Three seeds tell little about the spread over seeds, and rows with a single run have an
+unknown one. "What tau costs" is GT-known accuracy at the oracle tau minus that at the tau of val.
 The images for 5 points are those of a test split on which a difference of 5 points is found at 5 % in four of five
-samples, extrapolated from the width of the paired intervals.
+samples, extrapolated from the width of the paired intervals over images alone, a mean over seeds.
 
-`leaderboard.csv` has every run with its seed, interval, rank and signature; `seeds.csv` mean and spread;
-`differences.csv` all pairs, of each seed; `tau.csv` and `errors.csv` what the tables below summarize; `trainings.csv`
-and `images.csv` the recipe and the data.
+`leaderboard.csv` has every run with its seed, interval over images and signature; `seeds.csv` mean, spread, interval
+and rank of each row; `differences.csv` all pairs of rows; `tau.csv` and `errors.csv` what the tables below summarize;
+`trainings.csv` and `images.csv` the recipe and the data.
 
 ![GT-known accuracy of all rows](gt-known.webp)
 """

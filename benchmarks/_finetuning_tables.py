@@ -71,20 +71,15 @@ def choose_tau_again(run: StoredRun) -> dict[str, float]:
     return line
 
 
-def seed_statistics(leaderboard: pd.DataFrame) -> pd.DataFrame:
-    """Return mean and standard deviation over the seeds of each row, metric and rule, and the ranks of the seeds."""
-    groups = leaderboard.assign(tau_rule=leaderboard["tau_rule"].fillna("")).groupby(
-        ["row", "metric", "tau_rule"], sort=False
-    )
-    table = groups.agg(
-        images=("images", "first"),
-        seeds=("value", "count"),
-        mean=("value", "mean"),
-        sd=("value", "std"),
-        lowest=("value", "min"),
-        highest=("value", "max"),
-        ci_low=("ci_low", "mean"),
-        ci_high=("ci_high", "mean"),
-        ranks=("rank", lambda ranks: " ".join(f"{rank:.0f}" for rank in ranks.dropna())),
-    )
-    return table.reset_index()
+def summarize_seeds(leaderboard: pd.DataFrame, compared: pd.DataFrame) -> pd.DataFrame:
+    """Return mean, spread, interval over seeds and images, and rank of each row, metric and rule.
+
+    Args:
+        leaderboard: The metrics of each run, of which lowest and highest are taken.
+        compared: ``metrics`` of the comparison of all rows as groups of seeds, with the name of the row as ``row``.
+    """
+    keys = ["row", "metric", "tau_rule"]
+    ends = leaderboard.groupby(keys, dropna=False)["value"].agg(lowest="min", highest="max").reset_index()
+    table = compared.rename(columns={"value": "mean"}).merge(ends, on=keys).assign(images=leaderboard["images"].iloc[0])
+    statistics = ["images", "seeds", "mean", "sd", "lowest", "highest", "ci_low", "ci_high", "rank", "tied"]
+    return table[[*keys, *statistics]]

@@ -18,7 +18,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 from _finetuning_report import METRICS, write_report
-from _finetuning_tables import choose_tau_again, count_images, nearest_neighbor_errors, seed_statistics
+from _finetuning_tables import choose_tau_again, count_images, nearest_neighbor_errors, summarize_seeds
 from numpy.typing import NDArray
 
 import wsol
@@ -32,6 +32,7 @@ from wsol.training import Recipe, Stage
 
 SEEDS = (0, 1, 2)
 SIDE, BATCH = 224, 8
+PAIR = ["row", "other", "metric", "tau_rule"]
 FOLDERS = {"cub": "CUB_200_2011", "oxford-pets": "oxford-iiit-pet"}
 BASELINES = ("center-gaussian", "center-box", "full-image")
 UNTRAINED = "imagenet"  # the network as it comes, with the map of the ImageNet class that it predicts
@@ -162,7 +163,7 @@ def run_study(study: Study, data: str) -> dict[str, pd.DataFrame]:
             row.append(study.evaluate(data, network, training, seed))
             print(f"{data}: {row[-1].name}", flush=True)
     rows = trained | fixed
-    leaderboard, differences = compare_seeds(rows)
+    leaderboard, seeds, differences = compare_rows(rows)
     tables = {
         "images": pd.DataFrame(
             [
@@ -178,7 +179,7 @@ def run_study(study: Study, data: str) -> dict[str, pd.DataFrame]:
             ]
         ),
         "leaderboard": leaderboard,
-        "seeds": seed_statistics(leaderboard),
+        "seeds": seeds,
         "differences": differences,
         "tau": pd.DataFrame([line for name, folders in rows.items() for line in describe_tau(name, folders)]),
         "errors": pd.concat([read_errors(name, folders) for name, folders in trained.items()]),
@@ -187,32 +188,38 @@ def run_study(study: Study, data: str) -> dict[str, pd.DataFrame]:
     return {name: table.assign(data=data).set_index("data").reset_index() for name, table in tables.items()}
 
 
-def compare_seeds(rows: dict[str, list[Path]]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Compare the rows of a data set pair by pair, once with the runs of each seed.
+def compare_rows(rows: dict[str, list[Path]]) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Compare the rows of a data set pair by pair, each a group of seeds.
 
     Args:
-        rows: Run folders of each row, one per seed, or one for all seeds.
+        rows: Run folders of each row, one per seed, or a single one.
 
     Returns:
-        The metrics of each run, and the differences of each pair of rows.
+        The metrics of each run; of each row, over its seeds; and the differences of each pair of rows. Their ``width``
+        is that of the paired interval over images alone, a mean over the seeds whose boxes differ.
     """
-    lines, pairs = [], []
-    for seed in SEEDS:
-        folders = {name: each[min(seed, len(each) - 1)] for name, each in rows.items()}
-        comparison = wsol.compare([*folders.values()])
-        names = dict(zip(comparison.runs["run"], folders, strict=True))
-        signatures = comparison.runs.set_index("run")["signature"]
-        metrics = keep_metrics(comparison.metrics)
-        metrics = metrics.assign(signature=metrics["run"].map(signatures), row=metrics["run"].map(names), seed=seed)
-        has_seeds = metrics["row"].map(lambda name: len(rows[name]) > 1)
-        lines.append(metrics[has_seeds | (seed == 0)])
-        gaps = keep_metrics(comparison.differences)
-        pairs.append(gaps.assign(row=gaps["run"].map(names), other=gaps["other"].map(names), seed=seed))
-    images = len(comparison.images)
-    columns = ["row", "seed", "metric", "tau_rule", "tau", "value", "ci_low", "ci_high", "rank", "tied", "signature"]
-    leaderboard = pd.concat(lines)[columns].assign(images=images)
-    gap_columns = ["row", "other", "seed", "metric", "tau_rule", "difference", "ci_low", "ci_high", "p", "p_corrected"]
-    return leaderboard, pd.concat(pairs)[gap_columns].assign(images=images)
+    runs = [(name, seed, read_run(folder)) for name, folders in rows.items() for seed, folder in enumerate(folders)]
+    tables = [
+        keep_metrics(run.tables.metrics).assign(row=name, seed=seed, signature=run.signature)
+        for name, seed, run in runs
+    ]
+    columns = ["row", "seed", "metric", "tau_rule", "tau", "value", "ci_low", "ci_high", "signature"]
+    comparison = wsol.compare(rows)
+    count = len(comparison.images)
+    leaderboard = pd.concat(tables)[columns].assign(images=count)
+    seeds = summarize_seeds(leaderboard, keep_metrics(comparison.metrics.rename(columns={"run": "row"})))
+    gaps = keep_metrics(comparison.differences.rename(columns={"run": "row"}))
+    widths = pd.concat([image_widths(rows, seed) for seed in SEEDS])
+    widths = widths[widths["width"] > 0].groupby(PAIR, dropna=False)["width"].mean()
+    gap_columns = [*PAIR, "difference", "ci_low", "ci_high", "p", "p_corrected", "better", "width"]
+    return leaderboard, seeds, gaps.merge(widths.reset_index(), how="left")[gap_columns].assign(images=count)
+
+
+def image_widths(rows: dict[str, list[Path]], seed: int) -> pd.DataFrame:
+    """Return the widths of the paired intervals over images of each pair of rows, with the runs of one seed."""
+    gaps = wsol.compare({name: folders[min(seed, len(folders) - 1)] for name, folders in rows.items()}).differences
+    gaps = keep_metrics(gaps.rename(columns={"run": "row"}))
+    return gaps.assign(width=gaps["ci_high"] - gaps["ci_low"])[[*PAIR, "width"]]
 
 
 def keep_metrics(table: pd.DataFrame) -> pd.DataFrame:

@@ -13,6 +13,7 @@ import torch
 from wsol.models import find_architecture
 
 PAGE = Path(__file__).parents[1] / "docs" / "leaderboard-tutorial.md"
+SEEDS = (0, 1)  # of the page's three
 SPLITS = ["train"] * 6 + ["val"] * 2 + ["test"] * 4
 
 
@@ -44,10 +45,21 @@ def test_its_commands_lead_to_a_table(
     ]
     for name, arguments in commands:
         words = ["IMAGENET1K_V1.pth" if word == "IMAGENET1K_V1" else word for word in arguments]
+        words = [re.sub(r",runs/\w+-2", "", word) for word in words]
         if "--epochs" in words:
             words[words.index("--epochs") + 1] = "1"
-        assert importlib.import_module(f"wsol.{name}").main(words) == 0, capsys.readouterr().err
+            words[words.index("--batch-size") + 1] = "2"  # for a single step, seeds would not differ
+        repeated = [words]
+        if name in ("train", "eval"):  # as the page says
+            repeated = [[re.sub(r"(^|-)0\b", rf"\g<1>{seed}", word) for word in words] for seed in SEEDS]
+        for each in repeated:
+            assert importlib.import_module(f"wsol.{name}").main(each) == 0, capsys.readouterr().err
     table = pd.read_csv(tmp_path / "table" / "leaderboard.csv")
-    assert sorted(table["run"]) == ["center-box", "center-gaussian", "frozen-0", "whole-0"]
+    assert sorted(table["run"]) == [
+        *("center-box", "center-gaussian"),
+        *(f"{name}-{seed}" for name in ("frozen", "whole") for seed in SEEDS),
+    ]
     assert table["signature"].str.startswith("csv-test#4:").all()
     assert (tmp_path / "comparison" / "report.html").is_file()
+    compared = pd.read_csv(tmp_path / "comparison" / "runs.csv")
+    assert dict(zip(compared["run"], compared["seeds"], strict=True)) == {"frozen": 2, "whole": 2, "center-box": 1}

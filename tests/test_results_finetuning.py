@@ -53,11 +53,32 @@ def test_mean_spread_and_cost_of_tau_follow_from_the_runs(tables: dict[str, pd.D
         assert line.cost >= 0  # the oracle is the best tau
 
 
+def test_differences_and_ranks_follow_from_the_means(tables: dict[str, pd.DataFrame]) -> None:
+    seeds, gaps = tables["seeds"].set_index(KEY), tables["differences"]
+    pairs = gaps[["data", "metric", "tau_rule"]].assign(
+        pair=[*map(frozenset, zip(gaps["row"], gaps["other"], strict=True))]
+    )
+    assert not pairs.duplicated().any()
+    worse = dict.fromkeys(seeds.index, 0)
+    for line in gaps.itertuples():
+        one, other = ((line.data, row, line.metric, line.tau_rule) for row in (line.row, line.other))
+        assert line.difference == pytest.approx(seeds["mean"][one] - seeds["mean"][other], abs=3e-4)
+        assert line.ci_low <= line.difference <= line.ci_high
+        assert (
+            line.p_corrected >= 0.05 if line.better == "tie" else line.p_corrected <= 0.05
+        )  # four decimals are stored
+        if line.better != "tie":
+            worse[other if line.better == line.row else one] += 1
+    ranked = seeds[seeds["rank"].notna()]
+    assert len(ranked) > 100
+    for key, rank in ranked["rank"].items():
+        assert rank == 1 + worse[key], key
+
+
 def test_the_shares_of_the_error_types_add_up(tables: dict[str, pd.DataFrame]) -> None:
     assert tables["errors"].groupby(["data", "row", "seed"])["share"].sum().to_numpy() == pytest.approx(100, abs=1e-2)
 
 
 def test_the_images_for_a_difference() -> None:
     """An interval of +-5 points has a standard error of 2.55; 80 % power needs 1.786: 2.04 times the images."""
-    gaps = pd.DataFrame({"ci_low": [-5.0, -3.0], "ci_high": [5.0, 7.0], "images": [100, 100]})
-    assert report.images_needed(gaps) == 205
+    assert report.images_needed(10.0, 100) == 205

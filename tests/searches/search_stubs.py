@@ -48,12 +48,14 @@ class Stubs:
     Attributes:
         trained: Folders of the trainings that were started, in order.
         evaluated: Options of the evaluations, in order.
+        compared: Run folders of the comparisons by method, and the folder, in order.
     """
 
     def __init__(self, patch: pytest.MonkeyPatch, figure: bool = False) -> None:
         self.trained: list[Path] = []
         self.evaluated: list[EvalConfig] = []
         self.choices: list[Choice | None] = []
+        self.compared: list[tuple[dict[str, list[Path]], Path]] = []
         patch.setitem(TRAIN_METHODS._entries, "blur", Blur())
         patch.setitem(TRAIN_METHODS._sources, "blur", __name__)
         patch.setattr(trials, "train", self.train)
@@ -62,6 +64,7 @@ class Stubs:
         patch.setattr("os.fsync", lambda descriptor: None)  # and so do these two
         if not figure:
             patch.setattr(sys.modules["wsol.searches.search"], "trials_figure", lambda *given: PngFigure((1, 1)))
+        patch.setattr(sys.modules["wsol.searches.search"], "compare_methods", self.compare)
         patch.setattr(tables, "Evaluation", SimpleNamespace(read=self.read))
         patch.setattr(plan, "_check_network", lambda task: None)
 
@@ -90,6 +93,10 @@ class Stubs:
         table.to_csv(Path(config.out) / "metrics.csv", index=False)
         metadata = SimpleNamespace(tau=SimpleNamespace(value=0.25))
         return SimpleNamespace(metrics=table, metadata=metadata, signature=f"{config.split}|{facts['method']}")
+
+    def compare(self, runs: dict[str, list[Path]], folder: Path) -> str:
+        self.compared.append((runs, folder))
+        return f"comparison of {', '.join(runs)}"
 
     def read(self, folder: Path) -> Any:
         return SimpleNamespace(metrics=pd.read_csv(folder / "metrics.csv"))

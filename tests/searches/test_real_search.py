@@ -78,7 +78,7 @@ def test_trials_need_no_image_of_the_split_test_and_a_diverged_one_is_kept(
     assert done.tau == again.metadata.tau.value
     assert done.signature == again.signature
 
-    path.write_text(text.replace("SEEDS", "1"))
+    path.write_text(text.replace("SEEDS", "2"))
     with pytest.raises(InputError, match=rf"^trial {done.trial} of net with cam, seed 1: .*08\.png"):
         wsol.search(path, out=tmp_path / "out")
     for file in (csv_data / "away").iterdir():
@@ -86,7 +86,17 @@ def test_trials_need_no_image_of_the_split_test_and_a_diverged_one_is_kept(
     shutil.rmtree(tmp_path / "out" / "seeds")  # the run on it was begun without its images
     found = wsol.search(path, out=tmp_path / "out")
     pd.testing.assert_frame_equal(found.trials, trials)
-    (run,) = found.runs("net")["cam"]
+    run, _ = found.runs("net")["cam"]
     signature = Signature.parse(wsol.leaderboard(run.parents[1], validate=True).rows[0]["signature"])
     assert f"+best-of-2-trials(mean_iou,{found.images})" in signature.model
     assert signature.tau.startswith("tau:val(csv-val#4:")
+
+    # Two seeds of a network whose first weights are random are a group.
+    folder = tmp_path / "out" / "comparisons" / "net"
+    compared = pd.read_csv(folder / "metrics.csv")
+    assert set(compared.seeds) == {2}
+    own = compared[(compared.metric == "mean_iou") & (compared.tau_rule == "oracle")].iloc[0]
+    expected = found.test[(found.test.metric == "mean_iou") & (found.test.tau_rule == "oracle")].iloc[0]
+    assert (own.value, own.sd) == pytest.approx((expected["mean"], expected["sd"]))
+    assert found.comparisons["net"] == (folder.parent / "net.txt").read_text(encoding="utf-8")
+    assert f"written to {folder}" in found.comparisons["net"]

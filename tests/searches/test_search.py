@@ -123,6 +123,8 @@ def test_the_best_on_val_is_trained_again_and_evaluated_on_test(
         method: [tmp_path / "out" / "seeds" / f"net-{method}-{best + 1:03d}-of-5-seed{s}" / "test" for s in (1, 2)]
         for method in ("cam", "blur")
     }
+    assert stubs.compared == [(found.runs("net"), tmp_path / "out" / "comparisons" / "net")]
+    assert found.comparisons == {"net": "comparison of cam, blur"}
 
 
 def test_trials_take_turns(stubs: Stubs, begin: Callable[..., Search]) -> None:
@@ -169,7 +171,7 @@ def test_without_seeds_the_split_test_is_never_read(
     found = begin(TEXT.replace("seeds = 2", "seeds = 0"))
     assert {config.split for config in stubs.evaluated} == {"val"}
     assert found.trials.best.sum() == 2
-    assert (len(found.seeds), len(found.test)) == (0, 0)
+    assert (len(found.seeds), len(found.test), found.comparisons, stubs.compared) == (0, 0, {}, [])
 
 
 def test_a_method_of_which_every_trial_diverges_has_no_best(stubs: Stubs, begin: Callable[..., Search]) -> None:
@@ -227,11 +229,7 @@ def test_the_command(
     assert re.match(r"net +cam +5 +\d +\d+\.\d{3} +\d+\.\d{3}  learning_rate 0\.\d+$", lines[3])
     assert re.match(r"net +blur +5 +\d +\d+\.\d{3} +\d+\.\d{3}  learning_rate 0\.\d+, blur\.rate 0\.\d+$", lines[4])
     assert re.search(r"^net +cam +2 +\d+\.\d\d \+- 0\.71 \[[\d.]+, [\d.]+\] ", printed.out, re.M)
-    (command,) = re.findall(r"^compare: python -m wsol\.compare (.*)$", printed.out, re.M)
-    for group, method in zip(command.split(), ("cam", "blur"), strict=True):
-        name, _, folders = group.partition("=")
-        assert name == method
-        assert [Path(folder).is_dir() for folder in folders.split(",")] == [True, True]
+    assert "\n\nnet, all seeds on test:\n\ncomparison of cam, blur\n\n" in printed.out
     assert "wsol: trial 1 of net with cam: learning_rate " in printed.err
     assert ": diverged, the loss grew\n" in printed.err
     assert main([str(tmp_path / "none.toml")]) == 2

@@ -11,6 +11,7 @@ import wsol
 from wsol.errors import InputError
 from wsol.searches.config import read_search
 from wsol.searches.ranges import Range
+from wsol.searches.trials import make_trial
 
 WHOLE = """
 dataset_args = { images = 12, size = 32, object_scale = 0.6 }
@@ -57,6 +58,45 @@ def test_a_model_overrides_the_training_and_every_method_meets_every_model(write
     assert candidates[1].settings == {"rate": Range("uniform", (0, 1))}
 
 
+def test_options_of_the_recipe_and_settings_of_a_method_for_one_model(
+    write: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Stubs(monkeypatch)
+    own = '{ model = "a", layer_rates = { fc = 10, "body.x" = 2 }, train_methods = { blur = { grid = 9 } } }'
+    text = WHOLE.replace('["squeezenet1_1-gap"]', f'["b", {own}]') + "[train_methods.blur]\ngrid = 5\nrate = 0.1\n"
+    text = text.replace("[training]", '[training]\nnesterov = true\nschedule = "step:every=2"\nhead_start = "normal"')
+    text = text.replace(
+        "[training]", "[training]\naugmentation = { choice = ['shift-flip-color', 'resize-crop-flip'] }"
+    )
+    text = text.replace("trials = 4", "trials = 1\nseeds = 0\nby = 'max_box_acc_v2'")
+    plain, changed = (
+        next(each for each in read_search(write(text)).candidates if (each.network, each.method) == (name, "blur"))
+        for name in "ba"
+    )
+    assert (plain.settings, changed.settings) == ({"grid": 5, "rate": 0.1}, {"grid": 9, "rate": 0.1})
+    tasks = {
+        (name, trial): make_trial(read_search(write(text)), each, trial, "mean_iou", {})
+        for name, each in (("b", plain), ("a", changed))
+        for trial in range(1, 9)
+    }
+    recipe = tasks["a", 1].recipe
+    assert (recipe.nesterov, recipe.schedule, recipe.head_start) == (True, "step:every=2", "normal")
+    assert recipe.layer_rates == {"fc": 10, "body.x": 2}
+    assert tasks["b", 1].recipe.layer_rates == {}
+    assert {task.recipe.augmentation for task in tasks.values()} == {"shift-flip-color", "resize-crop-flip"}
+    request = tasks["a", 1].request
+    assert request["layer_rates"] == "{'body.x': 2, 'fc': 10}"
+    assert request["schedule"] == "step:every=2,factor=0.1,offset=0"
+    assert request["train_method"] == "blur:grid=9,rate=0.1"
+    assert "layer_rates" not in tasks["b", 1].request
+    wsol.search(write(text), out=tmp_path / "out")
+    with pytest.raises(InputError, match=r"a-cam-001 holds a trial with layer_rates = \{'body.x': 2, 'fc': 10\}, not"):
+        wsol.search(write(text.replace("fc = 10", "fc = 5")), out=tmp_path / "out")
+    swapped = text.replace('fc = 10, "body.x" = 2', '"body.x" = 2, fc = 10')
+    assert swapped != text
+    assert len(wsol.search(write(swapped), out=tmp_path / "out").trials) == 4  # the order of the layers is free
+
+
 def test_the_files_of_the_documentation_are_read(write: Callable[[str], Path]) -> None:
     found = re.findall(r"^```toml\n(.*?)^```$", DOCS.read_text(encoding="utf-8"), re.S | re.M)
     assert found
@@ -87,7 +127,25 @@ def test_the_files_of_the_documentation_are_read(write: Callable[[str], Path]) -
         ),
         (("[training]", "[training]\nworkers = true"), "training: workers is True; give an integer"),
         (("[training]", "[training]\nnesterov = 1"), "training: nesterov is 1; give true or false"),
-        (("[training]", "[training]\nlayer_rates = 1"), "training: layer_rates is 1; give a table of strings and"),
+        (("[training]", "[training]\nhead_start = 'x'"), "training: head_start is 'x'; give 'zero' or 'normal'"),
+        (("[training]", "[training]\nlayer_rates = 10"), "training: layer_rates is 10; give a table of numbers, such"),
+        (
+            ("[training]", "[training]\nlayer_rates = { uniform = [1, 2] }"),
+            "training: layer_rates is {'uniform': [1, 2]}; give a table of numbers, such as { fc = 10",
+        ),
+        (("[training]", "[training]\nlayer_rates = { body.x = 2 }"), "layer_rates is {'body': {'x': 2}}; give a table"),
+        (
+            ('["squeezenet1_1-gap"]', '[{ model = "a", train_methods = { has = { grid = 2 } } }]'),
+            "entry 1 of models: train_methods: unknown key 'has'; known: cam",
+        ),
+        (
+            ('["squeezenet1_1-gap"]', '[{ model = "a", train_methods = 1 }]'),
+            "entry 1 of models: train_methods is 1; give a table",
+        ),
+        (
+            ('["squeezenet1_1-gap"]', '[{ model = "a", train_methods = { cam = { x = [1] } } }]'),
+            "entry 1 of models: train_methods.cam: x is [1]; give a number",
+        ),
         (('["squeezenet1_1-gap"]', "[]"), "models is []; give a list with at least one model"),
         (('["squeezenet1_1-gap"]', "[{ map_size = 7 }]"), "entry 1 of models: {'map_size': 7} is neither a string nor"),
         (('["squeezenet1_1-gap"]', '[{ model = "a", epoch = 7 }]'), "entry 1 of models: unknown key 'epoch'; did you"),
@@ -123,6 +181,11 @@ def test_what_is_no_search_is_one_sentence(
         ),
         (("[training]", "[training]\nlayer_rates = { fc = '10' }"), "learning rate of fc is '10'; give a number of at"),
         (("learning_rate", "momentum = { uniform = [1, 2] }\nlearning_rate"), "trial 1 of squeezenet1_1-gap with cam:"),
+        (
+            ("[training]", "[training]\nlayer_rates = { fc = 'x' }"),
+            "trial 1 of squeezenet1_1-gap with cam: the multiple of the learning rate of fc is 'x'; give a number",
+        ),
+        (("[training]", "[training]\nschedule = 'cosin'"), "squeezenet1_1-gap with cam: unknown schedule 'cosin'"),
         (("trials = 4", 'trials = 4\nby = "max_box_ac"'), "unknown metric 'max_box_ac'; did you mean"),
         (("trials = 4", 'trials = 4\nby = "pixel_auc"'), "set attribution = true in [evaluation]"),
         (("trials = 4", 'dataset = "cubs"'), "unknown data set 'cubs'"),

@@ -13,7 +13,10 @@ from torch import nn
 
 from wsol.errors import InputError
 from wsol.models import load_model
+from wsol.runtime.distributed import process_group
 from wsol.training import Recipe, Stage, train
+from wsol.training.config import TrainConfig, prepare_training
+from wsol.training.methods import find_train_method
 
 NET = """
 import torch
@@ -91,16 +94,28 @@ def test_it_is_fine_tuned_from_the_weights_it_comes_with(
     assert len(recipe["weights"]) == 64
 
 
-def test_seeds_of_random_weights_are_the_same_training(own: Path, images: Path) -> None:
-    own.write_text(NET.replace("torch.manual_seed(5)", "pass"))
-    found = []
-    for seed in (0, 1):
-        recipe = Recipe((Stage(1, 32, 3),), learning_rate=0, seed=seed)
-        path = train(f"{own}:make", "csv", recipe, data_root=images, device="cpu", out=images / str(seed), workers=1)
-        found.append((load_model(f"{own}:make", path).recipe, load_file(path)["stem.weight"]))
-    (one, first), (two, second) = found
-    assert one == {**two, "seed": 0}
-    assert not torch.equal(first, second)
+def test_trainings_with_several_seeds_start_from_the_same_recorded_weights(own: Path, images: Path) -> None:
+    """A new last layer is random, and the seed must not look like another network to a group of seeds."""
+    own.write_text(NET.replace("        nn.init.zeros_(network.fc.weight)\n", "").replace("torch.manual_seed(5)", ""))
+    found = {}
+    for seed, changed in ((0, False), (3, False), (3, True)):
+        if changed:
+            own.write_text(
+                own.read_text().replace("return network", "nn.init.ones_(network.stem.bias)\n    return network")
+            )
+        config = TrainConfig(
+            model=f"{own}:make", dataset="csv", recipe=Recipe((Stage(2, 32, 3),), seed=seed), weights=None, freeze=None,
+            map_size=None, data_root=images, dataset_args={}, validation=False, device="cpu", precision="float32",
+            train_method=find_train_method("cam"),
+        )  # fmt: skip
+        plan = prepare_training(config, process_group())
+        found[seed, changed] = plan.request["weights"], plan.network.fc.weight[0, 0].item()
+    (zero, first), (three, second), (other, third) = found.values()
+    assert zero == three != other
+    assert first != second == third
+    torch.manual_seed(3)
+    nn.Conv2d(3, 6, 7, 8, 3), nn.Linear(6, 7)
+    assert second == nn.Linear(6, 3).weight[0, 0].item()  # the seed of the recipe draws the new layer
 
 
 def test_its_file_may_move_after_the_training(own: Path, images: Path) -> None:

@@ -1,36 +1,40 @@
 """A search as its TOML file states it, checked before anything is trained."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from wsol.errors import InputError
 from wsol.evaluation.config import options
 from wsol.evaluation.settings_file import Kind, check_key, check_values, read_settings
 from wsol.io.paths import file_name
 from wsol.searches.ranges import Range, parse_range
-from wsol.training.recipe import Recipe
+from wsol.training.recipe import HeadGradient, HeadStart, Recipe
 
 _INTEGER, _NUMBER = Kind(int, "an integer"), Kind(int | float, "a number")
 _TABLE = Kind(dict, "a table of strings and numbers")
-_BOOLEAN = Kind(bool, "true or false")
-_BY_TYPE = {bool: _BOOLEAN, int: _INTEGER, float: _NUMBER, str: Kind(), dict: _TABLE}
-_RECIPE = {name: _BY_TYPE[type(value)] for name, value in asdict(Recipe()).items() if name != "stages"}
 STAGE = ("epochs", "image_size", "batch_size")
-RECIPE = tuple(_RECIPE)
+RECIPE = tuple(each.name for each in fields(Recipe) if each.name != "stages")
+_SWITCH = Kind(bool, "true or false")
 TRAINING = {
     "weights": Kind(),
     "freeze": Kind(expects="'features'", choices=("features",)),
     "map_size": _INTEGER,
-    "validation": _BOOLEAN,
+    "validation": _SWITCH,
     "device": Kind(),
     "precision": Kind(
         expects="'auto', 'float32', 'tf32' or 'bfloat16'", choices=("auto", "float32", "tf32", "bfloat16")
     ),
     "workers": _INTEGER,
     **dict.fromkeys(STAGE, _INTEGER),
-    **_RECIPE,
+    **dict.fromkeys(RECIPE, _NUMBER),
+    "seed": _INTEGER,
+    **dict.fromkeys(("nesterov", "decay_all"), _SWITCH),
+    **dict.fromkeys(("schedule", "augmentation"), Kind()),
+    "head_gradient": Kind(expects="'limited' or 'plain'", choices=get_args(HeadGradient)),
+    "head_start": Kind(expects="'zero' or 'normal'", choices=get_args(HeadStart)),
+    "layer_rates": Kind(dict, 'a table of numbers, such as { fc = 10, "body.layer4" = 10 }'),
 }
 """The options of ``wsol.train`` that a search may set, or draw unless they are tables."""
 _CHOSEN = ("model", "weights", "dataset", "data_root", "dataset_args", "split", "tau", "val_boxes", "map_size")
@@ -164,7 +168,7 @@ def _read_settings(table: Mapping[str, Any], kinds: Mapping[str, Kind], place: s
     settings: dict[str, Any] = {}
     for key, value in table.items():
         check_key(key, kinds, place)
-        if not isinstance(value, dict) or kinds[key] is _TABLE:
+        if not isinstance(value, dict) or kinds[key].kinds is dict:
             check_values({key: value}, kinds, place)
             settings[key] = value
             continue
@@ -190,18 +194,24 @@ def _combine(models: Any, training: Settings, methods: Mapping[str, Any]) -> tup
             raise InputError(f"{place}{entry!r:.80} is neither a string nor a table with a model")
         name, model = own.get("name", own["model"]), own["model"]
         check_values({"name": name}, {"name": Kind()}, place)
-        more = {key: value for key, value in own.items() if key not in ("model", "name")}
+        more = {key: value for key, value in own.items() if key not in ("model", "name", "train_methods")}
         merged = {**training, **_read_settings(more, TRAINING, place)}
+        own_methods = own.get("train_methods", {})
+        if not isinstance(own_methods, dict):
+            raise InputError(f"{place}train_methods is {own_methods!r:.80}; give a table")
+        for method in own_methods:
+            check_key(method, methods, f"{place}train_methods: ")
         for method in methods:
             settings = _read_method(method, methods[method])
+            settings |= _read_method(method, own_methods.get(method, {}), place)
             candidates.append(Candidate(str(name), method, str(model), merged, settings))
     return tuple(candidates)
 
 
-def _read_method(method: str, table: Any) -> dict[str, Any]:
+def _read_method(method: str, table: Any, place: str = "") -> dict[str, Any]:
     if not isinstance(table, dict):
-        raise InputError(f"train_methods: {method} is {table!r:.80}; give a table, [train_methods.{method}]")
-    place = f"train_methods.{method}: "
+        raise InputError(f"{place}train_methods: {method} is {table!r:.80}; give a table, [train_methods.{method}]")
+    place += f"train_methods.{method}: "
     settings = {key: parse_range(v, place + key) if isinstance(v, dict) else v for key, v in table.items()}
     for key, value in settings.items():
         if not isinstance(value, Range | str | int | float):

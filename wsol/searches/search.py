@@ -1,13 +1,16 @@
 """The function ``wsol.search``: random trials on the validation split, and the best of them on test."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
 
 from wsol.io.atomic import atomic_write
+from wsol.io.paths import file_name
 from wsol.metrics.base import METRICS
 from wsol.runtime.distributed import separate_processes
+from wsol.searches.comparisons import compare_methods
 from wsol.searches.config import read_search
 from wsol.searches.figure import trials_figure
 from wsol.searches.plan import SearchPlan, plan_search
@@ -30,6 +33,8 @@ class Search:
             split test), tau, seconds, status, folder (of the run), reason, signature.
         test: network, method, metric, tau_rule, mean (percent), sd (over seeds), ci_low, ci_high (means of the ends of
             the seeds' 95 % intervals over images), seeds.
+        comparisons: By network, ``wsol.compare`` of its methods, the runs of all seeds of each as a group, as text; its
+            files are in ``comparisons/NETWORK``. A network with fewer than two runs has none.
     """
 
     folder: Path
@@ -38,6 +43,7 @@ class Search:
     trials: pd.DataFrame = field(repr=False)
     seeds: pd.DataFrame = field(repr=False)
     test: pd.DataFrame = field(repr=False)
+    comparisons: Mapping[str, str] = field(repr=False)
 
     def runs(self, network: str) -> dict[str, list[Path]]:
         """Return the run folders on the split test of a network, by training method."""
@@ -51,7 +57,7 @@ def search(path: str | Path, *, out: str | Path | None = None) -> Search:
     Choe et al., "Evaluating Weakly Supervised Object Localization Methods Right", CVPR 2020: every method gets the same
     number of trials, drawn from stated ranges, and its best trial on the validation split counts. No trial reads the
     split test. The settings of the best trial are trained again with other seeds, and only these networks are evaluated
-    on the split test.
+    on the split test, and compared.
 
     What a trial draws depends on the seed, on its number and on the names of what is drawn alone: more trials, networks
     or methods leave the others as they are. Any number of processes may run the same search at the same time, those
@@ -82,8 +88,8 @@ def _write(plan: SearchPlan, finished: bool = False) -> Search:
     """Write the tables, and the figure once all trials are finished; return what is known."""
     folder = plan.config.out
     with wait_for_lock(folder):  # the results are read in it, so that none is lost that another process has written
-        result = Search(folder, plan.by, plan.images["val"], trials_table(plan), seeds_table(plan), test_table(plan))
-        tables = {"trials": result.trials, "seeds": result.seeds, "test": result.test}
+        tables = {"trials": trials_table(plan), "seeds": seeds_table(plan), "test": test_table(plan)}
+        result = Search(folder, plan.by, plan.images["val"], **tables, comparisons={})
         for name, table in tables.items():
             with atomic_write(folder / f"{name}.csv") as path:
                 table.to_csv(path, index=False, lineterminator="\n")
@@ -93,4 +99,10 @@ def _write(plan: SearchPlan, finished: bool = False) -> Search:
             figure = trials_figure(groups, result.trials["network"].nunique() > 1, plan.images["val"], f"{title} (%)")
             with atomic_write(folder / "trials.png") as path:
                 path.write_bytes(figure.to_png({"images": plan.images["val"]}))
+            comparisons = {}
+            for network in dict.fromkeys(result.trials["network"]):
+                runs = result.runs(network)
+                if sum(map(len, runs.values())) > 1:
+                    comparisons[network] = compare_methods(runs, folder / "comparisons" / file_name(network))
+            result = replace(result, comparisons=comparisons)
     return result

@@ -13,16 +13,14 @@ _SHOWN = ("gt_known_loc_acc", "top1_cls_err")  # beside the metric that decides;
 
 
 def format_search(search: Search) -> str:
-    """Return the tables of a search as text, and the commands that compare its runs."""
+    """Return the tables of a search and its comparisons as text, and the command that ranks its runs."""
     lines = [f"{_title(search.by)} on {search.images}, percent:", "", *_trial_lines(search)]
     if len(search.seeds):
         lines += ["", "on test, percent: mean +- standard deviation over seeds [95 % over images]", ""]
         lines += _test_lines(search)
+    for network, text in search.comparisons.items():
+        lines += ["", f"{escape_unprintable(network)}, all seeds on test:", "", text]
     lines += ["", f"trials, plot and runs in {escape_unprintable(str(search.folder))}"]
-    for network in dict.fromkeys(search.trials["network"]):
-        if len(runs := search.runs(network)) > 1:
-            groups = [f"{method}={','.join(map(str, folders))}" for method, folders in runs.items()]
-            lines.append(f"compare: {shlex.join(['python', '-m', 'wsol.compare', *groups])}")
     if len(search.seeds):
         lines.append(f"rank: {shlex.join(['python', '-m', 'wsol.leaderboard', str(search.folder / 'seeds')])}")
     return "\n".join(lines)
