@@ -15,12 +15,10 @@ import torch
 from wsol.eval import _make_parser as make_eval_parser
 from wsol.models import find_architecture, find_classifier
 from wsol.protocols import PROTOCOLS
-from wsol.searches.config import SearchConfig, read_search
-from wsol.searches.trials import make_trial
 from wsol.train import _make_parser as make_train_parser
 from wsol.train import main
 from wsol.training import Recipe, Stage
-from wsol.training.optimizer import check_layer_rates, make_optimizer
+from wsol.training.optimizer import make_optimizer
 
 ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "docs" / "reproduce"
@@ -151,36 +149,3 @@ def test_the_search_trains_the_same_networks_by_the_same_recipe() -> None:
         training, _ = parse(page)[0]
         assert changed["dataset_args"] == training.dataset_args
         assert changed["training"] == {"epochs": training.epochs, "schedule": training.schedule}
-
-
-def read_searches(folder: Path) -> list[SearchConfig]:
-    """Read the search of the authors, and that of ``acol``, whose lines replace those before and after the tables."""
-    text, index = ((PAGES / name).read_text(encoding="utf-8") for name in ("search-cub.toml", "index.md"))
-    (lines,) = re.findall(r"^```toml\n(.*?)^```$", index, re.S | re.M)
-    (kept,) = re.findall(r"^\[training\].*?(?=^\[train_methods)", text, re.S | re.M)
-    head, table, tail = lines.partition("[train_methods")
-    (folder / "acol.toml").write_text(head + kept + table + tail, encoding="utf-8")
-    return [read_search(PAGES / "search-cub.toml"), read_search(folder / "acol.toml")]
-
-
-def test_wsol_search_reads_the_files_and_trains_by_the_recipe_of_the_authors(tmp_path: Path) -> None:
-    for config in read_searches(tmp_path):
-        for candidate in config.candidates:
-            task = make_trial(config, candidate, 1, "max_box_acc_v2", {})
-            expected = authors_recipe(candidate.model, task.recipe.learning_rate)
-            assert task.recipe == replace(expected, layer_rates=task.recipe.layer_rates)
-            if candidate.method != "acol":
-                assert task.recipe == expected
-            assert task.request["schedule"] == expected.schedule
-            assert task.training["map_size"] in (14, 28)
-
-
-@pytest.mark.slow
-def test_the_layers_with_rates_of_their_own_exist_in_the_networks_of_the_searches(tmp_path: Path) -> None:
-    for config, method in zip(read_searches(tmp_path), ("cam", "acol"), strict=True):
-        for candidate in (each for each in config.candidates if each.method == method):
-            task = make_trial(config, candidate, 1, "max_box_acc_v2", {})
-            with torch.device("meta"):
-                name = task.method.name_network(candidate.model)
-                network = find_architecture(name).build_for_training(200, 14, from_scratch=False)
-            check_layer_rates(network, task.recipe)
