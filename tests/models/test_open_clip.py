@@ -130,7 +130,7 @@ def test_evaluation(tmp_path: Path) -> None:
 
 
 def test_list() -> None:
-    assert describe_model("open_clip/tiny").startswith("other            32 x 4 x 4 at 64   all but cam")
+    assert describe_model("open_clip/tiny").startswith("other            32 x 4 x 4 at 64   all but acol, cam")
 
 
 def test_every_method_works_or_says_why(tmp_path: Path) -> None:

@@ -274,4 +274,4 @@ def test_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_vit(tmp_path)
     read = transformers.AutoConfig.from_pretrained
     monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", lambda _, **more: read(tmp_path, **more))
-    assert describe_model("hf/some/vit").startswith("other            32 x 4 x 4 at 64   all but cam")
+    assert describe_model("hf/some/vit").startswith("other            32 x 4 x 4 at 64   all but acol, cam")

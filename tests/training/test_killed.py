@@ -203,7 +203,7 @@ def test_two_processes_train_what_one_does(whole: Path, whole_together: Path) ->
 
 def test_the_first_process_alone_speaks(whole_together: Path) -> None:
     lines = sorted(len(text.splitlines()) for text in read_outputs(whole_together))
-    assert lines == [0, 6]  # the stage, four epochs, and their speed
+    assert lines == [0, 7]  # the stage, a note on classes without images, four epochs, and their speed
 
 
 def test_two_processes_that_are_killed_end_like_two_that_were_not(
