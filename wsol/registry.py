@@ -219,6 +219,13 @@ def with_settings(title: str, entry: T, settings: str) -> T:
     return changed
 
 
+def format_settings(name: str, entry: Any) -> str:
+    """Return the name of an entry that is a dataclass with all of its settings, as ``with_settings`` takes them."""
+    values = {each.name: getattr(entry, each.name) for each in fields(entry)}
+    settings = ",".join(f"{k}={str(v).lower() if isinstance(v, bool) else v}" for k, v in values.items())
+    return f"{name}:{settings}" if settings else name
+
+
 def _parse_bool(text: str) -> bool:
     if text.lower() not in ("true", "false"):
         raise ValueError(text)

@@ -41,7 +41,7 @@ class SeedGroup:
 
     @property
     def weights(self) -> tuple[str, ...]:
-        """What identifies the weights of each run."""
+        """The identity of the weights of each run."""
         return tuple("" if training is None else training.weights for training in self.trainings)
 
     @property

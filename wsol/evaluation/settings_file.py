@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Kind:
-    """What a key may hold.
+    """The values that a key may hold.
 
     Attributes:
         kinds: Types of its value.

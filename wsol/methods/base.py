@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import fields
 from functools import wraps
 from typing import Any, ClassVar, Literal
 from weakref import WeakKeyDictionary
@@ -14,7 +13,7 @@ from wsol.errors import InputError
 from wsol.methods._forward import Forward, forward
 from wsol.models import Classifier
 from wsol.models.layered import LayeredClassifier
-from wsol.registry import Registry
+from wsol.registry import Registry, format_settings
 from wsol.runtime.precision import arithmetic
 
 __all__ = ["METHODS", "Forward", "GradientMethod", "Method", "forward", "unsupported_reason"]
@@ -98,9 +97,7 @@ class Method(ABC):
     @property
     def signature(self) -> str:
         """Name and all settings, as ``find_method`` takes them for a registered method."""
-        values = {each.name: getattr(self, each.name) for each in fields(self)}  # type: ignore[arg-type]
-        settings = ",".join(f"{k}={str(v).lower() if isinstance(v, bool) else v}" for k, v in values.items())
-        return f"{self.name}:{settings}" if settings else self.name
+        return format_settings(self.name, self)
 
 
 def _with_class_check(maps: Callable[[Any, Forward, Tensor], Tensor]) -> Callable[[Any, Forward, Tensor], Tensor]:

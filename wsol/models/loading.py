@@ -1,6 +1,6 @@
 """Models by name, with their weights."""
 
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import is_dataclass, replace
 from pathlib import Path
 
 import torch
@@ -24,7 +24,7 @@ from wsol.models.prompts import Prompts
 from wsol.models.source import LoadedNetwork, Source
 from wsol.models.target_layer import SIDE, find_classifier
 from wsol.models.unwrap import check_network, to_float32, unwrap
-from wsol.registry import with_settings
+from wsol.registry import format_settings, with_settings
 
 
 def load_model(
@@ -133,8 +133,7 @@ def complete_name(name: str, architecture: Architecture) -> str:
         return f"{complete_name(architecture.name, architecture.base)}+{architecture.head.signature}"
     if not is_dataclass(architecture):
         return name
-    settings = ",".join(f"{each.name}={getattr(architecture, each.name)}" for each in fields(architecture))
-    return f"{name.partition(':')[0]}:{settings}" if settings else name
+    return format_settings(name.partition(":")[0], architecture)
 
 
 def optimize(network: Classifier, channels_last: bool, compiled: bool) -> None:

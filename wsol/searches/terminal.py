@@ -1,4 +1,4 @@
-"""What ``wsol.search`` prints: the best trial of each method, and its settings on the split test."""
+"""The text that ``wsol.search`` prints: the best trial of each method, and its settings on the split test."""
 
 import shlex
 

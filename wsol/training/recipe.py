@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from wsol.errors import InputError
+from wsol.registry import format_settings
 from wsol.training.augment import find_augmentation
 from wsol.training.schedules import find_schedule
 
@@ -142,15 +143,10 @@ class Recipe:
         The files of a training without the later options are those of earlier versions, byte for byte.
         """
         values = asdict(self)
-        values["schedule"] = _canonical(self.schedule, find_schedule(self.schedule))
-        values["augmentation"] = _canonical(self.augmentation, find_augmentation(self.augmentation))
+        values["schedule"] = format_settings(self.schedule.partition(":")[0], find_schedule(self.schedule))
+        name = self.augmentation.partition(":")[0]
+        values["augmentation"] = format_settings(name, find_augmentation(self.augmentation))
         return {key: value for key, value in values.items() if LATER_DEFAULTS.get(key, _ALWAYS) != value}
-
-
-def _canonical(text: str, entry: Any) -> str:
-    """Return the name of an entry with all of its settings."""
-    settings = ",".join(f"{key}={value}" for key, value in asdict(entry).items())
-    return text.partition(":")[0] + (f":{settings}" if settings else "")
 
 
 _ALWAYS = object()

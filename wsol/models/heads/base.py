@@ -2,14 +2,14 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from wsol.models._feature_extractor import FeatureExtractor
-from wsol.registry import Registry
+from wsol.registry import Registry, format_settings
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,7 @@ class Head(ABC):
     @property
     def signature(self) -> str:
         """Name with all settings: ``acol:threshold=0.7``."""
-        settings = ",".join(f"{each.name}={getattr(self, each.name)}" for each in fields(self))
-        return f"{self.name}:{settings}" if settings else self.name
+        return format_settings(self.name, self)
 
 
 HEADS: Registry[Head] = Registry("head", "wsol.models.heads", group="wsol.heads")

@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from wsol.registry import Registry
+from wsol.registry import Registry, format_settings
 
 Run = Callable[..., Any]
 """Runs the network in training mode, in the precision of the training, on images and whatever else it takes."""
@@ -34,8 +34,7 @@ class TrainMethod:
     @property
     def signature(self) -> str:
         """Name with all settings: ``has:grid=4,rate=0.5``."""
-        settings = ",".join(f"{each.name}={getattr(self, each.name)}" for each in fields(self))
-        return f"{self.name}:{settings}" if settings else self.name
+        return format_settings(self.name, self)
 
     def name_network(self, model: str) -> str:
         """Return the name of the network that is trained and stored: the model's, or one with other layers.
