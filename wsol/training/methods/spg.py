@@ -38,19 +38,6 @@ class SPGTraining(SPGSettings, TrainMethod):
     ``--method cam`` makes the maps. Costs, forward and backward, ``9 channels (C + channels)`` products for each place
     of the features, and for each place that B1, B2 and C read ``9 width`` times their channels; for B1 and B2 another
     ``9 width width``.
-
-    Attributes:
-        high_b2: A pixel is foreground for branch B2 where the normalized map of the label is above this.
-        low_b2: It is background where that map is below this, and ignored in between.
-        high_b1: Foreground for branch B1, by the sigmoid of B2.
-        low_b1: Background for branch B1.
-        high_c: Foreground for branch C, by the mean of the sigmoids of B1 and B2.
-        low_c: Background for branch C.
-        b1: Layer, as in ``named_modules`` of the backbone, whose input branch B1 reads; ``end`` for the features that
-            the head is put on; ``auto`` for that of the released code, which is known for VGG, ResNet and Inception v3.
-        b2: That of branch B2.
-        channels: Channels of the two convolutions 3 x 3 before the last layer of the classifier; 0 for none.
-        width: Channels of the convolutions 3 x 3 of the branches.
     """
 
     def name_network(self, model: str) -> str:
