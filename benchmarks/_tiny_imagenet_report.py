@@ -8,6 +8,7 @@ from _tiny_imagenet_tables import BASELINES, FIRST
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+SCRIPT = "tiny_imagenet_study.py"
 TABLES = ("metrics", "differences", "runs", "errors", "speeds", "curves")
 HEAD = (
     *("entry", "seeds", "MaxBoxAccV2", "minus CAM", "rank", "GT-known, tau of val", "oracle - val"),
@@ -20,16 +21,16 @@ INTRODUCTION = """\
 # Training methods on Tiny ImageNet
 
 ResNet18-GAP from random weights on images of 64 x 64 pixels, with maps of 8 x 8, trained by each method of `wsol.train`
-with its default settings and evaluated on the official validation images under `wsolevaluation`; tau is chosen on a
-tenth of the training images. Percent, with the standard deviation over seeds where there are several, 95 % intervals
-over images and seeds, and the paired difference from CAM. The rank is 1 plus the number of entries that are
-significantly better. The last three entries are boxes that ignore the image.
+with the settings in its name, and defaults otherwise, and evaluated on the official validation images under
+`wsolevaluation`; tau is chosen on a tenth of the training images. All methods have the same learning rate, and nothing
+was tuned. Percent, with the standard deviation over seeds where there are several, 95 % intervals over images and seeds,
+and the paired difference from CAM. The rank is 1 plus the number of entries that are significantly better. The last
+three entries are boxes that ignore the image. The interval of a method with one seed leaves out the spread over seeds,
+which is unknown.
 
-    python benchmarks/tiny_imagenet_study.py --data-root tiny-imagenet-200.zip --work DIR --classes CLASSES
-
-makes the tables of a budget: `leaderboard.csv` and `.md` (`wsol.leaderboard --validate`, with signatures),
-`metrics.csv`, `differences.csv` (`wsol.compare`), `runs.csv`, `errors.csv`, `curves.csv` and `speeds.csv`. Maps, boxes
-and overlays of a run are on its page, `DIR/runs/cam-0/report.html`.
+Each budget has `leaderboard.csv` and `.md` (`wsol.leaderboard --validate`, with signatures), `metrics.csv`,
+`differences.csv` (`wsol.compare`), `runs.csv`, `errors.csv`, `curves.csv` and `speeds.csv`. Maps, boxes and overlays of
+a run are on its page, `DIR/runs/cam-0/report.html`.
 """
 
 Tables = dict[str, pd.DataFrame]
@@ -57,7 +58,10 @@ def to_markdown(name: str, tables: Tables) -> str:
     """Return the section of a budget: its table, what follows from it, and its picture."""
     runs = tables["runs"]
     classes, epochs, images = name.partition("-")[0], runs["epochs"].max(), runs["images"].max()
-    lines = [f"## {classes} classes, {epochs} epochs, {images} test images\n", f"| {' | '.join(HEAD)} |"]
+    command = f"python benchmarks/{SCRIPT} --data-root tiny-imagenet-200.zip --work DIR --classes {classes} "
+    command += f"--epochs {epochs} --methods {' '.join(dict.fromkeys(runs['method']))}"
+    lines = [f"## {classes} classes, {epochs} epochs, {images} test images\n", f"    {command}\n"]
+    lines.append(f"| {' | '.join(HEAD)} |")
     lines += ["|" + "---|" * len(HEAD), *(f"| {' | '.join(_cells(entry, tables))} |" for entry in list_entries(tables))]
     return "\n".join([*lines, "", *(f"- {sentence}" for sentence in read_off(tables)), "", _image(name), ""])
 

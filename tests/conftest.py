@@ -1,6 +1,7 @@
 """What all tests share: small images on disk, a tiny network, and the folder of real data where there is one."""
 
 import os
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,8 +21,18 @@ from wsol.models import Model, Preprocessing, find_gap
 LONGEST = ("test_wheel.py", "test_docs.py", "test_killed.py", "test_killed_runs.py")
 
 
+@pytest.hookimpl(tryfirst=True)  # before tests are selected by their marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that take longest, so that no process is left with one of them when the others are done."""
+    """Mark the cases of sampled tests, and begin with the files that take longest.
+
+    No process is then left with one of these files when the others are done.
+    """
+    cases: Counter[str] = Counter()
+    for item in items:
+        if sample := item.get_closest_marker("sample"):
+            test = item.nodeid.partition("[")[0]
+            item.add_marker("sweep" if cases[test] % sample.args[0] else "slow")
+            cases[test] += 1
     items.sort(key=lambda item: item.path.name not in LONGEST)
 
 

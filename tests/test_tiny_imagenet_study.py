@@ -90,6 +90,7 @@ def tables() -> dict[str, pd.DataFrame]:
 def test_rows_and_sentences_by_hand(report: ModuleType, tables: dict[str, pd.DataFrame]) -> None:
     page = report.to_markdown("20-classes", tables)
     assert "## 20 classes, 10 epochs, 1000 test images\n" in page
+    assert " --work DIR --classes 20 --epochs 10 --methods cam has adl\n" in page
     assert "| `cam` | 2 | 60.0 ± 0.7 [58.0, 63.0] |  | 1 | 65.0 ± 0.7 [63.0, 68.0] | 0.5 |  |  |" in page
     assert (
         "| `has` | 1 | 66.0 [64.0, 69.0] | +6.0 [+4.0, +7.0], p = 0.010 | 1 | 71.0 [69.0, 74.0] | 2.5 |  |  |" in page

@@ -36,8 +36,8 @@ def test_images_in_memory_have_the_results_of_their_data_set(synthetic_model: Mo
     assert found.signature.startswith("items-test#6:")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["list", "torchvision", "hugging face"])
+@pytest.mark.sample(3)
+@pytest.mark.parametrize("kind", ["hugging face", "torchvision", "list"])
 def test_worker_processes_fetch_the_images(synthetic_model: Model, tmp_path: Path, kind: str) -> None:
     """From 128 images on the images are decoded by forked processes."""
     images = load_dataset("synthetic").limit(130)

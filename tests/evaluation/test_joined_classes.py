@@ -231,7 +231,7 @@ def test_the_command_joins(weights: Path, csv_data: Path, tmp_path: Path, capsys
     assert "classes=mapped(3/7,all)" in capsys.readouterr().out
 
 
-@pytest.mark.slow
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(("rank_among", "errors"), [("dataset", (30.0, 8.4)), ("all", (92.4, 77.8))])
 def test_squeezenet_on_ten_classes_of_tiny_imagenet(real_data: Path, rank_among: Any, errors: Any) -> None:
     """Measured elsewhere, with an independent implementation."""

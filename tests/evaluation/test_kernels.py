@@ -189,7 +189,7 @@ for each in gc.get_objects():
 """
 
 
-@pytest.mark.slow
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("protocol", [PROTOCOL, "exact", "zhou2016"])
 def test_a_run_needs_no_kernel_that_is_not_compiled_ahead(tmp_path: Path, protocol: str) -> None:
     """That a later run finds in the cache what the processes have stored there, ``test_wheel.py`` shows."""

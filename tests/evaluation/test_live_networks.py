@@ -46,7 +46,7 @@ def test_a_network_in_training_has_the_results_of_its_loaded_model(
     assert live.signature.split("|")[1].startswith("TinyNet:")
 
 
-@pytest.mark.slow
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     "method", ["cam", "gradcam", "layercam", "integrated-gradients:steps=4", "scorecam", "rise:masks=16"]
 )

@@ -190,7 +190,7 @@ def test_equals_the_score_of_the_same_maps(protocol: str, dtype: type, tmp_path:
     assert_equal(metric.compute(), result, metric.interval)
 
 
-@pytest.mark.slow
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("protocol", ["wsolevaluation", "exact", "zhou2016", "zhou2016:box=script"])
 def test_equals_an_evaluation(
     protocol: str, tiny_model: Model, csv_data: Path, tmp_path: Path, metric_class: type
@@ -231,9 +231,8 @@ def test_classes_are_ranked_as_in_an_evaluation(tiny_model: Model) -> None:
     assert _ranks(logits, labels).tolist() == ranks_of(classes.numpy()).tolist()
 
 
-@pytest.mark.parametrize(
-    "images", [pytest.param("all", marks=pytest.mark.slow), pytest.param("few", marks=pytest.mark.sweep)]
-)
+@pytest.mark.sample(4)
+@pytest.mark.parametrize("images", ["all", "few"])
 def test_two_processes(metric_class: type, images: str, tmp_path: Path) -> None:
     base = "own" if metric_class.__module__ == WITHOUT_TORCHMETRICS else "torchmetrics"
     command = [sys.executable, metric_process.__file__, base, images]

@@ -79,7 +79,7 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], set[str]]] = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("model", MODELS)
 def test_it_works_or_says_why_not(model: str) -> None:
     build, refused = MODELS[model]

@@ -115,7 +115,7 @@ def test_it_is_found_out_without_the_random_numbers_of_others() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.slow
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_it_works_or_says_why_not(name: str) -> None:
     build, layers = NETWORKS[name]

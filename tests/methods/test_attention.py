@@ -227,7 +227,7 @@ def test_formula(name: str, method: str) -> None:
     same(found, reference(name, method))
 
 
-@pytest.mark.slow
+@pytest.mark.sample(5)
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(
     ("name", "layer"),

@@ -234,7 +234,7 @@ def test_neither_batch_nor_memory_matters_and_nothing_is_left_behind(method: str
     assert not any(tensor.requires_grad or tensor.grad is not None for tensor in (images(), *net.parameters()))
 
 
-@pytest.mark.slow
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("method", REFERENCES)
 @pytest.mark.parametrize("layer", ["encoder_layer_0.ln_2", "encoder_layer_1.mlp", "encoder_layer_2.dropout"])
 def test_a_named_layer_changes_nothing(layer: str, method: str) -> None:

@@ -71,7 +71,7 @@ def test_all_classes_in_one_call_have_the_maps_of_one_class_after_the_other(name
     torch.testing.assert_close(together, method.maps(passed, CLASSES), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("head", ["linear", "alone", "more"])
 @pytest.mark.parametrize("name", [*CHEAP, "eigencam:centered=true"])
 def test_nothing_is_read_from_the_device(name: str, head: str) -> None:

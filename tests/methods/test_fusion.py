@@ -252,7 +252,7 @@ def test_two_names_of_one_output_are_refused() -> None:
             find_classifier(Nested(hard).eval().requires_grad_(False), "net", "body.0,body,body.1", side=24)
 
 
-@pytest.mark.slow
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("name", METHODS.names())
 def test_methods_say_whether_they_read_the_target_layer(name: str) -> None:
     method = find_method(name + QUICK.get(name, ""))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from wsol.methods import find_method, forward
 from wsol.models import Classifier, find_classifier
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.sample(3)
 
 # Every method once, with so few samples that all of this file runs in seconds.
 METHODS = [

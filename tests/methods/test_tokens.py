@@ -105,7 +105,7 @@ def expected_maps(method: str) -> Tensor:
     return find_method(method).maps(plain(), CHOSEN)
 
 
-@pytest.mark.slow
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("name", SAME)
 def test_one_network_has_one_map(name: str) -> None:
     join, read, position = SAME[name]

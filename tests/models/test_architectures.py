@@ -55,7 +55,7 @@ def sides(net: nn.Module, images: Tensor, *kinds: type[nn.Module]) -> list[int]:
         ("resnet50", 28, 2048, 28),
     ],
 )
-@pytest.mark.slow
+@pytest.mark.sample(3)
 def test_map_sizes(name: str, side: int | None, channels: int, size: int) -> None:
     with torch.device("meta"):
         found = find_classifier(find_architecture(name).build_for_training(5, side).eval(), name)

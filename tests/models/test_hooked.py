@@ -71,7 +71,7 @@ QUICK = {"ss-cam": ":samples=1", "is-cam": ":samples=1", "rise": ":masks=4", "in
 QUICK |= {"occlusion": ":window=112,stride=112", "smoothgradcam++": ":samples=2"}
 
 
-@pytest.mark.slow
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("method", METHODS.names())
 def test_maps_are_those_of_the_traced_network(method: str) -> None:
     hard, easy = (find_classifier(Net(each).eval().requires_grad_(False), "net", "body.2") for each in (True, False))

@@ -104,7 +104,7 @@ def test_the_network_is_not_changed() -> None:
     assert not any(parameter.requires_grad for parameter in network.parameters())
 
 
-@pytest.mark.slow
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     ("name", "earlier"),
     [

@@ -246,7 +246,7 @@ def saved(net: nn.Module, path: Path) -> Path:
         ("mobilenetv3_small_050", 13),
     ],
 )
-@pytest.mark.slow
+@pytest.mark.sample(3)
 def test_a_file_says_how_many_classes_timms_network_has(tmp_path: Path, name: str, classes: int) -> None:
     torch.manual_seed(0)
     net = timm.create_model(name, num_classes=classes).eval()

@@ -247,7 +247,7 @@ def test_hiera_in_the_order_of_its_mask_units() -> None:
     torch.testing.assert_close(found.forward_head(features, extras), expected)
 
 
-@pytest.mark.slow
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("name", "layer"),
     [

@@ -44,7 +44,7 @@ def noise(*shape: int) -> torch.Tensor:
         ("convnext_tiny-gap", 14, (768, 14)),  # its kernels are even
     ],
 )
-@pytest.mark.slow
+@pytest.mark.sample(3)
 def test_pooling_is_global_and_maps_have_the_size_asked_for(
     name: str, side: int | None, features: tuple[int, int]
 ) -> None:

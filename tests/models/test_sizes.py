@@ -102,7 +102,7 @@ def test_positions_of_a_vision_transformer_tell_its_size(side: int) -> None:
         ("timm/vit_tiny_patch16_384", 384),
     ],
 )
-@pytest.mark.slow
+@pytest.mark.sample(3)
 def test_networks_of_other_sizes(name: str, side: int) -> None:
     architecture = find_architecture(name)
     assert architecture.published_weights()[0].preprocessing.size == side

@@ -32,7 +32,7 @@ TORCHVISION = words(
     "mobilenet_v2 mobilenet_v3_small regnet_x_400mf regnet_y_400mf resnet18 resnext50_32x4d shufflenet_v2_x0_5 "
     "squeezenet1_0 swin_t swin_v2_t vgg11 vit_b_32"
 )
-# A small one of every family of timm; three quarters of them, and those that take long, are swept over.
+# A small one of every family of timm; most of them, and those that take long, are swept over.
 TIMM = words(
     "cait_xxs24_224 coat_lite_tiny coatnet_nano_rw_224 convit_tiny convmixer_768_32 convnext_atto cpubone_nano "
     "cs3darknet_s cspnext_tiny deit_tiny_distilled_patch16_224 densenet121 dla46_c dpn48b edgenext_xx_small "
@@ -60,7 +60,7 @@ REFUSED = {
     "swinv2_tiny_window8_256": r"does not accept images of 224 x 224 .*256",
 }
 
-SLOW = [*TORCHVISION, *(f"timm/{name}" for name in TIMM[::8])]  # every eighth one, to save minutes
+SLOW = [*TORCHVISION, *(f"timm/{name}" for name in TIMM[::16])]  # a sample, to save minutes
 ALL = [*torchvision.models.list_models(module=torchvision.models), *(f"timm/{name}" for name in TIMM + LONG)]
 NAMES = [pytest.param(name, marks=pytest.mark.slow if name in SLOW else pytest.mark.sweep) for name in ALL]
 
@@ -129,31 +129,23 @@ def assert_sentence(refusal: "pytest.ExceptionInfo[InputError]", name: str) -> N
     assert "None" not in text  # a name that is none
 
 
-@pytest.mark.slow
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("name", "layer", "maps", "pooled"),
     [
         # Simonyan and Zisserman, configuration D: the ReLU of conv5_3, of 224 / 2^4; 29th in torchvision's list.
-        pytest.param("vgg16", "features.29", (512, 14), False, marks=pytest.mark.slow),
-        pytest.param(
-            "alexnet", "features.11", (256, 13), False, marks=pytest.mark.slow
-        ),  # the ReLU of conv5, before pool5
-        pytest.param("resnet50", "layer4", (2048, 7), True, marks=pytest.mark.slow),
-        pytest.param(
-            "vit_b_16", "encoder.layers.encoder_layer_11.ln_1", (768, 14), False, marks=pytest.mark.slow
-        ),  # 224 / 16 patches
-        pytest.param(
-            "convnext_tiny", "features.7", (768, 7), False, marks=pytest.mark.slow
-        ),  # a norm stands between pooling and linear layer
-        pytest.param("swin_t", "norm", (768, 7), True, marks=pytest.mark.slow),
+        ("vgg16", "features.29", (512, 14), False),
+        ("alexnet", "features.11", (256, 13), False),  # the ReLU of conv5, before pool5
+        ("resnet50", "layer4", (2048, 7), True),
+        ("swin_t", "norm", (768, 7), True),
+        ("vit_b_16", "encoder.layers.encoder_layer_11.ln_1", (768, 14), False),  # 224 / 16 patches
         # Iandola et al., Table 1: conv10 of 13 x 13 maps, a class each; and its ReLU.
         ("squeezenet1_0", "classifier.2", (1000, 13), True),
-        pytest.param("mobilenet_v2", "features.18", (1280, 7), True, marks=pytest.mark.slow),
+        ("convnext_tiny", "features.7", (768, 7), False),  # a norm stands between pooling and linear layer
+        ("mobilenet_v2", "features.18", (1280, 7), True),
         ("timm/vit_tiny_patch16_224", "blocks.11.norm1", (192, 14), False),
         ("timm/resnet10t", "layer4", (512, 7), True),
-        pytest.param(
-            "timm/vgg11", "features.19", (512, 14), False, marks=pytest.mark.slow
-        ),  # its fully connected layers are convolutions to 1 x 1
+        ("timm/vgg11", "features.19", (512, 14), False),  # its fully connected layers are convolutions to 1 x 1
     ],
 )
 def test_target_layers_known_by_hand(name: str, layer: str, maps: tuple[int, int], pooled: bool) -> None:
@@ -300,7 +292,7 @@ def run(classifier: Classifier, chosen: int) -> tuple[Tensor, Tensor, Tensor]:
     return maps, gradient, scores.detach()
 
 
-@pytest.mark.slow
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("name", SMALL)
 def test_a_network_cut_in_two_is_the_network(name: str, networks: Callable[[str], nn.Module]) -> None:
     net = networks(name)
@@ -313,7 +305,7 @@ def test_a_network_cut_in_two_is_the_network(name: str, networks: Callable[[str]
     assert (gradient.abs().sum(1) > 0).float().mean() > 0.9
 
 
-@pytest.mark.slow
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(("name", "layer"), [(name, layer) for name in SMALL for layer in SMALL[name][1]])
 def test_a_named_layer_is_the_module_of_that_name(name: str, layer: str, networks: Callable[[str], nn.Module]) -> None:
     net = networks(name)

@@ -32,11 +32,9 @@ def same(table: pd.DataFrame, written: pd.DataFrame) -> None:
     pd.testing.assert_frame_equal(*(part.reset_index(drop=True) for part in pair), check_dtype=False)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("tau", [0.2, pytest.param(0.31, marks=pytest.mark.slow), "oracle", "val"])
-@pytest.mark.parametrize(
-    "protocol", ["wsolevaluation", pytest.param("exact", marks=pytest.mark.slow), "zhou2016:crops=1,box=script"]
-)
+@pytest.mark.sample(5)
+@pytest.mark.parametrize("tau", [0.2, 0.31, "oracle", "val"])
+@pytest.mark.parametrize("protocol", ["wsolevaluation", "exact", "zhou2016:crops=1,box=script"])
 def test_a_run_is_read_back_and_its_tables_follow(
     tmp_path: Path, synthetic_model: Model, tau: float | str, protocol: str
 ) -> None:

@@ -186,7 +186,7 @@ PARTS = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(("folder", "freeze"), [*[(f, "features") for f in PARTS], ("CUB_200_2011", None)])
 def test_the_defaults_converge_on_real_photos(
     real_data: Path, tmp_path: Path, folder: str, freeze: str | None, capsys: pytest.CaptureFixture[str]

@@ -22,7 +22,7 @@ from wsol.training import Recipe, Stage, config, train, trainer
 from wsol.training.data import split_batches
 from wsol.training.trainer import wrap_ddp
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.sample(4)
 
 KILLS, KILLS_TOGETHER = 8, 2
 # Without dropout and batch normalization, so that processes agree; ``idle`` makes files that take time to write.
@@ -122,22 +122,36 @@ def test_killed_at_any_moment_a_training_ends_like_one_that_was_not(
         same_files(out, whole)
 
 
-def test_killed_between_any_two_changes_of_files(asked: dict[str, object], whole: Path, tmp_path: Path) -> None:
-    assert train(out=tmp_path / "begun", stop_after=3, **asked) is None
+@pytest.fixture(scope="module")
+def begun(asked: dict[str, object], whole: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three of four epochs, and what a process left that was killed while it wrote files."""
+    out = tmp_path_factory.mktemp("begun") / "out"
+    assert train(out=out, stop_after=3, **asked) is None
     for path in whole.iterdir():
-        (tmp_path / "begun" / f"{path.name}.tmp").write_bytes(b"half a file")
-    died = 0
-    while True:
-        out = tmp_path / str(died)
-        shutil.copytree(tmp_path / "begun", out)
-        child = begin(out, asked, change=died)
-        child.join()
-        if child.exitcode == 0:
-            break
-        finish(begin(out, asked))
-        same_files(out, whole)
-        died += 1
-    assert died == 13  # log, state, plot and weights are looked for, renamed, looked for once more; the lock
+        (out / f"{path.name}.tmp").write_bytes(b"half a file")
+    return out
+
+
+CHANGES = 13  # log, state, plot and weights are looked for, renamed, looked for once more; the lock
+
+
+@pytest.mark.parametrize("change", range(CHANGES))
+def test_killed_between_any_two_changes_of_files(
+    asked: dict[str, object], whole: Path, begun: Path, tmp_path: Path, change: int
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(begun, out)
+    child = begin(out, asked, change=change)
+    child.join()
+    assert child.exitcode != 0
+    finish(begin(out, asked))
+    same_files(out, whole)
+
+
+def test_there_are_no_more_changes_of_files(asked: dict[str, object], begun: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(begun, out)
+    finish(begin(out, asked, change=CHANGES))
 
 
 def test_a_full_disk_is_one_error_and_harms_nothing(asked: dict[str, object], whole: Path, tmp_path: Path) -> None:
