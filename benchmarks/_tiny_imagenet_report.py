@@ -23,10 +23,10 @@ INTRODUCTION = """\
 ResNet18-GAP from random weights on images of 64 x 64 pixels, with maps of 8 x 8, trained by each method of `wsol.train`
 with the settings in its name, and defaults otherwise, and evaluated on the official validation images under
 `wsolevaluation`; tau is chosen on a tenth of the training images. All methods have the same learning rate, and nothing
-was tuned. Percent, with the standard deviation over seeds where there are several, 95 % intervals over images and seeds,
-and the paired difference from CAM. The rank is 1 plus the number of entries that are significantly better. The last
-three entries are boxes that ignore the image. The interval of a method with one seed leaves out the spread over seeds,
-which is unknown.
+was tuned. Percent, with the standard deviation over seeds where there are several, 95 % intervals over images and
+seeds, and the paired difference from CAM. The rank is 1 plus the number of entries that are significantly better. The
+last three entries are boxes that ignore the image. The interval of a method with one seed leaves out the spread over
+seeds, which is unknown.
 
 Each budget has `leaderboard.csv` and `.md` (`wsol.leaderboard --validate`, with signatures), `metrics.csv`,
 `differences.csv` (`wsol.compare`), `runs.csv`, `errors.csv`, `curves.csv` and `speeds.csv`. Maps, boxes and overlays of
