@@ -85,7 +85,7 @@ def test_options_of_the_recipe_and_settings_of_a_method_for_one_model(
     assert tasks["b", 1].recipe.layer_rates == {}
     assert {task.recipe.augmentation for task in tasks.values()} == {"shift-flip-color", "resize-crop-flip"}
     request = tasks["a", 1].request
-    assert request["layer_rates"] == "{'body.x': 2, 'fc': 10}"
+    assert request["layer_rates"] == "{'body.x': 2.0, 'fc': 10.0}"
     assert request["schedule"] == "step:every=2,factor=0.1,offset=0"
     assert request["train_method"] == "blur:grid=9,rate=0.1"
     assert "layer_rates" not in tasks["b", 1].request

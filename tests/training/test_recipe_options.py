@@ -225,6 +225,12 @@ def test_the_start_of_a_missing_last_layer(start: str, tmp_path: Path) -> None:
     assert tensors["6.weight"].std().item() == pytest.approx(expected, abs=0.0005)
 
 
+def test_numbers_and_orders_that_mean_the_same_are_one_recipe() -> None:
+    one = Recipe(learning_rate=1, momentum=0, layer_rates={"fc": 10, "body": 0})
+    other = Recipe(learning_rate=1.0, momentum=0.0, layer_rates={"body": 0.0, "fc": 10.0})
+    assert json.dumps(one.to_dict()) == json.dumps(other.to_dict())
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -150,8 +150,6 @@ def make_trial(config: SearchConfig, candidate: Candidate, trial: int, by: str, 
     )
     recipe_values = {name: getattr(stage, name) for name in STAGE} | recipe.to_dict()
     del recipe_values["stages"]
-    if rates := recipe_values.get("layer_rates"):
-        recipe_values["layer_rates"] = dict(sorted(rates.items()))
     decisive = {name: value for name, value in others.items() if name not in _WITHOUT_EFFECT}
     evaluating = {f"evaluation.{key}": value for key, value in config.evaluation.items() if key not in WITHOUT_EFFECT}
     request = {"model": candidate.model, "train_method": method.signature, **recipe_values, **decisive, **evaluating}

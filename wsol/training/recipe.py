@@ -100,6 +100,10 @@ class Recipe:
             if not 0 <= getattr(self, name) < limit:
                 raise InputError(f"{name} is {getattr(self, name)!r}; give a number of at least 0 and below {limit:g}")
         self._check_options()
+        for name in ranges:  # 1 and 1.0, and layers in any order, are one recipe with one hash
+            object.__setattr__(self, name, float(getattr(self, name)))
+        rates = {name: float(rate) for name, rate in sorted(self.layer_rates.items())}
+        object.__setattr__(self, "layer_rates", rates)
 
     def _check_options(self) -> None:
         find_schedule(self.schedule)
