@@ -135,6 +135,15 @@ def test_two_members_of_one_name_are_refused(tmp_path: Path) -> None:
         check_file(path / "a" / "1.txt")
 
 
+@pytest.mark.parametrize(
+    "names", [("a", "a/1.txt"), ("a", "a/b/1.txt"), ("a", "a/"), ("a/b/1.txt", "a/b"), ("a/", "a")]
+)
+def test_no_member_is_both_a_file_and_a_folder(tmp_path: Path, names: tuple[str, str]) -> None:
+    path = pack(tmp_path / "x.zip", *((name, b"") for name in names))
+    with pytest.raises(InputError, match=rf"the member '{names[1]}' is (there twice|in 'a', which is a file there)"):
+        check_file(path / "1.txt")
+
+
 @pytest.mark.parametrize("method", [STORED, DEFLATED])
 def test_damage_inside_a_member_is_found(tmp_path: Path, method: int) -> None:
     content = np.random.default_rng(0).integers(0, 50, 4000).astype("u1").tobytes()

@@ -90,7 +90,9 @@ def test_options_of_the_recipe_and_settings_of_a_method_for_one_model(
     assert request["train_method"] == "blur:grid=9,rate=0.1"
     assert "layer_rates" not in tasks["b", 1].request
     wsol.search(write(text), out=tmp_path / "out")
-    with pytest.raises(InputError, match=r"a-cam-001 holds a trial with layer_rates = \{'body.x': 2, 'fc': 10\}, not"):
+    with pytest.raises(
+        InputError, match=r"a-cam-001 holds a trial with layer_rates = \{'body.x': 2.0, 'fc': 10.0\}, not"
+    ):
         wsol.search(write(text.replace("fc = 10", "fc = 5")), out=tmp_path / "out")
     swapped = text.replace('fc = 10, "body.x" = 2', '"body.x" = 2, fc = 10')
     assert swapped != text

@@ -182,7 +182,17 @@ def _find_fault(info: zipfile.ZipInfo, folders: _Folders) -> str:
         return "is encrypted, or neither stored nor deflated"
     if folder.count("/") >= _MAX_DEPTH:
         return f"is below more than {_MAX_DEPTH} folders"
-    return "is there twice" if last in folders.get(folder, {}) else ""
+    return "is there twice" if last in folders.get(folder, {}) else _find_file_above(folder, folders)
+
+
+def _find_file_above(folder: str, folders: _Folders) -> str:
+    """Return which of a folder and those that it is in is a file, as a fault; empty if none is."""
+    while folder:
+        parent, _, last = folder.rpartition("/")
+        if (entry := folders.get(parent, {}).get(last)) and not entry.is_dir():
+            return f"is in {quote(folder)}, which is a file there"
+        folder = parent
+    return ""
 
 
 def _add_folders(folders: _Folders, path: str, folder: str) -> None:
