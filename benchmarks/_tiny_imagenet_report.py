@@ -200,16 +200,16 @@ def _image(name: str) -> str:
 def draw(tables: Tables) -> Figure:
     """Draw MaxBoxAccV2 with intervals and seeds, GT-known accuracy over tau, and error types."""
     entries = list_entries(tables)
-    figure = Figure(figsize=(13, 1.2 + 0.34 * len(entries)), layout="constrained")
+    figure = Figure(figsize=(13, 1.5 + 0.34 * len(entries)), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
     _draw_values(left, entries, tables)
     for entry in entries:
         style = "--" if entry in BASELINES else "-"
         middle.plot(tables["curves"]["tau"], tables["curves"][entry], style, label=entry)
     middle.set(xlabel="tau", ylabel="GT-known accuracy, %", xlim=(0, 1), ylim=(0, None))
-    middle.legend(fontsize=7)
     _draw_errors(right, [entry for entry in entries if entry not in BASELINES], tables)
     figure.legend(*right.get_legend_handles_labels(), fontsize=8, ncols=len(ERRORS), loc="outside upper right")
+    figure.legend(*middle.get_legend_handles_labels(), fontsize=8, ncols=len(entries), loc="outside lower center")
     return figure
 
 
