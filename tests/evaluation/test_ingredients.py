@@ -144,7 +144,7 @@ def punch(path: Path) -> None:
     Image.fromarray(values).save(path)
 
 
-@pytest.mark.slow
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("change", FILES.values(), ids=FILES.keys())
 def test_another_file_gives_another_signature(inputs: Path, change: Callable[[Path], None]) -> None:
     before = sign(inputs)

@@ -43,7 +43,7 @@ def test_layer_and_map_size(synthetic_model: Model) -> None:
     assert crops.endswith("14 x 14 for an input of 224 x 224")
 
 
-@pytest.mark.slow
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     ("method", "expected"),
     [

@@ -268,7 +268,7 @@ def test_inference_mode_changes_nothing(name: str, method: str) -> None:
         same(chosen.maps(forward(classifier, images()), CHOSEN), reference(name, method))
 
 
-@pytest.mark.slow
+@pytest.mark.sample(5)
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", ["torchvision", "class token", "class token, not fused"])
 def test_nothing_is_left_behind(name: str, method: str) -> None:
@@ -319,7 +319,7 @@ def test_what_depends_on_the_class() -> None:
 
 
 @pytest.mark.parametrize("name", ["resnet18", "swin_t", "timm/mixer_s32_224", "timm/swin_tiny_patch4_window7_224"])
-@pytest.mark.slow
+@pytest.mark.sample(2)
 def test_networks_without_attention_between_all_tokens_are_refused(name: str) -> None:
     with torch.device("meta"):
         bare = name.removeprefix("timm/")

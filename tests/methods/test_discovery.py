@@ -265,7 +265,7 @@ def test_permuted_images_have_permuted_maps(order: list[int], text: str) -> None
 METHODS = ["tokencut", "tokencut:map=eigenvector", "lost", "lost:map=similarity", "dino-seg:head=1"]
 
 
-@pytest.mark.slow
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("text", METHODS)
 def test_neither_batch_nor_memory_nor_layer_matters(text: str) -> None:
     method, passed = find_method(text), run("registers")

@@ -68,7 +68,7 @@ def test_map_sizes(name: str, side: int | None, channels: int, size: int) -> Non
     ("name", "side"),
     [("nin", None), ("alexnet-star-gap", None), ("inception_v3-gap", 14), ("resnet50-gap", 14), ("resnet50", None)],
 )
-@pytest.mark.slow
+@pytest.mark.sample(2)
 def test_class_maps_average_to_the_scores(name: str, side: int | None) -> None:
     net = built(name, side=side)
     found = find_classifier(net, name)

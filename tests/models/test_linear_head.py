@@ -111,7 +111,7 @@ def images() -> Tensor:
 CHOSEN = torch.tensor([[0, 3], [4, 1]])
 
 
-@pytest.mark.slow
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("name", [*AVERAGE, *MAXIMUM])
 def test_the_pooled_map_and_the_bias_are_the_logit(name: str) -> None:
     net = Written({**AVERAGE, **MAXIMUM}[name]).eval().requires_grad_(False)
@@ -133,7 +133,7 @@ def test_the_pooled_map_and_the_bias_are_the_logit(name: str) -> None:
         torch.testing.assert_close(net.fc(pooled), expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("name", [*AVERAGE, *MAXIMUM])
 def test_a_single_layer_is_taken_as_it_is(name: str) -> None:
     found = find_classifier(Written({**AVERAGE, **MAXIMUM}[name]).eval(), name)
