@@ -18,7 +18,7 @@ from wsol.errors import InputError
 from wsol.io.lock import lock_folder
 from wsol.runs.batches import BatchStore
 
-pytestmark = pytest.mark.sample(2)
+pytestmark = pytest.mark.sample(1)  # every case is slow, unless its test says otherwise
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +54,7 @@ def _work_with_forks(data: Path, out: Path) -> None:
     killed_processes.evaluate(data, out, forks=True, workers=2, resume=True, skip_bad_images=True)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("processes", [2, 1])
 def test_a_run_killed_at_any_moment_goes_on(
     data: Path, whole: tuple[Path, float], tmp_path: Path, processes: int

@@ -231,8 +231,9 @@ def test_classes_are_ranked_as_in_an_evaluation(tiny_model: Model) -> None:
     assert _ranks(logits, labels).tolist() == ranks_of(classes.numpy()).tolist()
 
 
-@pytest.mark.sample(4)
-@pytest.mark.parametrize("images", ["all", "few"])
+@pytest.mark.parametrize(
+    "images", [pytest.param("all", marks=pytest.mark.slow), pytest.param("few", marks=pytest.mark.sweep)]
+)
 def test_two_processes(metric_class: type, images: str, tmp_path: Path) -> None:
     base = "own" if metric_class.__module__ == WITHOUT_TORCHMETRICS else "torchmetrics"
     command = [sys.executable, metric_process.__file__, base, images]

@@ -165,7 +165,7 @@ def test_the_streaming_metric() -> None:
     assert agnostic.compute()["top5_loc_err"] == 50
 
 
-@pytest.mark.sample(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["crop224", "tscam"])
 def test_a_run_is_read_verified_and_scored_again(synthetic_model: Model, tmp_path: Path, protocol: str) -> None:
     images = load_dataset("synthetic").limit(8)

@@ -34,7 +34,7 @@ from wsol.runs.metadata import read_metadata
 from wsol.runs.read import read_run
 from wsol.score import main as score_main
 
-pytestmark = pytest.mark.sample(3)
+pytestmark = pytest.mark.slow
 
 PROTOCOL = "wsolevaluation:step=0.05"
 

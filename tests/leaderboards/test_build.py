@@ -707,7 +707,7 @@ FORGED = {
 }
 
 
-@pytest.mark.sample(3)
+@pytest.mark.slow
 @pytest.mark.parametrize("what", FORGED)
 def test_new_checksums_do_not_help(run: Path, what: str) -> None:
     forge, sentence = FORGED[what]

@@ -17,7 +17,7 @@ def passed(tiny_model: Model) -> Forward:
     return forward(tiny_model.network, torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)))
 
 
-@pytest.mark.sample(4)
+@pytest.mark.sample(5)
 @pytest.mark.parametrize("name", METHODS.names())
 @pytest.mark.parametrize(("outside", "sentence"), [(-1, "no class -1"), (7, "no class 7"), (999, "no class 999")])
 def test_no_method_takes_another_class_instead(passed: Forward, name: str, outside: int, sentence: str) -> None:

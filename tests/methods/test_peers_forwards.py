@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from wsol.methods import find_method, forward
 from wsol.models import find_classifier
 
-pytestmark = pytest.mark.sample(3)
+pytestmark = pytest.mark.slow
 
 # grad-cam rounds scores to float32. With this for its numpy, the same lines work in float64.
 DOUBLE = SimpleNamespace(**{**vars(np), "float32": np.float64})

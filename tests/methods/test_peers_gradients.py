@@ -18,7 +18,7 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from test_peers import LARGE, SMALL, Case, Head, Plain, Residual, assert_same, draw_images, make, minmax, randomize
 from torch import Tensor
 
-pytestmark = pytest.mark.sample(3)
+pytestmark = pytest.mark.sample(5)
 
 ALL = [*SMALL, *LARGE]
 # grad-cam rounds to float32 in places. With this for its numpy, the same lines work in float64.

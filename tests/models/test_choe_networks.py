@@ -22,7 +22,7 @@ def build(name: str, side: int | None = None) -> Any:
 
 @pytest.mark.parametrize("name", [VGG, INCEPTION])
 @pytest.mark.parametrize(("side", "size"), [(None, 14), (28, 28)])
-@pytest.mark.sample(2)
+@pytest.mark.slow
 def test_map_sizes(name: str, side: int | None, size: int) -> None:
     with torch.device("meta"):
         found = find_classifier(build(name, side), name)

@@ -75,7 +75,7 @@ def prefixed(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
         lambda state: prefixed(state, "module._orig_mod."),
     ],
 )
-@pytest.mark.sample(2)
+@pytest.mark.slow
 def test_wrappings(tmp_path: Path, resnet: nn.Module, wrap: Callable[[dict[str, Tensor]], Any]) -> None:
     torch.save(wrap(resnet.state_dict()), tmp_path / "w.pth")
     same(tmp_path / "w.pth", resnet)

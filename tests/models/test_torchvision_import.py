@@ -24,7 +24,7 @@ assert torch.compile(lambda x: x + 1, backend="eager")(torch.zeros(2)).tolist() 
 """
 
 
-@pytest.mark.sample(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("ask_first", [False, True])
 def test_the_compiler_is_imported_when_it_is_used(ask_first: bool) -> None:
     script = SCRIPT.replace("{ask_first}", str(ask_first))

@@ -22,7 +22,7 @@ from wsol.training import Recipe, Stage, config, train, trainer
 from wsol.training.data import split_batches
 from wsol.training.trainer import wrap_ddp
 
-pytestmark = pytest.mark.sample(4)
+pytestmark = pytest.mark.sample(1)  # every case is slow, unless its test says otherwise
 
 KILLS, KILLS_TOGETHER = 8, 2
 # Without dropout and batch normalization, so that processes agree; ``idle`` makes files that take time to write.
@@ -135,6 +135,7 @@ def begun(asked: dict[str, object], whole: Path, tmp_path_factory: pytest.TempPa
 CHANGES = 13  # log, state, plot and weights are looked for, renamed, looked for once more; the lock
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("change", range(CHANGES))
 def test_killed_between_any_two_changes_of_files(
     asked: dict[str, object], whole: Path, begun: Path, tmp_path: Path, change: int

@@ -115,7 +115,7 @@ def test_methods_learn_in_bfloat16_too(asked: dict[str, object], tmp_path: Path,
     assert log["val_err"].iloc[-1] < 30  # of whole images; a guess has 67
 
 
-@pytest.mark.sample(3)
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_two_processes_train_alike_every_time(asked: dict[str, object], plain: Path, tmp_path: Path, name: str) -> None:
     children = [begin_together(tmp_path / out, {**asked, "train_method": name}) for out in ("one", "two")]

@@ -207,7 +207,7 @@ def test_two_processes_have_the_mean_over_all_pixels(monkeypatch: pytest.MonkeyP
     torch.testing.assert_close((3 * shared[0] + 2 * shared[1]) / 5, whole)  # as the trainer weights them
 
 
-@pytest.mark.sample(2)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "expected"),
     [

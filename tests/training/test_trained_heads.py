@@ -18,7 +18,7 @@ from wsol.runs.read import read_run
 from wsol.train import main as train_command
 from wsol.training import Recipe, Stage, config, train
 
-pytestmark = pytest.mark.sample(2)
+pytestmark = pytest.mark.slow
 
 SIDE = 64
 ARGS = {"images": "24", "size": str(SIDE), "object_scale": "0.6"}
