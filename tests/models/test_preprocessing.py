@@ -3,6 +3,7 @@
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -58,6 +59,13 @@ def test_what_is_read_gives_the_pixels_of_the_transform() -> None:
         transform = transforms.Compose(steps)
         normalized = read_preprocessing(transform).normalize(pixels[None].numpy(), torch.device("cpu"))
         torch.testing.assert_close(normalized[0], torch.as_tensor(transform(image)), rtol=1e-6, atol=1e-6)
+
+
+def test_a_view_of_one_image_is_a_batch_like_any_other() -> None:
+    """With the strides of ``image[None]`` the convolutions of some CPUs round differently."""
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    views = [Preprocessing().normalize(each, torch.device("cpu")) for each in (pixels[None], pixels[None].copy())]
+    assert views[0].stride() == views[1].stride() == (8 * 8 * 3, 1, 8 * 3, 3)
 
 
 def test_configurations_and_transforms_of_timm() -> None:

@@ -51,6 +51,20 @@ def test_the_area_under_a_curve() -> None:
     assert area_under(curve) == pytest.approx((curve.sum() - curve[0] / 2 - curve[-1] / 2) / 8)  # RISE's program
 
 
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_all_images_have_the_strides_of_a_batch(at_once: int) -> None:
+    """With others the convolutions of some CPUs round differently."""
+    seen = set()
+
+    def probability(images: torch.Tensor) -> torch.Tensor:
+        seen.add(images.stride())
+        return images.sum((1, 2, 3))
+
+    image = torch.ones(2, 4, 4, 3).permute(0, 3, 1, 2)[0]
+    score(probability, image, np.ones((4, 4), np.float32), 4, at_once)
+    assert seen == {(4 * 4 * 3, 1, 4 * 3, 3)}
+
+
 @pytest.mark.parametrize("at_once", [1, 3, 100])
 def test_a_network_that_is_linear_in_the_pixels(at_once: int) -> None:
     """Each pixel adds its weight: deleted from the largest to the smallest, the curve is known."""

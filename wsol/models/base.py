@@ -75,7 +75,8 @@ class Preprocessing:
         rows = images.view(n, height, width * channels)  # long rows are faster than rows of three channels
         mean, std = (_repeat(tuple(values), width, device) for values in (self.mean, self.std))
         rows.sub_(mean).div_(std)
-        return images.permute(0, 3, 1, 2)
+        # As a view of the rows: one image with strides of its own, as ``image[None]`` has, may be rounded differently.
+        return rows.view(n, height, width, channels).permute(0, 3, 1, 2)
 
 
 def upload(tensor: Tensor, device: torch.device) -> Tensor:

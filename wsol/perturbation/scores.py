@@ -83,9 +83,11 @@ def score_image(
             yield torch.where((ranks < piece[:, None, None])[:, None], then, first)
 
     masked, road, deletion, insertion = None, None, None, None
-    original = float(run(iter([image[None]]))[0])
+    # Copied, as the strides of a batch that is a view of one image may be rounded differently.
+    batch = image[None].clone(memory_format=torch.channels_last)
+    original = float(run(iter([batch]))[0])
     if "drop" in parts:
-        masked = float(run(iter([(image * torch.from_numpy(score_map).to(device))[None]]))[0])
+        masked = float(run(iter([batch * torch.from_numpy(score_map).to(device)]))[0])
     if "deletion" in parts:
         deletion = np.append(original, run(mix(image, torch.zeros_like(image), counts[1:])))
     if "insertion" in parts:
