@@ -163,15 +163,12 @@ def main() -> int:
     for method in methods:
         find_train_method(method)  # an unknown one is named before hours of training
     baselines = {name: study.score(name) for name in BASELINES}
-    runs: dict[tuple[str, int], Path] = {}
-    for method in methods:
-        runs[method, 0] = study.run(method, 0)
-        write_tables(runs, baselines, options.work, out)
-    best = choose_best(runs)
-    for seed in range(1, options.seeds):
-        for method in (FIRST, *best):
-            runs[method, seed] = study.run(method, seed)
-        write_tables(runs, baselines, options.work, out)
+    runs = {(method, 0): study.run(method, 0) for method in methods}
+    if options.seeds > 1:
+        write_tables(runs, baselines, options.work, out)  # hours before the others are trained
+    retrained = (FIRST, *choose_best(runs))
+    runs |= {(method, seed): study.run(method, seed) for seed in range(1, options.seeds) for method in retrained}
+    write_tables(runs, baselines, options.work, out)
     write_report(options.out)
     return 0
 
