@@ -154,6 +154,15 @@ def test_list_of_methods_says_what_they_need_and_what_can_be_set(capsys: pytest.
     assert "only models can be listed by name" in capsys.readouterr().err
 
 
+def test_list_of_models_without_names_has_the_names(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list_(["models"]) == 0
+    *names, also, own = capsys.readouterr().out.splitlines()
+    assert {"alexnet-star-gap", "resnet18", "vgg16", "vit_b_16"} <= set(names)
+    assert not [name for name in names if name.removesuffix("-gap") != name and name.removesuffix("-gap") in names]
+    assert "NAME-gap" in also
+    assert "FILE.py:FUNCTION" in own
+
+
 @pytest.mark.slow
 def test_list_of_models_says_head_map_size_and_methods(capsys: pytest.CaptureFixture[str]) -> None:
     dino = "timm/vit_small_patch16_224.dino"

@@ -67,10 +67,12 @@ class GradECLIP(Method):
     def unsupported_reason(self, network: Classifier) -> str | None:
         """Require blocks of attention and one token that is classified."""
         reason = projections_unsupported_reason(network) or blocks_unsupported_reason(network, 1)
+        if reason is not None:
+            return reason
         readout = find_readout(network, network.size)
-        if reason is None and readout is not None and len(readout.read) != 1:
-            reason = f"{len(readout.read)} tokens are classified after {network.layer}, not one; use another method"
-        return reason
+        if readout is None or len(readout.read) == 1:
+            return None
+        return f"{len(readout.read)} tokens are classified after {network.layer}, not one; use another method"
 
 
 def _attend_with_one_head(layer: AttentionLayer) -> Tensor:

@@ -18,22 +18,25 @@ from wsol.models.target_layer import SIDE
 
 
 def list_models(patterns: Sequence[str]) -> Iterator[str]:
-    """Yield one line per model: name, head, size of the maps of a 224 x 224 image, and the supported methods.
+    """Yield a line per model: name, head, size of the maps of a 224 x 224 image, and the supported methods.
 
     Args:
-        patterns: Names, or patterns of names such as ``resnet*``; if empty, all registered names except ``-gap``,
-            ``-gmp`` and ``-tap`` variants of registered names. Names of other packages and of user files are not
-            expanded.
+        patterns: Names, or patterns of names such as ``resnet*``. Names of other packages and of user files are not
+            expanded. If empty, the registered names alone are listed, at once, without ``-gap``, ``-gmp`` and ``-tap``
+            variants of registered names.
 
     Raises:
         InputError: A pattern matches no name.
     """
+    if not patterns:
+        names = MODELS.names()
+        yield from (name for name in names if name[-4:] not in ("-gap", "-gmp", "-tap") or name[:-4] not in names)
+        yield "also: NAME-gap, NAME-gmp, NAME-tap of any backbone above, timm/NAME, open_clip/NAME, hf/ORG/NAME,"
+        yield "and FILE.py:FUNCTION for your own model; give names for their maps and methods, such as 'resnet*'"
+        return
     yield f"{'model':<28} {'head':<16} {'maps at 224':<18} methods"
     for name in _expand_patterns(patterns):
         yield f"{name:<28} {describe_model(name)}"
-    if not patterns:
-        yield "also: NAME-gap, NAME-gmp, NAME-tap of any backbone above, timm/NAME, open_clip/NAME, hf/ORG/NAME,"
-        yield "and FILE.py:FUNCTION for your own model"
 
 
 def describe_model(name: str) -> str:
@@ -64,12 +67,9 @@ def describe_model(name: str) -> str:
 
 
 def _expand_patterns(patterns: Sequence[str]) -> list[str]:
-    names = MODELS.names()
-    if not patterns:
-        return [name for name in names if name[-4:] not in ("-gap", "-gmp", "-tap") or name[:-4] not in names]
     expanded = []
     for pattern in patterns:
-        matches = [pattern] if "/" in pattern or ".py:" in pattern else fnmatch.filter(names, pattern)
+        matches = [pattern] if "/" in pattern or ".py:" in pattern else fnmatch.filter(MODELS.names(), pattern)
         if not matches:
             MODELS.get(pattern)  # raises with similar names
         expanded += matches
