@@ -82,6 +82,12 @@ def test_nan_and_inf_are_names(tmp_path: Path) -> None:
     assert data.classes == ("inf", "nan")
 
 
+def test_a_tenth_of_train_without_boxes_says_where_it_comes_from(tmp_path: Path) -> None:
+    write(tmp_path, HEADER.replace("\n", ",split\n") + "".join(f"{i}.jpg,0,,,,,train\n" for i in range(20)))
+    with pytest.raises(InputError, match="has no box; annotate it or assign images with boxes to val, now a tenth of"):
+        load_dataset("csv", tmp_path, "val")
+
+
 def test_val_is_a_tenth_of_train_where_none_is_named(tmp_path: Path) -> None:
     rows = "".join(f"{i}.jpg,0,0,0,1,1,train\n" for i in range(30))
     write(tmp_path, HEADER.replace("\n", ",split\n") + rows)

@@ -324,6 +324,11 @@ def test_nothing_in_a_file_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert not Path("harm").exists()
 
 
+def test_without_a_model_a_weights_file_that_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"there is no weights file .*gone\.safetensors; give --model, or --weights"):
+        load_model(None, tmp_path / "gone.safetensors")
+
+
 @pytest.mark.parametrize(
     ("weights", "sentence"),
     [
@@ -333,6 +338,7 @@ def test_nothing_in_a_file_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ("empty.pth", "empty.pth is not a readable weights file"),
         ("text.safetensors", "text.safetensors is not a readable weights file"),
         ("page.pth", "page.pth is not a readable weights file; check --weights"),
+        ("log.csv", "log.csv is not a readable weights file; check --weights"),
         ("cut.pth", "cut.pth is not a readable weights file"),
         ("list.pth", "list.pth has no named tensors"),
     ],
@@ -342,6 +348,7 @@ def test_bad_weights_are_named(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("empty.pth").touch()
+    Path("log.csv").write_text("epoch,train_loss\n1,0.5\n")
     Path("page.pth").write_text("<html>not found</html>")
     Path("text.safetensors").write_text("no weights at all, but some text")
     torch.save([torch.zeros(1)], "list.pth")

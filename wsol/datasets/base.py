@@ -294,7 +294,13 @@ def _find_fault(sample: Sample, dataset: Dataset) -> str:
     if not 0 <= sample.label < len(dataset.classes):
         return f"has label {_format_count(sample.label)}, outside 0 to {len(dataset.classes) - 1}"
     if dataset.split != "train" and not len(sample.boxes) and not (sample.class_only or sample.empty):
-        return "has no box; annotate it or remove it from the split"
+        is_tenth = dataset.origin == TENTH_OF_TRAIN
+        remedy = (
+            f"assign images with boxes to {dataset.split}, now a tenth of train"
+            if is_tenth
+            else "remove it from the split"
+        )
+        return f"has no box; annotate it or {remedy}"
     return ""
 
 

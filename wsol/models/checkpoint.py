@@ -122,12 +122,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
             metadata = _read_metadata(path)
         else:
             content = unpickle(path)
-    except pickle.UnpicklingError as error:
-        with path.open("rb") as file:
-            if file.read(1) not in (b"P", b"\x80"):  # neither a zip file nor a pickle
-                raise InputError(f"{path} is not a readable weights file; check --weights") from error
-        raise InputError(_explain_conversion(path, find_unknown_class(error))) from error
     except Exception as error:  # for a damaged file the readers raise anything from EOFError to struct.error
+        if not isinstance(error, OSError) and _is_something_else(path):
+            raise InputError(f"{path} is not a readable weights file; check --weights") from error
+        if isinstance(error, pickle.UnpicklingError):
+            raise InputError(_explain_conversion(path, find_unknown_class(error))) from error
         reason = error.strerror if isinstance(error, OSError) and error.strerror else first_line(error)
         raise InputError(f"{path} is not a readable weights file ({reason:.300}); save it again") from error
     stored, notes = _unwrap(content, path)
@@ -176,6 +175,12 @@ def check_finite(state: Mapping[str, Tensor], path: Path) -> None:
                 f"{path}: {printable(name)[:80]} holds {count} numbers that are not finite; give weights from before "
                 "the training diverged"
             )
+
+
+def _is_something_else(path: Path) -> bool:
+    """Return whether a file is neither a zip file nor a pickle, and is not called safetensors."""
+    with path.open("rb") as file:
+        return path.suffix.lower() != ".safetensors" and file.read(1) not in (b"P", b"\x80")
 
 
 def _read_metadata(path: Path) -> WeightsMetadata | None:

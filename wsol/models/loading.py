@@ -157,7 +157,8 @@ def optimize(network: Classifier, channels_last: bool, compiled: bool) -> None:
 
 def _read_model_name(weights: str | Path | None) -> str:
     if weights is None or not Path(weights).is_file():
-        raise InputError("give --model, or --weights with a file of wsol.train, which names its model")
+        fault = "" if weights is None else f"there is no weights file {weights}; "
+        raise InputError(f"{fault}give --model, or --weights with a file of wsol.train, which names its model")
     metadata = read_checkpoint(Path(weights)).metadata
     if metadata is None:
         raise InputError(f"{weights} does not name its model; give --model")

@@ -34,8 +34,9 @@ def list_models(patterns: Sequence[str]) -> Iterator[str]:
         yield "also: NAME-gap, NAME-gmp, NAME-tap of any backbone above, timm/NAME, open_clip/NAME, hf/ORG/NAME,"
         yield "and FILE.py:FUNCTION for your own model; give names for their maps and methods, such as 'resnet*'"
         return
+    names = _expand_patterns(patterns)
     yield f"{'model':<28} {'head':<16} {'maps at 224':<18} methods"
-    for name in _expand_patterns(patterns):
+    for name in names:
         yield f"{name:<28} {describe_model(name)}"
 
 

@@ -4,7 +4,7 @@ import os
 
 import torch
 
-from wsol.errors import InputError
+from wsol.errors import InputError, first_line
 
 
 def find_device(name: str | torch.device) -> torch.device:
@@ -24,6 +24,6 @@ def find_device(name: str | torch.device) -> torch.device:
             torch.cuda.set_device(device)
         torch.ones(1, device=device).item()
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0][:120]
+        reason = first_line(error).split(". ")[0]  # the rest says how to install what is missing
         raise InputError(f"device {name!r} cannot be used here ({reason}); try cpu") from error
     return device
