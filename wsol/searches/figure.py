@@ -10,6 +10,7 @@ from wsol.reports.canvas import PngFigure
 
 _COLOR, _BEST, _INK = "#0072B2", "#D55E00", "#202020"  # of Okabe & Ito, as in the figures of a comparison
 _WIDTH, _HEIGHT = 1.3, 4.0  # inches: of a violin, of the figure
+_CHARACTER = 0.07  # inches: of a label, about
 _LEAST = 3  # different values that a density is estimated from
 
 
@@ -27,7 +28,9 @@ def trials_figure(
         title: One line in small print.
         y: Label of the y axis.
     """
-    figure = PngFigure(figsize=(1.2 + _WIDTH * max(len(groups), 3), _HEIGHT), dpi=150, layout="constrained")
+    longest = max((len(part) for network, method, *_ in groups for part in (network * networks, method)), default=0)
+    width = max(_WIDTH, 0.3 + _CHARACTER * longest)
+    figure = PngFigure(figsize=(1.2 + width * max(len(groups), 3), _HEIGHT), dpi=150, layout="constrained")
     axes = figure.subplots()
     labels = []
     for place, (network, method, values, diverged, best) in enumerate(groups):
@@ -38,7 +41,8 @@ def trials_figure(
         # Evenly spread, so that the same trials give the same picture.
         offsets = 0.12 * (2 * (np.arange(len(values)) * (np.sqrt(5) - 1) / 2 % 1) - 1)
         axes.scatter(place + offsets, values, s=12, color=_COLOR, linewidth=0, zorder=2)
-        axes.scatter([place], [best], s=110, marker="*", color=_BEST, edgecolor="white", linewidth=0.6, zorder=3)
+        star = place + offsets[np.argmin(np.abs(np.subtract(values, best)))] if len(values) else place
+        axes.scatter([star], [best], s=110, marker="*", color=_BEST, edgecolor="white", linewidth=0.6, zorder=3)
         count = f"{len(values) + diverged} trials" + (f",\n{diverged} diverged" if diverged else "")
         labels.append("\n".join([*([network] if networks else []), method, count]))
     axes.set_xticks(range(len(groups)), labels, parse_math=False, fontsize=8, color=_INK)

@@ -54,17 +54,21 @@ class Log:
     def plot(self) -> None:
         """Write a plot of loss and errors over the epochs."""
         from matplotlib.figure import Figure  # noqa: PLC0415  # slow to import
+        from matplotlib.ticker import MaxNLocator  # noqa: PLC0415
 
         epochs = self._column("epoch")
         figure = Figure(figsize=(8, 3.2), layout="constrained")
         left, right = figure.subplots(1, 2)
         left.plot(epochs, self._column("train_loss"), color="C0")
-        left.set(xlabel="epoch", ylabel="training cross-entropy", ylim=(0, None))
+        left.set(xlabel="epoch", ylabel="training cross-entropy")
         for column, label in (("train_err", "train, augmented"), ("val_err", "val")):
             if any(column in row for row in self._rows):
                 right.plot(epochs, self._column(column), label=label)
-        right.set(xlabel="epoch", ylabel="top-1 classification error, %", ylim=(0, None))
-        right.legend()
+        right.set(xlabel="epoch", ylabel="top-1 classification error, %")
+        right.legend(loc="lower left")
+        for axes in (left, right):
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.set_ylim(0, 1.15 * max(axes.dataLim.y1, 1e-3))  # with room for the sizes above the curves
         sizes = self._column("image_size")
         for size in sorted(set(sizes)):
             first = epochs[sizes.index(size)]
