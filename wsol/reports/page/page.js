@@ -338,7 +338,7 @@
     }
     for (const tau of [0, 0.2, 0.4, 0.6, 0.8, 1]) svg.append(element("text", { x: x(tau), y: height - 6, "text-anchor": "middle", fill: "var(--faint)", "font-size": 12 }, String(tau)));
     for (const mark of new Set(marks)) svg.append(element("line", { x1: left, x2: width - right, y1: y(mark), y2: y(mark), stroke: "var(--faint)", "stroke-dasharray": "6 4" }));
-    for (const line of lines) {
+    for (const line of [...lines].reverse()) { // the first one lies on top
       const path = line.values.map((value, k) => `${k ? "L" : "M"}${x(taus[k]).toFixed(1)} ${y(value).toFixed(1)}`).join("");
       svg.append(element("path", { d: path, class: "line", fill: "none", stroke: line.color, "stroke-width": 2 }));
     }
