@@ -24,6 +24,7 @@ from wsol.io.lock import lock_folder
 from wsol.runtime.distributed import process_group, separate_processes
 from wsol.search import main
 from wsol.searches import Search, share
+from wsol.searches.terminal import format_search
 
 TEXT = """
 by = "max_box_acc_v2"
@@ -120,7 +121,9 @@ def test_the_best_on_val_is_trained_again_and_evaluated_on_test(
     assert {path.name for path in folder.iterdir()} == {"training", "trial.json"} | (set() if diverged[0] else {"val"})
     assert not [*(tmp_path / "out").rglob("state.safetensors")]
     assert found.runs("net") == {
-        method: [tmp_path / "out" / "seeds" / f"net-{method}-{best + 1:03d}-of-5-seed{s}" / "test" for s in (1, 2)]
+        method: [
+            tmp_path / "out" / "seeds" / "best-of-5" / f"net-{method}-{best + 1:03d}-seed{s}" / "test" for s in (1, 2)
+        ]
         for method in ("cam", "blur")
     }
     assert stubs.compared == [(found.runs("net"), tmp_path / "out" / "comparisons" / "net")]
@@ -149,7 +152,9 @@ def test_a_finished_search_is_read_back_and_more_of_anything_leaves_its_trials(
     assert [path.name for path in stubs.trained[count : count + 6]] == [
         f"net-{method}-{trial:03d}" for trial in (6, 7, 8) for method in ("cam", "blur")
     ]
-    assert all("-of-8-" in path.name for path in stubs.trained[count + 6 :])
+    assert all(path.parent.name == "best-of-8" for path in stubs.trained[count + 6 :])
+    best = tmp_path / "out" / "seeds" / "best-of-8"
+    assert format_search(more).splitlines()[-1] == f"rank: python -m wsol.leaderboard {best}"
     count = len(stubs.trained)
     begin(TEXT.replace("trials = 5", "trials = 8").replace('["net"]', '["net", "deep"]'))
     assert {path.name[:4] for path in stubs.trained[count:]} == {"deep"}

@@ -1,6 +1,7 @@
 """The text that ``wsol.search`` prints: the best trial of each method, and its settings on the split test."""
 
 import shlex
+from pathlib import Path
 
 import pandas as pd
 
@@ -21,8 +22,10 @@ def format_search(search: Search) -> str:
     for network, text in search.comparisons.items():
         lines += ["", f"{escape_unprintable(network)}, all seeds on test:", "", text]
     lines += ["", f"trials, plot and runs in {escape_unprintable(str(search.folder))}"]
-    if len(search.seeds):
-        lines.append(f"rank: {shlex.join(['python', '-m', 'wsol.leaderboard', str(search.folder / 'seeds')])}")
+    runs = search.seeds.loc[search.seeds["status"] == "done", "folder"]
+    if len(runs):
+        folder = Path(runs.iloc[0]).parents[1]  # those of fewer trials are beside it
+        lines.append(f"rank: {shlex.join(['python', '-m', 'wsol.leaderboard', str(folder)])}")
     return "\n".join(lines)
 
 

@@ -191,7 +191,7 @@ def make_retraining(config: SearchConfig, chosen: Task, value: float, number: in
         chosen,
         recipe=recipe,
         evaluation=evaluation,
-        folder=config.out / "seeds" / f"{chosen.folder.name}-of-{config.trials}-seed{recipe.seed}",
+        folder=config.out / "seeds" / f"best-of-{config.trials}" / f"{chosen.folder.name}-seed{recipe.seed}",
         request={**chosen.request, "seed": str(recipe.seed)},
         choice=Choice(f"+best-of-{config.trials}-trials({chosen.by},{images})", note),
     )
