@@ -244,7 +244,7 @@ def test_runs_that_are_not_comparable_are_refused(make: Make, one: Any, other: A
         ({"baseline": "center-box"}, f"--baseline center-box --dataset x --protocol {PROTOCOL} --tau val"),
         (
             {},
-            f"repeat the command of b with --tau val): python -m wsol.score --run {{}}/a --protocol {PROTOCOL} --tau 0.5",
+            f"of b with --tau val): python -m wsol.score --run {{}}/a --protocol {PROTOCOL} --tau 0.5",
         ),
     ],
 )

@@ -319,6 +319,17 @@ def test_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert parse_arguments(["none/x=1"]) == ["none/x=1"]
     with pytest.raises(InputError, match="two entries of the comparison are named 'a'; give each another name"):
         parse_arguments(["a", "a=x/a"])
+    for argument in ("cam=a,", "cam="):
+        with pytest.raises(InputError, match="the group 'cam' has an empty name of a run; write cam=RUN,RUN without"):
+            parse_arguments([argument, "x/a"])
+
+
+def test_a_run_without_a_list_and_an_empty_name_are_refused() -> None:
+    for given in ("results/run", Path("results/run")):
+        with pytest.raises(InputError, match="one run is given without a list"):
+            wsol.compare(given)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="a run has an empty name"):
+        wsol.compare(["", "b"])
 
 
 def test_a_folder_of_a_group_that_is_no_run_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -421,7 +421,8 @@ def test_a_foreign_run_folder_is_named(run: Path) -> None:
     assert re.fullmatch(r"foreign: .*foreign is not a run of this version \(run\.json lacks signature\).*", sentence)
     (run.parent.parent / "thesis").mkdir()
     board = wsol.leaderboard(run.parent, run.parent.parent / "thesis")
-    assert board.left_out == ["thesis: the folder contains no run", f"results/{sentence}"]
+    no_run = "thesis: the folder contains no run; give one that contains runs of wsol.eval or wsol.score"
+    assert board.left_out == [no_run, f"results/{sentence}"]
 
 
 def test_folders(results: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -434,6 +435,8 @@ def test_folders(results: Path, run: Path, tmp_path: Path, capsys: pytest.Captur
     assert f"{run} is a run folder; give another --out" in capsys.readouterr().err
     assert main([str(tmp_path / "nowhere")]) == 2
     assert "there is no folder" in capsys.readouterr().err
+    with pytest.raises(InputError, match=r"write leaderboard\(\*folders\) for a list of them"):
+        wsol.leaderboard([tmp_path])  # type: ignore[arg-type]
     with pytest.raises(InputError, match="no folder is given"):
         wsol.leaderboard()
 
