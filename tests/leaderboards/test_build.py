@@ -212,6 +212,9 @@ def test_terminal_by_hand() -> None:
         "1", "vgg_16:1f", "backprop", "0.2", "33.3* [0.0, 50.0]", "87.5* [75.0, 100.0]", "25.0* [10.5, 40.2]",
     ]  # fmt: skip
     assert lines[6] == "†1: Someone, A Title, 2020, Table 1"
+    assert lines[-1].startswith(
+        "* is the best of its column. Rows are sorted by top-1 localization error; those without"
+    )
 
 
 def headline(name: str, kind: str = "measured", group: str = "g", **numbers: float) -> Row:
@@ -303,6 +306,8 @@ def test_every_run_is_found_and_reproduces(results: Path, tmp_path: Path, capsys
     assert printed.err == ""
     target = tmp_path / "again" / "leaderboard.csv"
     assert f"4 runs, 0 published rows, 0 runs left out, written to {target}" in printed.out
+    assert printed.out.endswith("\nvalidated: all tables of 4 runs were recomputed from the stored files\n")
+    assert printed.out.count("validated") == 1  # and not by the first command
     for name in ("leaderboard.csv", *_RENDERERS):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
     assert main([str(results), "--out", str(tmp_path / "out"), "--validate"]) == 0  # with one that stands already
