@@ -182,7 +182,8 @@ def _build_seed_table(averages: Sequence[Row]) -> Table | None:
     lines = []
     for row in averages:
         marks = ", ".join(str(place + 1) for place in row["places"])
-        words = [marks, row["model"], row["method"], row["tau"].partition("(")[0], f"{row['seeds']} seeds"]
+        model = f"{row['model']} {row['differs']}" if "differs" in row else row["model"]
+        words = [marks, model, row["method"], row["tau"].partition("(")[0], f"{row['seeds']} seeds"]
         numbers = (f"{row[name]:.1f} ± {row[f'{name}.sd']:.1f}" if name in row else "" for name in columns)
         lines.append([*map(Cell, (*words, *numbers))])
     titles = _titles()
