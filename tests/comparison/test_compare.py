@@ -260,6 +260,13 @@ def test_the_command_that_makes_runs_comparable_works(
     assert str(raised.value).endswith(end.format(tmp_path))
 
 
+def test_masks_are_read_again(make: Make) -> None:
+    other = make("b", CURVES["fair"], tau=0.5)
+    dataset = replace(other.metadata.dataset, content=Content(masks="0"))
+    with pytest.raises(InputError, match=r"as before: python -m wsol.score --run \S+/b --dataset x --protocol "):
+        wsol.compare([make("a", CURVES["good"]), replace(other, metadata=replace(other.metadata, dataset=dataset))])
+
+
 def test_a_run_without_raw_maps_is_scored_by_the_command_that_wrote_it(make: Make) -> None:
     other = make("b", CURVES["fair"], tau=0.5)
     without = replace(other.metadata.provenance, view=None)

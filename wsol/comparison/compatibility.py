@@ -155,7 +155,10 @@ def _without_recipe(run: StoredRun) -> NetworkRecord | None:
 def _how_to_fix(differences: Sequence[str], run: StoredRun, first: StoredRun) -> str:
     """Return how to make two runs comparable whose signatures differ."""
     if any(difference.startswith("dataset:") for difference in differences):
-        return "evaluate both on the same images, with the same annotation: the same boxes, and the same masks or none"
+        return (
+            "evaluate both on the same images, with the same annotation: the same boxes, and the same masks or none, "
+            "which wsol.score --run reads if --dataset is given"
+        )
     if (run.tau is None) != (first.tau is None) and run.protocol == first.protocol:
         return "a run on given boxes is comparable only with another such run, since boxes at a tau require score maps"
     only_tau = all(difference.startswith("tau:") for difference in differences)  # then the protocols may differ
@@ -187,4 +190,7 @@ def _scoring_command(run: StoredRun, options: str) -> str:
         return f", with --data-root and --limit as before: python -m wsol.score {source} {options}"
     if provenance.view is None:
         return f": {folder} has no raw maps, so repeat the command that wrote it with {options}"
+    if dataset.content.masks:  # a run stores none
+        run_options = f"--run {folder} --dataset {shlex.quote(dataset.name)} {options}"
+        return f", with --data-root as before: python -m wsol.score {run_options}"
     return f": python -m wsol.score --run {folder} {options}"
