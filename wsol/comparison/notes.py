@@ -99,8 +99,8 @@ def _explain_ties(differences: pd.DataFrame) -> Iterator[str]:
     if len(rows := differences[~excludes & ~tie]):
         yield (
             f"{_list(rows, pairs)}: significant although the 95 % interval includes 0, a borderline case: more than "
-            "2.5 % of the resamples are beyond 0, but p, the share of those on either side that are as far from the "
-            f"difference as 0 is, is below {ALPHA:g}"
+            "2.5 % of the resamples are at 0 or beyond, but p, the share of those on either side that are as far from "
+            f"the difference as 0 is, is below {ALPHA:g}"
         )
 
 
