@@ -471,7 +471,7 @@ def test_the_page(evaluated: list[Path], tmp_path: Path) -> None:
     letters = {"cam": "A", "eigencam": "B"}
     for run, other in permutations(letters):
         count = len(comparison.images_found_only_by(run, other))
-        assert f"found by {letters[run]}, missed by {letters[other]}: {count} images" in page
+        assert f'found by {letters[run]}, missed by {letters[other]}: {count} image{"s" * (count != 1)}"' in page
     for run in comparison.stored:
         errors = run.tables.errors.set_index("error")["share"]
         assert f"{errors['class']:.1f}" in text

@@ -212,6 +212,10 @@ def test_groups_and_single_runs(make: Make, tmp_path: Path) -> None:
     row = at(comparison.metrics, run="cam")
     assert f"{row.value:.3f} ± {row.sd:.2f} <small>[{row.ci_low:.1f}, {row.ci_high:.1f}]" in page
     assert "paired bootstrap over seeds and images" in page
+    row = at(comparison.metrics, run="single")  # has no spread
+    assert f"{row.value:.3f} <small>[{row.ci_low:.1f}, {row.ci_high:.1f}]" in page
+    assert "<td>fixed @0.250</td>" in page
+    assert "<td>0.250</td>" in page  # tau of a run, as on the terminal
     wsol.compare({**groups, "single": single, "box": baseline}, out=tmp_path / "out")  # the same again
     with pytest.raises(InputError, match="contains a comparison of other runs"):
         wsol.compare({**groups, "single": single}, out=tmp_path / "out")

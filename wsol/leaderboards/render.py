@@ -146,7 +146,7 @@ def _describe_source(source: str, quoted_by: str, classifier: str, tables: Seque
 
 
 def _describe_run(row: Row) -> str:
-    skipped = f" ({row['skipped']} images skipped)" if row["skipped"] else ""
+    skipped = f" ({row['skipped']} image{'s' * (row['skipped'] != 1)} skipped)" if row["skipped"] else ""
     note = f" ({row['note']})" if "note" in row else ""
     return f"{row['run']}{skipped}, {row['signature']}{note}"
 
