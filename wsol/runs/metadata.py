@@ -169,8 +169,9 @@ def as_input_errors(folder: Path, kind: str) -> Iterator[None]:
 
 
 def find_weights(folder: Path) -> Path | None:
-    """Return the first weights file that ``wsol.train`` wrote into a folder or below it; None without any."""
-    weights = (path for path in folder.rglob("*.safetensors") if (path.parent / "log.csv").is_file())
+    """Return the first weights file that ``wsol.train`` wrote into a folder or one inside it; None without any."""
+    files = (*folder.glob("*.safetensors"), *folder.glob("*/*.safetensors"))  # no deeper: the folder may be a disk
+    weights = (path for path in files if (path.parent / "log.csv").is_file())
     return min((path for path in weights if path.name != "state.safetensors"), default=None)
 
 
