@@ -35,6 +35,9 @@ def _run(argv: Sequence[str] | None) -> None:
         print(f"wsol: {sentence}", file=sys.stderr)
     print(board.text)
     print(f"\n{board.summary}, written to {out / 'leaderboard.csv'}, .md and .tex")
+    if options.validate:
+        count = sum(row["kind"] == "measured" for row in board.rows)
+        print(f"validated: all tables of {count} run{'s' * (count != 1)} were recomputed from the stored files")
     if options.export:
         kind, folder = options.export
         _export(board, kind, folder, options.hf_dataset)

@@ -26,7 +26,7 @@ from wsol.datasets.base import as_boxes
 from wsol.errors import InputError
 from wsol.metrics.base import LocalizationStats
 from wsol.models import Model
-from wsol.protocols import find_protocol
+from wsol.protocols import View, find_protocol
 from wsol.protocols.ground_truths import GroundTruths
 from wsol.runs.checksums import add_checksums
 from wsol.runs.metadata import DatasetRecord, RunMetadata, TauRecord, read_metadata
@@ -89,7 +89,7 @@ def make(tmp_path: Path) -> Make:
             "|".join(parts.values()),
             "",
             DatasetRecord("x", "test", "", n, "", Content(), ("a", "b")),
-            Provenance(name, "cam"),
+            Provenance(name, "cam", View(224, 224)),
             PROTOCOL,
             TauRecord(rule if tau is not None else None, chosen, 0.25),
             skipped={},
@@ -217,13 +217,17 @@ def test_a_metric_that_one_run_lacks_is_not_ranked(make: Make) -> None:
             "version: wsol:1, not wsol:0); score one like the other: python -m wsol.score --run ",
         ),
         ({"tau": 0.25}, {"tau": 0.5}, f"/b --protocol {PROTOCOL} --tau 0.25"),
-        ({"tau": "oracle"}, {"tau": 0.5}, "tau: tau:0.5, not tau:oracle=*); score one like the other"),
-        ({"tau": "val", "validation": "x-val#1:0"}, {"tau": "oracle"}, "tau:oracle=*, not tau:val(x-val#1:0)=*"),
-        ({"tau": "val", "validation": "x-val#1:0"}, {"tau": "val", "validation": "x-val#2:0"}, "tau:val(x-val#2:0)=*"),
+        ({"tau": "oracle"}, {"tau": 0.5}, "tau: 0.5, not oracle=*); score one like the other"),
+        ({"tau": "val", "validation": "x-val#1:0"}, {"tau": "oracle"}, "oracle=*, not val(x-val#1:0)=*"),
+        (
+            {"tau": "val", "validation": "x-val#1:0"},
+            {"tau": "val", "validation": "x-val#2:0"},
+            "tau: val(x-val#2:0)=*, not val(x-val#1:0)=*); choose tau on the same images in both",
+        ),
         (
             {"tau": None},
             {"tau": 0.25},
-            "tau:0.25, not tau:none); a run on given boxes is comparable only with another such run",
+            "0.25, not none); a run on given boxes is comparable only with another such run",
         ),
     ],
 )
@@ -232,6 +236,42 @@ def test_runs_that_are_not_comparable_are_refused(make: Make, one: Any, other: A
         wsol.compare([make("a", CURVES["good"], **one), make("b", CURVES["fair"], **other)])
     assert sentence in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("provenance", "end"),
+    [
+        ({"baseline": "center-box"}, f"--baseline center-box --dataset x --protocol {PROTOCOL} --tau val"),
+        (
+            {},
+            f"of b with --tau val): python -m wsol.score --run {{}}/a --protocol {PROTOCOL} --tau 0.5",
+        ),
+    ],
+)
+def test_the_command_that_makes_runs_comparable_works(
+    make: Make, tmp_path: Path, provenance: dict[str, Any], end: str
+) -> None:
+    """A baseline is scored without a run, and only a run with val can have the tau that val chooses."""
+    other = make("b", CURVES["fair"], tau=0.5)
+    changed = replace(other.metadata.provenance, **provenance)
+    other = replace(other, metadata=replace(other.metadata, provenance=changed))
+    with pytest.raises(InputError) as raised:
+        wsol.compare([make("a", CURVES["good"], tau="val", validation="x-val#1:0"), other])
+    assert str(raised.value).endswith(end.format(tmp_path))
+
+
+def test_masks_are_read_again(make: Make) -> None:
+    other = make("b", CURVES["fair"], tau=0.5)
+    dataset = replace(other.metadata.dataset, content=Content(masks="0"))
+    with pytest.raises(InputError, match=r"as before: python -m wsol.score --run \S+/b --dataset x --protocol "):
+        wsol.compare([make("a", CURVES["good"]), replace(other, metadata=replace(other.metadata, dataset=dataset))])
+
+
+def test_a_run_without_raw_maps_is_scored_by_the_command_that_wrote_it(make: Make) -> None:
+    other = make("b", CURVES["fair"], tau=0.5)
+    without = replace(other.metadata.provenance, view=None)
+    with pytest.raises(InputError, match=r"/b has no raw maps, so repeat the command that wrote it with --protocol"):
+        wsol.compare([make("a", CURVES["good"]), replace(other, metadata=replace(other.metadata, provenance=without))])
 
 
 def test_one_run_or_the_same_twice_is_refused(make: Make, tmp_path: Path) -> None:
@@ -431,7 +471,7 @@ def test_the_page(evaluated: list[Path], tmp_path: Path) -> None:
     letters = {"cam": "A", "eigencam": "B"}
     for run, other in permutations(letters):
         count = len(comparison.images_found_only_by(run, other))
-        assert f"found by {letters[run]}, missed by {letters[other]}: {count} images" in page
+        assert f'found by {letters[run]}, missed by {letters[other]}: {count} image{"s" * (count != 1)}"' in page
     for run in comparison.stored:
         errors = run.tables.errors.set_index("error")["share"]
         assert f"{errors['class']:.1f}" in text

@@ -212,6 +212,10 @@ def test_groups_and_single_runs(make: Make, tmp_path: Path) -> None:
     row = at(comparison.metrics, run="cam")
     assert f"{row.value:.3f} ± {row.sd:.2f} <small>[{row.ci_low:.1f}, {row.ci_high:.1f}]" in page
     assert "paired bootstrap over seeds and images" in page
+    row = at(comparison.metrics, run="single")  # has no spread
+    assert f"{row.value:.3f} <small>[{row.ci_low:.1f}, {row.ci_high:.1f}]" in page
+    assert "<td>fixed @0.250</td>" in page
+    assert "<td>0.250</td>" in page  # tau of a run, as on the terminal
     wsol.compare({**groups, "single": single, "box": baseline}, out=tmp_path / "out")  # the same again
     with pytest.raises(InputError, match="contains a comparison of other runs"):
         wsol.compare({**groups, "single": single}, out=tmp_path / "out")
@@ -319,6 +323,17 @@ def test_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert parse_arguments(["none/x=1"]) == ["none/x=1"]
     with pytest.raises(InputError, match="two entries of the comparison are named 'a'; give each another name"):
         parse_arguments(["a", "a=x/a"])
+    for argument in ("cam=a,", "cam="):
+        with pytest.raises(InputError, match="the group 'cam' has an empty name of a run; write cam=RUN,RUN without"):
+            parse_arguments([argument, "x/a"])
+
+
+def test_a_run_without_a_list_and_an_empty_name_are_refused() -> None:
+    for given in ("results/run", Path("results/run")):
+        with pytest.raises(InputError, match="one run is given without a list"):
+            wsol.compare(given)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="a run has an empty name"):
+        wsol.compare(["", "b"])
 
 
 def test_a_folder_of_a_group_that_is_no_run_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

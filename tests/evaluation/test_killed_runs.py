@@ -144,7 +144,7 @@ def test_what_was_begun_is_not_overwritten(data: Path, begun: Path) -> None:
         ({"method": "eigencam"}, r"method: cam, not eigencam"),
         ({"protocol": "exact"}, r"protocol: wsolevaluation:step=0.05,norm=minmax, not exact"),
         ({"limit": 3}, r"dataset: csv-test#8:[\w+:]+, not csv-test#3"),
-        ({"tau": 0.5}, r"tau: tau:val\(csv-val#4:[\w+:]+\), not tau:0.5"),
+        ({"tau": 0.5}, r"tau: val\(csv-val#4:[\w+:]+\), not 0.5"),
     ],
 )
 def test_other_options_are_refused_by_name(

@@ -446,8 +446,9 @@ def test_masks_need_the_data_set_again(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_no_run(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"run\.json is missing: .* is no run with raw maps"):
-        wsol.score(run=tmp_path)
+        wsol.score(run=tmp_path / "empty")
     (run / "maps.npy").unlink()
     with pytest.raises(InputError, match=r"maps\.npy is missing"):
         wsol.score(run=run)

@@ -133,6 +133,8 @@ def test_what_cannot_be_selected_is_one_sentence(
     candidates: list[Path], options: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
+    with pytest.raises(InputError, match=r"a\.safetensors is a single weights file; give a list"):
+        wsol.select("a.safetensors", out=tmp_path)
     with pytest.raises(InputError, match="two or more different weights files"):
         wsol.select(candidates[:1], out=out, **options)
     with pytest.raises(InputError, match="two or more different weights files"):

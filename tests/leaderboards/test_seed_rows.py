@@ -1,5 +1,6 @@
 """Means over seeds in leaderboards: by hand, and from real trainings."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,25 @@ def test_means_by_hand() -> None:
     assert board.seeds["gt_known_loc_acc@val.sd"].tolist() == [3.0]
     assert "places" not in board.seeds
     assert Leaderboard(ROWS[3:], []).seeds.empty
+
+
+def test_means_of_one_name_are_told_apart_by_their_recipes() -> None:
+    def two(recipe: str, freeze: str | None, epochs: list[int], **more: Any) -> list[Row]:
+        settings = {"freeze": freeze, "momentum": 0.9, "stages": [{"epochs": each} for each in epochs]} | more
+        more = {"recipe": recipe, "settings": json.dumps(settings)}
+        return [row(f"{recipe[0]}{seed}", seed, 50.0, **more) for seed in range(2)]
+
+    rows = [*two("11111111", "features", [5]), *two("22222222", None, [2]), *two("33333333", None, [2], nesterov=True)]
+    assert [mean["differs"] for mean in average_rows(rows)] == [
+        "freeze=features, epochs=5, nesterov=none",
+        "freeze=none, epochs=2, nesterov=none",
+        "freeze=none, epochs=2, nesterov=true",
+    ]
+    assert r"m+14:\*+norm:11111111 freeze=none, epochs=2, nesterov=true | cam" in render_markdown(rows)
+    stages = average_rows([*rows[:2], *two("44444444", "features", [5, 6])])
+    assert [mean["differs"] for mean in stages] == [
+        "epochs=5, stages=none", 'epochs=none, stages=[{"epochs": 5}, {"epochs": 6}]',
+    ]  # fmt: skip
 
 
 def test_the_table_by_hand() -> None:

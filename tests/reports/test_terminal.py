@@ -71,7 +71,8 @@ def test_one_row_per_metric_one_column_per_rule() -> None:
 def test_skipped_images_clipped_boxes_and_notes_are_reported() -> None:
     plain = report()
     assert plain.startswith("sig\n\n")
-    assert plain.endswith("9 images, written to out")
+    assert plain.endswith("\n9 images, written to out")
+    assert report(dataset=replace(METADATA.dataset, n=1)).endswith("\n1 image, written to out")
     assert "2 unreadable images are NOT in these numbers" in report(skipped={"a": "broken", "b": "gone"})
     assert "1 unreadable images of val are NOT in the choice of tau" in report(val=ValidationRecord({"c": "broken"}, 0))
     assert "3 ground-truth boxes extend beyond their image" in report(clipped_boxes=3)

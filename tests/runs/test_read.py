@@ -109,6 +109,32 @@ def test_checksums(tmp_path: Path, synthetic_model: Model) -> None:
     assert changed_files(replace(run, checksum=None), tmp_path) == ["run.json has no checksums"]
 
 
+def test_another_folder_is_told_from_an_incomplete_run(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"there is no folder .*gone; give one that wsol\.eval or wsol\.score wrote"):
+        read_run(tmp_path / "gone")
+    (tmp_path / "a" / "val").mkdir(parents=True)
+    (tmp_path / "a" / "val" / "run.json").touch()  # of a run that was killed
+    with pytest.raises(InputError, match=r"run\.json is missing: .* is no complete run"):
+        read_run(tmp_path / "a")
+    (tmp_path / "a" / "run.json").touch()
+    with pytest.raises(InputError, match=r"is no run but contains some; give one of them, such as .*/a$"):
+        read_run(tmp_path)
+    (tmp_path / "b").mkdir()
+    for name in ("log.csv", "net.safetensors", "state.safetensors"):
+        (tmp_path / "b" / name).touch()
+    with pytest.raises(InputError, match=r"/b holds a training, no run; .*--weights .*/b/net\.safetensors$"):
+        read_run(tmp_path / "b")
+    with pytest.raises(InputError, match=r"no complete run; evaluate the weights of each .*/b/net\.safetensors --out"):
+        wsol.leaderboard(tmp_path / "b")
+    (tmp_path / "c").mkdir()
+    with pytest.raises(InputError, match=r"/c contains no complete run; give one that contains runs of wsol\.eval"):
+        wsol.leaderboard(tmp_path / "c")
+    with pytest.raises(
+        InputError, match=r"; b: the folder contains no run; evaluate .*; c: the folder contains no run; "
+    ):
+        wsol.leaderboard(tmp_path / "c", tmp_path / "b")
+
+
 def test_what_is_no_run_is_said(tmp_path: Path, synthetic_model: Model) -> None:
     with pytest.raises(InputError, match=r"run\.json is missing: .* is no complete run"):
         read_run(tmp_path)

@@ -44,7 +44,7 @@ def test_a_folder_belongs_to_one_run(tmp_path: Path) -> None:
     (folder / "maps.npy.tmp").touch()  # left by a run that was killed
     (folder / "run.json").write_text(json.dumps({"request": A}))
     claim_folder(folder, A)
-    with pytest.raises(InputError, match=r"holds another run \(protocol: p, not q; tau: tau:0\.2, not tau:val\)"):
+    with pytest.raises(InputError, match=r"holds another run \(protocol: p, not q; tau: 0\.2, not val\)"):
         claim_folder(folder, B)
     (folder / "notes.txt").touch()
     with pytest.raises(InputError, match=r"that no run writes, such as notes\.txt"):

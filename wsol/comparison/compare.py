@@ -62,7 +62,8 @@ class Comparison:
     delta: float | None
 
     def __repr__(self) -> str:
-        lines = [f"Comparison of {len(self.runs)} runs on {len(self.images)} images", f"  {self.signature}"]
+        n = len(self.images)
+        lines = [f"Comparison of {len(self.runs)} runs on {n} image{'s' * (n != 1)}", f"  {self.signature}"]
         rules = [group.runs[0].metadata.tau.rule for group in self.groups]
         for name, rule in zip(self.runs["run"], rules, strict=True):
             rows = self.metrics[(self.metrics["run"] == name) & (self.metrics["metric"] == "gt_known_loc_acc")]

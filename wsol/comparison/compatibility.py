@@ -155,11 +155,42 @@ def _without_recipe(run: StoredRun) -> NetworkRecord | None:
 def _how_to_fix(differences: Sequence[str], run: StoredRun, first: StoredRun) -> str:
     """Return how to make two runs comparable whose signatures differ."""
     if any(difference.startswith("dataset:") for difference in differences):
-        return "evaluate both on the same images, with the same annotation: the same boxes, and the same masks or none"
+        return (
+            "evaluate both on the same images, with the same annotation: the same boxes, and the same masks or none, "
+            "which wsol.score --run reads if --dataset is given"
+        )
     if (run.tau is None) != (first.tau is None) and run.protocol == first.protocol:
         return "a run on given boxes is comparable only with another such run, since boxes at a tau require score maps"
-    tau = "" if first.tau is None else f" --tau {first.tau}"
     only_tau = all(difference.startswith("tau:") for difference in differences)  # then the protocols may differ
-    protocol = (run if only_tau else first).protocol.signature
-    options = f"--run {printable(shlex.quote(str(run.folder)))} --protocol {protocol}{tau}"
-    return f"score one like the other: python -m wsol.score {options}"
+    for again, other in ((run, first), (first, run)):
+        if other.tau == "val" and not _can_choose_tau_as(again, other):
+            continue
+        protocol = (again if only_tau else other).protocol.signature
+        tau = "" if other.tau is None else f" --tau {other.tau}"
+        choice = f" (or repeat the command of {printable(run.name)} with --tau val)" if again is first else ""
+        return f"score one like the other{choice}{_scoring_command(again, f'--protocol {protocol}{tau}')}"
+    return "choose tau on the same images in both, or score both with the same --tau: a number, or oracle"
+
+
+def _can_choose_tau_as(run: StoredRun, other: StoredRun) -> bool:
+    """Return whether a run can be scored with the tau chosen on the images on which that of another run is."""
+    if run.validation is None:  # only a baseline can be scored on images that it has not been scored on
+        return run.metadata.provenance.baseline is not None
+    any_boxes = _is_pseudo(run) or _is_pseudo(other)
+    taus = {drop_images(_comparable_signature(each, any_boxes).tau) for each in (run, other)}
+    return len(taus) == 1
+
+
+def _scoring_command(run: StoredRun, options: str) -> str:
+    """Return how to score a run again with other options, as the end of a sentence."""
+    folder, provenance, dataset = printable(shlex.quote(str(run.folder))), run.metadata.provenance, run.metadata.dataset
+    if provenance.baseline is not None:
+        split = " --split val" if dataset.split == "val" else ""
+        source = f"--baseline {shlex.quote(provenance.baseline)} --dataset {shlex.quote(dataset.name)}{split}"
+        return f", with --data-root and --limit as before: python -m wsol.score {source} {options}"
+    if provenance.view is None:
+        return f": {folder} has no raw maps, so repeat the command that wrote it with {options}"
+    if dataset.content.masks:  # a run stores none
+        run_options = f"--run {folder} --dataset {shlex.quote(dataset.name)} {options}"
+        return f", with --data-root as before: python -m wsol.score {run_options}"
+    return f": python -m wsol.score --run {folder} {options}"

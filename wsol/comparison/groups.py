@@ -77,7 +77,7 @@ def parse_arguments(arguments: Sequence[str]) -> list[str] | dict[str, list[str]
     A folder whose name has such characters is a run.
 
     Raises:
-        InputError: A name is given twice.
+        InputError: A name is given twice, or a list has an empty name of a run.
     """
     split = [(None, [argument]) if Path(argument).exists() else _split(argument) for argument in arguments]
     if all(name is None for name, _ in split):
@@ -85,6 +85,9 @@ def parse_arguments(arguments: Sequence[str]) -> list[str] | dict[str, list[str]
     unnamed = iter(run_names([Path(runs[0]) for name, runs in split if name is None]))
     groups = [(next(unnamed) if name is None else name, runs) for name, runs in split]
     _check_names([name for name, _ in groups])
+    for name, runs in groups:
+        if "" in runs:
+            raise InputError(f"the group {quote(name)} has an empty name of a run; write {name}=RUN,RUN without spaces")
     return dict(groups)
 
 
@@ -98,6 +101,8 @@ def read_groups(runs: Sequence[Run] | Mapping[str, Run | Sequence[Run]]) -> tupl
         InputError: A folder is not a run folder, a group is empty, two have the same name, or the runs of a group
             differ in more than the weights.
     """
+    if isinstance(runs, Run):
+        raise InputError("one run is given without a list; give a list of two or more, or a dictionary")
     if not isinstance(runs, Mapping):
         stored = tuple(map(_read, runs))
         names = run_names([run.folder for run in stored])
@@ -164,6 +169,8 @@ def _split(argument: str) -> tuple[str | None, list[str]]:
 
 
 def _read(run: Run) -> StoredRun:
+    if run == "":  # which would be the current folder
+        raise InputError("a run has an empty name; give its folder")
     return run if isinstance(run, StoredRun) else read_run(run)
 
 

@@ -98,8 +98,9 @@ def _explain_ties(differences: pd.DataFrame) -> Iterator[str]:
         )
     if len(rows := differences[~excludes & ~tie]):
         yield (
-            f"{_list(rows, pairs)}: significant although the 95 % interval includes 0, since the interval leaves out "
-            "2.5 % on either side, and p counts both sides together"
+            f"{_list(rows, pairs)}: significant although the 95 % interval includes 0, a borderline case: more than "
+            "2.5 % of the resamples are at 0 or beyond, but p, the share of those on either side that are as far from "
+            f"the difference as 0 is, is below {ALPHA:g}"
         )
 
 

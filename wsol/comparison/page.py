@@ -95,6 +95,7 @@ def _metric_rows(names: Sequence[str], metrics: pd.DataFrame, differences: pd.Da
                 "title": title.strip(),
                 "indented": title[0] == " ",
                 "rule": key[1],
+                "tau": next(iter(cells[key].values()))["tau"],
                 "cells": [cells[key].get(name) for name in names],
                 "difference": pair,
                 "better": better,

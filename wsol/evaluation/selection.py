@@ -71,6 +71,8 @@ def select(weights: Sequence[str | Path], *, by: str = DEFAULT_METRIC, out: str 
     Raises:
         InputError: An argument cannot be used, or the metric cannot be computed on the validation split.
     """
+    if isinstance(weights, str | Path):
+        raise InputError(f"{weights} is a single weights file; give a list of two or more")
     files = [str(each) for each in weights]
     if len(files) < 2 or len(set(files)) < len(files):
         raise InputError("a selection needs two or more different weights files; give each once")

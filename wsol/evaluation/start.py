@@ -21,8 +21,9 @@ def describe_start(plan: Plan) -> Iterator[str]:
     probes = [LayerProbe(each, side) for each in list_layers(model.network)]
     name = PurePath(model.name).name if ".py:" in model.name else model.name
     sizes = ", ".join(f"{height} x {width}" for height, width in (probe.size for probe in probes))
+    count = f"{len(images)} image{'s' * (len(images) != 1)}"
     yield (
-        f"{name} on {images.name} {images.split}, {len(images)} images: {method.name} with the "
+        f"{name} on {images.name} {images.split}, {count}: {method.name} with the "
         f"layer{'s' if len(probes) > 1 else ''} {model.network.layer}, whose feature maps are {sizes} for an input of "
         f"{side} x {side}"
     )

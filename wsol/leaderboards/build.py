@@ -20,6 +20,7 @@ from wsol.leaderboards.seeds import average_rows
 from wsol.leaderboards.stale import find_stale
 from wsol.leaderboards.verify import verify_checksums, verify_tables
 from wsol.runs.batches import count_stored
+from wsol.runs.metadata import find_weights
 from wsol.runs.read import read_run
 from wsol.runs.store import FILES, FOLDERS
 from wsol.runtime.threads import processor_count
@@ -134,6 +135,8 @@ def leaderboard(
         InputError: There is no complete run; or ``validate`` is true and something does not reproduce. In the latter
             case all runs have been checked, each fault is named in a line, and nothing is written.
     """
+    if not all(isinstance(folder, str | Path) for folder in folders):
+        raise InputError("each folder is an argument of its own; write leaderboard(*folders) for a list of them")
     if out is not None and Path(out).is_dir() and _why_incomplete(Path(out)) is not None:
         raise InputError(f"{out} is a run folder; give another --out")
     published = published or all_published
@@ -161,7 +164,14 @@ def leaderboard(
             )
     left_out += failed.values()
     if not rows:
-        raise InputError("; ".join([f"{', '.join(map(str, folders))} contains no complete run", *left_out]))
+        raise InputError(
+            "; ".join(
+                [
+                    f"{', '.join(map(str, folders))} contains no complete run",
+                    *(left_out or [_how_to_get_runs(Path(folders[0]))]),
+                ]
+            )
+        )
     notes = []
     if numbers and not same_data:
         notes.append("no published number is for the data set and split of any run")
@@ -179,6 +189,13 @@ def leaderboard(
             with atomic_write(Path(out) / name) as path:
                 path.write_bytes(text.encode())
     return board
+
+
+def _how_to_get_runs(folder: Path) -> str:
+    """Return what to do with a folder that contains no file of a run."""
+    if weights := find_weights(folder):
+        return f"evaluate the weights of each training: python -m wsol.eval --weights {weights} --out runs/NAME"
+    return "give one that contains runs of wsol.eval or wsol.score"
 
 
 def _read_row(name: str, folder: Path, validate: bool, pool: Executor) -> Row:
@@ -223,7 +240,7 @@ def find_runs(folders: Sequence[str | Path]) -> tuple[dict[str, Path], dict[str,
     found: dict[Path, str] = {}
     for root in roots:
         below = dict(_walk_runs(root, frozenset()))
-        found |= below or ({root: "the folder contains no run"} if len(roots) > 1 else {})
+        found |= below or ({root: f"the folder contains no run; {_how_to_get_runs(root)}"} if len(roots) > 1 else {})
     names = {Path(os.path.relpath(folder, top)).as_posix(): folder for folder in found}
     reasons = {name: found[names[name]] for name in sorted(names)}
     return (

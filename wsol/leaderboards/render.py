@@ -33,6 +33,10 @@ _SEED_CAPTION = (
     "Mean ± standard deviation (n - 1) over trainings that differ in the seed alone: those of the rows in the first "
     "column. python -m wsol.compare NAME=RUN,RUN,... tests differences over seeds and images."
 )
+_LEGEND = (
+    "* is the best of its column. Rows are sorted by top-1 localization error; those without class predictions, such "
+    "as baselines, are last, by GT-known accuracy."
+)
 _COST_CAPTION = "Error types of the top-1 predictions at the run's tau, in percent of the images, and cost."
 
 
@@ -83,7 +87,7 @@ def render_latex(rows: Sequence[Row]) -> str:
 
 def render_text(rows: Sequence[Row]) -> str:
     """Render the metrics of ranked rows as plain text for the terminal."""
-    return "\n\n".join(
+    sections = (
         "\n".join(
             [
                 *(escape_unprintable(section.title), format_plain(section.metrics)),
@@ -93,6 +97,7 @@ def render_text(rows: Sequence[Row]) -> str:
         )
         for section in _sections(rows)
     )
+    return "\n\n".join([*sections, _LEGEND])
 
 
 def _source_lines(section: _Section) -> list[str]:
@@ -141,7 +146,7 @@ def _describe_source(source: str, quoted_by: str, classifier: str, tables: Seque
 
 
 def _describe_run(row: Row) -> str:
-    skipped = f" ({row['skipped']} images skipped)" if row["skipped"] else ""
+    skipped = f" ({row['skipped']} image{'s' * (row['skipped'] != 1)} skipped)" if row["skipped"] else ""
     note = f" ({row['note']})" if "note" in row else ""
     return f"{row['run']}{skipped}, {row['signature']}{note}"
 
@@ -177,7 +182,8 @@ def _build_seed_table(averages: Sequence[Row]) -> Table | None:
     lines = []
     for row in averages:
         marks = ", ".join(str(place + 1) for place in row["places"])
-        words = [marks, row["model"], row["method"], row["tau"].partition("(")[0], f"{row['seeds']} seeds"]
+        model = f"{row['model']} {row['differs']}" if "differs" in row else row["model"]
+        words = [marks, model, row["method"], row["tau"].partition("(")[0], f"{row['seeds']} seeds"]
         numbers = (f"{row[name]:.1f} ± {row[f'{name}.sd']:.1f}" if name in row else "" for name in columns)
         lines.append([*map(Cell, (*words, *numbers))])
     titles = _titles()

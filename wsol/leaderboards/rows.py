@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -27,7 +28,7 @@ _SHARES = {"": "share", ".low": "share_low", ".high": "share_high"}
 _ENDS = {"": "value", ".low": "ci_low", ".high": "ci_high", ".tau": "tau"}
 _FIRST = (
     *("kind", "group", "run", "dataset", "model", "method", "protocol", "tau", "version", "signature"),
-    *("n", "skipped", "recipe", "seed"),
+    *("n", "skipped", "recipe", "seed", "settings"),
 )
 _LAST = (
     *(f"error_{name}{end}" for name in ERROR_TYPES for end in _SHARES),
@@ -53,9 +54,10 @@ def build_row(run: StoredRun, name: str) -> Row:
         of the signature and the signature itself, ``n`` and ``skipped`` (numbers of images); for every metric and
         threshold rule ``METRIC@RULE`` (percent) and, with the suffixes ``.low``, ``.high`` and ``.tau``, the ends of
         its interval and its threshold; for every error type its share, ``error_TYPE``, and the ends of its interval;
-        the cost, if it was measured; ``recipe`` and ``seed`` of the training, if the weights record them: runs of the
-        same recipe differ in the seed alone; and ``note``, the notes of the run, if there are any. The field of the
-        protocol names all settings, those that a run of an earlier version lacks too, but no value that a rule chose.
+        the cost, if it was measured; ``recipe``, ``seed`` and ``settings`` (the other settings, as JSON) of the
+        training, if the weights record them: runs of the same recipe differ in the seed alone; and ``note``, the notes
+        of the run, if there are any. The field of the protocol names all settings, those that a run of an earlier
+        version lacks too, but no value that a rule chose.
 
     Raises:
         InputError: The tables or the signature of the run are invalid.
@@ -81,7 +83,8 @@ def build_row(run: StoredRun, name: str) -> Row:
     row["device"] = network.device if network else ""
     training = training_of(run.metadata.provenance)
     if training and training.recipe and training.seed is not None:
-        row |= {"recipe": training.recipe, "seed": training.seed}
+        settings = json.dumps(training.settings, sort_keys=True)
+        row |= {"recipe": training.recipe, "seed": training.seed, "settings": settings}
     row["note"] = "; ".join(run.metadata.notes)
     return {key: value for key, value in row.items() if not _is_empty(value)}
 

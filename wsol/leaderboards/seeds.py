@@ -1,8 +1,11 @@
 """Rows of trainings that differ in the seed alone, averaged."""
 
+import json
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from statistics import fmean, stdev
+from typing import Any
 
 from wsol.leaderboards.rows import Row, metric_column
 from wsol.metrics.base import METRICS
@@ -23,8 +26,10 @@ def average_rows(rows: Sequence[Row]) -> list[Row]:
     Returns:
         One row for each recipe with two seeds or more: ``group``, ``recipe``, ``model`` (with ``*`` in place of the
         weights), ``method``, ``tau`` (the rule, or the given threshold), ``seeds`` (their number), ``runs`` (names),
-        ``places`` (their positions among the measured rows, from 0), and for every metric and rule that all of them
-        have ``METRIC@RULE``, the mean in percent, and ``METRIC@RULE.sd``, the standard deviation (n - 1) in points.
+        ``places`` (their positions among the measured rows, from 0), ``differs`` (the settings of the recipe in which
+        it differs from others of the same group, model, method and tau, if there are others), and for every metric and
+        rule that all of them have ``METRIC@RULE``, the mean in percent, and ``METRIC@RULE.sd``, the standard deviation
+        (n - 1) in points.
     """
     measured = [row for row in rows if row["kind"] == "measured"]
     by_recipe: dict[tuple[str, ...], dict[int, int]] = {}
@@ -36,7 +41,29 @@ def average_rows(rows: Sequence[Row]) -> list[Row]:
             if row["signature"] < measured[other]["signature"]:
                 places[row["seed"]] = place
     several = [(key, sorted(places.values())) for key, places in by_recipe.items() if len(places) > 1]
-    return [_average([measured[place] for place in places], places, key[-1]) for key, places in several]
+    averages = [_average([measured[place] for place in places], places, key[-1]) for key, places in several]
+    alike: defaultdict[tuple[str, ...], dict[int, dict[str, str]]] = defaultdict(dict)
+    for i, mean in enumerate(averages):
+        shown = tuple(mean[column] for column in ("group", "model", "method", "tau"))
+        alike[shown][i] = _flatten_settings(json.loads(measured[mean["places"][0]].get("settings", "{}")))
+    for settings in alike.values():
+        names = dict.fromkeys(name for each in settings.values() for name in each)
+        differing = [name for name in names if len({each.get(name, "none") for each in settings.values()}) > 1]
+        for i, each in settings.items():
+            if differing:
+                averages[i]["differs"] = ", ".join(f"{name}={each.get(name, 'none')}" for name in differing)
+    return averages
+
+
+def _flatten_settings(settings: dict[str, Any]) -> dict[str, str]:
+    """Return the settings of a recipe as short texts; those of a single stage are among them by their own names."""
+    stages = settings.get("stages")
+    if isinstance(stages, list) and len(stages) == 1 and isinstance(stages[0], dict):
+        settings = {**{name: value for name, value in settings.items() if name != "stages"}, **stages[0]}
+    return {
+        name: "none" if value is None else value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+        for name, value in settings.items()
+    }
 
 
 def _average(rows: Sequence[Row], places: Sequence[int], tau: str) -> Row:

@@ -3,8 +3,12 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
-from wsol.leaderboards.rows import Row, read_cells, to_csv
+from wsol.leaderboards.rows import COSTS, Row, read_cells, to_csv
 
+_MEASURED_AGAIN = (
+    "; each evaluation measures its cost, so if the run was evaluated again, build the leaderboard again, without "
+    "--validate"
+)
 _KEY_COLUMNS = ("group", "run", "source", "quoted_by", "model", "method", "protocol")
 
 
@@ -48,12 +52,15 @@ def find_stale(
             faults.append(f"{path}, line {line}: the row of {name} occurs twice")
         else:
             expected, matched[key] = current[key]
+            columns = dict.fromkeys([*expected, *cells])
+            differing = [column for column in columns if cells.get(column, "") != expected.get(column, "")]
             faults += [
                 f"{path}, line {line}: {column} of {name} is {cells.get(column) or 'empty'}, "
                 f"but should be {expected.get(column) or 'empty'}"
-                for column in dict.fromkeys([*expected, *cells])
-                if cells.get(column, "") != expected.get(column, "")
+                for column in differing
             ]
+            if differing and {*differing} <= {*COSTS}:
+                faults[-1] += _MEASURED_AGAIN
     if faults or excluded:
         return faults
     written_rows = [row for key, (_, row) in current.items() if key in matched]

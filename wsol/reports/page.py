@@ -188,9 +188,9 @@ def _at_own_rule(run: StoredRun, rows: Sequence[dict[Any, Any]]) -> list[dict[An
 def _run_details(run: StoredRun) -> list[tuple[str, str]]:
     """Return name and text of further details of a run."""
     metadata = run.metadata
-    cost = metadata.cost
+    cost, n = metadata.cost, metadata.dataset.n
     entries = [
-        ("data set", f"{metadata.dataset.name}, {metadata.dataset.split}, {metadata.dataset.n} images"),
+        ("data set", f"{metadata.dataset.name}, {metadata.dataset.split}, {n} image{'s' * (n != 1)}"),
         ("model", metadata.provenance.model),
         ("method", metadata.provenance.method),
         ("protocol", metadata.protocol),

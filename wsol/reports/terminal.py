@@ -17,7 +17,8 @@ def format_run(evaluation: Evaluation, folder: Path) -> str:
     """Format a run for the terminal: signature, notes, skipped images, clipped boxes, metrics, and the run folder."""
     run = evaluation.metadata
     table = format_metrics(evaluation.metrics, evaluation.baselines)
-    lines = [run.signature, *list_warnings(run), "", table, "", f"{run.dataset.n} images, written to {folder}"]
+    n = run.dataset.n
+    lines = [run.signature, *list_warnings(run), "", table, "", f"{n} image{'s' * (n != 1)}, written to {folder}"]
     return "\n".join(lines)
 
 

@@ -160,11 +160,32 @@ def as_input_errors(folder: Path, kind: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise InputError(f"{error.filename} is missing: {folder} is no {kind}") from error
+        reason = _why_no_run(folder) or f"{error.filename} is missing: {folder} is no {kind}"
+        raise InputError(reason) from error
     except Exception as error:  # readers raise anything on damaged files
         message = first_line(error)
         reason = message if type(error) in (ValueError, InputError) else f"{type(error).__name__}: {message}"
         raise InputError(f"{folder} is not a run of this version ({reason:.200}); evaluate again") from error
+
+
+def find_weights(folder: Path) -> Path | None:
+    """Return the first weights file that ``wsol.train`` wrote into a folder or one inside it; None without any."""
+    files = (*folder.glob("*.safetensors"), *folder.glob("*/*.safetensors"))  # no deeper: the folder may be a disk
+    weights = (path for path in files if (path.parent / "log.csv").is_file())
+    return min((path for path in weights if path.name != "state.safetensors"), default=None)
+
+
+def _why_no_run(folder: Path) -> str:
+    """Return what a folder is that is not even an incomplete run, and how to fix that; empty if it may be one."""
+    if not folder.exists():
+        return f"there is no folder {folder}; give one that wsol.eval or wsol.score wrote"
+    if (folder / "run.json").exists():
+        return ""
+    if runs := sorted(path.parent for path in folder.glob("*/run.json") if path.parent.name != "val"):
+        return f"{folder} is no run but contains some; give one of them, such as {runs[0]}"
+    if weights := find_weights(folder):
+        return f"{folder} holds a training, no run; evaluate its weights: python -m wsol.eval --weights {weights}"
+    return ""
 
 
 def _check_thumbnails(folder: Path) -> None:

@@ -58,7 +58,8 @@ class Evaluation:
 
     def __repr__(self) -> str:
         run = self.metadata
-        lines = [f"Evaluation of {run.dataset.n} images", f"  {self.signature}"]
+        n = run.dataset.n
+        lines = [f"Evaluation of {n} image{'s' * (n != 1)}", f"  {self.signature}"]
         for metric in headlines():
             rows = self.metrics[self.metrics["metric"] == metric.name]
             own = rows[rows["tau_rule"].isna() | (rows["tau_rule"] == run.tau.rule)]

@@ -129,7 +129,7 @@ def signature_differences(one: str, other: str) -> list[str]:
     """Return how two signatures differ, one phrase per field: ``protocol: A, not B``."""
     pair = Signature.parse(one), Signature.parse(other)
     return [
-        f"{field.name}: {a}, not {b}"
+        f"{field.name}: {a.removeprefix(f'{field.name}:')}, not {b.removeprefix(f'{field.name}:')}"
         for field, a, b in zip(fields(Signature), *map(astuple, pair), strict=True)
         if a != b
     ]
