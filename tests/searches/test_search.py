@@ -19,7 +19,8 @@ import pytest
 from search_stubs import LIMIT, Stubs, value_of
 
 import wsol
-from wsol.errors import InputError
+from wsol.errors import InputError, NotFiniteError
+from wsol.evaluation.config import EvalConfig
 from wsol.io.lock import lock_folder
 from wsol.runtime.distributed import process_group, separate_processes
 from wsol.search import main
@@ -180,6 +181,21 @@ def test_a_method_of_which_every_trial_diverges_has_no_best(stubs: Stubs, begin:
     assert not found.trials.best.any()
     assert len(found.seeds) == 0
     assert stubs.evaluated == []
+
+
+def test_a_trained_network_that_computes_nothing_finite_has_diverged(
+    stubs: Stubs, begin: Callable[..., Search], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(config: EvalConfig, choice: object = None) -> Any:
+        if "cam-002" in str(config.weights):
+            raise NotFiniteError("the class scores are not finite")
+        return stubs.run(config)
+
+    monkeypatch.setattr("wsol.searches.trials.run", fail)
+    trials = begin(TEXT.replace("[0.01, 1.0]", "[0.01, 0.4]")).trials
+    (row,) = trials[trials.status == "diverged"].to_dict("records")
+    assert (row["method"], row["trial"], row["reason"]) == ("cam", 2, "the class scores are not finite")
+    assert np.isnan(row["value"])
 
 
 def test_trials_with_other_options_are_refused(stubs: Stubs, begin: Callable[..., Search], tmp_path: Path) -> None:

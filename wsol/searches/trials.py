@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from wsol.errors import InputError
+from wsol.errors import InputError, NotFiniteError
 from wsol.evaluation.config import EvalConfig
 from wsol.evaluation.evaluate import run
 from wsol.evaluation.folders import WITHOUT_EFFECT
@@ -98,7 +98,7 @@ class Result:
 
     Attributes:
         request: What decides it.
-        status: ``diverged`` if the loss grew or was not finite.
+        status: ``diverged`` if the loss grew or was not finite, or if the trained network computes nothing finite.
         value: The metric on the evaluated split, in percent; None if the training diverged.
         tau: The threshold of the run's boxes; None if there is none.
         seconds: Time of training and evaluation, without what a killed process had done before.
@@ -224,9 +224,13 @@ def run_task(task: Task) -> Result:
     except DivergedError as error:
         reason = str(error)
     else:
-        evaluation = run(replace(task.evaluation, weights=weights, out=task.run_folder), choice=task.choice)
-        value, tau = pick_value(evaluation.metrics, task.by), evaluation.metadata.tau.value
-        signature = evaluation.signature
+        try:
+            evaluation = run(replace(task.evaluation, weights=weights, out=task.run_folder), choice=task.choice)
+        except NotFiniteError as error:  # the loss is that before the last step
+            reason = str(error)
+        else:
+            value, tau = pick_value(evaluation.metrics, task.by), evaluation.metadata.tau.value
+            signature = evaluation.signature
     free_memory(task.evaluation.compiled)
     status: Literal["done", "diverged"] = "diverged" if reason else "done"
     result = Result(task.request, status, value, tau, time.perf_counter() - begin, signature, reason)
