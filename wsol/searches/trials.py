@@ -1,8 +1,10 @@
 """Trials: a training and its evaluation in a folder, with a result that is written last."""
 
+import contextlib
 import json
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -115,6 +117,26 @@ class Result:
     reason: str
 
 
+@contextlib.contextmanager
+def blame(config: SearchConfig, place: str = "") -> Iterator[None]:
+    """Name the search file, and a place in it, in front of what an input error says."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{config.file}: {place}{': ' if place else ''}{name_keys(str(error))}") from error
+
+
+def name_keys(text: str) -> str:
+    """Replace the options of ``wsol.train`` and ``wsol.eval`` in a message by the keys of a search file."""
+    return re.sub(r"--([a-z]+(?:-[a-z]+)*)\b(?! of wsol)", lambda found: _key(found[1]), text)
+
+
+def _key(option: str) -> str:
+    others = {"out": "--out", "dataset-arg": "dataset_args", "layer-rate": "layer_rates"}
+    others["no-validation"] = "validation = false"
+    return others.get(option, option.replace("-", "_"))
+
+
 def make_trial(config: SearchConfig, candidate: Candidate, trial: int, by: str, images: Mapping[str, str]) -> Task:
     """Make a trial from its number.
 
@@ -132,22 +154,24 @@ def make_trial(config: SearchConfig, candidate: Candidate, trial: int, by: str, 
     training: dict[str, Any] = {name: drawn.get(name, value) for name, value in candidate.training.items()}
     settings = {name: drawn.get(f"{candidate.method}.{name}", value) for name, value in candidate.settings.items()}
     pairs = ",".join(f"{name}={value}" for name, value in settings.items())
-    try:
+    with blame(config, candidate.table("train_methods")):
         method = find_train_method(f"{candidate.method}:{pairs}" if pairs else candidate.method)
+    with blame(config, candidate.table("training")):
         stage = Stage(**{name: training[name] for name in STAGE if name in training})
         recipe = Recipe((stage,), **{name: training[name] for name in RECIPE if name in training})
-    except InputError as error:
-        raise InputError(f"trial {trial} of {candidate.network} with {candidate.method}: {error}") from error
     others = {name: value for name, value in training.items() if name not in (*STAGE, *RECIPE)}
-    evaluation = EvalConfig(
-        **{"method": method.map_method, **config.evaluation, "bootstrap": 0},
-        **config.data,
-        model=method.name_network(candidate.model) if ".py:" in candidate.model else None,
-        split="val",
-        tau="oracle",
-        val_boxes=config.val_boxes,
-        resume=True,
-    )
+    with blame(config, candidate.place):
+        model = method.name_network(candidate.model) if ".py:" in candidate.model else None
+    with blame(config, "evaluation"):
+        evaluation = EvalConfig(
+            **{"method": method.map_method, **config.evaluation, "bootstrap": 0},
+            **config.data,
+            model=model,
+            split="val",
+            tau="oracle",
+            val_boxes=config.val_boxes,
+            resume=True,
+        )
     recipe_values = {name: getattr(stage, name) for name in STAGE} | recipe.to_dict()
     del recipe_values["stages"]
     decisive = {name: value for name, value in others.items() if name not in _WITHOUT_EFFECT}

@@ -89,6 +89,13 @@ class TrainPlan:
         """Class names in label order."""
         return self.datasets.load(self.config.recipe.stages[0], "train").classes
 
+    def build_for_evaluation(self) -> nn.Module:
+        """Return the network as ``wsol.eval`` loads it from the weights file, with the weights that it has now."""
+        tensors = self.architecture.export_state(self.network.eval())
+        network = self.architecture.build(tensors, None, self.config.map_size)
+        network.load_state_dict(tensors, strict=False)  # as in load_model: some tensors are for training alone
+        return network.eval()
+
     def export_state(self, half: bool, scores: Mapping[str, float]) -> tuple[dict[str, Tensor], dict[str, str]]:
         """Return the weights and the metadata of the weights file.
 
