@@ -260,6 +260,11 @@ def test_options_that_do_not_fit_the_training_are_named(net: str, tmp_path: Path
     ):
         run(net, tmp_path / "out", device="cpu", layer_rates={"fc": 10.0})
     frozen: dict[str, Any] = {"device": "cpu", "weights": tmp_path / "w.safetensors", "freeze": "features"}
+    with pytest.raises(InputError, match=r"^frozen features are not trained: give --weights to take them from$"):
+        run("resnet18-gap", tmp_path / "out", **frozen | {"weights": None})
+    two = Recipe((Stage(1, 32), Stage(1, 32)))
+    with pytest.raises(InputError, match=r"^frozen features are computed once, not in 2 stages: give a single stage$"):
+        train("resnet18-gap", recipe=two, out=tmp_path / "out", **frozen)
     with pytest.raises(InputError, match="frozen features leave a single layer to train"):
         run(net, tmp_path / "out", layer_rates={"6": 10.0}, **frozen)
     with pytest.raises(InputError, match="frozen features are computed once, without augmentation"):

@@ -112,7 +112,7 @@ def find_hooked_classifier(
     if layer is not None and layer not in modules:
         children = ", ".join(path for path, _ in network.named_children())
         raise InputError(
-            f"{name} has no layer {layer}; its children are {children}, name layers inside them with a dot"
+            f"{name} has no layer {layer}; its children are {children}, and layers inside them are named with a dot"
         )
     calls, returned = _record_calls(network, name, side)
     scores = choose_scores(returned, name, output, shape_of)

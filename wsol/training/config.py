@@ -136,8 +136,10 @@ def prepare_training(config: TrainConfig, group: ProcessGroup) -> TrainPlan:
     check_precision(precision, device)
     base = find_architecture(config.model)
     own_weights = config.weights is None and base.comes_with_weights
-    if config.freeze and ((config.weights is None and not own_weights) or len(recipe.stages) > 1):
-        raise InputError("frozen features are computed once: give --weights to take them from, and a single stage")
+    if config.freeze and config.weights is None and not own_weights:
+        raise InputError("frozen features are not trained: give --weights to take them from")
+    if config.freeze and len(recipe.stages) > 1:
+        raise InputError(f"frozen features are computed once, not in {len(recipe.stages)} stages: give a single stage")
     if config.freeze and config.train_method.name != PLAIN:
         raise InputError(
             f"{config.train_method.name} changes images or layers in every step, but frozen features are computed "
