@@ -19,6 +19,7 @@ from wsol.runtime.distributed import ProcessGroup
 from wsol.train import main
 from wsol.training import Recipe, Stage, train
 from wsol.training.augment import ResizeCropFlip, find_augmentation
+from wsol.training.checkpoint import read_state, save_state
 from wsol.training.trainer import Trainer
 
 ARGS = {"images": "12", "size": "32", "object_scale": "0.6"}
@@ -223,6 +224,35 @@ def test_the_start_of_a_missing_last_layer(start: str, tmp_path: Path) -> None:
     # 4800 values: the standard deviation of their standard deviation is 0.01 / sqrt(9600) = 0.0001.
     expected = 0 if start == "zero" else 0.01
     assert tensors["6.weight"].std().item() == pytest.approx(expected, abs=0.0005)
+
+
+def test_the_difference_to_the_training_in_a_folder_is_named(tmp_path: Path) -> None:
+    def request(*stages: Stage, weights: str | None = None, **dataset_args: str) -> dict[str, Any]:
+        return {**Recipe(stages).to_dict(), "weights": weights, "dataset_args": dataset_args}
+
+    module, path, one = nn.Linear(2, 2), tmp_path / "folder" / "state.safetensors", Stage(2, 32)
+    path.parent.mkdir()
+    for stored, requested, sentence in (
+        (
+            request(one),
+            request(Stage(3, 32)),
+            "with epochs = 2, not 3; give the same value or another --out, or remove",
+        ),
+        (request(one), request(one, one), "in 1 stage, not 2 stages; "),
+        (request(one, one), request(one, Stage(2, 64)), "with image_size = 32 in stage 2, not 64; "),
+        (request(one, size="8"), request(one, size="9"), "with dataset_args.size = 8, not 9; "),
+        (request(one), request(one, weights="aaaaaaaabb"), "from random weights (none were given), not from w.pth; "),
+        (
+            request(one, weights="bbbbbbbbcc"),
+            request(one),
+            "from weights with the SHA-256 bbbbbbbb..., not from random weights (none were given); ",
+        ),
+    ):
+        save_state(path, module, torch.optim.SGD(module.parameters(), 1), 1, stored)
+        with pytest.raises(InputError) as caught:
+            read_state(path, requested, "w.pth" if requested["weights"] else None)
+        assert str(caught.value).startswith(f"{path} belongs to a training {sentence}")
+        assert str(caught.value).endswith(f"remove the folder {path.parent} to start again")
 
 
 def test_numbers_and_orders_that_mean_the_same_are_one_recipe() -> None:

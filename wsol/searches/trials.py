@@ -89,7 +89,7 @@ class Task:
             if result.request.get(key) != self.request.get(key):
                 raise InputError(
                     f"{self.folder} holds a trial with {key} = {result.request.get(key)}, not {self.request.get(key)}; "
-                    "give the same value, or another --out"
+                    "give the same value or another --out, or remove this folder to run the trial again"
                 )
         return result
 
