@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ from wsol.io.lock import lock_folder
 from wsol.runtime.distributed import process_group, separate_processes
 from wsol.search import main
 from wsol.searches import Search, share
+from wsol.searches.config import read_search
 
 TEXT = """
 by = "max_box_acc_v2"
@@ -250,6 +252,16 @@ def test_the_command(
     assert ": diverged, the loss grew\n" in printed.err
     assert main([str(tmp_path / "none.toml")]) == 2
     assert capsys.readouterr().err == f"wsol: there is no search file {tmp_path / 'none.toml'}\n"
+    assert main([str(tmp_path)]) == 2
+    assert capsys.readouterr().err == f"wsol: {tmp_path} is a folder; give a search file in TOML\n"
+
+
+def test_the_help_has_a_search_file(capsys: pytest.CaptureFixture[str], write: Callable[[str], Path]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    printed = capsys.readouterr().out
+    example = textwrap.dedent(printed.partition("describe all keys:\n\n")[2])
+    assert len(read_search(write(example)).candidates) == 4
 
 
 def test_torchrun_starts_separate_processes(monkeypatch: pytest.MonkeyPatch) -> None:
