@@ -193,7 +193,7 @@ def test_a_resumed_training_with_all_options_has_the_same_bits(net: str, tmp_pat
         stored = json.loads(file.metadata()["wsol"])["recipe"]
     assert {key: stored[key] for key in ALL} == ALL
     for key, value in (("nesterov", False), ("schedule", "step:every=2"), ("layer_rates", {})):
-        with pytest.raises(InputError, match=f"belongs to a training with {key} = "):
+        with pytest.raises(InputError, match=rf"belongs to a training with {key}(\.6)? = "):
             run(net, tmp_path / "again", **more | {key: value})
     with pytest.raises(InputError, match=r"belongs to a training with augmentation = resize-crop-flip:resize=40, not"):
         run(net, tmp_path / "again", **more | {"augmentation": "shift-flip-color"})
@@ -228,7 +228,8 @@ def test_the_start_of_a_missing_last_layer(start: str, tmp_path: Path) -> None:
 
 def test_the_difference_to_the_training_in_a_folder_is_named(tmp_path: Path) -> None:
     def request(*stages: Stage, weights: str | None = None, **dataset_args: str) -> dict[str, Any]:
-        return {**Recipe(stages).to_dict(), "weights": weights, "dataset_args": dataset_args}
+        options = {"weights": weights, "dataset": f"x#{dataset_args}", "dataset_args": dataset_args}
+        return {**Recipe(stages).to_dict(), **options}
 
     module, path, one = nn.Linear(2, 2), tmp_path / "folder" / "state.safetensors", Stage(2, 32)
     path.parent.mkdir()

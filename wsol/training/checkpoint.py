@@ -80,7 +80,7 @@ def read_state(path: Path, request: Mapping[str, Any], weights: str | Path | Non
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} is not the state of a training ({error}); {_HOW_TO_FIX}") from error
     requested = {**_DEFAULTS, **json.loads(json.dumps(request))}
-    for key in sorted({*stored, *requested}):
+    for key in sorted({*stored, *requested}, key=lambda key: (key == "dataset", key)):  # its hash follows from others
         if stored.get(key) != requested.get(key):
             if key == "weights":
                 started = _describe_weights(stored.get(key))
