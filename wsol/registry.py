@@ -209,14 +209,18 @@ def with_settings(title: str, entry: T, settings: str) -> T:
         try:
             changes[key] = _parse_bool(value) if types[key] is bool else types[key](value)
         except (ValueError, OverflowError) as error:
+            kind = _KINDS.get(types[key], "a value")
             raise InputError(
-                f"{title}: {key} cannot be {value!r:.80}; its default is {getattr(defaults, key)}"
+                f"{title}: {key} cannot be {value!r:.80}; give {kind}, such as its default, {getattr(defaults, key)}"
             ) from error
     try:
         changed: T = replace(defaults, **changes)
     except ValueError as error:
         raise InputError(f"{title}: {error}") from error
     return changed
+
+
+_KINDS = {bool: "true or false", int: "an integer", float: "a number"}
 
 
 def format_settings(name: str, entry: Any) -> str:

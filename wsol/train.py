@@ -21,6 +21,7 @@ def _run(argv: Sequence[str] | None) -> None:
     options = _make_parser().parse_args(argv)
     from wsol.runtime.distributed import process_group  # noqa: PLC0415  # torch takes seconds to import
     from wsol.training import Recipe, Stage, read_stages, train  # noqa: PLC0415
+    from wsol.training.map_method import choose_map_method  # noqa: PLC0415
     from wsol.training.methods import find_train_method  # noqa: PLC0415
 
     arguments = vars(options)
@@ -33,16 +34,21 @@ def _run(argv: Sequence[str] | None) -> None:
     named = [] if options.train_method == "cam" else [options.train_method]
     arguments["out"] = arguments["out"] or Path("results") / file_name("train", options.model, *named, options.dataset)
     path = train(recipe=recipe, **arguments)
+    if not process_group().is_main:
+        return
     command = ["python", "-m", "wsol.eval", "--weights", str(path)]
     method = find_train_method(options.train_method)
-    if ".py:" in options.model:  # weights may not name code to be run
-        command += ["--model", method.name_network(options.model)]
-    command += ["--method", method.map_method] if method.map_method != "cam" else []
+    # Weights may not name code to be run.
+    model = method.name_network(options.model) if ".py:" in options.model else None
+    command += ["--model", model] if model else []
+    map_method, reason = choose_map_method(model, path, method)
+    command += ["--method", map_method] if map_method != "cam" else []
     command += ["--dataset", options.dataset]
     command += ["--data-root", str(options.data_root)] if options.data_root else []
     command += [word for key, value in options.dataset_args.items() for word in ("--dataset-arg", f"{key}={value}")]
-    if process_group().is_main:
-        print("Evaluate it:", shlex.join(command))
+    if reason:
+        print("note:", reason)
+    print("Evaluate it:", shlex.join(command))
 
 
 def _parse_layer_rate(text: str) -> tuple[str, float]:

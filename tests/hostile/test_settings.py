@@ -17,7 +17,7 @@ from wsol.score import main as score
 
 RANGE = r"protocol wsolevaluation: step must be from 0\.0001 to 1, delta above 0 and up to 1, size from 2 to 4096"
 PROTOCOLS = {
-    "wsolevaluation:size=1e400": "protocol wsolevaluation: size cannot be '1e400'; its default is 224",
+    "wsolevaluation:size=1e400": "protocol wsolevaluation: size cannot be '1e400'; give an integer, such as",
     f"wsolevaluation:size={'9' * 10_000}": "protocol wsolevaluation: size cannot be '9999",
     "wsolevaluation:size=1000000": RANGE,
     "wsolevaluation:size=-1": RANGE,

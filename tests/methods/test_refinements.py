@@ -145,7 +145,10 @@ def test_a_refined_method_is_known_as_the_method_alone() -> None:
         ("gradcam:target=finer,finer_classes=0", "method gradcam: the number of closest classes must be 1 or more"),
         ("gradcam:target=finer,finer_alpha=nan", "alpha a finite number; they are 3 and nan"),
         ("finercam:classes=0", "method finercam: the number of closest classes must be 1 or more"),
-        ("gradcam:aug_smooth=yes", "method gradcam: aug_smooth cannot be 'yes'; its default is False"),
+        (
+            "gradcam:aug_smooth=yes",
+            "method gradcam: aug_smooth cannot be 'yes'; give true or false, such as its default, False",
+        ),
         ("kpca-cam:gamma=0", "method kpca-cam: gamma 0.0 should be positive and finite"),
         ("kpca-cam:gamma=nan", "method kpca-cam: gamma nan should be positive and finite"),
         ("fem:z=nan", "method fem: z nan should be a finite number"),

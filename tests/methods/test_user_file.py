@@ -126,7 +126,10 @@ def test_a_file_named_boxes_gives_maps_and_not_boxes(file: Path, synthetic_model
         ("WithoutDefault", r"WithoutDefault\(\) raises TypeError"),
         ("PoweredCAM:size=3", r"method my\|cam\.py:PoweredCAM: unknown setting 'size=3'; it takes power"),
         ("PoweredCAM:power=-1", r"method my\|cam\.py:PoweredCAM: power must be above 0"),
-        ("PoweredCAM:power=x", r"method my\|cam\.py:PoweredCAM: power cannot be 'x'; its default is 2\.0"),
+        (
+            "PoweredCAM:power=x",
+            r"method my\|cam\.py:PoweredCAM: power cannot be 'x'; give a number, such as its default, 2\.0",
+        ),
     ],
 )
 def test_what_is_wrong_is_one_sentence(file: Path, name: str, sentence: str) -> None:

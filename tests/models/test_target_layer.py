@@ -18,7 +18,7 @@ from timm.models.mlp_mixer import MlpMixer
 from timm.models.mvitv2 import MultiScaleVit, MultiScaleVitCfg
 from torch import Tensor, nn
 
-from wsol.errors import InputError
+from wsol.errors import InputError, NotFiniteError
 from wsol.models import Classifier, GapClassifier, find_classifier
 
 
@@ -471,3 +471,59 @@ def test_what_is_no_classifier_of_images(does: Callable[[Any, Tensor], Any], lay
     with pytest.raises(InputError, match=says) as refusal:
         find_classifier(Loose(does).eval(), "x", layer)
     assert_sentence(refusal, "x")
+
+
+class Deep(nn.Module):
+    """Three convolutions of stride 2, pooling, and a linear layer."""
+
+    def __init__(self, traceable: bool = True) -> None:
+        super().__init__()
+        self.body = nn.Sequential(*(nn.Conv2d(3, 3, 3, 2, 1) for _ in range(3)))
+        self.fc, self.traceable = nn.Linear(3, 4), traceable
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.body(images)
+        if not self.traceable and maps.shape[2] == 0:
+            return maps
+        return self.fc(maps.mean((2, 3)))
+
+
+def test_maps_of_a_single_place_are_the_reason_why_there_is_no_cam() -> None:
+    reason = find_classifier(Deep().eval(), "net", side=8).unsupported_reason
+    assert reason is not None
+    assert reason.startswith("the maps of body.2 are 1 x 1 for images of 8 x 8; use larger images")
+    assert find_classifier(Deep().eval(), "net", side=16).unsupported_reason is None
+
+
+def test_a_convolution_as_large_as_the_maps_is_no_matter_of_the_size_of_images() -> None:
+    whole = nn.Sequential(
+        nn.Conv2d(3, 5, 8, 8), nn.ReLU(), nn.Conv2d(5, 5, 2), nn.ReLU(), nn.Flatten(), nn.Linear(5, 4)
+    )
+    reason = find_classifier(whole.eval(), "net", side=16).unsupported_reason
+    assert reason is not None
+    assert reason.startswith("class activation maps need class scores that are linear")
+
+
+@pytest.mark.parametrize("traceable", [True, False])
+def test_scores_that_are_not_finite_are_no_matter_of_the_layer(traceable: bool) -> None:
+    net = Deep(traceable).eval()
+    for parameter in net.parameters():
+        nn.init.constant_(parameter, 1e30)
+    with pytest.raises(NotFiniteError, match="net: the class scores of random images are not finite, because the wei"):
+        find_classifier(net, "net", side=32)
+
+
+class Crowded(nn.Module):
+    """A network whose scores of an image depend on the other images, as rounding of huge numbers does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.fc = nn.Conv2d(3, 3, 4, 4), nn.Linear(3, 4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.fc((self.body(images * images.sum(0, keepdim=True))).mean((2, 3)))
+
+
+def test_scores_that_depend_on_the_number_of_images_are_no_matter_of_the_layer() -> None:
+    with pytest.raises(NotFiniteError, match="net: the class scores of an image depend on the images beside it"):
+        find_classifier(Crowded().eval(), "net", side=32)

@@ -35,7 +35,7 @@ def test_between_average_and_maximum() -> None:
     torch.testing.assert_close(pool_maps(maps, "thresholded", 1 - 1e-12), pool_maps(maps, "max"))
     assert repr(make_pooling("thresholded", 0.25)) == "ThresholdedAvgPool2d(theta=0.25)"
     for theta in (-0.1, 1, float("nan")):
-        with pytest.raises(ValueError, match="theta must be 0 or more and below 1"):
+        with pytest.raises(ValueError, match="which must be 0 or more and below 1"):
             ThresholdedAvgPool2d(theta)
 
 
@@ -154,7 +154,7 @@ def test_the_threshold_is_a_setting_of_the_name() -> None:
     assert find_architecture("resnet18-tap").theta == 0.1
     assert find_architecture("vgg16-tap:theta=0.25").theta == 0.25
     for name, message in {
-        "resnet18-tap:theta=1": "model resnet18-tap: theta must be 0 or more and below 1",
+        "resnet18-tap:theta=1": "model resnet18-tap: theta is 1.0, which must be 0 or more and below 1",
         "resnet18-tap:teta=1": "model resnet18-tap: unknown setting 'teta=1'; it takes theta",
         "resnet18-gap:theta=0.1": "model resnet18-gap takes no settings; leave out 'theta=0.1'",
     }.items():

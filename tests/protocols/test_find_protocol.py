@@ -108,7 +108,10 @@ def test_a_protocol_of_a_user_has_all_its_settings_in_the_signature() -> None:
         ("wsolevaluation:percentile=0.6", "percentile would be ignored with norm=minmax; leave that out"),
         ("exact:norm=pas,percentile=0.6", "percentile would be ignored with norm=pas; leave that out"),
         *[
-            (f"wsolevaluation:norm=ivr,percentile={value}", f"percentile cannot be '{value}'; its default is 0.45")
+            (
+                f"wsolevaluation:norm=ivr,percentile={value}",
+                f"percentile cannot be '{value}'; give a value, such as its default, 0.45",
+            )
             for value in ("1", "-0.1", "nan", "", "best", "val=", "val=1", "oracle=val", "0.45=val", "valval", "1e")
         ],
         ("wsolevaluation:delta=nan", "delta above 0"),

@@ -66,7 +66,7 @@ class Stubs:
             patch.setattr(sys.modules["wsol.searches.search"], "trials_figure", lambda *given: PngFigure((1, 1)))
         patch.setattr(sys.modules["wsol.searches.search"], "compare_methods", self.compare)
         patch.setattr(tables, "Evaluation", SimpleNamespace(read=self.read))
-        patch.setattr(plan, "_check_network", lambda task: None)
+        patch.setattr(plan, "_check_network", lambda config, task: None)
 
     def train(self, model: str, *, recipe: Recipe, train_method: TrainMethod, out: Path, **more: Any) -> Path:
         self.trained.append(out.parent)

@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,11 +20,13 @@ import pytest
 from search_stubs import LIMIT, Stubs, value_of
 
 import wsol
-from wsol.errors import InputError
+from wsol.errors import InputError, NotFiniteError
+from wsol.evaluation.config import EvalConfig
 from wsol.io.lock import lock_folder
 from wsol.runtime.distributed import process_group, separate_processes
 from wsol.search import main
 from wsol.searches import Search, share
+from wsol.searches.config import read_search
 from wsol.searches.terminal import format_search
 
 TEXT = """
@@ -187,6 +190,21 @@ def test_a_method_of_which_every_trial_diverges_has_no_best(stubs: Stubs, begin:
     assert stubs.evaluated == []
 
 
+def test_a_trained_network_that_computes_nothing_finite_has_diverged(
+    stubs: Stubs, begin: Callable[..., Search], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(config: EvalConfig, choice: object = None) -> Any:
+        if "cam-002" in str(config.weights):
+            raise NotFiniteError("the class scores are not finite")
+        return stubs.run(config)
+
+    monkeypatch.setattr("wsol.searches.trials.run", fail)
+    trials = begin(TEXT.replace("[0.01, 1.0]", "[0.01, 0.4]")).trials
+    (row,) = trials[trials.status == "diverged"].to_dict("records")
+    assert (row["method"], row["trial"], row["reason"]) == ("cam", 2, "the class scores are not finite")
+    assert np.isnan(row["value"])
+
+
 def test_trials_with_other_options_are_refused(stubs: Stubs, begin: Callable[..., Search], tmp_path: Path) -> None:
     begin()
     for change, sentence in (
@@ -239,6 +257,16 @@ def test_the_command(
     assert ": diverged, the loss grew\n" in printed.err
     assert main([str(tmp_path / "none.toml")]) == 2
     assert capsys.readouterr().err == f"wsol: there is no search file {tmp_path / 'none.toml'}\n"
+    assert main([str(tmp_path)]) == 2
+    assert capsys.readouterr().err == f"wsol: {tmp_path} is a folder; give a search file in TOML\n"
+
+
+def test_the_help_has_a_search_file(capsys: pytest.CaptureFixture[str], write: Callable[[str], Path]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    printed = capsys.readouterr().out
+    example = textwrap.dedent(printed.partition("describe all keys:\n\n")[2])
+    assert len(read_search(write(example)).candidates) == 4
 
 
 def test_torchrun_starts_separate_processes(monkeypatch: pytest.MonkeyPatch) -> None:

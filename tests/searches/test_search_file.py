@@ -148,6 +148,8 @@ def test_the_files_of_the_documentation_are_read(write: Callable[[str], Path]) -
             ('["squeezenet1_1-gap"]', '[{ model = "a", train_methods = { cam = { x = [1] } } }]'),
             "entry 1 of models: train_methods.cam: x is [1]; give a number",
         ),
+        (('["squeezenet1_1-gap"]', '[{ modle = "a" }]'), "entry 1 of models: unknown key 'modle'; did you mean model"),
+        (('models = ["squeezenet1_1-gap"]', ""), "search.toml: no model is given; give at least one, such as models"),
         (('["squeezenet1_1-gap"]', "[]"), "models is []; give a list with at least one model"),
         (('["squeezenet1_1-gap"]', "[{ map_size = 7 }]"), "entry 1 of models: {'map_size': 7} is neither a string nor"),
         (('["squeezenet1_1-gap"]', '[{ model = "a", epoch = 7 }]'), "entry 1 of models: unknown key 'epoch'; did you"),
@@ -179,20 +181,33 @@ def test_what_is_no_search_is_one_sentence(
         (("[train_methods.cam]", "[train_methods.blur]\nrat = 1"), "training method blur: unknown setting 'rat=1'; it"),
         (
             ("[train_methods.cam]", "[train_methods.blur]\ngrid = { uniform = [1, 8] }"),
-            "trial 1 of squeezenet1_1-gap with blur: training method blur: grid cannot be",
+            "search.toml: train_methods.blur: training method blur: grid cannot be",
         ),
         (("[training]", "[training]\nlayer_rates = { fc = '10' }"), "learning rate of fc is '10'; give a number of at"),
-        (("learning_rate", "momentum = { uniform = [1, 2] }\nlearning_rate"), "trial 1 of squeezenet1_1-gap with cam:"),
+        (("learning_rate", "momentum = { uniform = [1, 2] }\nlearning_rate"), "search.toml: training: momentum is 1."),
         (
             ("[training]", "[training]\nlayer_rates = { fc = 'x' }"),
-            "trial 1 of squeezenet1_1-gap with cam: the multiple of the learning rate of fc is 'x'; give a number",
+            "search.toml: training: the multiple of the learning rate of fc is 'x'; give a number",
         ),
-        (("[training]", "[training]\nschedule = 'cosin'"), "squeezenet1_1-gap with cam: unknown schedule 'cosin'"),
+        (("[training]", "[training]\nschedule = 'cosin'"), "search.toml: training: unknown schedule 'cosin'"),
         (("trials = 4", 'trials = 4\nby = "max_box_ac"'), "unknown metric 'max_box_ac'; did you mean"),
         (("trials = 4", 'trials = 4\nby = "pixel_auc"'), "set attribution = true in [evaluation]"),
         (("trials = 4", 'dataset = "cubs"'), "unknown data set 'cubs'"),
-        (("[training]", "[evaluation]\nprotocol = 'wsol'\n[training]"), "unknown protocol 'wsol'"),
-        (("[training]", "[evaluation]\nbatch_size = 0\n[training]"), "batch_size is 0; give 1 or more"),
+        (("[training]", "[evaluation]\nprotocol = 'wsol'\n[training]"), "toml: evaluation: unknown protocol 'wsol'"),
+        (
+            ('["squeezenet1_1-gap"]', '["b", { model = "a", epochs = 0 }]'),
+            "search.toml: training or entry 2 of models: epochs is 0; give an integer of 1 or more",
+        ),
+        (
+            ('["squeezenet1_1-gap"]', '["b", { model = "a", train_methods = { cam = { x = 1 } } }]'),
+            "search.toml: train_methods.cam or entry 2 of models: training method cam: unknown setting 'x=1'",
+        ),
+        (
+            ("trials = 4", 'dataset = "cub"\ndata_root = "none"'),
+            "search.toml: cub: there is no folder none; give data_root the folder of the data set, whose layout is "
+            "described by `python -m pydoc wsol.datasets.cub`, or download it by --download of wsol.eval",
+        ),
+        (("[training]", "[evaluation]\nbatch_size = 0\n[training]"), "toml: evaluation: batch_size is 0; give 1 or"),
     ],
 )  # fmt: skip
 def test_values_that_cannot_be_used_are_found_before_the_first_training(
@@ -212,10 +227,33 @@ def test_values_that_cannot_be_used_are_found_before_the_first_training(
 def test_a_network_that_cannot_be_trained_is_found_before_the_first_training(
     write: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    for model, sentence in (("squeezenet1_7", "unknown model"), ("squeezenet1_1-gap", "map-size")):
+    for model, sentence in (("squeezenet1_7", "unknown model"), ("squeezenet1_1-gap", "map_size")):
         text = WHOLE.replace('["squeezenet1_1-gap"]', f'[{{ model = "{model}", map_size = 15 }}]')
-        with pytest.raises(InputError, match=f"^trial 1 of {model} with cam: .*{sentence}"):
+        place = rf"search\.toml: entry 1 of models \({model}\) with train_methods\.cam: "
+        with pytest.raises(InputError, match=f"{place}.*{sentence}"):
             wsol.search(write(text), out=tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+
+def test_a_map_method_that_does_not_apply_is_found_before_the_first_training(
+    write: Callable[[str], Path], tmp_path: Path
+) -> None:
+    nets = """
+import torch
+def dense(classes=12):
+    return torch.nn.Sequential(torch.nn.Conv2d(3, 6, 8, 8), torch.nn.Flatten(), torch.nn.Linear(96, classes))
+def strided(classes=12):
+    body = torch.nn.Conv2d(3, 6, 3, 4, 1), torch.nn.ReLU(), torch.nn.Conv2d(6, 6, 3, 4, 1), torch.nn.ReLU()
+    return torch.nn.Sequential(*body, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(6, classes))
+"""
+    (tmp_path / "nets.py").write_text(nets)
+    for name, sizes, sentence in (
+        ("dense", "[32]", "class activation maps need class scores that are linear"),
+        ("strided", "[16, 32]", "the maps of 2 are 1 x 1 for images of 16 x 16; use larger images or map_size, or"),
+    ):
+        entry = f'{{ model = "{tmp_path / "nets.py"}:{name}", name = "n", image_size = {{ choice = {sizes} }} }}'
+        with pytest.raises(InputError, match=rf"\(n\) with train_methods.cam and method of evaluation: .*{sentence}"):
+            wsol.search(write(WHOLE.replace('"squeezenet1_1-gap"', entry)), out=tmp_path / "out")
         assert not (tmp_path / "out").exists()
 
 
@@ -227,5 +265,5 @@ def test_without_masks_max_box_acc_v2_decides_and_pxap_cannot(
     Stubs(monkeypatch)
     text = f'seeds = 0\ndataset = "csv"\ndata_root = "{csv_data}"\n' + re.sub("dataset_args.*", "", WHOLE)
     assert wsol.search(write(text), out=tmp_path / "out").by == "max_box_acc_v2"
-    with pytest.raises(InputError, match=r"^pxap needs masks, which csv does not have on val"):
+    with pytest.raises(InputError, match=r"search.toml: pxap needs masks, which csv does not have on val"):
         wsol.search(write('by = "pxap"\n' + text), out=tmp_path / "other")

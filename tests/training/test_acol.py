@@ -154,9 +154,9 @@ def test_what_applies_to_which_network() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ("threshold=1.5", "training method acol: threshold must be from 0 to 1"),
-        ("threshold=nan", "training method acol: threshold must be from 0 to 1"),
-        ("channels=0", "training method acol: channels must be 1 or more"),
+        ("threshold=1.5", "training method acol: threshold is 1.5, which must be from 0 to 1"),
+        ("threshold=nan", "training method acol: threshold is nan, which must be from 0 to 1"),
+        ("channels=0", "training method acol: channels is 0, which must be 1 or more"),
         ("chanels=8", "training method acol: unknown setting 'chanels=8'; it takes threshold, channels"),
     ],
 )

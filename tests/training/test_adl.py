@@ -14,6 +14,7 @@ from wsol.models._feature_extractor import FeatureExtractor
 from wsol.models.layer_outputs import find_layer
 from wsol.training.methods import find_train_method
 from wsol.training.methods.adl import weight_places
+from wsol.training.network import check_step
 
 
 def weight_by_loops(maps: Tensor, threshold: float, drops: bool) -> tuple[Tensor, Tensor]:
@@ -166,8 +167,12 @@ def test_layers_by_the_end_of_their_name() -> None:
     assert find_layer(nn.Sequential(net), "b.0", "net") == "0.b.0"
     with pytest.raises(InputError, match=r"^net has several layers 0: a\.0, b\.0; give the whole name of one$"):
         find_layer(net, "0", "net")
-    with pytest.raises(InputError, match=r"^net has no layer 'c'; it has a, b, name layers inside them with a dot$"):
+    with pytest.raises(
+        InputError, match=r"^net has no layer 'c'; it has a, b, and layers inside them are named with a dot$"
+    ):
         find_layer(net, "c", "net")
+    with pytest.raises(InputError, match=r"^net has no layer 'b\.9\.x'; inside b are b\.0$"):
+        find_layer(nn.Sequential(net), "b.9.x", "net")
 
 
 def test_networks_without_the_layers_are_refused() -> None:
@@ -181,8 +186,8 @@ def test_networks_without_the_layers_are_refused() -> None:
     with pytest.raises(InputError, match=r"adl: threshold is 1\.1, which must be from 0 to 1"):
         find_train_method("adl:threshold=1.1")
     find_train_method("adl:layers=2").prepare(net, "net", 8)
-    with pytest.raises(InputError, match=r"adl needs square feature maps .*, and the output of 2 is \(2, 192\)$"):
-        net(torch.rand(2, 3, 8, 8))
+    with pytest.raises(InputError, match=r"^adl: the output of the layer 2 is 2 x 192, and not square feature maps"):
+        check_step(net, "net", 8, 3, 2)  # without a word on the size of the images
 
     graph = fx.symbolic_trace(nn.Sequential(nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU())))
     with pytest.raises(

@@ -176,12 +176,13 @@ def test_methods_that_change_nothing_are_plain_training(name: str) -> None:
     ("name", "message"),
     [
         ("has:grid=0", "training method has: grid is 0, which must be 1 or more"),
+        ("has:grid=4.5", "training method has: grid cannot be '4.5'; give an integer, such as its default, 4"),
         ("has:rate=1.5", "training method has: rate is 1.5, which must be from 0 to 1"),
         ("has:rate=nan", "training method has: rate is nan, which must be from 0 to 1"),
         ("cutmix:alpha=0", "training method cutmix: alpha is 0.0, which must be 0.01 or more and finite"),
         ("cutmix:alpha=inf", "training method cutmix: alpha is inf, which must be 0.01 or more and finite"),
         ("cutmix:probability=-1", "training method cutmix: probability is -1.0, which must be from 0 to 1"),
-        ("tap:theta=1", "training method tap: theta must be 0 or more and below 1"),
+        ("tap:theta=1", "training method tap: theta is 1.0, which must be 0 or more and below 1"),
     ],
 )
 def test_settings_are_checked(name: str, message: str) -> None:

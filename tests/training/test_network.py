@@ -169,6 +169,39 @@ def test_the_printed_command_evaluates_a_network_for_small_images(
         load_model("small.py:Small", command[4], side=224)
 
 
+DENSE = """
+import torch
+def dense(classes=12):
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(3, 6, 8, 8), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten(),
+        torch.nn.Linear(24, classes),
+    )
+def pooled(classes=12):
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(3, 6, 8, 8), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(),
+        torch.nn.Linear(6, classes),
+    )
+"""
+
+
+@pytest.mark.parametrize("name", ["dense", "pooled"])
+def test_the_printed_command_has_a_method_that_applies(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("nets.py").write_text(DENSE)
+    options = f"--model nets.py:{name} --dataset synthetic --image-size 32 --epochs 1 --device cpu --no-validation"
+    options += " --dataset-arg images=12 --dataset-arg size=32 --dataset-arg object_scale=0.6"
+    assert train_main(shlex.split(options)) == 0
+    printed, _, command = capsys.readouterr().out.partition("Evaluate it: ")
+    note = "note: cam cannot be applied: class activation maps need class scores that are linear in"
+    assert (note in printed) == ("--method" in command) == (name == "dense")
+    if name == "pooled":
+        return
+    assert " --method gradcam " in command
+    assert eval_main([*shlex.split(command)[3:], "--device", "cpu"]) == 0, capsys.readouterr().err
+
+
 def test_files_from_before_sizes_were_stored_are_read(nets: Path) -> None:
     path = run(nets, "plain", 4)
     with safetensors.safe_open(path, "pt") as file:

@@ -265,10 +265,13 @@ def test_what_is_stored_has_a_cam() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ("high_b2=0.2,low_b2=0.3", "training method spg: low_b2 and high_b2 must be from 0 to 1, and low_b2 not above"),
-        ("high_c=1.2", "low_c and high_c must be from 0 to 1"),
-        ("low_b1=nan", "low_b1 and high_b1 must be from 0 to 1"),
-        ("width=0", "channels must be 0 or more, and width 1 or more"),
+        (
+            "high_b2=0.2,low_b2=0.3",
+            "training method spg: low_b2 is 0.3 and high_b2 is 0.2, which must be from 0 to 1, the first",
+        ),
+        ("high_c=1.2", "low_c is 0.1 and high_c is 1.2, which must be from 0 to 1"),
+        ("low_b1=nan", "low_b1 is nan and high_b1 is 0.5, which must be from 0 to 1"),
+        ("width=0", "width is 0, which must be 1 or more"),
         ("b1=", "b1 and b2 must be names of layers, end or auto"),
     ],
 )

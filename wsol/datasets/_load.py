@@ -77,7 +77,7 @@ def _find_root(name: str, root: str | Path | None, download: bool) -> Path:
         if name not in ZIPPED:
             raise InputError(f"{name} is not read from a zip archive; unpack {folder} and give the folder")
     elif not folder.is_dir():
-        alternative = ", or --download" if name in ARCHIVES else ""
+        alternative = ", or download it by --download of wsol.eval" if name in ARCHIVES else ""
         raise InputError(
             f"{name}: there is no folder {folder}; give --data-root the folder of the data set, whose layout is "
             f"described by `python -m pydoc {DATASETS.get(name).__module__}`{alternative}"

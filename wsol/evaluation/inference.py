@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wsol.datasets import Sample
-from wsol.errors import InputError
+from wsol.errors import NotFiniteError
 from wsol.methods import Forward, Method, forward
 from wsol.models import Model
 from wsol.models.base import upload
@@ -196,7 +196,7 @@ class PendingPredictions:
             clock: Gets the seconds of the stages ``forward`` and ``maps``.
 
         Raises:
-            InputError: Scores or maps are not finite.
+            NotFiniteError: Scores or maps are not finite.
         """
         chunks = [wait() for wait in self._waits]
         for stage, place in (("forward", 0), ("maps", 1)):
@@ -283,9 +283,9 @@ def rank_classes(
 
 
 def check_scores(model: Model, finite: bool, where: str) -> None:
-    """Raise InputError if the class scores of the batch ``where`` are not finite."""
+    """Raise NotFiniteError if the class scores of the batch ``where`` are not finite."""
     if not finite:
-        raise InputError(
+        raise NotFiniteError(
             f"{model.name} gives scores that are not finite in {where}; check the weights ({model.weights})"
         )
 
@@ -306,6 +306,8 @@ def score_maps(method: Method, passes: Sequence[Forward], classes: Tensor) -> Te
 
 
 def check_maps(method: Method, maps: NDArray[np.float32], where: str) -> None:
-    """Raise InputError if the maps of the batch ``where`` are not finite."""
+    """Raise NotFiniteError if the maps of the batch ``where`` are not finite."""
     if not np.isfinite(maps).all():
-        raise InputError(f"{method.signature} gives maps that are not finite in {where}; check settings and weights")
+        raise NotFiniteError(
+            f"{method.signature} gives maps that are not finite in {where}; check settings and weights"
+        )

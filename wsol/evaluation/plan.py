@@ -20,7 +20,7 @@ from wsol.errors import InputError
 from wsol.evaluation.config import EvalConfig
 from wsol.methods import Method, find_method, fit_layers, unsupported_reason
 from wsol.metrics.tau import check_tau
-from wsol.models import Model, load_model, optimize
+from wsol.models import Classifier, Model, load_model, optimize
 from wsol.models.class_map import ClassMap
 from wsol.models.classes import Agreement, check_classes
 from wsol.models.find_prompts import find_prompts
@@ -130,7 +130,7 @@ def prepare(config: EvalConfig, choice: Choice | None = None) -> Plan:
     model = _load_model(config, side, images)
     protocol = find_protocol(config.protocol, model.side).including(config.tau)
     method = fit_layers(method, model.network)
-    _check_method(method, model, config.precision)
+    check_method(method, model.network, model.classes, config.precision)
     agreement = _match_classes(config, model, images, held_out)
     optimize(model.network, config.channels_last, config.compiled)
     memory = int(config.memory * 2**30)
@@ -248,15 +248,15 @@ def _load_network(config: EvalConfig, side: int | None, images: Dataset) -> Mode
     return config.model
 
 
-def _check_method(method: Method, model: Model, precision: Precision) -> None:
-    """Check that a method supports a model and a precision.
+def check_method(method: Method, network: Classifier, classes: int, precision: Precision) -> None:
+    """Check that a method supports a network, on its device, with a number of classes, and a precision.
 
     Raises:
         InputError: It does not; the message says why.
     """
-    if (reason := unsupported_reason(method, model.network, model.classes)) is not None:
+    if (reason := unsupported_reason(method, network, classes)) is not None:
         raise InputError(f"{method.name} cannot be applied: {reason}")
-    check_precision(precision, model.network.device)
+    check_precision(precision, network.device)
     if precision != "float32" and method.needs in ("image gradients", "attention"):
         raise InputError(f"{method.name} runs the whole network in float32; leave out --precision")
 

@@ -50,8 +50,10 @@ def read_settings(path: Path, kind: str, parse: Callable[[dict[str, Any]], T]) -
         parse: Makes the result from the table; its errors are named with the file.
 
     Raises:
-        InputError: The file is missing, is no TOML file, or ``parse`` refuses it.
+        InputError: The file is missing, is a folder or no TOML file, or ``parse`` refuses it.
     """
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give a {kind} file in TOML")
     try:
         return parse(tomllib.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:

@@ -15,7 +15,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from wsol.errors import InputError, first_line
+from wsol.errors import InputError, NotFiniteError, first_line
 from wsol.io.display import printable
 from wsol.io.paths import check_file
 from wsol.models._unpickle import find_unknown_class, unpickle
@@ -166,12 +166,12 @@ def check_finite(state: Mapping[str, Tensor], path: Path) -> None:
         path: Path of their file.
 
     Raises:
-        InputError: A weight is not finite.
+        NotFiniteError: A weight is not finite.
     """
     for name, value in state.items():
         if value.is_floating_point() and not (finite := torch.isfinite(value)).all():
             count = int((~finite).sum())
-            raise InputError(
+            raise NotFiniteError(
                 f"{path}: {printable(name)[:80]} holds {count} numbers that are not finite; give weights from before "
                 "the training diverged"
             )

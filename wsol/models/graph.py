@@ -60,7 +60,8 @@ class TracedNetwork:
         if not nodes:
             children = ", ".join(name for name, _ in self.network.named_children())
             raise InputError(
-                f"{self.name} has no layer {layer}; its children are {children}, name layers inside them with a dot"
+                f"{self.name} has no layer {layer}; its children are {children}, and layers inside them are named with "
+                "a dot"
             )
         return nodes[-1]
 

@@ -13,7 +13,7 @@ from wsol.errors import InputError
 from wsol.models.classifier import Classifier
 from wsol.models.layout import Layout, find_layout
 from wsol.models.linear_head import find_linear_head
-from wsol.models.measure import make_noise, run_tracked
+from wsol.models.measure import check_finite_scores, make_noise, run_tracked
 from wsol.models.outputs import choose_scores, shape_of
 from wsol.models.places import PlaceTensor, is_reached, track_elements
 
@@ -112,10 +112,11 @@ def find_hooked_classifier(
     if layer is not None and layer not in modules:
         children = ", ".join(path for path, _ in network.named_children())
         raise InputError(
-            f"{name} has no layer {layer}; its children are {children}, name layers inside them with a dot"
+            f"{name} has no layer {layer}; its children are {children}, and layers inside them are named with a dot"
         )
     calls, returned = _record_calls(network, name, side)
     scores = choose_scores(returned, name, output, shape_of)
+    check_finite_scores(scores.value, name)
     if layer is None:
         layer = _find_last_module(network, name, side, output, calls)
         note = f"{name} cannot be traced: maps are those of {layer}, its last module with feature maps"

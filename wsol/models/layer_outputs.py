@@ -21,10 +21,28 @@ def find_layer(network: nn.Module, name: str, model: str) -> str:
     if len(found) != 1:
         if found:
             raise InputError(f"{model} has several layers {name}: {', '.join(found)}; give the whole name of one")
-        features = next((module for module in network.modules() if isinstance(module, fx.GraphModule)), network)
-        children = ", ".join(child for child, _ in features.named_children())
-        raise InputError(f"{model} has no layer {name!r:.80}; it has {children}, name layers inside them with a dot")
+        raise InputError(f"{model} has no layer {name!r:.80}; {_describe_known(network, name)}")
     return found[0]
+
+
+def _describe_known(network: nn.Module, name: str) -> str:
+    """Return which layers are inside the longest part of a name that is a layer, or the outermost ones."""
+    modules = dict(network.named_modules())
+    parts = name.split(".")
+    for length in range(len(parts) - 1, 0, -1):
+        start = ".".join(parts[:length])
+        inside = [
+            child for path, module in modules.items() if _ends_with(path, start) for child, _ in module.named_children()
+        ]
+        if inside:
+            return f"inside {start} are {', '.join(f'{start}.{child}' for child in dict.fromkeys(inside))}"
+    features = next((module for module in modules.values() if isinstance(module, fx.GraphModule)), network)
+    children = ", ".join(child for child, _ in features.named_children())
+    return f"it has {children}, and layers inside them are named with a dot"
+
+
+def _ends_with(path: str, name: str) -> bool:
+    return f".{path}".endswith(f".{name}")
 
 
 def expose_output(network: nn.Module, path: str, model: str) -> nn.Module:

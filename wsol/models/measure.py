@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from wsol.errors import InputError, first_line
+from wsol.errors import InputError, NotFiniteError, first_line
 from wsol.models.graph import TracedNetwork
 from wsol.models.layout import Layout, find_layout
 from wsol.models.places import PlaceTensor, is_reached, track_elements, track_images
@@ -87,6 +87,23 @@ def make_noise(network: nn.Module, size: tuple[int, int], images: int = _IMAGES)
     tensor = next((each for each in network.parameters() if each.is_floating_point()), torch.empty(0, device="cpu"))
     noise = torch.randn(_IMAGES, 3, *size, generator=torch.Generator().manual_seed(0), device="cpu")[:images]
     return noise.to(tensor.device, tensor.dtype, copy=True)
+
+
+def check_finite_scores(scores: Tensor, name: str) -> None:
+    """Check the class scores of random images, from which the structure of a network could not be found otherwise.
+
+    Args:
+        scores: The scores.
+        name: Name of the network in messages.
+
+    Raises:
+        NotFiniteError: They are not finite.
+    """
+    if not scores.is_meta and not scores.isfinite().all():
+        raise NotFiniteError(
+            f"{name}: the class scores of random images are not finite, because the weights are too large; give "
+            "weights from before the training diverged"
+        )
 
 
 def run_tracked(run: Callable[[Tensor], Any], network: nn.Module, name: str, side: int) -> tuple[Any, bool]:

@@ -43,7 +43,7 @@ def check_theta(theta: float) -> None:
         ValueError: It is not from 0 to below 1.
     """
     if not 0 <= theta < 1:
-        raise ValueError("theta must be 0 or more and below 1")
+        raise ValueError(f"theta is {theta}, which must be 0 or more and below 1")
 
 
 def make_pooling(pooling: Pooling, theta: float = THETA) -> nn.Module:

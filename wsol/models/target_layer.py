@@ -3,7 +3,7 @@
 import torch
 from torch import fx, nn
 
-from wsol.errors import InputError
+from wsol.errors import InputError, NotFiniteError
 from wsol.models.classifier import Classifier, GapClassifier
 from wsol.models.graph import TracedNetwork, UntraceableError, attention_kind, split_graph, split_graph_at, trace
 from wsol.models.heads.acol import ACoLNetwork
@@ -11,7 +11,7 @@ from wsol.models.hooked import find_hooked_classifier
 from wsol.models.hooked_layers import find_hooked_layers
 from wsol.models.layered import TracedLayers, check_distinct, list_layers, split_names
 from wsol.models.linear_head import find_linear_head
-from wsol.models.measure import Measurement, make_noise, measure
+from wsol.models.measure import Measurement, check_finite_scores, make_noise, measure
 from wsol.models.moves import is_pooling, skip_moves, skip_slices
 from wsol.models.outputs import check_graph, format_shape, select_traced_scores
 from wsol.models.unwrap import check_network, unwrap
@@ -82,6 +82,11 @@ def _split_network(network: nn.Module, name: str, layers: list[str], side: int, 
         each.has_fixed_size = traced.has_shapes
         each.classes = measurement.shape(traced.output_node.args[0])[1]
     classifier.notes = notes
+    if not named and classifier.unsupported_reason and (single := _find_single_place(traced, measurement)) is not None:
+        classifier.unsupported_reason = (
+            f"the maps of {traced.names[single]} are 1 x 1 for images of {side} x {side}; use larger images or "
+            "--map-size, or gradcam with the larger maps of an earlier layer"
+        )
     _check_scores(classifier, traced, measurement)
     return classifier
 
@@ -192,6 +197,7 @@ def _check_scores(classifier: Classifier, traced: TracedNetwork, measurement: Me
 
     Raises:
         InputError: It does not.
+        NotFiniteError: Its scores are not finite, or as a whole it computes other ones for one image than for two.
     """
     expected = measurement.rows.get(traced.output_node.all_input_nodes[0])
     if expected is None or expected.is_meta:
@@ -199,10 +205,36 @@ def _check_scores(classifier: Classifier, traced: TracedNetwork, measurement: Me
     with torch.inference_mode(False), torch.no_grad():
         found = classifier(make_noise(traced.network, classifier.size, images=1))
     expected = expected[:1]
-    if found.shape != expected.shape or not bool(((found - expected).abs() <= 1e-3 * expected.abs().max()).all()):
-        raise InputError(
-            f"{traced.name}: split at {classifier.layer}, it computes other class scores; name another layer"
+    if _agree(found, expected):
+        return
+    check_finite_scores(expected, traced.name)
+    with torch.inference_mode(False), torch.no_grad():
+        whole = fx.GraphModule(traced.network, traced.graph)(make_noise(traced.network, classifier.size, images=1))
+    if not _agree(whole, expected):
+        raise NotFiniteError(
+            f"{traced.name}: the class scores of an image depend on the images beside it, as where weights are so "
+            "large that rounding decides; give weights from before the training diverged"
         )
+    raise InputError(f"{traced.name}: split at {classifier.layer}, it computes other class scores; name another layer")
+
+
+def _agree(found: torch.Tensor, expected: torch.Tensor) -> bool:
+    return found.shape == expected.shape and bool(((found - expected).abs() <= 1e-3 * expected.abs().max()).all())
+
+
+def _find_single_place(traced: TracedNetwork, measurement: Measurement) -> fx.Node | None:
+    """Return the last convolution whose maps are 1 x 1 although it reads neighbors; None if there is none.
+
+    One that is as large as its input makes them 1 x 1 on purpose, and one of 1 x 1 may follow a global pooling.
+    """
+    nodes: list[fx.Node] = list(traced.graph.nodes)
+    for node in reversed(nodes):
+        module = traced.module(node)
+        if isinstance(module, nn.Conv2d) and measurement.shape(node)[2:] == (1, 1):
+            given = measurement.shape(node.all_input_nodes[0])[2:]
+            if max(module.kernel_size) > 1 and (given == (1, 1) or given != module.kernel_size):
+                return node
+    return None
 
 
 def _check_last_map(traced: TracedNetwork, measurement: Measurement, last: fx.Node) -> None:

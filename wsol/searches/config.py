@@ -63,6 +63,8 @@ class Candidate:
         model: The model, as ``wsol.train`` takes it.
         training: Options of the training.
         settings: Settings of the training method.
+        entry: Number of its entry in ``models``, from 1.
+        own: Tables of the search file that the entry has parts of for itself: ``training``, ``train_methods``.
     """
 
     network: str
@@ -70,6 +72,18 @@ class Candidate:
     model: str
     training: Settings
     settings: Settings
+    entry: int = 1
+    own: frozenset[str] = frozenset()
+
+    @property
+    def place(self) -> str:
+        """Where the search file says what is to be trained, for messages."""
+        return f"entry {self.entry} of models ({self.network}) with train_methods.{self.method}"
+
+    def table(self, name: str) -> str:
+        """Return where the search file has the options of ``training`` or ``train_methods``, for messages."""
+        table = f"train_methods.{self.method}" if name == "train_methods" else name
+        return f"{table} or entry {self.entry} of models" if name in self.own else table
 
     @property
     def folder(self) -> str:
@@ -87,6 +101,7 @@ class SearchConfig:
     """A search.
 
     Attributes:
+        file: Its file.
         out: Its folder.
         trials: Number of trials of each candidate.
         seeds: Number of trainings with the best settings, which are evaluated on the test split.
@@ -98,6 +113,7 @@ class SearchConfig:
         candidates: The networks and training methods.
     """
 
+    file: Path
     out: Path
     trials: int
     seeds: int
@@ -120,10 +136,10 @@ def read_search(path: str | Path, out: str | Path | None = None) -> SearchConfig
         InputError: It is no such file.
     """
     path = Path(path)
-    return read_settings(path, "search", lambda table: _parse(table, out, Path("results") / path.stem))
+    return read_settings(path, "search", lambda table: _parse(table, out, path))
 
 
-def _parse(table: Mapping[str, Any], out: str | Path | None, home: Path) -> SearchConfig:
+def _parse(table: Mapping[str, Any], out: str | Path | None, file: Path) -> SearchConfig:
     if "split" in table or "split" in table.get("evaluation", {}):
         raise InputError("trials are chosen on the split val and never on test; leave out split")
     for key in table:
@@ -142,7 +158,8 @@ def _parse(table: Mapping[str, Any], out: str | Path | None, home: Path) -> Sear
     training = _read_settings(_read_table(table, "training"), TRAINING, "training: ")
     arguments = {key: str(value) for key, value in top.get("dataset_args", {}).items()}
     config = SearchConfig(
-        out=Path(out or top.get("out", home)),
+        file=file,
+        out=Path(out or top.get("out", Path("results") / file.stem)),
         trials=top.get("trials", 30),
         seeds=top.get("seeds", 3),
         seed=top.get("seed", 0),
@@ -182,6 +199,8 @@ def _read_settings(table: Mapping[str, Any], kinds: Mapping[str, Kind], place: s
 
 
 def _combine(models: Any, training: Settings, methods: Mapping[str, Any]) -> tuple[Candidate, ...]:
+    if models is None:
+        raise InputError('no model is given; give at least one, such as models = ["resnet18-gap"]')
     if not isinstance(models, list) or not models:
         raise InputError(f"models is {models!r:.80}; give a list with at least one model")
     if not methods:
@@ -190,6 +209,8 @@ def _combine(models: Any, training: Settings, methods: Mapping[str, Any]) -> tup
     for number, entry in enumerate(models, 1):
         place = f"entry {number} of models: "
         own = {"model": entry} if isinstance(entry, str) else entry
+        for key in own if isinstance(own, dict) else ():
+            check_key(key, ["model", "name", "train_methods", *TRAINING], place)
         if not isinstance(own, dict) or not isinstance(own.get("model"), str):
             raise InputError(f"{place}{entry!r:.80} is neither a string nor a table with a model")
         name, model = own.get("name", own["model"]), own["model"]
@@ -204,7 +225,8 @@ def _combine(models: Any, training: Settings, methods: Mapping[str, Any]) -> tup
         for method in methods:
             settings = _read_method(method, methods[method])
             settings |= _read_method(method, own_methods.get(method, {}), place)
-            candidates.append(Candidate(str(name), method, str(model), merged, settings))
+            tables = frozenset(["training"] * bool(more) + ["train_methods"] * bool(own_methods.get(method)))
+            candidates.append(Candidate(str(name), method, str(model), merged, settings, number, tables))
     return tuple(candidates)
 
 

@@ -8,14 +8,18 @@ import pandas as pd
 
 from wsol.datasets import Dataset, load_dataset, with_pseudo_boxes
 from wsol.errors import InputError
+from wsol.evaluation.plan import check_method
 from wsol.evaluation.selection import find_best
 from wsol.io.atomic import ensure_dir
-from wsol.methods import find_method
+from wsol.methods import find_method, fit_layers
 from wsol.metrics.base import METRICS
-from wsol.protocols import find_protocol
+from wsol.models import find_classifier
+from wsol.models.unwrap import to_float32
+from wsol.protocols import find_protocol, find_side
+from wsol.runtime.device import find_device
 from wsol.runtime.distributed import process_group
 from wsol.searches.config import Candidate, SearchConfig
-from wsol.searches.trials import Result, Task, make_retraining, make_trial
+from wsol.searches.trials import Result, Task, blame, make_retraining, make_trial
 from wsol.training.config import TrainConfig, prepare_training
 
 
@@ -76,21 +80,25 @@ def plan_search(config: SearchConfig) -> SearchPlan:
     Raises:
         InputError: Something cannot be used.
     """
-    find_protocol(config.evaluation.get("protocol", "wsolevaluation"))
+    with blame(config, "evaluation"):
+        find_protocol(config.evaluation.get("protocol", "wsolevaluation"))
     source = config.data["dataset"], config.data["data_root"]
-    train, val = (load_dataset(*source, split, config.data["dataset_args"]) for split in ("train", "val"))
-    if config.val_boxes is not None:
-        val = with_pseudo_boxes(val, config.val_boxes)
-    by = _choose_metric(config, val)
+    with blame(config):
+        train, val = (load_dataset(*source, split, config.data["dataset_args"]) for split in ("train", "val"))
+        if config.val_boxes is not None:
+            val = with_pseudo_boxes(val, config.val_boxes)
+        by = _choose_metric(config, val)
     images: dict[str, str] = {each.split: each.signature for each in (train, val)}
     rounds = range(1, config.trials + 1)
     tasks = tuple(make_trial(config, each, trial, by, images) for trial in rounds for each in config.candidates)
     plan = SearchPlan(config, by, images, tasks)
-    unfinished = [task for task in tasks if plan.result(task) is None]
-    for candidate in config.candidates:
-        task = next((task for task in unfinished if task.candidate is candidate), None)
-        if task is not None:
-            _check_network(task)
+    networks: dict[tuple[object, ...], Task] = {}
+    for task in tasks:
+        if plan.result(task) is None:
+            key = id(task.candidate), task.recipe.stages[0].image_size, task.training.get("map_size")
+            networks.setdefault(key, task)
+    for task in networks.values():
+        _check_network(config, task)
     ensure_dir(config.out)
     return plan
 
@@ -107,14 +115,15 @@ def _choose_metric(config: SearchConfig, val: Dataset) -> str:
     return by
 
 
-def _check_network(task: Task) -> None:
-    """Check that the network of a trial can be trained with its method and data.
+def _check_network(search: SearchConfig, task: Task) -> None:
+    """Check that the network of a trial can be trained with its method and data, and its score maps be computed.
 
     Raises:
-        InputError: It cannot.
+        InputError: One is not possible.
     """
-    find_method(task.evaluation.method)
-    training, evaluation = task.training, task.evaluation
+    training, evaluation, place = task.training, task.evaluation, task.candidate.place
+    with blame(search, "evaluation"):
+        method = find_method(evaluation.method)
     config = TrainConfig(
         model=task.candidate.model,
         dataset=str(evaluation.dataset),
@@ -129,7 +138,15 @@ def _check_network(task: Task) -> None:
         precision=training.get("precision", "auto"),
         train_method=task.method,
     )
-    try:
-        prepare_training(config, process_group())
-    except InputError as error:
-        raise InputError(f"{task.title}: {error}") from error
+    with blame(search, place):
+        plan = prepare_training(config, process_group())
+    with blame(search, f"{place} and method of evaluation"):
+        network = find_classifier(
+            to_float32(plan.build_for_evaluation(), config.model)[0],
+            config.model,
+            evaluation.layer,
+            find_side(evaluation.protocol) or task.recipe.stages[0].image_size,
+            evaluation.output,
+        )
+        network.to(find_device(evaluation.device))
+        check_method(fit_layers(method, network), network, network.classes, evaluation.precision)

@@ -10,7 +10,7 @@ from wsol.errors import InputError
 from wsol.io.atomic import ensure_dir
 from wsol.io.lock import FolderLockedError, lock_folder
 from wsol.searches.plan import SearchPlan
-from wsol.searches.trials import Task, run_task
+from wsol.searches.trials import Task, name_keys, run_task
 
 _SECONDS = 0.5  # between two looks at what other processes do
 
@@ -69,7 +69,7 @@ def _run_unless_taken(plan: SearchPlan, task: Task) -> bool:
         try:
             result = plan.results[task.folder] = run_task(task)
         except InputError as error:
-            raise InputError(f"{task.title}: {error}") from error
+            raise InputError(f"{task.title}: {name_keys(str(error))}") from error
     if result.value is None:
         _say(f"{task.title}: diverged, {result.reason}")
     else:

@@ -1,13 +1,15 @@
 """Trials: a training and its evaluation in a folder, with a result that is written last."""
 
+import contextlib
 import json
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from wsol.errors import InputError
+from wsol.errors import InputError, NotFiniteError
 from wsol.evaluation.config import EvalConfig
 from wsol.evaluation.evaluate import run
 from wsol.evaluation.folders import WITHOUT_EFFECT
@@ -87,7 +89,7 @@ class Task:
             if result.request.get(key) != self.request.get(key):
                 raise InputError(
                     f"{self.folder} holds a trial with {key} = {result.request.get(key)}, not {self.request.get(key)}; "
-                    "give the same value, or another --out"
+                    "give the same value or another --out, or remove this folder to run the trial again"
                 )
         return result
 
@@ -98,7 +100,7 @@ class Result:
 
     Attributes:
         request: What decides it.
-        status: ``diverged`` if the loss grew or was not finite.
+        status: ``diverged`` if the loss grew or was not finite, or if the trained network computes nothing finite.
         value: The metric on the evaluated split, in percent; None if the training diverged.
         tau: The threshold of the run's boxes; None if there is none.
         seconds: Time of training and evaluation, without what a killed process had done before.
@@ -113,6 +115,26 @@ class Result:
     seconds: float
     signature: str
     reason: str
+
+
+@contextlib.contextmanager
+def blame(config: SearchConfig, place: str = "") -> Iterator[None]:
+    """Name the search file, and a place in it, in front of what an input error says."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{config.file}: {place}{': ' if place else ''}{name_keys(str(error))}") from error
+
+
+def name_keys(text: str) -> str:
+    """Replace the options of ``wsol.train`` and ``wsol.eval`` in a message by the keys of a search file."""
+    return re.sub(r"--([a-z]+(?:-[a-z]+)*)\b(?! of wsol)", lambda found: _key(found[1]), text)
+
+
+def _key(option: str) -> str:
+    others = {"out": "--out", "dataset-arg": "dataset_args", "layer-rate": "layer_rates"}
+    others["no-validation"] = "validation = false"
+    return others.get(option, option.replace("-", "_"))
 
 
 def make_trial(config: SearchConfig, candidate: Candidate, trial: int, by: str, images: Mapping[str, str]) -> Task:
@@ -132,22 +154,24 @@ def make_trial(config: SearchConfig, candidate: Candidate, trial: int, by: str, 
     training: dict[str, Any] = {name: drawn.get(name, value) for name, value in candidate.training.items()}
     settings = {name: drawn.get(f"{candidate.method}.{name}", value) for name, value in candidate.settings.items()}
     pairs = ",".join(f"{name}={value}" for name, value in settings.items())
-    try:
+    with blame(config, candidate.table("train_methods")):
         method = find_train_method(f"{candidate.method}:{pairs}" if pairs else candidate.method)
+    with blame(config, candidate.table("training")):
         stage = Stage(**{name: training[name] for name in STAGE if name in training})
         recipe = Recipe((stage,), **{name: training[name] for name in RECIPE if name in training})
-    except InputError as error:
-        raise InputError(f"trial {trial} of {candidate.network} with {candidate.method}: {error}") from error
     others = {name: value for name, value in training.items() if name not in (*STAGE, *RECIPE)}
-    evaluation = EvalConfig(
-        **{"method": method.map_method, **config.evaluation, "bootstrap": 0},
-        **config.data,
-        model=method.name_network(candidate.model) if ".py:" in candidate.model else None,
-        split="val",
-        tau="oracle",
-        val_boxes=config.val_boxes,
-        resume=True,
-    )
+    with blame(config, candidate.place):
+        model = method.name_network(candidate.model) if ".py:" in candidate.model else None
+    with blame(config, "evaluation"):
+        evaluation = EvalConfig(
+            **{"method": method.map_method, **config.evaluation, "bootstrap": 0},
+            **config.data,
+            model=model,
+            split="val",
+            tau="oracle",
+            val_boxes=config.val_boxes,
+            resume=True,
+        )
     recipe_values = {name: getattr(stage, name) for name in STAGE} | recipe.to_dict()
     del recipe_values["stages"]
     decisive = {name: value for name, value in others.items() if name not in _WITHOUT_EFFECT}
@@ -224,9 +248,13 @@ def run_task(task: Task) -> Result:
     except DivergedError as error:
         reason = str(error)
     else:
-        evaluation = run(replace(task.evaluation, weights=weights, out=task.run_folder), choice=task.choice)
-        value, tau = pick_value(evaluation.metrics, task.by), evaluation.metadata.tau.value
-        signature = evaluation.signature
+        try:
+            evaluation = run(replace(task.evaluation, weights=weights, out=task.run_folder), choice=task.choice)
+        except NotFiniteError as error:  # the loss is that before the last step
+            reason = str(error)
+        else:
+            value, tau = pick_value(evaluation.metrics, task.by), evaluation.metadata.tau.value
+            signature = evaluation.signature
     free_memory(task.evaluation.compiled)
     status: Literal["done", "diverged"] = "diverged" if reason else "done"
     result = Result(task.request, status, value, tau, time.perf_counter() - begin, signature, reason)

@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,8 +59,13 @@ def save_state(
     write_tensors(path, tensors, facts)
 
 
-def read_state(path: Path, request: Mapping[str, Any]) -> TrainState | None:
+def read_state(path: Path, request: Mapping[str, Any], weights: str | Path | None) -> TrainState | None:
     """Read a state; None if there is no file.
+
+    Args:
+        path: The file.
+        request: Options of the training.
+        weights: The weights that it starts from, for messages.
 
     Raises:
         InputError: The file is damaged, or belongs to a training with other options.
@@ -75,13 +80,41 @@ def read_state(path: Path, request: Mapping[str, Any]) -> TrainState | None:
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} is not the state of a training ({error}); {_HOW_TO_FIX}") from error
     requested = {**_DEFAULTS, **json.loads(json.dumps(request))}
-    for key in sorted({*stored, *requested}):
+    for key in sorted({*stored, *requested}, key=lambda key: (key == "dataset", key)):  # its hash follows from others
         if stored.get(key) != requested.get(key):
+            if key == "weights":
+                started = _describe_weights(stored.get(key))
+                difference = f"from {started}, not from {weights or _describe_weights(requested.get(key))}"
+            else:
+                difference = _describe_difference(key, stored.get(key), requested.get(key))
             raise InputError(
-                f"{path} belongs to a training with {key} = {stored.get(key)}, not {requested.get(key)}; give the same "
-                "value, or another --out"
+                f"{path} belongs to a training {difference}; give the same value or another --out, or remove the "
+                f"folder {path.parent} to start again"
             )
     return TrainState(epoch, int(facts.get("threads", torch.get_num_threads())), tensors)
+
+
+def _describe_difference(key: str, stored: Any, requested: Any) -> str:
+    """Return how a stored option differs from the requested one, as far inside it as both have the same structure."""
+    place = ""
+    if key == "stages":
+        if len(stored) != len(requested):
+            return f"in {_count_stages(stored)}, not {_count_stages(requested)}"
+        number = next(i for i, pair in enumerate(zip(stored, requested, strict=True)) if pair[0] != pair[1])
+        place = f" in stage {number + 1}" if len(stored) > 1 else ""
+        stored, requested, key = stored[number], requested[number], ""
+    while isinstance(stored, dict) and isinstance(requested, dict):
+        inner = next(each for each in sorted({*stored, *requested}) if stored.get(each) != requested.get(each))
+        key, stored, requested = f"{key}.{inner}".strip("."), stored.get(inner), requested.get(inner)
+    return f"with {key} = {stored}{place}, not {requested}"
+
+
+def _describe_weights(sha256: str | None) -> str:
+    return f"weights with the SHA-256 {sha256[:8]}..." if sha256 else "random weights (none were given)"
+
+
+def _count_stages(stages: Sequence[object]) -> str:
+    return f"{len(stages)} stage{'s' * (len(stages) > 1)}"
 
 
 def broadcast_state(state: TrainState | None, group: ProcessGroup) -> TrainState | None:
@@ -176,7 +209,7 @@ class Checkpointer:
         state = None
         with group.sync_errors():
             if group.is_main:
-                state = read_state(self._state, plan.request)
+                state = read_state(self._state, plan.request, plan.config.weights)
                 if state and plan.device.type == "cpu" and state.threads != torch.get_num_threads():
                     warnings.warn(_OTHER_THREADS.format(state.threads, torch.get_num_threads()), stacklevel=4)
                 self._log = Log(folder, state.epochs if state else 0)

@@ -89,6 +89,13 @@ class TrainPlan:
         """Class names in label order."""
         return self.datasets.load(self.config.recipe.stages[0], "train").classes
 
+    def build_for_evaluation(self) -> nn.Module:
+        """Return the network as ``wsol.eval`` loads it from the weights file, with the weights that it has now."""
+        tensors = self.architecture.export_state(self.network.eval())
+        network = self.architecture.build(tensors, None, self.config.map_size)
+        network.load_state_dict(tensors, strict=False)  # as in load_model: some tensors are for training alone
+        return network.eval()
+
     def export_state(self, half: bool, scores: Mapping[str, float]) -> tuple[dict[str, Tensor], dict[str, str]]:
         """Return the weights and the metadata of the weights file.
 
@@ -129,8 +136,10 @@ def prepare_training(config: TrainConfig, group: ProcessGroup) -> TrainPlan:
     check_precision(precision, device)
     base = find_architecture(config.model)
     own_weights = config.weights is None and base.comes_with_weights
-    if config.freeze and ((config.weights is None and not own_weights) or len(recipe.stages) > 1):
-        raise InputError("frozen features are computed once: give --weights to take them from, and a single stage")
+    if config.freeze and config.weights is None and not own_weights:
+        raise InputError("frozen features are not trained: give --weights to take them from")
+    if config.freeze and len(recipe.stages) > 1:
+        raise InputError(f"frozen features are computed once, not in {len(recipe.stages)} stages: give a single stage")
     if config.freeze and config.train_method.name != PLAIN:
         raise InputError(
             f"{config.train_method.name} changes images or layers in every step, but frozen features are computed "

@@ -136,6 +136,8 @@ def check_step(network: nn.Module, model: str, side: int, classes: int, images: 
     with _keep_buffers(network):
         try:
             output = _run(network.train(), images, side)
+        except InputError:  # such as that of a training method
+            raise
         except Exception as error:  # a user's own network may raise anything
             reason = first_line(error)
             if "Expected more than 1" in reason:

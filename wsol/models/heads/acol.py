@@ -31,9 +31,9 @@ class ACoLSettings:
             ValueError: The threshold is not in [0, 1], or there is no channel.
         """
         if not 0 <= self.threshold <= 1:
-            raise ValueError("threshold must be from 0 to 1")
+            raise ValueError(f"threshold is {self.threshold}, which must be from 0 to 1")
         if self.channels < 1:
-            raise ValueError("channels must be 1 or more")
+            raise ValueError(f"channels is {self.channels}, which must be 1 or more")
 
 
 @HEADS.register("acol")

@@ -52,9 +52,14 @@ class SPGSettings:
         for name in ("b2", "b1", "c"):
             low, high = getattr(self, f"low_{name}"), getattr(self, f"high_{name}")
             if not 0 <= low <= high <= 1:
-                raise ValueError(f"low_{name} and high_{name} must be from 0 to 1, and low_{name} not above")
-        if self.channels < 0 or self.width < 1:
-            raise ValueError("channels must be 0 or more, and width 1 or more")
+                raise ValueError(
+                    f"low_{name} is {low} and high_{name} is {high}, which must be from 0 to 1, the first not above "
+                    "the second"
+                )
+        if self.channels < 0:
+            raise ValueError(f"channels is {self.channels}, which must be 0 or more")
+        if self.width < 1:
+            raise ValueError(f"width is {self.width}, which must be 1 or more")
         if not self.b1 or not self.b2:
             raise ValueError("b1 and b2 must be names of layers, end or auto")
 

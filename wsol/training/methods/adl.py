@@ -95,8 +95,11 @@ def _change_output(threshold: float, rate: float, path: str, layer: nn.Module, _
     if not layer.training:
         return None
     if not isinstance(output, Tensor) or output.dim() != 4 or output.shape[2] != output.shape[3]:
-        found = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        raise InputError(f"adl needs square feature maps (n, C, h, w), and the output of {path} is {found}")
+        found = " x ".join(map(str, output.shape)) if isinstance(output, Tensor) else f"a {type(output).__name__}"
+        raise InputError(
+            f"adl: the output of the layer {path} is {found}, and not square feature maps, n x C x h x w; name another "
+            "layer"
+        )
     drops = float(torch.rand((), device="cpu")) < rate
     return weight_places(output, threshold, drops)
 
