@@ -123,7 +123,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         else:
             content = unpickle(path)
     except Exception as error:  # for a damaged file the readers raise anything from EOFError to struct.error
-        if not isinstance(error, OSError) and _is_something_else(path):
+        if not isinstance(error, (OSError, RuntimeError)) and _is_something_else(path):  # torch explains those
             raise InputError(f"{path} is not a readable weights file; check --weights") from error
         if isinstance(error, pickle.UnpicklingError):
             raise InputError(_explain_conversion(path, find_unknown_class(error))) from error
@@ -178,9 +178,9 @@ def check_finite(state: Mapping[str, Tensor], path: Path) -> None:
 
 
 def _is_something_else(path: Path) -> bool:
-    """Return whether a file is neither a zip file nor a pickle, and is not called safetensors."""
+    """Return whether a file is neither empty, a zip file nor a pickle, and is not called safetensors."""
     with path.open("rb") as file:
-        return path.suffix.lower() != ".safetensors" and file.read(1) not in (b"P", b"\x80")
+        return path.suffix.lower() != ".safetensors" and file.read(1) not in (b"", b"P", b"\x80")
 
 
 def _read_metadata(path: Path) -> WeightsMetadata | None:
