@@ -77,7 +77,7 @@ class Candidate:
 
     @property
     def place(self) -> str:
-        """Where the search file says what is to be trained, for messages."""
+        """Entry and tables of the search file, for messages."""
         return f"entry {self.entry} of models ({self.network}) with train_methods.{self.method}"
 
     def table(self, name: str) -> str:
